@@ -1,0 +1,79 @@
+# `make` lists the targets. PYTHON=/path/to/python chooses the interpreter of the environment.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The first interpreter that runs and is new enough; empty where there is none.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export RAY_USAGE_STATS_ENABLED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help venv quickstart down test lint format bench constraints clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Make .venv and install flowkd with everything that was tested
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "flowkd needs Python >= 3.11, found: $$(python3 --version 2>&1)." \
+			"Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "flowkd needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Name another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
+	@touch $@
+
+quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reported; about 8 minutes
+	$(BIN)/python -m jobs.quickstart --config jobs/configs/quickstart/quickstart.yaml
+
+down: $(STAMP) ## Stop what the quickstart left running
+	$(BIN)/python -m cluster.local down
+
+# One thread each: the tests run several processes on few cores, and small models gain nothing.
+test: export OMP_NUM_THREADS := 1
+test: $(STAMP) ## Run all tests, the lint checks among them
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check style, format, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Put style and format right where a tool can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Time a Glow against its coupling networks alone: results/bench.json
+	$(BIN)/python -m benchmarks.bench
+
+# Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
+constraints: $(STAMP) ## Pin what .venv holds: constraints.txt
+	@{ echo '# What the tests ran with. Regenerate: make constraints'; \
+		$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//'; \
+	} > constraints.txt.new
+	@if grep -n '[@/]' constraints.txt.new; then \
+		rm constraints.txt.new; \
+		echo "these packages are not from an index: reinstall them by name" >&2; exit 1; fi
+	@mv constraints.txt.new constraints.txt
+	@touch $(STAMP)
+	@echo "constraints.txt: $$(grep -c == constraints.txt) packages"
+
+clean: ## Remove .venv, caches and results; the store stays
+	rm -rf $(VENV) results report.html .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf build ./*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What runs for long on the cluster: training workers, the queue, serving. Imports flowkd only."""

@@ -1,0 +1,112 @@
+"""Runs a training on Ray Train: any number of workers, resumed by name, its state in the store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.train import CheckpointConfig, FailureConfig, RunConfig
+from ray.train import ScalingConfig as RayScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from cluster.storage import StorageConfig
+from cluster.worker import train_worker
+from flowkd.config import dump_config, parse_config
+from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.run import TrainingConfig, check_run
+from flowkd.store import Store
+
+# The default of 2 s is what each report then costs.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+
+
+def run_training(config: TrainingConfig, storage: StorageConfig) -> str:
+    """Trains a run on the cluster that this process is connected to.
+
+    A run of the same name and config goes on from its last checkpoint; a finished one is
+    returned at once.
+
+    Args:
+        config: What to train.
+        storage: Where everything is kept.
+
+    Returns:
+        The reference of the result, `runs/NAME`.
+
+    Raises:
+        ConfigError: The name is taken by a run of another config, or the config does not fit.
+        NonFiniteError: A term became NaN or infinite.
+    """
+    store = storage.store()
+    reference = f"runs/{config.name}"
+    _check_name(config, store)
+    if store.exists(reference, "result", "manifest.json"):
+        return reference
+    check_run(config, store)
+    store.write(dump_config(config).encode(), reference, "config.yaml")
+    filesystem, root = storage.ray_filesystem()
+    scaling = config.scaling
+    resources: dict[str, Any] = {"CPU": scaling.cpus, **({"GPU": 1} if scaling.gpu else {})}
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "training": config.model_dump(mode="json"),
+            "storage": storage.model_dump(mode="json"),
+            "commit": git_commit(),
+        },
+        torch_config=TorchConfig(backend="nccl" if scaling.gpu else "gloo"),
+        scaling_config=RayScalingConfig(
+            num_workers=scaling.workers, use_gpu=scaling.gpu, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=f"{root}/{reference}",
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=scaling.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    outcome = trainer.fit().return_value
+    if outcome["error"]:
+        raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")
+    return reference
+
+
+def git_commit() -> str | None:
+    """Returns the commit of the code that runs, or None outside a checkout."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def _check_name(config: TrainingConfig, store: Store) -> None:
+    path = ("runs", config.name, "config.yaml")
+    if not store.exists(*path):
+        return
+    known = parse_config(TrainingConfig, yaml.safe_load(store.read(*path)), source="/".join(path))
+    # What a run is made on may change between its attempts; what it is may not.
+    values = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
+    difference = _first_difference(*values)
+    if difference:
+        raise ConfigError(
+            f"run {config.name!r} exists in {store.uri} with another config: {difference}; "
+            f"choose another name, or remove runs/{config.name} first"
+        )
+
+
+def _first_difference(known: Any, now: Any, path: str = "") -> str | None:
+    if isinstance(known, dict) and isinstance(now, dict):
+        inner = (
+            _first_difference(known.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+            for key in known | now
+        )
+        return next((found for found in inner if found), None)
+    return None if known == now else f"{path} was {known!r}, now {now!r}"

@@ -1,0 +1,210 @@
+"""A Ray cluster of one machine: up, down, and the way in for every job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flowkd.errors import FlowkdError
+
+RECORD = Path(".flowkd/cluster.json")
+START_SECONDS = 90
+STOP_SECONDS = 30
+OBJECT_STORE_BYTES = 256 * 1024**2
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """A cluster that `up` started.
+
+    Attributes:
+        pid: Of the process that holds all others.
+        address: Of the control store, host:port; what RAY_ADDRESS takes.
+        dashboard: URL of the dashboard and of the job server.
+        folder: Ray's own temporary folder.
+    """
+
+    pid: int
+    address: str
+    dashboard: str
+    folder: str
+
+    def alive(self) -> bool:
+        """Tells whether the process is there and is the one that was started."""
+        try:
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            return False
+        return self.folder in command
+
+
+def ray_environment() -> dict[str, str]:
+    """Returns the environment of every Ray process and driver on one machine."""
+    defaults = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",  # all listens on loopback
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else the loopback address is ignored
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    return {**defaults, **os.environ}
+
+
+def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
+    """Starts a cluster on this machine, on loopback, or returns the one that runs.
+
+    Args:
+        cpus: Logical CPUs; default those of the machine, at least 4, so that a training and a
+            served student fit beside each other.
+        record: File that remembers it for `down`.
+
+    Raises:
+        FlowkdError: It did not come up; the end of its log is in the message.
+    """
+    running = recorded(record)
+    if running:
+        return running
+    folder = tempfile.mkdtemp(prefix="flowkd-")
+    gcs, dashboard, *others = _free_ports(7)
+    names = ("ray-client-server-port", "node-manager-port", "object-manager-port",
+             "dashboard-agent-listen-port", "metrics-export-port")
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+        f"--node-ip-address={LOOPBACK}", f"--port={gcs}",
+        "--include-dashboard=true", f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}",
+        *(f"--{name}={port}" for name, port in zip(names, others, strict=True)),
+        f"--num-cpus={cpus or max(4, os.cpu_count() or 1)}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--temp-dir={folder}", "--disable-usage-stats",
+    ]  # fmt: skip
+    log = Path(folder, "start.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=ray_environment(),
+            start_new_session=True,
+        )
+    cluster = LocalCluster(
+        process.pid, f"{LOOPBACK}:{gcs}", f"http://{LOOPBACK}:{dashboard}", folder
+    )
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(asdict(cluster)), encoding="utf-8")
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(f"{cluster.dashboard}/api/version"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            down(record=record)
+            raise FlowkdError(f"Ray did not start within {START_SECONDS} s; its log ends:\n{tail}")
+        time.sleep(0.2)
+    return cluster
+
+
+def down(*, record: Path = RECORD) -> bool:
+    """Stops the cluster that `up` started and all that runs on it; False if there is none."""
+    cluster = recorded(record)
+    if cluster is None:
+        record.unlink(missing_ok=True)
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(cluster.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _group_alive(cluster.pid) and time.monotonic() < deadline:
+        _reap(cluster.pid)
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(cluster.pid, signal.SIGKILL)
+    _reap(cluster.pid)
+    record.unlink(missing_ok=True)
+    shutil.rmtree(cluster.folder, ignore_errors=True)
+    return True
+
+
+def recorded(record: Path = RECORD) -> LocalCluster | None:
+    """Returns the cluster that `up` started here, if it still runs."""
+    try:
+        cluster = LocalCluster(**json.loads(record.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    return cluster if cluster.alive() else None
+
+
+def connect() -> str:
+    """Connects this process to Ray and returns the address.
+
+    To the cluster of RAY_ADDRESS if that is set, as it is within a submitted job; else to the
+    local one, which is started if need be.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return ray.get_runtime_context().gcs_address
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ.update(ray_environment())
+        address = up().address
+    ray.init(address=address, log_to_driver=False, logging_level="WARNING")
+    return address
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def main() -> None:
+    """python -m cluster.local up|down|status."""
+    action = sys.argv[1] if len(sys.argv) == 2 else ""
+    if action == "up":
+        cluster = up()
+        print(f"Ray is up: RAY_ADDRESS={cluster.address}, dashboard {cluster.dashboard}")
+    elif action == "down":
+        print("Ray is down" if down() else "no cluster was up")
+    elif action == "status":
+        found = recorded()
+        print(f"up: RAY_ADDRESS={found.address}, dashboard {found.dashboard}" if found else "down")
+    else:
+        raise SystemExit("usage: python -m cluster.local up|down|status")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What each Ray Train worker does: one run, data-parallel, checkpointed, its metrics streamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint, CheckpointUploadMode
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from cluster.storage import StorageConfig
+from flowkd.errors import NonFiniteError
+from flowkd.run import Run, TrainingConfig, prepare_run
+from flowkd.run_log import RunLog
+from flowkd.train import StepResult
+
+STATE = "state.pt"
+
+
+def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
+    """Trains a run on this worker, from its last checkpoint if there is one.
+
+    Args:
+        settings: `training`, `storage`: dumped configs; `commit`: of the code, or None.
+
+    Returns:
+        On every rank: `error`, a message if a term became non-finite, else None.
+    """
+    config = TrainingConfig.model_validate(settings["training"])
+    store = StorageConfig.model_validate(settings["storage"]).store()
+    torch.set_num_threads(config.scaling.cpus)
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    run = prepare_run(
+        config, store, rank=rank, world=world, device=ray.train.torch.get_device()
+    )
+    _resume(run)
+    objective = (
+        run.objective
+        if world == 1
+        else DistributedDataParallel(run.objective, broadcast_buffers=False)
+    )
+    began = time.perf_counter()
+    try:
+        with RunLog(store, config.name, run.step) if rank == 0 else nullcontext() as log:
+            for result in run.steps(objective):
+                _after_step(run, result, log)
+    except NonFiniteError as error:
+        return {"error": _first_message(str(error), world)}
+    if rank == 0:
+        run.finish(store, time.perf_counter() - began, settings["commit"])
+    return {"error": None}
+
+
+def _after_step(run: Run, result: StepResult, log: RunLog | None) -> None:
+    config = run.config
+    record: dict[str, Any] = {}
+    if run.is_due(config.log_every):
+        names = ["loss", *result.terms]
+        means = _mean_over_workers(torch.tensor([result.loss, *result.terms.values()]))
+        record = {
+            **dict(zip(names, means.tolist(), strict=True)),
+            "gradient_norm": result.gradient_norm,
+            "learning_rate": result.learning_rate,
+            "seconds": result.seconds,
+        }
+    if run.is_due(config.validate_every):
+        record["validation_bits_per_dim"] = run.keep_if_best(_sum_over_workers(run.validation_nats()))
+    if record and log is not None:
+        log.append({"step": run.step, "time": time.time(), **record})
+    if run.is_due(config.checkpoint_every):
+        _checkpoint(run, keep=log is not None)
+
+
+def _checkpoint(run: Run, keep: bool) -> None:
+    checkpoint = None
+    if keep:
+        folder = tempfile.mkdtemp(prefix="flowkd-checkpoint-")
+        torch.save(run.state_dict(), Path(folder, STATE))
+        checkpoint = Checkpoint.from_directory(folder)
+    ray.train.report(
+        {"step": run.step, "best_bits_per_dim": run.best_bits_per_dim},
+        checkpoint=checkpoint,
+        checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+    )
+
+
+def _resume(run: Run) -> None:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return
+    device = next(run.objective.flow.parameters()).device
+    with checkpoint.as_directory() as folder:
+        state = torch.load(os.path.join(folder, STATE), weights_only=True, map_location=device)
+    run.load_state_dict(state)
+
+
+def _sum_over_workers(values: Tensor) -> Tensor:
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        device = ray.train.torch.get_device()
+        values = values.to(device)
+        dist.all_reduce(values)
+    return values.cpu()
+
+
+def _mean_over_workers(values: Tensor) -> Tensor:
+    return _sum_over_workers(values.double()) / ray.train.get_context().get_world_size()
+
+
+def _first_message(message: str, world: int) -> str:
+    # All workers stop at the same step; the one whose data did it knows the term.
+    if world == 1:
+        return message
+    messages: list[Any] = [None] * world
+    dist.all_gather_object(messages, message)
+    named = [text for text in messages if "gradient norm" not in text]
+    return (named or messages)[0]

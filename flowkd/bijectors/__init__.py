@@ -1,0 +1,21 @@
+"""Invertible maps with known log-determinants: one family a file."""
+
+from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, Tap
+from flowkd.bijectors.coupling import AffineCoupling
+from flowkd.bijectors.elementwise import ActNorm, Standardize
+from flowkd.bijectors.linear import Invertible1x1
+from flowkd.bijectors.reshape import Permute, Squeeze
+
+__all__ = [
+    "ActNorm",
+    "AffineCoupling",
+    "Bijector",
+    "Chain",
+    "Invertible1x1",
+    "Leading",
+    "Permute",
+    "Shape",
+    "Squeeze",
+    "Standardize",
+    "Tap",
+]

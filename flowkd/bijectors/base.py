@@ -1,0 +1,195 @@
+"""The one contract of every bijector, and the two ways to compose them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place whose state may be recorded: the state's event shape, and what precedes it.
+
+    Attributes:
+        shape: Event shape of the state there.
+        parameters: Number of parameters of the bijectors up to and including this one.
+    """
+
+    shape: Shape
+    parameters: int
+
+
+class Bijector(nn.Module, ABC):
+    """An invertible map of (B, *event) whose log|det J| is known.
+
+    Subclasses promise: `inverse` undoes `forward`; both return `(value, log_det)` with log_det
+    of shape (B,), summed over the event; both are deterministic, treat each row of the batch by
+    itself, are the same in train and eval mode, and never change their arguments. Shapes are
+    checked by the flow at its door, not here.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps data x to z, with log|det dz/dx|, (B,)."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps z back to x, with log|det dx/dz|, (B,)."""
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Sets parameters that depend on data, from one batch; most bijectors have none."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the event shape of z for that of x."""
+        return shape
+
+    def record(
+        self, x: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Maps forward and also returns the states after the inner bijectors named in taps."""
+        return *self(x, context), {}
+
+    def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
+        """Yields the path of each inner bijector, in the order of forward."""
+        return iter(())
+
+
+class Chain(Bijector):
+    """Applies named bijectors in order; inner ones are addressed by dotted paths.
+
+    Args:
+        bijectors: Name to bijector, the first nearest to the data.
+    """
+
+    def __init__(self, bijectors: Mapping[str, Bijector]) -> None:
+        super().__init__()
+        if not bijectors:
+            raise ValueError("expected at least one bijector in a Chain; got none")
+        for name, bijector in bijectors.items():
+            self.add_module(name, bijector)
+
+    def items(self) -> Iterator[tuple[str, Bijector]]:
+        """Yields (name, bijector) in the order of forward."""
+        for name, module in self._modules.items():
+            assert isinstance(module, Bijector)
+            yield name, module
+
+    def __getitem__(self, path: str) -> Bijector:
+        """Returns the inner bijector at a dotted path, through any Leading on the way."""
+        found: Bijector = self
+        for name in path.split("."):
+            while isinstance(found, Leading):
+                found = found.bijector
+            child = found._modules.get(name) if isinstance(found, Chain) else None
+            if not isinstance(child, Bijector):
+                raise KeyError(f"no bijector {name!r} on the path {path!r}")
+            found = child
+        return found
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Applies each bijector in turn and sums their log_dets."""
+        z, log_det, _ = self.record(x, context, ())
+        return z, log_det
+
+    def record(
+        self, x: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Maps forward and also returns the states after the inner bijectors named in taps."""
+        log_det = x.new_zeros(x.shape[0])
+        states: dict[str, Tensor] = {}
+        for name, bijector in self.items():
+            inner = [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
+            x, part, inside = bijector.record(x, context, inner)
+            log_det = log_det + part
+            states |= {f"{name}.{tap}": state for tap, state in inside.items()}
+            if name in taps:
+                states[name] = x
+        return x, log_det, states
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undoes each bijector, last first, and sums their log_dets."""
+        log_det = z.new_zeros(z.shape[0])
+        for _, bijector in reversed(list(self.items())):
+            z, part = bijector.inverse(z, context)
+            log_det = log_det + part
+        return z, log_det
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initializes each bijector on what the ones before it make of x."""
+        for _, bijector in self.items():
+            bijector.initialize(x, context)
+            x, _ = bijector(x, context)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the event shape after the last bijector."""
+        for _, bijector in self.items():
+            shape = bijector.output_shape(shape)
+        return shape
+
+    def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
+        """Yields the path of each inner bijector, in the order of forward."""
+        before = 0
+        for name, bijector in self.items():
+            for path, tap in bijector.taps(shape):
+                yield f"{name}.{path}", Tap(tap.shape, before + tap.parameters)
+            shape = bijector.output_shape(shape)
+            before += sum(parameter.numel() for parameter in bijector.parameters())
+            yield name, Tap(shape, before)
+
+
+class Leading(Bijector):
+    """Applies a bijector to the leading channels; the others pass through.
+
+    This is Glow's factor-out in a state that never changes size. Paths lead through it: what is
+    inside is addressed as if Leading were not there.
+
+    Args:
+        bijector: Keeps the shape of what it maps.
+        channels: How many of dimension 1 it sees.
+    """
+
+    def __init__(self, bijector: Bijector, channels: int) -> None:
+        super().__init__()
+        self.bijector = bijector
+        self.channels = channels
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, : self.channels], x[:, self.channels :]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps the leading channels forward."""
+        leading, rest = self._split(x)
+        z, log_det = self.bijector(leading, context)
+        return torch.cat([z, rest], dim=1), log_det
+
+    def record(
+        self, x: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Maps forward; recorded states are completed by the channels that pass through."""
+        leading, rest = self._split(x)
+        z, log_det, states = self.bijector.record(leading, context, taps)
+        complete = {tap: torch.cat([state, rest], dim=1) for tap, state in states.items()}
+        return torch.cat([z, rest], dim=1), log_det, complete
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps the leading channels back."""
+        leading, rest = self._split(z)
+        x, log_det = self.bijector.inverse(leading, context)
+        return torch.cat([x, rest], dim=1), log_det
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Initializes the inner bijector on the leading channels."""
+        self.bijector.initialize(x[:, : self.channels], context)
+
+    def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
+        """Yields the inner bijector's taps, at the shape of the complete state."""
+        passing = shape[0] - self.channels
+        for path, tap in self.bijector.taps((self.channels, *shape[1:])):
+            yield path, Tap((tap.shape[0] + passing, *tap.shape[1:]), tap.parameters)

@@ -1,0 +1,47 @@
+"""Coupling: some channels decide how the others are transformed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowkd.bijectors.base import Bijector
+from flowkd.conditioners import Conditioner
+
+LOG_SCALE_BOUND = 2.0
+
+
+class AffineCoupling(Bijector):
+    """Scales and shifts the trailing channels by what the leading ones say.
+
+    z_a = x_a; z_b = x_b exp(s(x_a)) + t(x_a), with s bounded by +-2, softly, by a tanh.
+    With Gaussian base it is also Glow's learned prior of a split.
+    Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, section 3.2.
+
+    Args:
+        conditioner: Maps x_a, (B, A, *rest), to t and s in (B, 2 (C - A), *rest).
+        kept: A, the number of leading channels that pass unchanged.
+    """
+
+    def __init__(self, conditioner: Conditioner, kept: int) -> None:
+        super().__init__()
+        self.conditioner = conditioner
+        self.kept = kept
+
+    def _parameters_for(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        shift, raw = self.conditioner(kept, context).chunk(2, dim=1)
+        return shift, LOG_SCALE_BOUND * torch.tanh(raw / LOG_SCALE_BOUND)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Transforms the trailing channels."""
+        kept, changed = x[:, : self.kept], x[:, self.kept :]
+        shift, log_scale = self._parameters_for(kept, context)
+        changed = torch.addcmul(shift, changed, log_scale.exp())
+        return torch.cat([kept, changed], dim=1), log_scale.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undoes the transform: the leading channels still say what it was."""
+        kept, changed = z[:, : self.kept], z[:, self.kept :]
+        shift, log_scale = self._parameters_for(kept, context)
+        changed = (changed - shift) * (-log_scale).exp()
+        return torch.cat([kept, changed], dim=1), -log_scale.flatten(1).sum(1)

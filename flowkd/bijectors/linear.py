@@ -1,0 +1,86 @@
+"""Learned linear maps over the channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear
+
+from flowkd.bijectors.base import Bijector
+
+
+class Invertible1x1(Bijector):
+    """Multiplies the channels at each place by a matrix W = P L (U + diag(s)).
+
+    P is a fixed permutation, L unit lower and U strictly upper triangular, log|det W| = sum log|s|;
+    W starts as a random rotation.
+    Source: Glow, 2018, https://arxiv.org/abs/1807.03039, section 3.2.
+
+    Args:
+        channels: Size of dimension 1, of (B, C) or (B, C, H, W).
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rotation, _ = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))
+        self.lower = nn.Parameter(torch.empty(channels, channels))
+        self.upper = nn.Parameter(torch.empty(channels, channels))
+        self.log_diagonal = nn.Parameter(torch.empty(channels))
+        self.register_buffer("permutation", torch.empty(channels, channels))
+        self.register_buffer("sign", torch.empty(channels))
+        self.set_weight(rotation)
+
+    @torch.no_grad()
+    def set_weight(self, weight: Tensor) -> None:
+        """Sets the parameters so that W is the given (C, C) matrix.
+
+        Raises:
+            ValueError: The matrix is singular or of another shape.
+        """
+        if weight.shape != self.lower.shape:
+            raise ValueError(f"expected W of {tuple(self.lower.shape)}; got {tuple(weight.shape)}")
+        permutation, lower, upper = torch.linalg.lu(weight.double())
+        diagonal = upper.diagonal()
+        if not bool((diagonal != 0).all()):
+            raise ValueError("expected an invertible W; got a singular one")
+        self.permutation.copy_(permutation)
+        self.sign.copy_(diagonal.sign())
+        self.log_diagonal.copy_(diagonal.abs().log())
+        self.lower.copy_(lower.tril(-1))
+        self.upper.copy_(upper.triu(1))
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        lower = self.lower.tril(-1) + torch.eye(len(self.sign)).to(self.lower)
+        upper = self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp())
+        return lower, upper
+
+    def weight(self) -> Tensor:
+        """Returns W, (C, C)."""
+        lower, upper = self._factors()
+        return self.permutation @ lower @ upper
+
+    def inverse_weight(self) -> Tensor:
+        """Returns the inverse of W, (C, C), by two triangular solves."""
+        lower, upper = self._factors()
+        half = torch.linalg.solve_triangular(
+            lower, self.permutation.T, upper=False, unitriangular=True
+        )
+        return torch.linalg.solve_triangular(upper, half, upper=True)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return (self.log_diagonal.sum() * x[0, 0].numel()).expand(x.shape[0])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mixes the channels by W."""
+        return _mix(x, self.weight()), self._log_det(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mixes the channels by the inverse of W."""
+        return _mix(z, self.inverse_weight()), -self._log_det(z)
+
+
+def _mix(x: Tensor, weight: Tensor) -> Tensor:
+    return conv2d(x, weight[:, :, None, None]) if x.dim() == 4 else linear(x, weight)

@@ -1,0 +1,64 @@
+"""Volume-preserving rearrangements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from flowkd.bijectors.base import Bijector, Shape
+
+
+class Permute(Bijector):
+    """Reorders the channels: z[:, i] = x[:, order[i]].
+
+    Args:
+        order: A permutation of 0..C-1.
+
+    Raises:
+        ValueError: What is given is not a permutation.
+    """
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        index = torch.as_tensor(order, dtype=torch.int64)
+        if sorted(index.tolist()) != list(range(len(index))):
+            raise ValueError(f"expected a permutation of 0..{len(index) - 1}; got {list(order)}")
+        self.register_buffer("order", index)
+        self.register_buffer("back", torch.argsort(index))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Reorders."""
+        return x.index_select(1, self.order), x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Restores the order."""
+        return z.index_select(1, self.back), z.new_zeros(z.shape[0])
+
+
+class Squeeze(Bijector):
+    """Trades space for channels: (C, H, W) -> (4 C, H/2, W/2).
+
+    Channel c becomes channels 4c..4c+3, so that leading channels stay leading.
+    Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, section 3.6.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Moves each 2x2 block into channels."""
+        return pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Moves channels back into 2x2 blocks."""
+        return pixel_shuffle(z, 2), z.new_zeros(z.shape[0])
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns (4 C, H/2, W/2); raises ValueError for an odd height or width."""
+        channels, height, width = shape
+        if height % 2 or width % 2:
+            raise ValueError(f"expected an even height and width to squeeze; got {shape}")
+        return channels * 4, height // 2, width // 2

@@ -1,0 +1,88 @@
+"""Datasets: importers -> shards and a manifest in the store -> examples -> batches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from flowkd.data import digits, images, photos, table
+from flowkd.data.batches import Batch, Batches, dequantise, evaluation_batches
+from flowkd.data.digits import DigitsConfig
+from flowkd.data.images import ImagesConfig
+from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
+from flowkd.data.photos import PhotosConfig
+from flowkd.data.reading import Examples, load_split
+from flowkd.data.table import TableConfig
+from flowkd.data.writing import Arrays, write_dataset
+from flowkd.errors import DataError
+from flowkd.store import Store
+
+__all__ = [
+    "Arrays",
+    "Batch",
+    "Batches",
+    "DatasetConfig",
+    "DigitsConfig",
+    "Examples",
+    "ImagesConfig",
+    "Manifest",
+    "PhotosConfig",
+    "Shard",
+    "Split",
+    "TableConfig",
+    "dataset_names",
+    "dequantise",
+    "evaluation_batches",
+    "load_split",
+    "prepare",
+    "read_manifest",
+    "write_dataset",
+]
+
+DatasetConfig = Annotated[
+    PhotosConfig | DigitsConfig | ImagesConfig | TableConfig, Field(discriminator="kind")
+]
+
+
+def prepare(
+    config: PhotosConfig | DigitsConfig | ImagesConfig | TableConfig, store: Store
+) -> Manifest:
+    """Returns the manifest of the configured dataset, which it writes unless it is there already.
+
+    A dataset of the same name is kept where its configuration is equal and its shards are all
+    there, and replaced otherwise. That a source file has changed is not noticed.
+
+    Raises:
+        DataError: The source is missing or faulty, as each importer says.
+    """
+    try:
+        manifest = read_manifest(store, config.name)
+    except DataError:
+        manifest = None
+    if (
+        manifest is not None
+        and manifest.config == config.model_dump(mode="json")
+        and _is_whole(store, manifest)
+    ):
+        return manifest
+    match config:
+        case PhotosConfig():
+            return photos.prepare(config, store)
+        case DigitsConfig():
+            return digits.prepare(config, store)
+        case ImagesConfig():
+            return images.prepare(config, store)
+        case TableConfig():
+            return table.prepare(config, store)
+
+
+def _is_whole(store: Store, manifest: Manifest) -> bool:
+    sizes = {
+        shard.file: shard.bytes for split in manifest.splits.values() for shard in split.shards
+    }
+    folder = store.path("datasets", manifest.name)
+    found = {
+        file: store.fs.size(f"{folder}/{file}") for file in store.list("datasets", manifest.name)
+    }
+    return all(found.get(file) == size for file, size in sizes.items())

@@ -1,0 +1,91 @@
+"""What a prepared dataset says about itself: `datasets/<name>/manifest.json`, written last."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from flowkd.config import Config, parse_config
+from flowkd.errors import ConfigError, DataError, StoreError
+from flowkd.store import Store
+
+SPLITS = ("train", "val", "test")
+MANIFEST = "manifest.json"
+
+DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class Shard(Config):
+    """One Parquet file of a split, with what it takes to notice that it is damaged."""
+
+    file: str
+    rows: int
+    sha256: str
+    bytes: int
+
+
+class Split(Config):
+    """The shards of one split, in order."""
+
+    rows: int
+    shards: list[Shard]
+
+
+class Manifest(Config):
+    """A prepared dataset: its shapes, its statistics, its shards and where it comes from.
+
+    Attributes:
+        event_shape: (C, H, W) of an image, (D,) of a table's row.
+        bins: The number of integer values of x (256 for 8-bit pictures); None if continuous.
+        classes: The number of context classes, where the context is a class.
+        class_names: Their names, where they have any.
+        context_size: The length of the context, where it is a vector.
+        columns: A table's columns, in the order of x.
+        mean: Mean of each column over the train split, in data units.
+        scale: Standard deviation of each column over the train split, in data units.
+        source: One line of provenance.
+        config: The resolved configuration that prepared the dataset.
+    """
+
+    format: Literal[1] = 1
+    name: DatasetName
+    kind: Literal["image", "table"]
+    event_shape: tuple[int, ...]
+    bins: int | None = None
+    classes: int | None = None
+    class_names: list[str] | None = None
+    context_size: int | None = None
+    columns: list[str] | None = None
+    mean: list[float] | None = None
+    scale: list[float] | None = None
+    splits: dict[str, Split]
+    source: str
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_manifest(store: Store, name: str) -> Manifest:
+    """Returns a dataset's manifest.
+
+    Raises:
+        DataError: There is no such dataset (those that exist are listed), or its manifest is
+            not one that this version reads.
+    """
+    if not store.exists("datasets", name, MANIFEST):
+        known = ", ".join(dataset_names(store)) or "none yet"
+        raise DataError(
+            f"no dataset {name!r} in store {store.uri} (datasets there: {known}); "
+            f"`python -m jobs.prepare --config FILE` prepares one"
+        )
+    source = f"manifest of dataset {name!r} in store {store.uri}"
+    try:
+        return parse_config(Manifest, store.read_json("datasets", name, MANIFEST), source=source)
+    except (ConfigError, StoreError) as error:
+        raise DataError(
+            f"{error}\nprepare the dataset again with this version of flowkd"
+        ) from error
+
+
+def dataset_names(store: Store) -> list[str]:
+    """Returns the sorted names of the store's complete datasets."""
+    return [n for n in store.list("datasets") if store.exists("datasets", n, MANIFEST)]

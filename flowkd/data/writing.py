@@ -1,0 +1,165 @@
+"""Arrays -> Parquet shards and a manifest, such that a reader sees the old dataset or the new."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flowkd.data.manifest import MANIFEST, SPLITS, Manifest, Shard, Split, read_manifest
+from flowkd.errors import DataError
+from flowkd.store import Store
+
+SHARD_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The rows of one split.
+
+    Attributes:
+        x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
+        context: None, (N,) int64 classes, or (N, c) float32 vectors.
+    """
+
+    x: np.ndarray
+    context: np.ndarray | None = None
+
+
+def write_dataset(
+    store: Store,
+    name: str,
+    splits: Mapping[str, Arrays],
+    *,
+    kind: Literal["image", "table"],
+    source: str,
+    bins: int | None = None,
+    classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    scale: Sequence[float] | None = None,
+    config: Mapping[str, Any] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> Manifest:
+    """Writes a dataset, replacing one of the same name, and returns its manifest.
+
+    Shards are named by their content and the manifest is written last, so a write that is cut
+    short leaves the older dataset whole; the older shards go once the new manifest is in place.
+
+    Args:
+        store: Where `datasets/<name>/` goes.
+        name: The dataset's name.
+        splits: The rows of `train`, `val` and `test`.
+        shard_bytes: The most data, uncompressed, that a shard holds.
+        kind, source, bins, classes, class_names, columns, mean, scale, config: As in Manifest.
+
+    Raises:
+        DataError: A split has no rows.
+        ValueError: The splits are not train, val and test, or differ in shape or dtype.
+    """
+    _check(splits, bins, classes)
+    train = splits["train"]
+    vector = train.context is not None and train.context.ndim == 2
+    manifest = Manifest(
+        name=name,
+        kind=kind,
+        event_shape=train.x.shape[1:],
+        bins=bins,
+        classes=classes,
+        class_names=None if class_names is None else list(class_names),
+        context_size=train.context.shape[1] if train.context is not None and vector else None,
+        columns=None if columns is None else list(columns),
+        mean=None if mean is None else [float(value) for value in mean],
+        scale=None if scale is None else [float(value) for value in scale],
+        splits={
+            split: Split(
+                rows=len(splits[split].x),
+                shards=list(_write_shards(store, name, split, splits[split], shard_bytes)),
+            )
+            for split in SPLITS
+        },
+        source=source,
+        config=dict(config or {}),
+    )
+    # Only what the previous manifest names: another writer's shards may lie here as well.
+    older = _shard_files(store, name)
+    store.write_json(manifest.model_dump(mode="json"), "datasets", name, MANIFEST)
+    for file in sorted(older - _files(manifest)):
+        store.remove("datasets", name, file)
+    return manifest
+
+
+def _check(splits: Mapping[str, Arrays], bins: int | None, classes: int | None) -> None:
+    if set(splits) != set(SPLITS):
+        raise ValueError(f"expected splits {list(SPLITS)}; got {list(splits)}")
+    dtype = np.float32 if bins is None else np.uint8
+    train = splits["train"]
+    for split, arrays in splits.items():
+        if len(arrays.x) == 0:
+            raise DataError(f"expected at least one row in split {split!r}; got none")
+        if arrays.x.dtype != dtype:
+            raise ValueError(
+                f"expected {dtype.__name__} x for bins={bins} in split {split!r}; "
+                f"got {arrays.x.dtype}"
+            )
+        if arrays.x.shape[1:] != train.x.shape[1:]:
+            raise ValueError(
+                f"expected event_shape {train.x.shape[1:]} in split {split!r}; "
+                f"got {arrays.x.shape[1:]}"
+            )
+        wanted = None if train.context is None else (len(arrays.x), *train.context.shape[1:])
+        if (None if arrays.context is None else arrays.context.shape) != wanted:
+            raise ValueError(f"expected context of shape {wanted} in split {split!r}; got another")
+        kind = np.int64 if classes is not None else np.float32
+        if arrays.context is not None and arrays.context.dtype != kind:
+            raise ValueError(
+                f"expected {kind.__name__} context for classes={classes}; "
+                f"got {arrays.context.dtype}"
+            )
+
+
+def _write_shards(
+    store: Store, name: str, split: str, arrays: Arrays, shard_bytes: int
+) -> Iterator[Shard]:
+    rows = max(1, shard_bytes // max(1, arrays.x[0].nbytes))
+    for number, start in enumerate(range(0, len(arrays.x), rows)):
+        part = slice(start, start + rows)
+        columns = {"x": _column(arrays.x[part])}
+        if arrays.context is not None:
+            columns["context"] = _column(arrays.context[part])
+        fields = [pa.field(key, column.type, nullable=False) for key, column in columns.items()]
+        table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        data = sink.getvalue()
+        digest = hashlib.sha256(data).hexdigest()
+        file = f"{split}-{number:05d}-{digest[:12]}.parquet"
+        store.write(data, "datasets", name, file)
+        yield Shard(file=file, rows=table.num_rows, sha256=digest, bytes=len(data))
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    if values.ndim == 1:
+        return flat
+    item = pa.field("element", flat.type, nullable=False)
+    size = int(np.prod(values.shape[1:]))
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, size))
+
+
+def _files(manifest: Manifest) -> set[str]:
+    return {shard.file for split in manifest.splits.values() for shard in split.shards}
+
+
+def _shard_files(store: Store, name: str) -> set[str]:
+    try:
+        return _files(read_manifest(store, name))
+    except DataError:  # none yet, or one that cannot be read: writing anew is the remedy
+        return set()

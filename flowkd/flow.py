@@ -1,0 +1,179 @@
+"""A normalizing flow: a chain of bijectors from data to standard normal noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from flowkd.bijectors import Bijector, Chain, Shape, Tap
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class ContextSpec:
+    """What a flow is conditioned on: nothing, one of `classes`, or a vector of `size`."""
+
+    classes: int = 0
+    size: int = 0
+
+    @property
+    def width(self) -> int:
+        """Size of the vector that conditioners see; 0 for none."""
+        return self.classes or self.size
+
+    def __str__(self) -> str:
+        if self.classes:
+            return f"int64 classes (B,) below {self.classes}"
+        return f"float vectors (B, {self.size})" if self.size else "no context"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a flow makes of data.
+
+    Attributes:
+        z: Latents, (B, *latent_shape).
+        log_prob: Log-density of the data, in nats, (B,).
+        hints: The states after the bijectors that were asked for, (B, *shape) each.
+    """
+
+    z: Tensor
+    log_prob: Tensor
+    hints: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Flow(nn.Module):
+    """A density over (B, *event_shape): log p(x) = log N(f(x); 0, I) + log|det df/dx|.
+
+    Args:
+        chain: The bijectors; the first, named `preprocess`, takes data units to order one.
+        event_shape: Shape of one example.
+        context: What the density is conditioned on.
+    """
+
+    def __init__(
+        self, chain: Chain, event_shape: Shape, context: ContextSpec | None = None
+    ) -> None:
+        super().__init__()
+        self.chain = chain
+        self.event_shape = tuple(event_shape)
+        self.latent_shape = chain.output_shape(self.event_shape)
+        self.context = context or ContextSpec()
+
+    @property
+    def dimensions(self) -> int:
+        """D, the number of values in one example."""
+        return math.prod(self.event_shape)
+
+    @property
+    def preprocess(self) -> Bijector:
+        """The first bijector, from data units to order one."""
+        return self.chain["preprocess"]
+
+    @cached_property
+    def taps(self) -> dict[str, Tap]:
+        """Every place whose state may be recorded, by name, in the order of forward."""
+        return dict(self.chain.taps(self.event_shape))
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, taps: Collection[str] = ()
+    ) -> Encoding:
+        """Encodes data.
+
+        Args:
+            x: Data, (B, *event_shape), in data units.
+            context: What the flow's ContextSpec asks for.
+            taps: Names of the bijectors after which to record the state.
+
+        Raises:
+            ValueError: A shape, a context or a tap that is not this flow's.
+        """
+        unknown = [name for name in taps if name not in self.taps]
+        if unknown:
+            raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
+        self._check(x, self.event_shape, "x")
+        z, log_det, hints = self.chain.record(x, self._encode(context, x), taps)
+        return Encoding(z, standard_normal_log_prob(z) + log_det, hints)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns log p(x | context) in nats, (B,)."""
+        return self(x, context).log_prob
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Maps latents (B, *latent_shape) to data (B, *event_shape)."""
+        self._check(z, self.latent_shape, "z")
+        return self.chain.inverse(z, self._encode(context, z))[0]
+
+    def draw_latents(
+        self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws z ~ N(0, temperature^2), (n, *latent_shape), from the generator's device."""
+        parameter = next(self.parameters())
+        device = generator.device if generator else parameter.device
+        z = torch.randn(n, *self.latent_shape, generator=generator, device=device)
+        return z.to(parameter) * temperature
+
+    def sample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draws n examples, (n, *event_shape), in data units.
+
+        Args:
+            n: How many.
+            context: One for each example.
+            temperature: Scales the latents; below 1 gives likelier examples.
+            generator: Source of the noise; the same state gives the same examples.
+        """
+        z = self.draw_latents(n, temperature=temperature, generator=generator)
+        return self.inverse(z, context)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Sets the parameters that depend on data from one batch; once, before training."""
+        self._check(x, self.event_shape, "x")
+        self.chain.initialize(x, self._encode(context, x))
+
+    def _check(self, value: Tensor, shape: Shape, name: str) -> None:
+        if value.shape[1:] != shape:
+            raise ValueError(
+                f"expected {name} of event shape {shape}; got {tuple(value.shape[1:])}"
+            )
+        if not value.is_floating_point():
+            raise ValueError(f"expected {name} of a float dtype; got {value.dtype}")
+
+    def _encode(self, context: Tensor | None, like: Tensor) -> Tensor | None:
+        """Checks a context and returns it as the vectors (B, width) that conditioners see."""
+        spec, rows = self.context, len(like)
+        if context is None and not spec.width:
+            return None
+        if context is None:
+            raise ValueError(f"expected a context of {spec}; got none")
+        got = f"got {context.dtype} {tuple(context.shape)} for {rows} examples"
+        if not spec.width:
+            raise ValueError(f"expected no context; {got}")
+        if spec.classes:
+            if context.is_floating_point() or context.shape != (rows,):
+                raise ValueError(f"expected a context of {spec}; {got}")
+            low, high = torch.aminmax(context) if rows else (0, 0)
+            if low < 0 or high >= spec.classes:
+                raise ValueError(f"expected {spec}; got {int(low)}..{int(high)}")
+            return one_hot(context, spec.classes).to(like)
+        if context.shape != (rows, spec.size):
+            raise ValueError(f"expected a context of {spec}; {got}")
+        return context.to(like)
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """Returns log N(z; 0, I) in nats, (B,)."""
+    return -0.5 * (z.square() + LOG_TWO_PI).flatten(1).sum(1)

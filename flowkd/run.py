@@ -1,0 +1,345 @@
+"""One training, whole: from its configuration to all that the loop needs, without any cluster."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from flowkd.artifacts import Lineage, load_artifact, resolve, write_artifact
+from flowkd.build import CouplingConfig, FlowConfig, GlowConfig, build_flow
+from flowkd.config import Config
+from flowkd.data import Batches, Examples, Manifest, evaluation_batches, load_split, read_manifest
+from flowkd.errors import ConfigError
+from flowkd.flow import Flow
+from flowkd.metrics import bits_per_dim
+from flowkd.objectives import Distillation, Hint, MaximumLikelihood, Weights
+from flowkd.store import Store
+from flowkd.train import AveragedFlow, StepResult, TrainConfig, make_optimizer, train
+
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class MaximumLikelihoodConfig(Config):
+    """Train on data alone."""
+
+    kind: Literal["maximum_likelihood"] = "maximum_likelihood"
+
+
+class DistillationConfig(Config):
+    """Train on data and a teacher.
+
+    Attributes:
+        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
+        hints: Pairs of taps.
+        weights: Of the terms.
+        temperature: Of the noise for the term `synthesis`.
+    """
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    hints: tuple[Hint, ...] = ()
+    weights: Weights = Weights()
+    temperature: float = Field(1.0, gt=0)
+
+
+ObjectiveConfig = Annotated[
+    MaximumLikelihoodConfig | DistillationConfig, Field(discriminator="kind")
+]
+
+
+class ScalingConfig(Config):
+    """What a training runs on.
+
+    Attributes:
+        workers: Number of data-parallel workers; the global batch is split between them.
+        gpu: Whether each has a GPU.
+        cpus: CPU cores, and threads, of each worker.
+        max_failures: How often a run whose worker died goes on from its last checkpoint.
+    """
+
+    workers: int = Field(1, ge=1)
+    gpu: bool = False
+    cpus: int = Field(1, ge=1)
+    max_failures: int = Field(2, ge=0)
+
+
+class TrainingConfig(Config):
+    """A run: one flow, one objective, one data set.
+
+    Attributes:
+        name: The run's name in the store.
+        dataset: Name of a prepared data set.
+        flow: What to train; what it leaves open comes from the data set.
+        objective: What to train it to do.
+        train: How.
+        batch_size: Rows of the global batch, over all workers.
+        train_rows: Use only the first rows of the training split.
+        validation_rows: How many rows of the validation split choose the weights to keep.
+        validate_every: Steps between validations.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between lines of metrics.
+        seed: Of parameters, order, noise and latents.
+        scaling: What it runs on.
+    """
+
+    name: RunName
+    dataset: str
+    flow: FlowConfig
+    objective: ObjectiveConfig = MaximumLikelihoodConfig()
+    train: TrainConfig
+    batch_size: int = Field(256, ge=1)
+    train_rows: int | None = Field(None, ge=1)
+    validation_rows: int = Field(1000, ge=1)
+    validate_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    log_every: int = Field(10, ge=1)
+    seed: int = Field(0, ge=0)
+    scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainingConfig:
+        if self.batch_size % self.scaling.workers:
+            raise ValueError(
+                f"expected batch_size divisible by scaling.workers = {self.scaling.workers}; "
+                f"got {self.batch_size}"
+            )
+        return self
+
+
+def complete_flow(
+    config: GlowConfig | CouplingConfig, manifest: Manifest
+) -> GlowConfig | CouplingConfig:
+    """Fills in what a flow's config leaves open from the data set it is to be trained on.
+
+    Raises:
+        ConfigError: The config contradicts the data set.
+    """
+    mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
+    scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
+    values = config.model_dump()
+    for key, found in (
+        ("event_shape", tuple(manifest.event_shape)),
+        ("mean", mean),
+        ("scale", scale),
+    ):
+        if values[key] is None:
+            values[key] = found
+    if values["event_shape"] != tuple(manifest.event_shape):
+        raise ConfigError(
+            f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
+            f"{manifest.name!r}; got {values['event_shape']}"
+        )
+    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
+        if values[key] and values[key] != have:
+            raise ConfigError(
+                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
+            )
+    try:
+        return type(config).model_validate(values)
+    except ValueError as error:
+        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+
+
+@dataclass
+class Run:
+    """A training in progress: all that a checkpoint holds and a resumed run needs.
+
+    Attributes:
+        step: Number of steps done.
+        best: Weights of the average with the best validation so far.
+        best_bits_per_dim: Their bits per dimension on the validation rows.
+        validation: This worker's share of the validation rows, noise included.
+    """
+
+    config: TrainingConfig
+    flow_config: GlowConfig | CouplingConfig
+    objective: MaximumLikelihood | Distillation
+    optimizer: torch.optim.Optimizer
+    average: AveragedFlow
+    batches: Batches
+    validation: Examples
+    bins: int | None
+    best: dict[str, Tensor]
+    best_bits_per_dim: float = math.inf
+    step: int = 0
+
+    def steps(self, objective: nn.Module | None = None) -> Iterator[StepResult]:
+        """Yields the steps that are left; `objective` may be DDP around this run's own."""
+        for result in train(
+            objective or self.objective,
+            self.batches,
+            self.optimizer,
+            self.config.train,
+            start=self.step,
+            average=self.average,
+        ):
+            self.step = result.step
+            yield result
+
+    @torch.no_grad()
+    def validation_nats(self) -> Tensor:
+        """Returns the sum of log p over this worker's validation rows and their number, (2,)."""
+        flow = self.average.flow
+        device = next(flow.parameters()).device
+        rows = self.validation
+        total = torch.zeros((), dtype=torch.float64)
+        for start in range(0, len(rows), 500):
+            part = slice(start, start + 500)
+            context = None if rows.context is None else rows.context[part].to(device)
+            total += flow.log_prob(rows.x[part].to(device), context).double().sum().cpu()
+        return torch.stack([total, torch.tensor(len(rows), dtype=torch.float64)])
+
+    def keep_if_best(self, nats: Tensor) -> float:
+        """Keeps the average's weights if they are the best yet; returns bits per dimension."""
+        bits = float(bits_per_dim((nats[0] / nats[1]).item(), self.average.flow.dimensions))
+        if bits < self.best_bits_per_dim:
+            self.best_bits_per_dim = bits
+            self.best = copy.deepcopy(self.average.flow.state_dict())
+        return bits
+
+    def is_due(self, every: int) -> bool:
+        """Tells whether something that happens every so many steps, and at the end, is due."""
+        return self.step % every == 0 or self.step == self.config.train.steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds: tensors, numbers and plain containers."""
+        return {
+            "step": self.step,
+            "flow": self.objective.flow.state_dict(),
+            "average": self.average.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "best_bits_per_dim": self.best_bits_per_dim,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.objective.flow.load_state_dict(state["flow"])
+        self.average.flow.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        self.best_bits_per_dim = state["best_bits_per_dim"]
+        self.step = state["step"]
+
+    def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
+        """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
+        folder = f"runs/{self.config.name}/result"
+        if store.exists(folder, "manifest.json"):
+            return
+        flow = copy.deepcopy(self.average.flow)
+        flow.load_state_dict(self.best)
+        objective = self.config.objective
+        teacher = objective.teacher if isinstance(objective, DistillationConfig) else None
+        write_artifact(
+            store,
+            folder,
+            flow.cpu(),
+            self.flow_config,
+            training=self.config.model_dump(mode="json"),
+            metrics={
+                "validation_bits_per_dim": self.best_bits_per_dim,
+                "steps": self.step,
+                "seconds": round(seconds, 1),
+            },
+            lineage=Lineage(
+                dataset=self.config.dataset,
+                run=self.config.name,
+                teacher=teacher,
+                commit=commit,
+                bins=self.bins,
+            ),
+        )
+
+
+def prepare_run(
+    config: TrainingConfig,
+    store: Store,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device | str = "cpu",
+) -> Run:
+    """Builds all that a training needs, equal on all workers but for each one's rows.
+
+    Raises:
+        ConfigError: The config contradicts the data set, or names taps that do not exist.
+        DataError: No such data set.
+        StoreError: No such teacher.
+    """
+    manifest = read_manifest(store, config.dataset)
+    flow_config = complete_flow(config.flow, manifest)
+    flow = build_flow(flow_config, seed=config.seed)
+    objective = _objective(config, flow, store).to(device)
+    train_rows = load_split(store, manifest, "train", limit=config.train_rows)
+    validation = load_split(store, manifest, "val", limit=config.validation_rows)
+    if not flow.context.width:
+        train_rows, validation = (replace(rows, context=None) for rows in (train_rows, validation))
+    synthesis = isinstance(objective, Distillation) and objective.weights.synthesis > 0
+    batches = Batches(
+        train_rows,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        bins=manifest.bins,
+        latents=synthesis,
+        rank=rank,
+        world=world,
+    )
+    first = Batches(
+        train_rows, batch_size=max(256, config.batch_size), seed=config.seed, bins=manifest.bins
+    ).batch(0)
+    first = first.to(device)
+    flow.initialize(first.x, first.context)
+    average = AveragedFlow(flow, config.train.ema)
+    noisy = next(evaluation_batches(validation, manifest.bins, len(validation), config.seed))
+    return Run(
+        config=config,
+        flow_config=flow_config,
+        objective=objective,
+        optimizer=make_optimizer(flow, config.train),
+        average=average,
+        batches=batches,
+        validation=Examples(
+            noisy.x[rank::world], None if noisy.context is None else noisy.context[rank::world]
+        ),
+        bins=manifest.bins,
+        best=average.flow.state_dict(),
+    )
+
+
+def check_run(config: TrainingConfig, store: Store) -> None:
+    """Raises what `prepare_run` would raise, without reading data or weights of the teacher."""
+    flow_config = complete_flow(config.flow, read_manifest(store, config.dataset))
+    if isinstance(config.objective, DistillationConfig):
+        resolve(store, config.objective.teacher)
+        _objective(config, build_flow(flow_config), store)
+
+
+def run_in_process(config: TrainingConfig, store: Store) -> Iterator[StepResult]:
+    """Trains in this process, without Ray, and writes the run's result at the end."""
+    run = prepare_run(config, store)
+    seconds = 0.0
+    for result in run.steps():
+        seconds += result.seconds
+        if run.is_due(config.validate_every):
+            run.keep_if_best(run.validation_nats())
+        yield result
+    run.finish(store, seconds)
+
+
+def _objective(config: TrainingConfig, flow: Flow, store: Store) -> Any:
+    if isinstance(config.objective, MaximumLikelihoodConfig):
+        return MaximumLikelihood(flow)
+    teacher = load_artifact(store, config.objective.teacher).flow
+    settings = config.objective
+    try:
+        return Distillation(flow, teacher, settings.hints, settings.weights, settings.temperature)
+    except ValueError as error:
+        raise ConfigError(f"run {config.name!r}: objective: {error}") from error
+

@@ -1,0 +1,25 @@
+"""Distils a teacher into a student."""
+
+from __future__ import annotations
+
+from cluster.local import connect
+from cluster.storage import StorageConfig
+from flowkd.errors import ConfigError
+from flowkd.run import TrainingConfig
+from jobs.entry import run_job
+from jobs.progress import train_with_progress
+
+
+def distill(config: TrainingConfig, storage: StorageConfig) -> None:
+    """Distil a teacher, a finished run or a published model, into a student."""
+    if config.objective.kind != "distillation":
+        raise ConfigError(
+            f"objective.kind: expected distillation; got {config.objective.kind}: "
+            f"python -m jobs.train_teacher trains on data alone"
+        )
+    connect()
+    print(f"distilled {train_with_progress(config, storage)}")
+
+
+if __name__ == "__main__":
+    run_job(TrainingConfig, distill)

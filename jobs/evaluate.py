@@ -1,0 +1,17 @@
+"""Compares flows on held-out data: likelihood, parameters, throughput."""
+
+from __future__ import annotations
+
+from cluster.storage import StorageConfig
+from flowkd.evaluation import EvaluationConfig, evaluate
+from jobs.entry import run_job
+from jobs.tables import comparison_table
+
+
+def evaluate_flows(config: EvaluationConfig, storage: StorageConfig) -> None:
+    """Evaluate flows on the test split, beside each other, and keep the figures in the store."""
+    comparison_table(evaluate(config, storage.store()))
+
+
+if __name__ == "__main__":
+    run_job(EvaluationConfig, evaluate_flows)

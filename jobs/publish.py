@@ -1,0 +1,17 @@
+"""Publishes a run's result as a version of a model."""
+
+from __future__ import annotations
+
+from cluster.storage import StorageConfig
+from flowkd.publish import PublishConfig, publish
+from jobs.entry import run_job
+
+
+def publish_run(config: PublishConfig, storage: StorageConfig) -> None:
+    """Publish a run's result as a new version of a model and point an alias at it."""
+    version = publish(config, storage.store())
+    print(f"published models/{config.model}@{version}, alias {config.alias}")
+
+
+if __name__ == "__main__":
+    run_job(PublishConfig, publish_run)

@@ -1,0 +1,25 @@
+"""Trains a flow by maximum likelihood: a teacher, or a plain student."""
+
+from __future__ import annotations
+
+from cluster.local import connect
+from cluster.storage import StorageConfig
+from flowkd.errors import ConfigError
+from flowkd.run import TrainingConfig
+from jobs.entry import run_job
+from jobs.progress import train_with_progress
+
+
+def train_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
+    """Train a flow by maximum likelihood."""
+    if config.objective.kind != "maximum_likelihood":
+        raise ConfigError(
+            f"objective.kind: expected maximum_likelihood; got {config.objective.kind}: "
+            f"python -m jobs.distill trains on a teacher"
+        )
+    connect()
+    print(f"trained {train_with_progress(config, storage)}")
+
+
+if __name__ == "__main__":
+    run_job(TrainingConfig, train_teacher)

@@ -1,0 +1,58 @@
+"""What all tests share: one thread, one seed, and a store of each kind."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from s3fs import S3FileSystem
+from servers.swift import SwiftServer
+
+from flowkd.store import Store
+
+torch.set_num_threads(1)
+torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
+    """A real S3 server on loopback; it starts with the first test that asks for it."""
+    with SwiftServer(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_store(s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store on S3; the environment of this test and its processes leads there."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    # fsspec hands out the same instance for the same options, whatever the environment says.
+    S3FileSystem.clear_instance_cache()
+    yield Store(s3_server.uri(uuid.uuid4().hex))
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def memory_store() -> Store:
+    """An empty store in the memory of this process."""
+    return Store(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> Store:
+    """An empty store in a folder; its name holds what must not be encoded."""
+    return Store(str(tmp_path / "a store 100%"))

@@ -1,0 +1,1 @@
+"""Ray Tune over hint layers and loss weights."""
