@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from flowkd.config import dump_config, parse_config
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.run import TrainingConfig, check_run
 from flowkd.store import Store
-
-# The default of 2 s is what each report then costs.
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
 
 
 def run_training(config: TrainingConfig, storage: StorageConfig) -> str:

@@ -16,13 +16,13 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluster import LOOPBACK, ray_environment
 from flowkd.errors import FlowkdError
 
 RECORD = Path(".flowkd/cluster.json")
 START_SECONDS = 90
 STOP_SECONDS = 30
 OBJECT_STORE_BYTES = 256 * 1024**2
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,6 @@ class LocalCluster:
         except OSError:
             return False
         return self.folder in command
-
-
-def ray_environment() -> dict[str, str]:
-    """Returns the environment of every Ray process and driver on one machine."""
-    defaults = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",  # all listens on loopback
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else the loopback address is ignored
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    return {**defaults, **os.environ}
 
 
 def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
@@ -156,7 +143,6 @@ def connect() -> str:
         return ray.get_runtime_context().gcs_address
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        os.environ.update(ray_environment())
         address = up().address
     ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     return address

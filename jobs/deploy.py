@@ -1,0 +1,19 @@
+"""Serves models over HTTP."""
+
+from __future__ import annotations
+
+from cluster.local import connect
+from cluster.serving import ServingConfig, deploy
+from cluster.storage import StorageConfig
+from jobs.entry import run_job
+
+
+def deploy_models(config: ServingConfig, storage: StorageConfig) -> None:
+    """Serve models over HTTP; deployed again with other models, they are swapped in place."""
+    connect()
+    endpoint = deploy(config, storage)
+    print(f"serving {', '.join(config.models)} at {endpoint}, described at {endpoint}/docs")
+
+
+if __name__ == "__main__":
+    run_job(ServingConfig, deploy_models)
