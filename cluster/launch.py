@@ -89,8 +89,8 @@ def _check_name(config: TrainingConfig, store: Store) -> None:
         return
     known = parse_config(TrainingConfig, yaml.safe_load(store.read(*path)), source="/".join(path))
     # What a run is made on may change between its attempts; what it is may not.
-    values = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
-    difference = _first_difference(*values)
+    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
+    difference = _first_difference(before, now)
     if difference:
         raise ConfigError(
             f"run {config.name!r} exists in {store.uri} with another config: {difference}; "

@@ -21,7 +21,7 @@ from flowkd.errors import FlowkdError
 
 RECORD = Path(".flowkd/cluster.json")
 START_SECONDS = 90
-STOP_SECONDS = 30
+STOP_SECONDS = 15
 OBJECT_STORE_BYTES = 256 * 1024**2
 
 
@@ -66,8 +66,13 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
         return running
     folder = tempfile.mkdtemp(prefix="flowkd-")
     gcs, dashboard, *others = _free_ports(7)
-    names = ("ray-client-server-port", "node-manager-port", "object-manager-port",
-             "dashboard-agent-listen-port", "metrics-export-port")
+    names = (
+        "ray-client-server-port",
+        "node-manager-port",
+        "object-manager-port",
+        "dashboard-agent-listen-port",
+        "metrics-export-port",
+    )
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
         f"--node-ip-address={LOOPBACK}", f"--port={gcs}",

@@ -40,9 +40,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(config.scaling.cpus)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    run = prepare_run(
-        config, store, rank=rank, world=world, device=ray.train.torch.get_device()
-    )
+    run = prepare_run(config, store, rank=rank, world=world, device=ray.train.torch.get_device())
     _resume(run)
     objective = (
         run.objective
@@ -74,7 +72,9 @@ def _after_step(run: Run, result: StepResult, log: RunLog | None) -> None:
             "seconds": result.seconds,
         }
     if run.is_due(config.validate_every):
-        record["validation_bits_per_dim"] = run.keep_if_best(_sum_over_workers(run.validation_nats()))
+        record["validation_bits_per_dim"] = run.keep_if_best(
+            _sum_over_workers(run.validation_nats())
+        )
     if record and log is not None:
         log.append({"step": run.step, "time": time.time(), **record})
     if run.is_due(config.checkpoint_every):

@@ -26,7 +26,7 @@ from flowkd.errors import StoreError
 from flowkd.flow import Flow
 from flowkd.store import Store
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -168,11 +168,16 @@ def resolve(store: Store, reference: str) -> str:
     """
     kind, _, rest = reference.partition("/")
     name, _, version = rest.partition("@")
-    if kind not in ("models", "runs") or not NAME.fullmatch(name) or (kind == "runs") == ("@" in rest):
+    known = kind in ("models", "runs") and NAME.fullmatch(name)
+    if not known or (kind == "runs") == ("@" in rest):
         raise StoreError(f"expected models/NAME@VERSION_OR_ALIAS or runs/RUN; got {reference!r}")
     if kind == "runs":
         if not store.exists("runs", name, "result", "manifest.json"):
-            finished = [run for run in store.list("runs") if store.exists("runs", run, "result")]
+            finished = [
+                run
+                for run in store.list("runs")
+                if store.exists("runs", run, "result", "manifest.json")
+            ]
             raise StoreError(
                 f"no finished run {name!r} in {store.uri}; finished are: "
                 f"{', '.join(finished) or 'none'}"
@@ -215,9 +220,12 @@ def load_artifact(store: Store, reference: str) -> Artifact:
     for name, part in manifest.parts.items():
         contents[name] = store.read(folder, name)
         _verify(contents[name], part, f"{folder}/{name}", store)
-    config = parse_config(
-        ArtifactConfig, yaml.safe_load(contents["config.yaml"]), source=f"{folder}/config.yaml"
-    )
+    try:
+        values = yaml.safe_load(contents["config.yaml"])
+        metrics = json.loads(contents["metrics.json"])
+    except (yaml.YAMLError, ValueError) as error:
+        raise StoreError(f"{folder}: a part cannot be read: {error}") from error
+    config = parse_config(ArtifactConfig, values, source=f"{folder}/config.yaml")
     flow = build_flow(config.flow)
     try:
         flow.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
@@ -225,7 +233,6 @@ def load_artifact(store: Store, reference: str) -> Artifact:
         raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
     flow.eval().requires_grad_(False)
     version = folder.rsplit("/", 1)[-1]
-    metrics = json.loads(contents["metrics.json"])
     return Artifact(reference, version, flow, config, metrics, manifest)
 
 

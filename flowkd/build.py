@@ -133,8 +133,8 @@ def _glow(config: GlowConfig) -> dict[str, Bijector]:
         going_on = channels
         if level < config.levels - 1:
             going_on = channels // 2
-            network = SplitPrior(going_on, 2 * (channels - going_on), context)
-            steps["prior"] = AffineCoupling(network, going_on)
+            prior = SplitPrior(going_on, 2 * (channels - going_on), context)
+            steps["prior"] = AffineCoupling(prior, going_on)
         chain = Chain(steps)
         body[f"squeeze{level}"] = Squeeze()
         body[f"level{level}"] = chain if channels == total else Leading(chain, channels)

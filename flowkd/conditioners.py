@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import relu_
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -37,18 +37,17 @@ class ConvNet(Conditioner):
 
     def __init__(self, inputs: int, outputs: int, width: int, context: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inputs, width, 3, padding=1)
-        self.middle = nn.Conv2d(width, width, 1)
-        self.last = _zeroed(nn.Conv2d(width, outputs, 3, padding=1))
+        self.first = _channels_last(nn.Conv2d(inputs, width, 3, padding=1))
+        self.middle = _channels_last(nn.Conv2d(width, width, 1))
+        self.last = _channels_last(_zeroed(nn.Conv2d(width, outputs, 3, padding=1)))
         self.context = nn.Linear(context, width, bias=False) if context else None
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, inputs, H, W) to (B, outputs, H, W)."""
         hidden = self.first(kept.contiguous(memory_format=torch.channels_last))
         if self.context is not None:
             hidden = hidden + self.context(context)[:, :, None, None]
-        return self.last(relu(self.middle(relu(hidden))))
+        return self.last(relu_(self.middle(relu_(hidden))))
 
 
 class SplitPrior(Conditioner):
@@ -64,9 +63,8 @@ class SplitPrior(Conditioner):
 
     def __init__(self, inputs: int, outputs: int, context: int = 0) -> None:
         super().__init__()
-        self.last = _zeroed(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.last = _channels_last(_zeroed(nn.Conv2d(inputs, outputs, 3, padding=1)))
         self.context = _zeroed(nn.Linear(context, outputs, bias=False)) if context else None
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, inputs, H, W) to (B, outputs, H, W)."""
@@ -96,7 +94,13 @@ class MLP(Conditioner):
         hidden = self.first(kept)
         if self.context is not None:
             hidden = hidden + self.context(context)
-        return self.last(relu(self.middle(relu(hidden))))
+        return self.last(relu_(self.middle(relu_(hidden))))
+
+
+def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:
+    weight = layer.weight.detach().contiguous(memory_format=torch.channels_last)
+    layer.weight = nn.Parameter(weight)
+    return layer
 
 
 def _zeroed(layer: Layer) -> Layer:

@@ -37,6 +37,8 @@ def load_config(kind: type[C], path: str | Path, overrides: Sequence[str] = ()) 
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no config file {str(path)!r}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read config file {str(path)!r}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
@@ -51,7 +53,7 @@ def parse_config(kind: type[C], values: Any, *, source: str) -> C:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(kind, error, source)) from error
+        raise ConfigError(_explain(kind, error, values, source)) from error
 
 
 def dump_config(config: BaseModel) -> str:
@@ -74,7 +76,10 @@ def _set(values: dict[str, Any], override: str) -> None:
             raise ConfigError(
                 f"--set {path}: {'.'.join(parents[: depth + 1])} holds {node!r}, not a mapping"
             )
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {path}: {text!r} is not YAML: {error}") from error
     if isinstance(node, list):
         node[_position(node, last, path)] = value
     else:
@@ -87,10 +92,10 @@ def _position(node: list[Any], key: str, path: str) -> int:
     return int(key)
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, source: str) -> str:
+def _explain(kind: type[BaseModel], error: ValidationError, values: Any, source: str) -> str:
     lines = [f"{source} is not a valid {kind.__name__}:"]
     for fault in error.errors():
-        path = ".".join(str(part) for part in fault["loc"]) or "(top level)"
+        path = _path(fault["loc"], values) or "(top level)"
         if fault["type"] == "extra_forbidden":
             lines.append(f"  {path}: unknown key; remove it or correct its name")
         elif fault["type"] == "missing":
@@ -98,3 +103,17 @@ def _explain(kind: type[BaseModel], error: ValidationError, source: str) -> str:
         else:
             lines.append(f"  {path}: {fault['msg']}; got {fault['input']!r}")
     return "\n".join(lines)
+
+
+def _path(location: Sequence[int | str], values: Any) -> str:
+    """Returns the path of a fault in the file: pydantic's, without the tags of unions."""
+    parts = []
+    for part in location:
+        if isinstance(values, dict) and part not in values and part == values.get("kind"):
+            continue
+        parts.append(str(part))
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            values = None
+    return ".".join(parts)

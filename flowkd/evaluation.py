@@ -74,7 +74,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         NonFiniteError: A likelihood that is NaN or infinite.
     """
     manifest = read_manifest(store, config.dataset)
-    artifacts = {label: load_artifact(store, reference) for label, reference in config.flows.items()}
+    artifacts = {label: load_artifact(store, where) for label, where in config.flows.items()}
     for label, artifact in artifacts.items():
         if artifact.flow.event_shape != tuple(manifest.event_shape):
             raise ConfigError(

@@ -145,12 +145,15 @@ class Flow(nn.Module):
         self.chain.initialize(x, self._encode(context, x))
 
     def _check(self, value: Tensor, shape: Shape, name: str) -> None:
+        if not len(value):
+            raise ValueError(f"expected at least one row of {name}; got none")
         if value.shape[1:] != shape:
             raise ValueError(
                 f"expected {name} of event shape {shape}; got {tuple(value.shape[1:])}"
             )
-        if not value.is_floating_point():
-            raise ValueError(f"expected {name} of a float dtype; got {value.dtype}")
+        dtype = next(self.parameters()).dtype
+        if value.dtype != dtype:
+            raise ValueError(f"expected {name} of the flow's dtype {dtype}; got {value.dtype}")
 
     def _encode(self, context: Tensor | None, like: Tensor) -> Tensor | None:
         """Checks a context and returns it as the vectors (B, width) that conditioners see."""
@@ -163,13 +166,13 @@ class Flow(nn.Module):
         if not spec.width:
             raise ValueError(f"expected no context; {got}")
         if spec.classes:
-            if context.is_floating_point() or context.shape != (rows,):
+            if context.dtype != torch.int64 or context.shape != (rows,):
                 raise ValueError(f"expected a context of {spec}; {got}")
-            low, high = torch.aminmax(context) if rows else (0, 0)
+            low, high = torch.aminmax(context)
             if low < 0 or high >= spec.classes:
                 raise ValueError(f"expected {spec}; got {int(low)}..{int(high)}")
             return one_hot(context, spec.classes).to(like)
-        if context.shape != (rows, spec.size):
+        if not context.is_floating_point() or context.shape != (rows, spec.size):
             raise ValueError(f"expected a context of {spec}; {got}")
         return context.to(like)
 

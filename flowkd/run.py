@@ -314,7 +314,7 @@ def prepare_run(
 
 
 def check_run(config: TrainingConfig, store: Store) -> None:
-    """Raises what `prepare_run` would raise, without reading data or weights of the teacher."""
+    """Raises what `prepare_run` would raise, but for faults of the data, which are not read."""
     flow_config = complete_flow(config.flow, read_manifest(store, config.dataset))
     if isinstance(config.objective, DistillationConfig):
         resolve(store, config.objective.teacher)
@@ -342,4 +342,3 @@ def _objective(config: TrainingConfig, flow: Flow, store: Store) -> Any:
         return Distillation(flow, teacher, settings.hints, settings.weights, settings.temperature)
     except ValueError as error:
         raise ConfigError(f"run {config.name!r}: objective: {error}") from error
-

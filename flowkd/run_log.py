@@ -12,7 +12,7 @@ FLUSH_SECONDS = 1.0
 
 
 class RunLog:
-    """Appends records to `runs/<run>/metrics.jsonl`; a thread writes them, so that steps don't wait.
+    """Appends records to `runs/<run>/metrics.jsonl`; a thread writes, so that steps don't wait.
 
     Use as a context manager: leaving it writes what is left and raises what a write raised.
 

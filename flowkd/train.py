@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -132,7 +132,8 @@ def train(
         NonFiniteError: At the first term or gradient that is NaN or infinite; the parameters
             are then those of the step before.
     """
-    flow: Flow = getattr(objective, "module", objective).flow
+    inner: Any = getattr(objective, "module", objective)
+    flow: Flow = inner.flow
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = parameters[0].device
     for step in range(start, config.steps):
@@ -149,9 +150,7 @@ def train(
         optimizer.step()
         if average is not None:
             average.update(flow, step)
-        yield StepResult(
-            step + 1, loss, terms, gradient_norm, rate, time.perf_counter() - began
-        )
+        yield StepResult(step + 1, loss, terms, gradient_norm, rate, time.perf_counter() - began)
 
 
 def _finite(

@@ -1,4 +1,4 @@
-"""How every job is called: python -m jobs.NAME --config FILE [--store URI] [--set key.path=value]."""
+"""How a job is called: python -m jobs.NAME --config FILE [--store URI] [--set key.path=value]."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Progress of a run, read from its metrics in the store: a bar, or plain lines without a terminal."""
+"""Progress of a run, read from its metrics in the store; plain lines without a terminal."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -37,6 +38,15 @@ def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
 def stage(title: str) -> None:
     """Announces a stage."""
     console.print(f"[bold]{title}[/bold]")
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Shows that something of unknown length is going on, and how long it took."""
+    began = time.monotonic()
+    with console.status(what) if console.is_terminal else nullcontext():
+        yield
+    console.print(f"  {what}: {time.monotonic() - began:.1f} s")
 
 
 def _show_bar(config: TrainingConfig, store: Store, finished: threading.Event) -> None:
@@ -84,7 +94,7 @@ def _follow(
 
 def _figures(records: list[dict[str, Any]]) -> str:
     terms = {"loss", "nll", "latent", "hints", "synthesis"}
-    latest = next((record for record in reversed(records) if "loss" in record), {})
+    latest: dict[str, Any] = next((record for record in reversed(records) if "loss" in record), {})
     figures = [f"{name} {value:.4f}" for name, value in latest.items() if name in terms]
     validated = [r["validation_bits_per_dim"] for r in records if "validation_bits_per_dim" in r]
     if validated:

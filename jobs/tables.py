@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -10,7 +11,9 @@ from rich.table import Table
 from flowkd.evaluation import FlowFigures
 
 
-def comparison_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | None = None) -> None:
+def comparison_table(
+    figures: Mapping[str, FlowFigures], *, gap_closed: float | None = None
+) -> None:
     """Prints flows beside each other; rates and sizes relative to the first."""
     first = next(iter(figures.values()))
     table = Table(box=None, pad_edge=False)
@@ -28,7 +31,8 @@ def comparison_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | 
     # Wide enough for the whole table: without a terminal, columns would be cut.
     Console(width=max(100, Console().width), highlight=False).print(table)
     if gap_closed is not None:
-        print(f"share of the gap between plain student and teacher closed: {gap_closed:.0%}")
+        share = f"{gap_closed:.0%}" if math.isfinite(gap_closed) else "there is no gap"
+        print(f"share of the gap between plain student and teacher closed: {share}")
 
 
 def _relative(rate: float, of: float) -> str:

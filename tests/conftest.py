@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when ray is imported
 
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from s3fs import S3FileSystem
 from servers.swift import SwiftServer
 
+from cluster.local import LocalCluster, down, up
 from flowkd.store import Store
 
 torch.set_num_threads(1)
@@ -56,3 +60,35 @@ def memory_store() -> Store:
 def local_store(tmp_path: Path) -> Store:
     """An empty store in a folder; its name holds what must not be encoded."""
     return Store(str(tmp_path / "a store 100%"))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(
+    s3_server: SwiftServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalCluster]:
+    """A local Ray that all tests share; its processes reach the S3 server."""
+    record = tmp_path_factory.mktemp("ray") / "cluster.json"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.environment().items():
+            patch.setenv(name, value)
+        cluster = up(cpus=4, record=record)
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        patch.setenv("RAY_API_SERVER_ADDRESS", cluster.dashboard)
+        yield cluster
+        assert down(record=record)
+
+
+@pytest.fixture(scope="session")
+def ray_driver(ray_cluster: LocalCluster) -> Iterator[None]:
+    """This process as a driver on the shared cluster."""
+    ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="WARNING")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def serve_port() -> int:
+    """The port of Ray Serve: one cluster has one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

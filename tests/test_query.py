@@ -1,24 +1,17 @@
 """Properties of queries: answers that batching cannot change, and requests that are refused."""
 
-import io
 import math
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from flowkd import chunks
 from flowkd.build import CouplingConfig, GlowConfig, build_flow
-from flowkd.config import parse_config
 from flowkd.data import Examples
-from flowkd.errors import ConfigError
-from flowkd.grid import encode_png, picture_grid
 from flowkd.metrics import evaluate_likelihood
 from flowkd.query import (
     Model,
     QueryError,
-    QueryLimits,
     SampleRequest,
     ScoreRequest,
     prepare_sample,
@@ -165,91 +158,6 @@ def test_scores_of_pixels_are_those_that_are_reported(photos):
     assert not torch.equal(other.nats, scores.nats)
 
 
-PIXELS = np.full((2, 3, 8, 8), 7)
-BAD_SCORES = {
-    "one example without N": (PIXELS[0], r"expected shape \(N, 3, 8, 8\).*got shape \(3, 8, 8\)"),
-    "another side": (PIXELS[..., 1:], r"got shape \(2, 3, 8, 7\)"),
-    "no example": (PIXELS[:0], r"N of at least 1; got shape \(0, 3, 8, 8\)"),
-    "a number": (3, r"got shape \(\)"),
-    "ragged": ([[1, 2], [3]], "lists of equal lengths"),
-    "text": ("cat", "expected integers or floats; got dtype <U3"),
-    "null": ([None], "expected integers or floats; got NoneType"),
-    "bool": (PIXELS > 0, "got dtype bool"),
-    "complex": (PIXELS * 1j, "got dtype complex128"),
-    "beyond int64": ([2**70], "got int"),
-    "NaN": (np.where(PIXELS == 7, np.nan, 0), r"got nan at \[0, 0, 0, 0\], 384 such"),
-    "infinite": (np.where(PIXELS == 7, np.inf, 0), "expected finite float32 values; got inf"),
-    "beyond float32": (PIXELS * 1e300, "expected finite float32 values; got 7e"),
-    "pixel too large": (PIXELS + 249, "pixel values 0..255; got values from 256 to 256"),
-    "pixel negative": (PIXELS - 8, "pixel values 0..255; got values from -1 to -1"),
-    "float too large": (PIXELS * 40.0, "floats from 0 to 256; got values from 280"),
-    "too many": (np.tile(PIXELS, (3, 1, 1, 1)), "at most 5 examples of 192 values; got 6"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_SCORES)
-def test_bad_data_are_refused(photos, case):
-    x, message = BAD_SCORES[case]
-    with pytest.raises(QueryError, match=message):
-        score(photos, ScoreRequest(x=x), QueryLimits(n_max=5))
-
-
-BAD_CONTEXTS = {
-    ("photos", 1): "this model expects no context; got one",
-    ("digits", None): r"expects a class 0..9 for all or a list of 2; got none",
-    ("digits", 10): "expected classes 0..9; got 10..10",
-    ("digits", (0, -1)): "expected classes 0..9; got -1..0",
-    ("digits", 1.0): r"got floats of shape \(\)",
-    ("digits", (1, 2, 3)): r"list of 2; got integers of shape \(3,\)",
-    ("digits", "two"): "context: expected integers or floats",
-    ("table", None): r"vector \(2,\) for all or vectors \(2, 2\); got none",
-    ("table", (1.0, 2.0, 3.0)): r"got floats of shape \(3,\)",
-    ("table", (1.0, math.nan)): r"got nan at \[1\]",
-}
-
-
-@pytest.mark.parametrize(("name", "given"), BAD_CONTEXTS)
-def test_bad_contexts_are_refused(name, given):
-    config, bins = MODELS[name]
-    model = Model(random_flow(config), bins)
-    with pytest.raises(QueryError, match=BAD_CONTEXTS[name, given]):
-        sample(model, SampleRequest(n=2, context=given))
-
-
-def test_one_context_serves_all_examples():
-    config, bins = MODELS["digits"]
-    model = Model(random_flow(config), bins)
-    one, each = (sample(model, SampleRequest(n=3, seed=1, context=c)) for c in (4, [4, 4, 4]))
-    assert torch.equal(one, each)
-    assert not torch.equal(one, sample(model, SampleRequest(n=3, seed=1, context=5)))
-
-
-BAD_REQUESTS = {
-    "n: Input should be greater than or equal to 1; got 0": {"n": 0},
-    "n: Input should be a valid integer; got '3'": {"n": "3"},
-    "n: Input should be a valid integer; got True": {"n": True},
-    "temperature: Input should be greater than 0; got 0": {"temperature": 0},
-    "temperature: Input should be a finite number; got nan": {"temperature": math.nan},
-    "seed: Input should be greater than or equal to 0; got -1": {"seed": -1},
-    "count: unknown key": {"count": 3},
-    "valid dictionary": [1],
-}
-
-
-@pytest.mark.parametrize("message", BAD_REQUESTS)
-def test_bad_fields_are_named(message):
-    with pytest.raises(ConfigError) as error:
-        parse_config(SampleRequest, BAD_REQUESTS[message], source="the body")
-    assert message in str(error.value)
-
-
-def test_too_many_values_are_refused(photos):
-    with pytest.raises(QueryError, match="n: expected at most 10 examples of 192 values; got 11"):
-        sample(photos, SampleRequest(n=11), QueryLimits(values_max=2000))
-    with pytest.raises(QueryError, match="at most 4096 examples"):
-        sample(photos, SampleRequest(n=5000))
-
-
 def test_an_answer_that_is_not_finite_fails_alone(photos):
     table = Model(random_flow(MODELS["table"][0]))
     far = ScoreRequest(x=[[0.0] * 5, [1e30] * 5], context=[0.0, 0.0])
@@ -258,20 +166,3 @@ def test_an_answer_that_is_not_finite_fails_alone(photos):
     assert isinstance(bad, QueryError)
     assert "example 1 is too far" in str(bad)
     assert torch.isfinite(good.nats).all()
-
-
-@pytest.mark.parametrize(("channels", "n", "size"), [(3, 5, (26, 17)), (1, 1, (8, 8))])
-def test_pictures_lie_in_a_nearly_square_grid(channels, n, size):
-    pictures = np.arange(n, dtype=np.uint8)[:, None, None, None] + np.zeros((channels, 8, 8))
-    grid = picture_grid(pictures, bins=6)
-    width, height = size
-    assert grid.shape == ((height, width, 3) if channels == 3 else (height, width))
-    for i in range(n):
-        top, left = i // 3 * 9, i % 3 * 9
-        assert (grid[top : top + 8, left : left + 8] == i * 51).all()
-    if n > 1:
-        assert (grid[8] == 255).all()
-        assert (grid[:, 8] == 255).all()
-    with Image.open(io.BytesIO(encode_png(grid))) as image:
-        assert image.size == size
-        assert image.mode == ("RGB" if channels == 3 else "L")

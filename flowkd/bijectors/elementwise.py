@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -37,7 +38,7 @@ class Standardize(Bijector):
             raise ValueError(f"expected a positive scale; got {scale}")
 
     def _log_det(self, x: Tensor) -> Tensor:
-        total = -self.scale.log().sum() * (x[0].numel() // self.scale.numel())
+        total = -self.scale.log().sum() * (math.prod(x.shape[1:]) // self.scale.numel())
         return total.to(x.dtype).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,7 @@ class ActNorm(Bijector):
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return (self.log_scale.sum() * x[0, 0].numel()).expand(x.shape[0])
+        return (self.log_scale.sum() * math.prod(x.shape[2:])).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Normalises each channel."""

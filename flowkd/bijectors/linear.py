@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear
+from torch.nn.functional import conv2d, linear, one_hot
 
 from flowkd.bijectors.base import Bijector
 
@@ -29,7 +31,7 @@ class Invertible1x1(Bijector):
         self.lower = nn.Parameter(torch.empty(channels, channels))
         self.upper = nn.Parameter(torch.empty(channels, channels))
         self.log_diagonal = nn.Parameter(torch.empty(channels))
-        self.register_buffer("permutation", torch.empty(channels, channels))
+        self.register_buffer("permutation", torch.empty(channels, dtype=torch.int64))
         self.register_buffer("sign", torch.empty(channels))
         self.set_weight(rotation)
 
@@ -46,32 +48,31 @@ class Invertible1x1(Bijector):
         diagonal = upper.diagonal()
         if not bool((diagonal != 0).all()):
             raise ValueError("expected an invertible W; got a singular one")
-        self.permutation.copy_(permutation)
+        self.permutation.copy_(permutation.argmax(1))  # row i of P picks row permutation[i]
         self.sign.copy_(diagonal.sign())
         self.log_diagonal.copy_(diagonal.abs().log())
         self.lower.copy_(lower.tril(-1))
         self.upper.copy_(upper.triu(1))
 
     def _factors(self) -> tuple[Tensor, Tensor]:
-        lower = self.lower.tril(-1) + torch.eye(len(self.sign)).to(self.lower)
+        """Returns L without its diagonal of ones, and U with its own."""
         upper = self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp())
-        return lower, upper
+        return self.lower.tril(-1), upper
 
     def weight(self) -> Tensor:
         """Returns W, (C, C)."""
         lower, upper = self._factors()
-        return self.permutation @ lower @ upper
+        return torch.addmm(upper, lower, upper)[self.permutation]
 
     def inverse_weight(self) -> Tensor:
         """Returns the inverse of W, (C, C), by two triangular solves."""
         lower, upper = self._factors()
-        half = torch.linalg.solve_triangular(
-            lower, self.permutation.T, upper=False, unitriangular=True
-        )
+        transposed = one_hot(self.permutation).T.to(lower)
+        half = torch.linalg.solve_triangular(lower, transposed, upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, half, upper=True)
 
     def _log_det(self, x: Tensor) -> Tensor:
-        return (self.log_diagonal.sum() * x[0, 0].numel()).expand(x.shape[0])
+        return (self.log_diagonal.sum() * math.prod(x.shape[2:])).expand(x.shape[0])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mixes the channels by W."""

@@ -1,0 +1,215 @@
+"""make bench: how much a flow costs beyond its networks, and Ray Train beyond a plain loop.
+
+Each figure is a ratio of two times taken in the same rounds, on one thread. The floor is the
+coupling networks and split priors alone, at the shapes that they see in the flow, in torch's
+default memory layout; `own_networks` compares with the same networks in the layout flowkd uses.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from cluster.launch import run_training
+from cluster.local import connect
+from cluster.storage import StorageConfig
+from flowkd.build import GlowConfig, build_flow
+from flowkd.conditioners import Conditioner
+from flowkd.data import prepare
+from flowkd.data.photos import PhotosConfig
+from flowkd.flow import Flow
+from flowkd.run import ScalingConfig, TrainingConfig, prepare_run
+from flowkd.run_log import read_log
+from flowkd.train import TrainConfig
+
+RESULTS = Path("results/bench.json")
+TABLE = Path("docs/bench.md")
+BATCH = 16
+ROUNDS = 25
+AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    outcome: dict[str, object] = {**flow_ratios(), "ray_overhead": ray_overhead()}
+    outcome["machine"] = f"{torch.get_num_threads()} thread, {platform.machine()}"
+    outcome["torch"] = torch.__version__
+    outcome["date"] = date.today().isoformat()
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    TABLE.write_text(table(outcome), encoding="utf-8")
+    print(table(outcome))
+
+
+def flow_ratios() -> dict[str, object]:
+    """Times Glow 3x32x32, L 3, K 8, width 128 against its networks alone."""
+    config = GlowConfig(
+        event_shape=(3, 32, 32), levels=3, steps=8, width=128, mean=128.0, scale=256.0
+    )
+    flow = build_flow(config)
+    x = 256 * torch.rand(BATCH, 3, 32, 32)
+    flow.initialize(x)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        z = flow(x).z
+    own = networks(flow, x)
+    floor = [(plain_copy(network), given.contiguous()) for network, given in own]
+
+    def step() -> None:
+        flow.zero_grad(set_to_none=True)
+        (-flow.log_prob(x).mean()).backward()
+
+    without = torch.no_grad()
+    calls: dict[str, Callable[[], object]] = {
+        "floor": without(lambda: run(floor)),
+        "own": without(lambda: run(own)),
+        "log_prob": without(lambda: flow.log_prob(x)),
+        "sample": without(lambda: flow.inverse(z)),
+        "floor_step": lambda: run_and_learn(floor),
+        "own_step": lambda: run_and_learn(own),
+        "train_step": step,
+    }
+    times = rounds(calls)
+    pairs = {"log_prob": "", "sample": "", "train_step": "_step"}
+    return {
+        **{name: ratio(times[name], times[f"floor{which}"]) for name, which in pairs.items()},
+        "own_networks": {
+            name: ratio(times[name], times[f"own{which}"]) for name, which in pairs.items()
+        },
+        "milliseconds": {name: 1000 * median(values) for name, values in times.items()},
+    }
+
+
+def networks(flow: Flow, x: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """Returns each conditioner of a flow with what it sees for x."""
+    seen: list[tuple[nn.Module, Tensor]] = []
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda module, given: seen.append((module, given[0].detach().clone()))
+        )
+        for module in flow.modules()
+        if isinstance(module, Conditioner)
+    ]
+    with torch.no_grad():
+        flow(x)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def plain_copy(network: nn.Module) -> nn.Module:
+    """Returns the same convolutions as an ordinary Sequential in the default layout."""
+    layers: list[nn.Module] = []
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.Conv2d):
+            copy = nn.Conv2d(
+                layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding
+            )
+            copy.load_state_dict(layer.state_dict())
+            layers += [copy, *([] if name == "last" else [nn.ReLU()])]
+    return nn.Sequential(*layers).to(memory_format=torch.contiguous_format)
+
+
+def run(pairs: list[tuple[nn.Module, Tensor]]) -> None:
+    for network, given in pairs:
+        network(given)
+
+
+def run_and_learn(pairs: list[tuple[nn.Module, Tensor]]) -> None:
+    for network, given in pairs:
+        network.zero_grad(set_to_none=True)
+        network(given.detach().requires_grad_()).sum().backward()
+
+
+def rounds(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Times each call once a round, all in turn."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(ROUNDS + 2):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if number >= 2:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def ratio(ours: list[float], others: list[float]) -> float:
+    """Returns the median over the rounds of the ratio within a round."""
+    return round(median(a / b for a, b in zip(ours, others, strict=True)), 3)
+
+
+def ray_overhead(repeats: int = 3, steps: int = 120) -> float:
+    """Returns a step's time within Ray Train, one worker, over that of a plain loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = StorageConfig.from_uri(folder)
+        store = storage.store()
+        prepare(PhotosConfig(name="photos", crop=16, train_limit=2000), store)
+        connect()
+        ratios = []
+        for number in range(repeats):
+            config = TrainingConfig(
+                name=f"bench-{number}",
+                dataset="photos",
+                flow=GlowConfig(levels=3, steps=4, width=64),
+                train=TrainConfig(steps=steps),
+                batch_size=64,
+                validate_every=steps,
+                checkpoint_every=steps // 2,
+                log_every=1,
+                scaling=ScalingConfig(workers=1),
+            )
+            plain = plain_seconds(config, storage)
+            run_training(config, storage)
+            marks = [record["time"] for record in read_log(store, config.name)][:-1]
+            plain += plain_seconds(config, storage)
+            ratios.append(median(differences(marks)) / median(plain))
+    return round(median(ratios), 3)
+
+
+def plain_seconds(config: TrainingConfig, storage: StorageConfig) -> list[float]:
+    """Returns the time between steps of a loop without Ray, logs and checkpoints."""
+    marks = [time.time() for _ in prepare_run(config, storage.store()).steps()]
+    return differences(marks[:-1])
+
+
+def differences(marks: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in zip(marks[10:], marks[11:], strict=False)]
+
+
+def table(outcome: dict[str, object]) -> str:
+    own = outcome["own_networks"]
+    assert isinstance(own, dict)
+    rows = [
+        f"| {name} | {outcome[name]:.2f} | {own.get(name, float('nan')):.2f} | {aim:.2f} |"
+        for name, aim in AIMS.items()
+    ]
+    text = "\n".join(
+        [
+            "# First figures",
+            "",
+            f"`make bench`, {outcome['date']}, torch {outcome['torch']}, {outcome['machine']}.",
+            "Glow 3x32x32, L 3, K 8, width 128, batch 16: time over that of its networks alone,",
+            "in torch's default layout and in the layout that flowkd uses (channels last).",
+            "`ray_overhead`: a training step within Ray Train, one worker, over a plain loop's.",
+            "",
+            "| | over the networks | over the networks, channels last | aim |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+    return text.replace("| nan |", "| |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The whole main job: data, teacher, two students, comparison, publication, service, report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+
+from cluster.launch import git_commit
+from cluster.local import connect
+from cluster.serving import ServingConfig, deploy
+from cluster.storage import StorageConfig
+from flowkd.artifacts import load_artifact
+from flowkd.config import Config, dump_config, load_config
+from flowkd.data import load_split, prepare, read_manifest
+from flowkd.evaluation import EvaluationConfig, FlowFigures, evaluate
+from flowkd.metrics import gap_closed
+from flowkd.publish import PublishConfig, publish
+from flowkd.report import Report, render
+from flowkd.run import TrainingConfig
+from flowkd.run_log import read_log
+from flowkd.store import Store
+from jobs.entry import run_job
+from jobs.prepare import PrepareConfig
+from jobs.progress import console, stage, train_with_progress, working
+from jobs.tables import comparison_table
+
+ROLES = ("teacher", "plain", "distilled")
+ASKED = 16
+TEMPERATURE = 0.8
+
+
+class QuickstartConfig(Config):
+    """Files of the stages, each of which its own job takes too, and where the outcome goes."""
+
+    dataset: Path
+    teacher: Path
+    plain: Path
+    distilled: Path
+    evaluate: Path
+    publish: Path
+    deploy: Path
+    results: Path = Path("results/quickstart.json")
+    report: Path = Path("report.html")
+
+
+def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
+    """Train a teacher and two students, compare them, publish and serve the better student."""
+    began = time.monotonic()
+    store = storage.store()
+    runs = {role: load_config(TrainingConfig, getattr(config, role)) for role in ROLES}
+    evaluation = load_config(EvaluationConfig, config.evaluate)
+    publication = load_config(PublishConfig, config.publish)
+    serving = load_config(ServingConfig, config.deploy)
+
+    stage("1/7 Ray and data")
+    with working("starting a local Ray"):
+        connect()
+    with working("preparing the data set"):
+        manifest = prepare(load_config(PrepareConfig, config.dataset).root, store)
+    rows = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+    console.print(f"  data set {manifest.name}: {manifest.event_shape}, {rows}")
+    for number, role in enumerate(ROLES, start=2):
+        stage(f"{number}/7 {role.capitalize()}")
+        train_with_progress(runs[role], storage)
+    stage("5/7 Comparison on the test split")
+    with working("likelihood and throughput"):
+        figures = evaluate(evaluation, store)
+    better = min(("plain", "distilled"), key=lambda role: figures[role].bits_per_dim)
+    stage(f"6/7 Publishing and serving the {better} student")
+    source = evaluation.flows[better]
+    version = publish(publication.model_copy(update={"source": source}), store)
+    with working("deploying on Ray Serve"):
+        endpoint = deploy(serving, storage)
+    url = f"{endpoint}/v1/models/{publication.model}"
+    asked = _ask(url, store, evaluation)
+    console.print(f"  asked over HTTP for {ASKED} samples and the log-likelihood of as many test")
+    console.print(f"  rows: {asked['bits_per_dim']:.3f} bits/dim on average")
+    stage("7/7 Report")
+    closed = gap_closed(*(figures[role].bits_per_dim for role in ROLES))
+    seconds = time.monotonic() - began
+    model = f"models/{publication.model}@{version}"
+    report = _report(runs, figures, evaluation, store, (better, model, url), seconds)
+    config.report.write_text(render(report), encoding="utf-8")
+    _write_results(config, figures, closed, seconds, url)
+    print()
+    comparison_table(figures, gap_closed=closed)
+    print(f"\nreport   {config.report.resolve()}")
+    print(f"model    {model}, in {store.uri}")
+    print(f"student  {url}  (interactive: {endpoint}/docs)")
+    print(f"took {seconds:.0f} s; the student answers until: make down")
+
+
+def _ask(url: str, store: Store, evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Asks the served student as any user would."""
+    rows = load_split(store, read_manifest(store, evaluation.dataset), evaluation.split)
+    with httpx.Client(timeout=60) as client:
+        samples = client.post(f"{url}/sample", json={"n": ASKED, "seed": 0})
+        samples.raise_for_status()
+        scores = client.post(f"{url}/log_prob", json={"x": rows.x[:ASKED].tolist()})
+        scores.raise_for_status()
+    answer = scores.json()
+    return {"bits_per_dim": float(np.mean(answer["bits_per_dim"]))}
+
+
+def _report(
+    runs: dict[str, TrainingConfig],
+    figures: dict[str, FlowFigures],
+    evaluation: EvaluationConfig,
+    store: Store,
+    published: tuple[str, str, str],
+    seconds: float,
+) -> Report:
+    better, model, url = published
+    return Report(
+        title="flowkd quickstart",
+        figures=figures,
+        published=better,
+        curves={role: read_log(store, run.name) for role, run in runs.items()},
+        pictures=_pictures(evaluation, store),
+        configs={role: dump_config(run) for role, run in runs.items()},
+        facts={
+            "data set": evaluation.dataset,
+            "split": evaluation.split,
+            "commit": git_commit() or "not a checkout",
+            "torch": torch.__version__,
+            "seconds": f"{seconds:.0f}",
+        },
+        endpoint=url,
+        model=model,
+    )
+
+
+@torch.no_grad()
+def _pictures(evaluation: EvaluationConfig, store: Store) -> dict[str, np.ndarray]:
+    """Returns test pictures, and samples of each flow from the very same latents."""
+    manifest = read_manifest(store, evaluation.dataset)
+    if manifest.kind != "image" or manifest.bins is None:
+        return {}
+    rows = load_split(store, manifest, evaluation.split, limit=4 * ASKED)
+    pictures = {"test pictures": rows.x.numpy()}
+    for role, reference in evaluation.flows.items():
+        flow = load_artifact(store, reference).flow
+        generator = torch.Generator().manual_seed(0)
+        drawn = flow.sample(4 * ASKED, temperature=TEMPERATURE, generator=generator)
+        pixels = drawn.floor().clamp(0, manifest.bins - 1)
+        pictures[f"samples of {role}, temperature {TEMPERATURE}"] = pixels.to(torch.uint8).numpy()
+    scale = 255 // (manifest.bins - 1)
+    return {caption: scale * pixels for caption, pixels in pictures.items()}
+
+
+def _write_results(
+    config: QuickstartConfig,
+    figures: dict[str, FlowFigures],
+    closed: float,
+    seconds: float,
+    url: str,
+) -> None:
+    config.results.parent.mkdir(parents=True, exist_ok=True)
+    outcome = {
+        **{role: asdict(figures[role]) for role in ROLES},
+        "gap_closed": closed if math.isfinite(closed) else None,  # JSON has no NaN
+        "seconds": seconds,
+        "report": str(config.report.resolve()),
+        "endpoint": url,
+    }
+    config.results.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_job(QuickstartConfig, quickstart)
