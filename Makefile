@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart down test lint format bench constraints clean
+.PHONY: help venv quickstart down test lint format bench docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: $(STAMP) ## Time a Glow against its coupling networks alone: results/benc
 	$(BIN)/python -m benchmarks.bench
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
+docs: $(STAMP) ## Put the figures of results/ into README.md and docs/
+	$(BIN)/python -m benchmarks.document
+
 constraints: $(STAMP) ## Pin what .venv holds: constraints.txt
 	@{ echo '# What the tests ran with. Regenerate: make constraints'; \
 		$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//'; \

@@ -7,6 +7,7 @@ default memory layout; `own_networks` compares with the same networks in the lay
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import tempfile
@@ -27,15 +28,14 @@ from flowkd.conditioners import Conditioner
 from flowkd.data import prepare
 from flowkd.data.photos import PhotosConfig
 from flowkd.flow import Flow
-from flowkd.run import ScalingConfig, TrainingConfig, prepare_run
+from flowkd.run import prepare_run
+from flowkd.run_config import ScalingConfig, TrainingConfig
 from flowkd.run_log import read_log
 from flowkd.train import TrainConfig
 
 RESULTS = Path("results/bench.json")
-TABLE = Path("docs/bench.md")
 BATCH = 16
 ROUNDS = 25
-AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
 
 
 def main() -> None:
@@ -46,8 +46,7 @@ def main() -> None:
     outcome["date"] = date.today().isoformat()
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
-    TABLE.write_text(table(outcome), encoding="utf-8")
-    print(table(outcome))
+    print(json.dumps(outcome, indent=2))
 
 
 def flow_ratios() -> dict[str, object]:
@@ -183,32 +182,7 @@ def plain_seconds(config: TrainingConfig, storage: StorageConfig) -> list[float]
 
 
 def differences(marks: list[float]) -> list[float]:
-    return [later - earlier for earlier, later in zip(marks[10:], marks[11:], strict=False)]
-
-
-def table(outcome: dict[str, object]) -> str:
-    own = outcome["own_networks"]
-    assert isinstance(own, dict)
-    rows = [
-        f"| {name} | {outcome[name]:.2f} | {own.get(name, float('nan')):.2f} | {aim:.2f} |"
-        for name, aim in AIMS.items()
-    ]
-    text = "\n".join(
-        [
-            "# First figures",
-            "",
-            f"`make bench`, {outcome['date']}, torch {outcome['torch']}, {outcome['machine']}.",
-            "Glow 3x32x32, L 3, K 8, width 128, batch 16: time over that of its networks alone,",
-            "in torch's default layout and in the layout that flowkd uses (channels last).",
-            "`ray_overhead`: a training step within Ray Train, one worker, over a plain loop's.",
-            "",
-            "| | over the networks | over the networks, channels last | aim |",
-            "| --- | --- | --- | --- |",
-            *rows,
-            "",
-        ]
-    )
-    return text.replace("| nan |", "| |")
+    return [later - earlier for earlier, later in itertools.pairwise(marks[10:])]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cluster.storage import StorageConfig
 from flowkd.errors import NonFiniteError
-from flowkd.run import Run, TrainingConfig, prepare_run
+from flowkd.run import Run, prepare_run
+from flowkd.run_config import TrainingConfig
 from flowkd.run_log import RunLog
 from flowkd.train import StepResult
 

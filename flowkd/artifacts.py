@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 
 from flowkd.build import CouplingConfig, FlowConfig, GlowConfig, build_flow
 from flowkd.config import Config, dump_config, parse_config
-from flowkd.errors import StoreError
+from flowkd.errors import ConfigError, StoreError
 from flowkd.flow import Flow
 from flowkd.store import Store
 
@@ -196,9 +196,12 @@ def resolve(store: Store, reference: str) -> str:
 
 
 def read_manifest(store: Store, folder: str) -> ArtifactManifest:
-    """Returns the manifest of the artifact in a folder."""
+    """Returns the manifest of the artifact in a folder; raises StoreError if it is not one."""
     values = store.read_json(folder, "manifest.json")
-    return parse_config(ArtifactManifest, values, source=f"{folder}/manifest.json")
+    try:
+        return parse_config(ArtifactManifest, values, source=f"{folder}/manifest.json")
+    except ConfigError as error:
+        raise StoreError(str(error)) from error
 
 
 def load_artifact(store: Store, reference: str) -> Artifact:

@@ -25,7 +25,7 @@ from flowkd.flow import ContextSpec, Flow
 
 
 class _FlowConfig(Config):
-    """What every flow has; what is left out is taken from the data set, see `complete`."""
+    """What every flow has; shape, mean and scale, left out, are taken from the data set."""
 
     event_shape: tuple[int, ...] | None = None
     mean: float | tuple[float, ...] | None = None

@@ -13,7 +13,7 @@ from flowkd.data import Examples, evaluation_batches, load_split, read_manifest
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.flow import Flow
 from flowkd.metrics import calls_per_second, evaluate_likelihood, round_trip_error
-from flowkd.run import RunName
+from flowkd.run_config import RunName
 from flowkd.store import Store
 
 

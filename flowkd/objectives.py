@@ -34,7 +34,7 @@ class Hint(Config):
 
 
 class Weights(Config):
-    """Weights of the terms in the sum; a term of weight 0 is not computed."""
+    """Weights of the terms in the sum; of weight 0, `nll` is only reported, others not computed."""
 
     nll: float = Field(1.0, ge=0)
     latent: float = Field(0.0, ge=0)

@@ -6,145 +6,26 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from flowkd.artifacts import Lineage, load_artifact, resolve, write_artifact
-from flowkd.build import CouplingConfig, FlowConfig, GlowConfig, build_flow
-from flowkd.config import Config
-from flowkd.data import Batches, Examples, Manifest, evaluation_batches, load_split, read_manifest
-from flowkd.errors import ConfigError
+from flowkd.build import CouplingConfig, GlowConfig, build_flow
+from flowkd.data import Batches, Examples, evaluation_batches, load_split, read_manifest
+from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.flow import Flow
 from flowkd.metrics import bits_per_dim
-from flowkd.objectives import Distillation, Hint, MaximumLikelihood, Weights
+from flowkd.objectives import Distillation, MaximumLikelihood
+from flowkd.run_config import (
+    DistillationConfig,
+    MaximumLikelihoodConfig,
+    TrainingConfig,
+    complete_flow,
+)
 from flowkd.store import Store
-from flowkd.train import AveragedFlow, StepResult, TrainConfig, make_optimizer, train
-
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-
-
-class MaximumLikelihoodConfig(Config):
-    """Train on data alone."""
-
-    kind: Literal["maximum_likelihood"] = "maximum_likelihood"
-
-
-class DistillationConfig(Config):
-    """Train on data and a teacher.
-
-    Attributes:
-        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
-        hints: Pairs of taps.
-        weights: Of the terms.
-        temperature: Of the noise for the term `synthesis`.
-    """
-
-    kind: Literal["distillation"] = "distillation"
-    teacher: str
-    hints: tuple[Hint, ...] = ()
-    weights: Weights = Weights()
-    temperature: float = Field(1.0, gt=0)
-
-
-ObjectiveConfig = Annotated[
-    MaximumLikelihoodConfig | DistillationConfig, Field(discriminator="kind")
-]
-
-
-class ScalingConfig(Config):
-    """What a training runs on.
-
-    Attributes:
-        workers: Number of data-parallel workers; the global batch is split between them.
-        gpu: Whether each has a GPU.
-        cpus: CPU cores, and threads, of each worker.
-        max_failures: How often a run whose worker died goes on from its last checkpoint.
-    """
-
-    workers: int = Field(1, ge=1)
-    gpu: bool = False
-    cpus: int = Field(1, ge=1)
-    max_failures: int = Field(2, ge=0)
-
-
-class TrainingConfig(Config):
-    """A run: one flow, one objective, one data set.
-
-    Attributes:
-        name: The run's name in the store.
-        dataset: Name of a prepared data set.
-        flow: What to train; what it leaves open comes from the data set.
-        objective: What to train it to do.
-        train: How.
-        batch_size: Rows of the global batch, over all workers.
-        train_rows: Use only the first rows of the training split.
-        validation_rows: How many rows of the validation split choose the weights to keep.
-        validate_every: Steps between validations.
-        checkpoint_every: Steps between checkpoints.
-        log_every: Steps between lines of metrics.
-        seed: Of parameters, order, noise and latents.
-        scaling: What it runs on.
-    """
-
-    name: RunName
-    dataset: str
-    flow: FlowConfig
-    objective: ObjectiveConfig = MaximumLikelihoodConfig()
-    train: TrainConfig
-    batch_size: int = Field(256, ge=1)
-    train_rows: int | None = Field(None, ge=1)
-    validation_rows: int = Field(1000, ge=1)
-    validate_every: int = Field(200, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
-    log_every: int = Field(10, ge=1)
-    seed: int = Field(0, ge=0)
-    scaling: ScalingConfig = ScalingConfig()
-
-    @model_validator(mode="after")
-    def _divides(self) -> TrainingConfig:
-        if self.batch_size % self.scaling.workers:
-            raise ValueError(
-                f"expected batch_size divisible by scaling.workers = {self.scaling.workers}; "
-                f"got {self.batch_size}"
-            )
-        return self
-
-
-def complete_flow(
-    config: GlowConfig | CouplingConfig, manifest: Manifest
-) -> GlowConfig | CouplingConfig:
-    """Fills in what a flow's config leaves open from the data set it is to be trained on.
-
-    Raises:
-        ConfigError: The config contradicts the data set.
-    """
-    mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
-    scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
-    values = config.model_dump()
-    for key, found in (
-        ("event_shape", tuple(manifest.event_shape)),
-        ("mean", mean),
-        ("scale", scale),
-    ):
-        if values[key] is None:
-            values[key] = found
-    if values["event_shape"] != tuple(manifest.event_shape):
-        raise ConfigError(
-            f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
-            f"{manifest.name!r}; got {values['event_shape']}"
-        )
-    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
-        if values[key] and values[key] != have:
-            raise ConfigError(
-                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
-            )
-    try:
-        return type(config).model_validate(values)
-    except ValueError as error:
-        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+from flowkd.train import AveragedFlow, StepResult, make_optimizer, train
 
 
 @dataclass
@@ -197,8 +78,16 @@ class Run:
         return torch.stack([total, torch.tensor(len(rows), dtype=torch.float64)])
 
     def keep_if_best(self, nats: Tensor) -> float:
-        """Keeps the average's weights if they are the best yet; returns bits per dimension."""
+        """Keeps the average's weights if they are the best yet; returns bits per dimension.
+
+        Raises:
+            NonFiniteError: Validation data whose likelihood is NaN or 0.
+        """
         bits = float(bits_per_dim((nats[0] / nats[1]).item(), self.average.flow.dimensions))
+        if not math.isfinite(bits):
+            raise NonFiniteError(
+                f"step {self.step}: validation bits/dim is {bits}: lower learning_rate"
+            )
         if bits < self.best_bits_per_dim:
             self.best_bits_per_dim = bits
             self.best = copy.deepcopy(self.average.flow.state_dict())

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cluster.launch import run_training
 from cluster.storage import StorageConfig
-from flowkd.run import TrainingConfig
+from flowkd.run_config import TrainingConfig
 from flowkd.run_log import read_log
 from flowkd.store import Store
 

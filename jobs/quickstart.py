@@ -24,7 +24,7 @@ from flowkd.evaluation import EvaluationConfig, FlowFigures, evaluate
 from flowkd.metrics import gap_closed
 from flowkd.publish import PublishConfig, publish
 from flowkd.report import Report, render
-from flowkd.run import TrainingConfig
+from flowkd.run_config import TrainingConfig
 from flowkd.run_log import read_log
 from flowkd.store import Store
 from jobs.entry import run_job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError
-from flowkd.run import TrainingConfig
+from flowkd.run_config import TrainingConfig
 from jobs.entry import run_job
 from jobs.progress import train_with_progress
 

@@ -14,7 +14,7 @@ from flowkd.errors import ConfigError
 from flowkd.evaluation import EvaluationConfig
 from flowkd.objectives import Hint, Weights
 from flowkd.publish import PublishConfig
-from flowkd.run import (
+from flowkd.run_config import (
     DistillationConfig,
     MaximumLikelihoodConfig,
     ScalingConfig,

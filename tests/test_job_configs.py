@@ -10,7 +10,7 @@ from flowkd.config import load_config
 from flowkd.evaluation import EvaluationConfig
 from flowkd.objectives import Distillation
 from flowkd.publish import PublishConfig
-from flowkd.run import DistillationConfig, TrainingConfig
+from flowkd.run_config import DistillationConfig, TrainingConfig
 from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
 

@@ -18,7 +18,8 @@ from flowkd.build import GlowConfig
 from flowkd.config import dump_config
 from flowkd.data import Arrays, write_dataset
 from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
-from flowkd.run import DistillationConfig, ScalingConfig, TrainingConfig, run_in_process
+from flowkd.run import run_in_process
+from flowkd.run_config import DistillationConfig, ScalingConfig, TrainingConfig
 from flowkd.run_log import read_log
 from flowkd.store import Store
 from flowkd.train import TrainConfig

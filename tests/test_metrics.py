@@ -161,4 +161,4 @@ def test_rates_are_in_the_ratio_of_the_costs():
     assert list(rates) == list(calls)
     assert 15 < rates["cheap"] / rates["dear"] < 170
     assert rates["counted"] > rates["cheap"]
-    assert len(counted) >= 2 + 3
+    assert len(counted) > 100  # what is cheap is repeated, not timed once

@@ -19,12 +19,12 @@ from flowkd.store import Store
 
 CONFIGS = Path(__file__).parents[1] / "jobs/configs/quickstart"
 STAGES = ("dataset", "teacher", "plain", "distilled", "evaluate", "publish", "deploy")
+BRIEF = {"train": {"steps": 20, "learning_rate": 1e-3, "warmup": 5}, "batch_size": 32}
 SMALL: dict[str, dict[str, Any]] = {
     "dataset": {"train_limit": 400, "val_limit": 100, "test_limit": 100},
-    **dict.fromkeys(
-        ("teacher", "plain", "distilled"),
-        {"train": {"steps": 20, "learning_rate": 1e-3, "warmup": 5}, "batch_size": 32},
-    ),
+    "teacher": BRIEF,
+    "plain": BRIEF,
+    "distilled": BRIEF,
     "evaluate": {"seconds": 0.5},
     "publish": {},
 }

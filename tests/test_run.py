@@ -11,7 +11,8 @@ from flowkd.artifacts import load_artifact
 from flowkd.build import CouplingConfig, GlowConfig
 from flowkd.data import Arrays, evaluation_batches, load_split, read_manifest, write_dataset
 from flowkd.errors import ConfigError, DataError, StoreError
-from flowkd.run import Run, TrainingConfig, check_run, complete_flow, prepare_run, run_in_process
+from flowkd.run import Run, check_run, prepare_run, run_in_process
+from flowkd.run_config import TrainingConfig, complete_flow
 
 STUDENT = {"kind": "coupling", "steps": 2, "width": 6}
 TEACHER = {"kind": "coupling", "steps": 3, "width": 8}
