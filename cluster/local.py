@@ -89,7 +89,7 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=ray_environment(),
+            env={**ray_environment(), "PATH": _path_of_this_python()},
             start_new_session=True,
         )
     cluster = LocalCluster(
@@ -151,6 +151,11 @@ def connect() -> str:
         address = up().address
     ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     return address
+
+
+def _path_of_this_python() -> str:
+    """Returns PATH with this interpreter's folder first: what `python` means in a submitted job."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def _free_ports(count: int) -> list[int]:

@@ -99,7 +99,7 @@ class Flow(nn.Module):
         if unknown:
             raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
         self._check(x, self.event_shape, "x")
-        z, log_det, hints = self.chain.record(x, self._encode(context, x), taps)
+        z, log_det, hints = self.chain.record(x, self.encode_context(context, x), taps)
         return Encoding(z, standard_normal_log_prob(z) + log_det, hints)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -109,7 +109,7 @@ class Flow(nn.Module):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latents (B, *latent_shape) to data (B, *event_shape)."""
         self._check(z, self.latent_shape, "z")
-        return self.chain.inverse(z, self._encode(context, z))[0]
+        return self.chain.inverse(z, self.encode_context(context, z))[0]
 
     def draw_latents(
         self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
@@ -142,7 +142,7 @@ class Flow(nn.Module):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets the parameters that depend on data from one batch; once, before training."""
         self._check(x, self.event_shape, "x")
-        self.chain.initialize(x, self._encode(context, x))
+        self.chain.initialize(x, self.encode_context(context, x))
 
     def _check(self, value: Tensor, shape: Shape, name: str) -> None:
         if not len(value):
@@ -155,7 +155,7 @@ class Flow(nn.Module):
         if value.dtype != dtype:
             raise ValueError(f"expected {name} of the flow's dtype {dtype}; got {value.dtype}")
 
-    def _encode(self, context: Tensor | None, like: Tensor) -> Tensor | None:
+    def encode_context(self, context: Tensor | None, like: Tensor) -> Tensor | None:
         """Checks a context and returns it as the vectors (B, width) that conditioners see."""
         spec, rows = self.context, len(like)
         if context is None and not spec.width:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkd.artifacts import Lineage, load_artifact, resolve, write_artifact
+from flowkd.artifacts import Artifact, Lineage, load_artifact, write_artifact
 from flowkd.build import CouplingConfig, GlowConfig, build_flow
 from flowkd.data import Batches, Examples, evaluation_batches, load_split, read_manifest
 from flowkd.errors import ConfigError, NonFiniteError
@@ -26,6 +26,7 @@ from flowkd.run_config import (
 )
 from flowkd.store import Store
 from flowkd.train import AveragedFlow, StepResult, make_optimizer, train
+from flowkd.warmstart import check_foldable, fold
 
 
 @dataclass
@@ -165,7 +166,8 @@ def prepare_run(
     manifest = read_manifest(store, config.dataset)
     flow_config = complete_flow(config.flow, manifest)
     flow = build_flow(flow_config, seed=config.seed)
-    objective = _objective(config, flow, store).to(device)
+    teacher = _teacher(config, store)
+    objective = _objective(config, flow_config, flow, teacher).to(device)
     train_rows = load_split(store, manifest, "train", limit=config.train_rows)
     validation = load_split(store, manifest, "val", limit=config.validation_rows)
     if not flow.context.width:
@@ -185,6 +187,9 @@ def prepare_run(
     ).batch(0)
     first = first.to(device)
     flow.initialize(first.x, first.context)
+    settings = config.objective
+    if isinstance(settings, DistillationConfig) and teacher and settings.warm_start == "fold":
+        fold(flow, flow_config, teacher.flow, teacher.config.flow, first.x, first.context)
     average = AveragedFlow(flow, config.train.ema)
     noisy = next(evaluation_batches(validation, manifest.bins, len(validation), config.seed))
     return Run(
@@ -205,9 +210,9 @@ def prepare_run(
 def check_run(config: TrainingConfig, store: Store) -> None:
     """Raises what `prepare_run` would raise, but for faults of the data, which are not read."""
     flow_config = complete_flow(config.flow, read_manifest(store, config.dataset))
-    if isinstance(config.objective, DistillationConfig):
-        resolve(store, config.objective.teacher)
-        _objective(config, build_flow(flow_config), store)
+    teacher = _teacher(config, store)
+    if teacher is not None:
+        _objective(config, flow_config, build_flow(flow_config), teacher)
 
 
 def run_in_process(config: TrainingConfig, store: Store) -> Iterator[StepResult]:
@@ -222,12 +227,26 @@ def run_in_process(config: TrainingConfig, store: Store) -> Iterator[StepResult]
     run.finish(store, seconds)
 
 
-def _objective(config: TrainingConfig, flow: Flow, store: Store) -> Any:
-    if isinstance(config.objective, MaximumLikelihoodConfig):
-        return MaximumLikelihood(flow)
-    teacher = load_artifact(store, config.objective.teacher).flow
+def _objective(
+    config: TrainingConfig,
+    flow_config: GlowConfig | CouplingConfig,
+    flow: Flow,
+    teacher: Artifact | None,
+) -> MaximumLikelihood | Distillation:
     settings = config.objective
+    if isinstance(settings, MaximumLikelihoodConfig) or teacher is None:
+        return MaximumLikelihood(flow)
     try:
-        return Distillation(flow, teacher, settings.hints, settings.weights, settings.temperature)
+        if settings.warm_start == "fold":
+            check_foldable(flow_config, teacher.config.flow)
+        return Distillation(
+            flow, teacher.flow, settings.hints, settings.weights, settings.temperature
+        )
     except ValueError as error:
         raise ConfigError(f"run {config.name!r}: objective: {error}") from error
+
+
+def _teacher(config: TrainingConfig, store: Store) -> Artifact | None:
+    if isinstance(config.objective, DistillationConfig):
+        return load_artifact(store, config.objective.teacher)
+    return None

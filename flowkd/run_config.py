@@ -30,6 +30,7 @@ class DistillationConfig(Config):
         hints: Pairs of taps.
         weights: Of the terms.
         temperature: Of the noise for the term `synthesis`.
+        warm_start: Where the student begins: at random, or as the teacher, folded.
     """
 
     kind: Literal["distillation"] = "distillation"
@@ -37,6 +38,7 @@ class DistillationConfig(Config):
     hints: tuple[Hint, ...] = ()
     weights: Weights = Weights()
     temperature: float = Field(1.0, gt=0)
+    warm_start: Literal["none", "fold"] = "none"
 
 
 ObjectiveConfig = Annotated[

@@ -159,7 +159,7 @@ def test_the_kind_tells_which_dataset():
         ({"kind": "table", "path": "p", "name": "n"}, TableConfig(path="p", name="n")),
     ):
         assert parse_config(Job, {"dataset": values}, source="test").dataset == expected
-    with pytest.raises(ConfigError, match=r"dataset\.photos\.crops: unknown key"):
+    with pytest.raises(ConfigError, match=r"dataset\.crops: unknown key"):
         parse_config(Job, {"dataset": {"kind": "photos", "crops": 8}}, source="test")
 
 

@@ -55,7 +55,7 @@ def test_a_file_is_what_its_job_takes(name):
         ("paper/cifar10_teacher", "paper/cifar10_distill", (3, 32, 32)),
     ],
 )
-def test_the_hints_of_a_file_fit_its_teacher(teacher, student, shape):
+def test_a_student_fits_its_teacher(teacher, student, shape):
     teaching, learning = (load_config(TrainingConfig, FILES[name]) for name in (teacher, student))
     assert learning.objective.teacher == f"runs/{teaching.name}"
     assert learning.dataset == teaching.dataset
