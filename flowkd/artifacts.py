@@ -24,6 +24,7 @@ from flowkd.build import CouplingConfig, FlowConfig, GlowConfig, build_flow
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flow import Flow
+from flowkd.model_card import Lineage, model_card
 from flowkd.store import Store
 
 FORMAT: Literal[1] = 1
@@ -36,24 +37,6 @@ class Part(Config):
 
     sha256: str
     bytes: int
-
-
-class Lineage(Config):
-    """Where an artifact comes from.
-
-    Attributes:
-        dataset: Name of the data set.
-        run: Name of the training run.
-        teacher: Reference of the teacher, for a student.
-        commit: Git commit of the code.
-        bins: How many integers a data value may take, if it was dequantised.
-    """
-
-    dataset: str | None = None
-    run: str | None = None
-    teacher: str | None = None
-    commit: str | None = None
-    bins: int | None = None
 
 
 class ArtifactManifest(Config):
@@ -114,7 +97,7 @@ def write_artifact(
         "config.yaml": dump_config(whole).encode(),
         "weights.safetensors": safetensors.torch.save(weights),
         "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
-        "README.md": _model_card(folder, flow, dict(metrics or {}), lineage).encode(),
+        "README.md": model_card(folder, flow, dict(metrics or {}), lineage).encode(),
     }
     parts = {name: Part(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()}
     for name, data in contents.items():
@@ -249,22 +232,3 @@ def _verify(data: bytes, part: Part, path: str, store: Store) -> None:
             f"{path} of {store.uri} is not what its manifest says: expected {part.bytes} bytes of "
             f"SHA-256 {part.sha256[:12]}; got {len(data)} of {_hash(data)[:12]}; publish it again"
         )
-
-
-def _model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
-    parameters = sum(parameter.numel() for parameter in flow.parameters())
-    rows = [f"| {name} | {value} |" for name, value in metrics.items()]
-    origin = [f"- {key}: {value}" for key, value in lineage.model_dump().items() if value]
-    return "\n".join(
-        [
-            f"# {folder}",
-            "",
-            f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
-            f"parameters, conditioned on {flow.context}.",
-            "",
-            *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
-            *(["Made from:", "", *origin, ""] if origin else []),
-            "Load it with `flowkd.artifacts.load_artifact(store, reference)`.",
-            "",
-        ]
-    )

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkd.artifacts import Artifact, Lineage, load_artifact, write_artifact
+from flowkd.artifacts import Artifact, load_artifact, write_artifact
 from flowkd.build import CouplingConfig, GlowConfig, build_flow
 from flowkd.data import Batches, Examples, evaluation_batches, load_split, read_manifest
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.flow import Flow
 from flowkd.metrics import bits_per_dim
+from flowkd.model_card import Lineage
 from flowkd.objectives import Distillation, MaximumLikelihood
 from flowkd.run_config import (
     DistillationConfig,

@@ -6,12 +6,13 @@ from pydantic import ValidationError
 
 from cluster.serving import ServingConfig
 from cluster.storage import StorageConfig
-from flowkd.artifacts import ArtifactConfig, Lineage
+from flowkd.artifacts import ArtifactConfig
 from flowkd.build import CouplingConfig, GlowConfig
 from flowkd.config import dump_config, load_config
 from flowkd.data import DigitsConfig, ImagesConfig, PhotosConfig, TableConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation import EvaluationConfig
+from flowkd.model_card import Lineage
 from flowkd.objectives import Hint, Weights
 from flowkd.publish import PublishConfig
 from flowkd.run_config import (

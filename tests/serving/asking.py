@@ -6,8 +6,9 @@ import numpy as np
 import orjson
 import torch
 
-from flowkd.artifacts import Lineage, publish_artifact
+from flowkd.artifacts import publish_artifact
 from flowkd.build import CouplingConfig, GlowConfig, build_flow
+from flowkd.model_card import Lineage
 
 GLOW = {"levels": 2, "steps": 2, "width": 16}
 CONFIGS = {
