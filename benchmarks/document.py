@@ -56,6 +56,7 @@ def quickstart(results: dict[str, Any]) -> str:
             "",
             f"Share of the gap between plain student and teacher closed: {share}. It took "
             f"{seconds:.0f} s after the install.",
+            "One run of each flow, few steps, one learning rate for all: a demo, not a study.",
         ]
     )
 
