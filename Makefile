@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
 	@touch $@
 
-quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reported; about 8 minutes
+quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reported; some minutes
 	$(BIN)/python -m jobs.quickstart --config jobs/configs/quickstart/quickstart.yaml
 
 down: $(STAMP) ## Stop what the quickstart left running
