@@ -45,19 +45,40 @@ class _FlowConfig(Config):
         return self
 
 
+Positive = Annotated[int, Field(ge=1)]
+PerLevel = Positive | tuple[Positive, ...]
+
+
 class GlowConfig(_FlowConfig):
     """Multi-scale Glow for images (C, H, W): L levels of K steps, networks of `width` channels.
 
+    Steps and width are the same in all levels, or given for each, the finest first.
     Source: Glow, 2018, https://arxiv.org/abs/1807.03039.
     """
 
     kind: Literal["glow"] = "glow"
     levels: int = Field(3, ge=1)
-    steps: int = Field(32, ge=1)
-    width: int = Field(512, ge=1)
+    steps: PerLevel = 32
+    width: PerLevel = 512
+
+    @property
+    def level_sizes(self) -> list[tuple[int, int]]:
+        """Steps and width of each level."""
+        steps, width = (
+            (value,) * self.levels if isinstance(value, int) else value
+            for value in (self.steps, self.width)
+        )
+        return list(zip(steps, width, strict=True))
 
     @model_validator(mode="after")
     def _fits(self) -> GlowConfig:
+        for key in ("steps", "width"):
+            value = getattr(self, key)
+            if not isinstance(value, int) and len(value) != self.levels:
+                raise ValueError(
+                    f"expected {key} as one number, or one for each of {self.levels} levels; "
+                    f"got {list(value)}"
+                )
         if self.event_shape is None:
             return self
         factor = 2**self.levels
@@ -79,6 +100,11 @@ class CouplingConfig(_FlowConfig):
     steps: int = Field(5, ge=1)
     width: int = Field(128, ge=1)
     mix: Literal["linear", "reverse"] = "linear"
+
+    @property
+    def level_sizes(self) -> list[tuple[int, int]]:
+        """Steps and width, of the only level."""
+        return [(self.steps, self.width)]
 
     @model_validator(mode="after")
     def _fits(self) -> CouplingConfig:
@@ -117,12 +143,12 @@ def _glow(config: GlowConfig) -> dict[str, Bijector]:
     channels, total = config.event_shape[0], config.event_shape[0]
     context = config.context.width
     body: dict[str, Bijector] = {}
-    for level in range(config.levels):
+    for level, (count, width) in enumerate(config.level_sizes):
         channels, total = 4 * channels, 4 * total
         steps: dict[str, Bijector] = {}
-        for step in range(config.steps):
+        for step in range(count):
             kept = channels // 2
-            network = ConvNet(kept, 2 * (channels - kept), config.width, context)
+            network = ConvNet(kept, 2 * (channels - kept), width, context)
             steps[f"step{step}"] = Chain(
                 {
                     "actnorm": ActNorm(channels),

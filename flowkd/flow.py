@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from flowkd.bijectors import Bijector, Chain, Shape, Tap
+from flowkd.bijectors import Bijector, Chain, Shape, State, Tap
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -41,12 +41,12 @@ class Encoding:
     Attributes:
         z: Latents, (B, *latent_shape).
         log_prob: Log-density of the data, in nats, (B,).
-        hints: The states after the bijectors that were asked for, (B, *shape) each.
+        states: What was recorded after the bijectors that were asked for.
     """
 
     z: Tensor
     log_prob: Tensor
-    hints: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
 
 
 class Flow(nn.Module):
@@ -99,8 +99,8 @@ class Flow(nn.Module):
         if unknown:
             raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
         self._check(x, self.event_shape, "x")
-        z, log_det, hints = self.chain.record(x, self.encode_context(context, x), taps)
-        return Encoding(z, standard_normal_log_prob(z) + log_det, hints)
+        z, log_det, states = self.chain.record(x, self.encode_context(context, x), taps)
+        return Encoding(z, standard_normal_log_prob(z) + log_det, states)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns log p(x | context) in nats, (B,)."""

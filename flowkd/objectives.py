@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from flowkd.config import Config
+from flowkd.data.batches import Batch
 from flowkd.flow import Encoding, Flow
+from flowkd.hints import Hint, check_hints
+from flowkd.teacher import Answers, answer
+from flowkd.weights import Weights
+
+__all__ = ["Distillation", "Hint", "Losses", "MaximumLikelihood", "Weights"]
+
+# Terms that compare what student and teacher make of the same rows, and those of the taps.
+AT_TAPS = ("hints", "log_det")
+ENCODED = ("density", "latent", *AT_TAPS)
 
 
 @dataclass(frozen=True)
@@ -26,22 +34,6 @@ class Losses:
     terms: dict[str, Tensor]
 
 
-class Hint(Config):
-    """A pair of bijectors after which the student's state should be the teacher's."""
-
-    student: str
-    teacher: str
-
-
-class Weights(Config):
-    """Weights of the terms in the sum; of weight 0, `nll` is only reported, others not computed."""
-
-    nll: float = Field(1.0, ge=0)
-    latent: float = Field(0.0, ge=0)
-    hints: float = Field(0.0, ge=0)
-    synthesis: float = Field(0.0, ge=0)
-
-
 class MaximumLikelihood(nn.Module):
     """The negative log-likelihood of data, `nll`, in nats per dimension.
 
@@ -53,21 +45,25 @@ class MaximumLikelihood(nn.Module):
         super().__init__()
         self.flow = flow
 
-    def forward(self, x: Tensor, context: Tensor | None = None, z: Tensor | None = None) -> Losses:
-        """Computes the loss of a batch; z is not used."""
-        nll = _nats_per_dimension(self.flow, self.flow(x, context))
+    def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
+        """Computes the loss of a batch; how far the training is plays no part."""
+        nll = -self.flow(batch.x, batch.context).log_prob.mean() / self.flow.dimensions
         return Losses(nll, {"nll": nll})
 
 
 class Distillation(nn.Module):
     """A student learns from data and from its teacher.
 
-    With x data, z ~ N(0, I), h the states at the hints' taps, D the dimensions, S student,
-    T teacher, and means over the batch and all dimensions:
-    nll = -log p_S(x) / D; latent = mean (z_S(x) - z_T(x))^2;
-    hints = mean over pairs of mean (h_S(x) - h_T(x))^2;
+    With x data, y teacher samples, z ~ N(0, I), h_i the states at the hints' taps and l_i the
+    log-dets up to there, D the dimensions, S student, T teacher, and means over rows and all
+    dimensions:
+    nll = -log p_S(x) / D; samples = -log p_S(y) / D;
+    density = mean ((log p_S - log p_T) / D)^2; latent = mean (z_S - z_T)^2;
+    hints = mean over i of mean (h_Si - h_Ti)^2; log_det = mean over i of mean ((l_Si - l_Ti) / D)^2
+    - these four over x and y together;
     synthesis = mean |S^-1(t z) - T^-1(t z)|, in preprocessed units, with t the temperature.
-    Source: Distilling Normalizing Flows, 2025, https://arxiv.org/abs/2506.21003.
+    Source of nll, latent, hints and synthesis: Distilling Normalizing Flows, 2025,
+    https://arxiv.org/abs/2506.21003.
 
     Args:
         student: What is trained.
@@ -77,9 +73,8 @@ class Distillation(nn.Module):
         temperature: Of the noise for `synthesis`.
 
     Raises:
-        ValueError: Flows of different events, latents or contexts; unknown taps; a pair of
-            unequal shapes; a hint that no student parameter precedes; a pair named twice; hints
-            with weight 0, or a weight without hints.
+        ValueError: Flows of different events, latents or contexts; hints that could not teach;
+            hints without a weight, or the reverse.
     """
 
     def __init__(
@@ -95,49 +90,88 @@ class Distillation(nn.Module):
         self.hints = tuple(hints)
         self.temperature = temperature
         _check_pair(student, teacher)
-        _check_hints(student, teacher, self.hints, self.weights.hints)
+        if bool(hints) != self.weights.ever(*AT_TAPS):
+            raise ValueError(
+                f"expected hints together with a weight for them or for log_det; got {len(hints)} "
+                f"hints, hints: {self.weights.hints}, log_det: {self.weights.log_det}"
+            )
+        check_hints(student, teacher, self.hints)
         self.flow = student
         self.teacher = teacher.requires_grad_(False)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, z: Tensor | None = None) -> Losses:
+    def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
         """Computes the loss of a batch.
 
         Args:
-            x: Data, (B, *event_shape): the very same noisy x goes to student and teacher.
-            context: What both flows are conditioned on.
-            z: Standard normal noise, (B, D), for `synthesis`.
+            batch: Data, the last `batch.samples` rows of them drawn from the teacher; the very
+                same noisy rows go to student and teacher. Answers that it carries are taken as
+                the teacher's. `z` is noise, (B, D), for `synthesis`.
+            progress: Share of the steps that are done, for weights with a schedule.
         """
-        weights = self.weights
-        student = self.flow(x, context, [hint.student for hint in self.hints])
-        terms = {"nll": _nats_per_dimension(self.flow, student)}
-        if weights.latent or weights.hints:
-            with torch.no_grad():
-                teacher = self.teacher(x, context, [hint.teacher for hint in self.hints])
-            if weights.latent:
-                terms["latent"] = (student.z - teacher.z).square().mean()
-            if weights.hints:
-                pairs = [
-                    (student.hints[hint.student] - teacher.hints[hint.teacher]).square().mean()
-                    for hint in self.hints
-                ]
-                terms["hints"] = torch.stack(pairs).mean()
-        if weights.synthesis:
-            terms["synthesis"] = self._synthesis(z, context)
-        total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+        weights = self.weights.at(progress)
+        tapped = any(weights[name] for name in AT_TAPS)
+        student = self.flow(
+            batch.x, batch.context, [hint.student for hint in self.hints] if tapped else ()
+        )
+        terms = self._likelihood(student, batch, weights)
+        if any(weights[name] for name in ENCODED):
+            taps = [hint.teacher for hint in self.hints] if tapped else ()
+            values = batch.answers or answer(self.teacher, batch.x, batch.context, taps)
+            terms |= self._matching(student, Answers(values), weights)
+        if weights["synthesis"]:
+            terms["synthesis"] = self._synthesis(batch.z, batch.context)
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return Losses(total, terms)
+
+    def _likelihood(
+        self, student: Encoding, batch: Batch, weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        data = len(batch) - batch.samples
+        nats = -student.log_prob / self.flow.dimensions
+        terms = {"nll": nats[:data].mean()} if data else {}
+        if weights["samples"]:
+            if not batch.samples:
+                raise ValueError("expected teacher samples for the term 'samples'; got none")
+            terms["samples"] = nats[data:].mean()
+        return terms
+
+    def _matching(
+        self, student: Encoding, teacher: Answers, weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        dimensions = self.flow.dimensions
+        terms: dict[str, Tensor] = {}
+        if weights["density"]:
+            difference = (student.log_prob - teacher.log_prob) / dimensions
+            terms["density"] = difference.square().mean()
+        if weights["latent"]:
+            terms["latent"] = (student.z - teacher.z).square().mean()
+        if weights["hints"]:
+            distances = [
+                hint.distance(
+                    student.states[hint.student],
+                    teacher.state(hint.teacher),
+                    self.flow.taps[hint.student].channels,
+                )
+                for hint in self.hints
+            ]
+            terms["hints"] = torch.stack(distances).mean()
+        if weights["log_det"]:
+            contributions = [
+                student.states[hint.student].log_det - teacher.state(hint.teacher).log_det
+                for hint in self.hints
+            ]
+            terms["log_det"] = (torch.stack(contributions) / dimensions).square().mean()
+        return terms
 
     def _synthesis(self, z: Tensor | None, context: Tensor | None) -> Tensor:
         if z is None:
             raise ValueError("expected noise z of (B, D) for the term 'synthesis'; got none")
         z = self.temperature * z.view(-1, *self.flow.latent_shape)
+        context = None if context is None else context[: len(z)]
         with torch.no_grad():
             target, _ = self.teacher.preprocess(self.teacher.inverse(z, context))
         made, _ = self.teacher.preprocess(self.flow.inverse(z, context))
         return (made - target).abs().mean()
-
-
-def _nats_per_dimension(flow: Flow, encoding: Encoding) -> Tensor:
-    return -encoding.log_prob.mean() / flow.dimensions
 
 
 def _check_pair(student: Flow, teacher: Flow) -> None:
@@ -145,36 +179,3 @@ def _check_pair(student: Flow, teacher: Flow) -> None:
         ours, theirs = getattr(student, name), getattr(teacher, name)
         if ours != theirs:
             raise ValueError(f"expected a student of the teacher's {name} {theirs}; got {ours}")
-
-
-def _check_hints(student: Flow, teacher: Flow, hints: tuple[Hint, ...], weight: float) -> None:
-    if bool(hints) != bool(weight):
-        raise ValueError(
-            f"expected hints and their weight together; got {len(hints)} hints of weight {weight}"
-        )
-    if len(set(hints)) < len(hints):
-        raise ValueError("expected each hint once; got a pair twice")
-    for hint in hints:
-        for role, flow, name in (
-            ("student", student, hint.student),
-            ("teacher", teacher, hint.teacher),
-        ):
-            if name not in flow.taps:
-                raise ValueError(
-                    f"hint {hint.student} <- {hint.teacher}: the {role} has no tap {name!r}; "
-                    f"valid taps are {', '.join(flow.taps)}"
-                )
-        ours, theirs = student.taps[hint.student], teacher.taps[hint.teacher]
-        if ours.shape != theirs.shape:
-            same = [name for name, tap in teacher.taps.items() if tap.shape == ours.shape]
-            raise ValueError(
-                f"hint {hint.student} <- {hint.teacher}: expected equal shapes; got {ours.shape} "
-                f"and {theirs.shape}; teacher taps of {ours.shape} are {', '.join(same) or 'none'}"
-            )
-        if not ours.parameters:
-            learning = [name for name, tap in student.taps.items() if tap.parameters]
-            raise ValueError(
-                f"hint {hint.student} <- {hint.teacher}: no student parameter precedes "
-                f"{hint.student!r}, so that it would teach nothing; valid student taps are "
-                f"{', '.join(learning)}"
-            )

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flowkd.artifacts import Artifact, load_artifact, write_artifact
+from flowkd.artifacts import write_artifact
 from flowkd.build import CouplingConfig, GlowConfig, build_flow
-from flowkd.data import Batches, Examples, evaluation_batches, load_split, read_manifest
-from flowkd.errors import ConfigError, NonFiniteError
-from flowkd.flow import Flow
+from flowkd.errors import NonFiniteError
+from flowkd.material import CALIBRATION_ROWS, Material, Worker, gather
 from flowkd.metrics import bits_per_dim
 from flowkd.model_card import Lineage
 from flowkd.objectives import Distillation, MaximumLikelihood
-from flowkd.run_config import (
-    DistillationConfig,
-    MaximumLikelihoodConfig,
-    TrainingConfig,
-    complete_flow,
-)
+from flowkd.references import References
+from flowkd.run_config import DistillationConfig, TrainingConfig
 from flowkd.store import Store
 from flowkd.train import AveragedFlow, StepResult, make_optimizer, train
-from flowkd.warmstart import check_foldable, fold
 
 
 @dataclass
@@ -35,10 +30,11 @@ class Run:
     """A training in progress: all that a checkpoint holds and a resumed run needs.
 
     Attributes:
+        material: What it is given.
         step: Number of steps done.
         best: Weights of the average with the best validation so far.
         best_bits_per_dim: Their bits per dimension on the validation rows.
-        validation: This worker's share of the validation rows, noise included.
+        began: This process's CPU clock when the run was prepared, in seconds.
     """
 
     config: TrainingConfig
@@ -46,18 +42,18 @@ class Run:
     objective: MaximumLikelihood | Distillation
     optimizer: torch.optim.Optimizer
     average: AveragedFlow
-    batches: Batches
-    validation: Examples
+    material: Material
     bins: int | None
     best: dict[str, Tensor]
     best_bits_per_dim: float = math.inf
     step: int = 0
+    began: float = field(default_factory=time.process_time)
 
     def steps(self, objective: nn.Module | None = None) -> Iterator[StepResult]:
         """Yields the steps that are left; `objective` may be DDP around this run's own."""
         for result in train(
             objective or self.objective,
-            self.batches,
+            self.material.batches,
             self.optimizer,
             self.config.train,
             start=self.step,
@@ -71,7 +67,7 @@ class Run:
         """Returns the sum of log p over this worker's validation rows and their number, (2,)."""
         flow = self.average.flow
         device = next(flow.parameters()).device
-        rows = self.validation
+        rows = self.material.validation
         total = torch.zeros((), dtype=torch.float64)
         for start in range(0, len(rows), 500):
             part = slice(start, start + 500)
@@ -119,6 +115,12 @@ class Run:
         self.best_bits_per_dim = state["best_bits_per_dim"]
         self.step = state["step"]
 
+    @property
+    def dropped(self) -> int:
+        """How many teacher samples were not finite."""
+        fresh = self.material.fresh
+        return self.material.dropped + (fresh.dropped if fresh else 0)
+
     def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
         """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
         folder = f"runs/{self.config.name}/result"
@@ -138,6 +140,8 @@ class Run:
                 "validation_bits_per_dim": self.best_bits_per_dim,
                 "steps": self.step,
                 "seconds": round(seconds, 1),
+                "cpu_seconds": round(time.process_time() - self.began, 1),
+                **({"samples_dropped": self.dropped} if self.config.learns_from_samples else {}),
             },
             lineage=Lineage(
                 dataset=self.config.dataset,
@@ -163,57 +167,44 @@ def prepare_run(
         ConfigError: The config contradicts the data set, or names taps that do not exist.
         DataError: No such data set.
         StoreError: No such teacher.
+        NonFiniteError: A teacher without a finite sample, where samples are learnt from.
     """
-    manifest = read_manifest(store, config.dataset)
-    flow_config = complete_flow(config.flow, manifest)
-    flow = build_flow(flow_config, seed=config.seed)
-    teacher = _teacher(config, store)
-    objective = _objective(config, flow_config, flow, teacher).to(device)
-    train_rows = load_split(store, manifest, "train", limit=config.train_rows)
-    validation = load_split(store, manifest, "val", limit=config.validation_rows)
-    if not flow.context.width:
-        train_rows, validation = (replace(rows, context=None) for rows in (train_rows, validation))
-    synthesis = isinstance(objective, Distillation) and objective.weights.synthesis > 0
-    batches = Batches(
-        train_rows,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        bins=manifest.bins,
-        latents=synthesis,
-        rank=rank,
-        world=world,
+    began = time.process_time()
+    found = References(config, store)
+    flow = build_flow(found.flow_config, seed=config.seed)
+    objective = found.objective(flow).to(device)
+    teacher = found.teacher
+    material = gather(
+        config,
+        found.data(),
+        teacher.flow if teacher else None,
+        Worker(rank, world, device),
     )
-    first = Batches(
-        train_rows, batch_size=max(256, config.batch_size), seed=config.seed, bins=manifest.bins
-    ).batch(0)
-    first = first.to(device)
-    flow.initialize(first.x, first.context)
-    settings = config.objective
-    if isinstance(settings, DistillationConfig) and teacher and settings.warm_start == "fold":
-        fold(flow, flow_config, teacher.flow, teacher.config.flow, first.x, first.context)
+    first = material.calibration
+    flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))
+    found.begin(flow, first)
     average = AveragedFlow(flow, config.train.ema)
-    noisy = next(evaluation_batches(validation, manifest.bins, len(validation), config.seed))
     return Run(
         config=config,
-        flow_config=flow_config,
+        flow_config=found.flow_config,
         objective=objective,
         optimizer=make_optimizer(flow, config.train),
         average=average,
-        batches=batches,
-        validation=Examples(
-            noisy.x[rank::world], None if noisy.context is None else noisy.context[rank::world]
-        ),
-        bins=manifest.bins,
+        material=material,
+        bins=found.bins,
         best=average.flow.state_dict(),
+        began=began,
     )
 
 
 def check_run(config: TrainingConfig, store: Store) -> None:
     """Raises what `prepare_run` would raise, but for faults of the data, which are not read."""
-    flow_config = complete_flow(config.flow, read_manifest(store, config.dataset))
-    teacher = _teacher(config, store)
-    if teacher is not None:
-        _objective(config, flow_config, build_flow(flow_config), teacher)
+    found = References(config, store)
+    found.objective(build_flow(found.flow_config))
+
+
+def _rows(values: Tensor | None, count: int) -> Tensor | None:
+    return None if values is None else values[:count]
 
 
 def run_in_process(config: TrainingConfig, store: Store) -> Iterator[StepResult]:
@@ -226,28 +217,3 @@ def run_in_process(config: TrainingConfig, store: Store) -> Iterator[StepResult]
             run.keep_if_best(run.validation_nats())
         yield result
     run.finish(store, seconds)
-
-
-def _objective(
-    config: TrainingConfig,
-    flow_config: GlowConfig | CouplingConfig,
-    flow: Flow,
-    teacher: Artifact | None,
-) -> MaximumLikelihood | Distillation:
-    settings = config.objective
-    if isinstance(settings, MaximumLikelihoodConfig) or teacher is None:
-        return MaximumLikelihood(flow)
-    try:
-        if settings.warm_start == "fold":
-            check_foldable(flow_config, teacher.config.flow)
-        return Distillation(
-            flow, teacher.flow, settings.hints, settings.weights, settings.temperature
-        )
-    except ValueError as error:
-        raise ConfigError(f"run {config.name!r}: objective: {error}") from error
-
-
-def _teacher(config: TrainingConfig, store: Store) -> Artifact | None:
-    if isinstance(config.objective, DistillationConfig):
-        return load_artifact(store, config.objective.teacher)
-    return None

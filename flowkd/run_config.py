@@ -10,9 +10,12 @@ from flowkd.build import CouplingConfig, FlowConfig, GlowConfig
 from flowkd.config import Config
 from flowkd.data import Manifest
 from flowkd.errors import ConfigError
-from flowkd.objectives import Hint, Weights
+from flowkd.hints import Hint
+from flowkd.lessons import CacheConfig, SamplesConfig
 from flowkd.train import TrainConfig
+from flowkd.weights import Weights
 
+NO_DATA = "none"
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
@@ -30,7 +33,10 @@ class DistillationConfig(Config):
         hints: Pairs of taps.
         weights: Of the terms.
         temperature: Of the noise for the term `synthesis`.
-        warm_start: Where the student begins: at random, or as the teacher, folded.
+        samples: Teacher samples, for the term `samples`.
+        cache: Whether the teacher's answers are computed once, before training.
+        warm_start: How the student's parameters begin.
+        warm_from: Reference of the flow that it begins from; by default the teacher.
     """
 
     kind: Literal["distillation"] = "distillation"
@@ -38,7 +44,21 @@ class DistillationConfig(Config):
     hints: tuple[Hint, ...] = ()
     weights: Weights = Weights()
     temperature: float = Field(1.0, gt=0)
-    warm_start: Literal["none", "fold"] = "none"
+    samples: SamplesConfig = SamplesConfig()
+    cache: CacheConfig = CacheConfig()
+    warm_start: Literal["none", "fold", "inherit", "slice", "copy"] = "none"
+    warm_from: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> DistillationConfig:
+        if self.warm_from is not None and self.warm_start == "none":
+            raise ValueError("expected a warm_start to begin from warm_from; got none")
+        if self.cache.kind != "none" and self.weights.ever("samples") and not self.samples.rows:
+            raise ValueError(
+                f"expected cache.kind: none for samples drawn at every step; got {self.cache.kind}:"
+                f" set samples.rows to draw them before training"
+            )
+        return self
 
 
 ObjectiveConfig = Annotated[
@@ -67,7 +87,7 @@ class TrainingConfig(Config):
 
     Attributes:
         name: The run's name in the store.
-        dataset: Name of a prepared data set.
+        dataset: Name of a prepared data set; `none` to learn from a teacher's samples alone.
         flow: What to train; what it leaves open comes from the data set.
         objective: What to train it to do.
         train: How.
@@ -102,7 +122,33 @@ class TrainingConfig(Config):
                 f"expected batch_size divisible by scaling.workers = {self.scaling.workers}; "
                 f"got {self.batch_size}"
             )
+        if isinstance(self.objective, DistillationConfig):
+            drawn = self.objective.samples.batch_size or 0
+            if drawn % self.scaling.workers:
+                raise ValueError(
+                    f"expected objective.samples.batch_size divisible by scaling.workers = "
+                    f"{self.scaling.workers}; got {drawn}"
+                )
+        if self.dataset == NO_DATA:
+            self._check_without_data()
         return self
+
+    def _check_without_data(self) -> None:
+        if not isinstance(self.objective, DistillationConfig):
+            raise ValueError(f"expected a data set to train on; got dataset: {NO_DATA}")
+        weights = self.objective.weights
+        if weights.ever("nll") or not weights.ever("samples", "density", "latent", "hints"):
+            raise ValueError(
+                f"dataset: {NO_DATA}: expected objective.weights with nll: 0 and a weight for "
+                f"samples, density, latent or hints; got {weights}"
+            )
+
+    @property
+    def learns_from_samples(self) -> bool:
+        """Whether a teacher's samples are among what is learnt from."""
+        return isinstance(self.objective, DistillationConfig) and (
+            self.dataset == NO_DATA or self.objective.weights.ever("samples")
+        )
 
 
 def complete_flow(
@@ -137,3 +183,12 @@ def complete_flow(
         return type(config).model_validate(values)
     except ValueError as error:
         raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+
+
+def complete_like(
+    config: GlowConfig | CouplingConfig, teacher: GlowConfig | CouplingConfig
+) -> GlowConfig | CouplingConfig:
+    """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
+    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
+    return type(config).model_validate({**config.model_dump(), **open_})

@@ -7,14 +7,14 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from flowkd.config import Config
-from flowkd.data.batches import Batch
+from flowkd.data.batches import BatchSource
 from flowkd.errors import NonFiniteError
 from flowkd.flow import Flow
 
@@ -69,14 +69,6 @@ class StepResult:
     gradient_norm: float
     learning_rate: float
     seconds: float
-
-
-class BatchSource(Protocol):
-    """Yields the batch of any step: a pure function of the step's number."""
-
-    def batch(self, step: int) -> Batch:
-        """Returns the batch of a step, counted from 0."""
-        ...
 
 
 class AveragedFlow:
@@ -142,7 +134,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = batches.batch(step).to(device)
-        losses = objective(batch.x, batch.context, batch.z)
+        losses = objective(batch, step / config.steps)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         norm = nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True)

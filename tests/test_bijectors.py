@@ -177,7 +177,7 @@ def test_states_are_recorded_as_declared(case):
     assert all(map(torch.equal, (z, log_det), bijector(x, context)))
     assert set(states) == set(declared)
     parameters = list(bijector.parameters())
-    for name, state in states.items():
+    for name, (state, _) in states.items():
         assert state.shape == (ROWS, *declared[name].shape), name
         used = 0
         if state.requires_grad:
@@ -186,7 +186,8 @@ def test_states_are_recorded_as_declared(case):
             used = sum(grad.numel() for grad in grads if grad is not None)
         assert used == declared[name].parameters, name
     if declared:
-        assert torch.equal(states[list(declared)[-1]], z)
+        assert torch.equal(states[list(declared)[-1]].h, z)
+        assert torch.equal(states[list(declared)[-1]].log_det, log_det)
     assert bijector.record(x, context, [])[2] == {}
 
 

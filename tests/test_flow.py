@@ -8,7 +8,7 @@ from small_flows import CONFIGS, randomise, small_batch, small_flow
 
 from flowkd.bijectors import Chain, Invertible1x1, Leading, Standardize
 from flowkd.build import CouplingConfig, GlowConfig, build_flow, count_parameters
-from flowkd.flow import Flow
+from flowkd.flow import Flow, standard_normal_log_prob
 
 
 @pytest.fixture(params=CONFIGS)
@@ -129,13 +129,16 @@ def test_hints_are_the_states_of_a_manual_composition(flow):
         if wrapped:
             state = torch.cat([state, rest], 1)
         expected[name] = state
-    found = flow(x, context, list(flow.taps)).hints
+    found = flow(x, context, list(flow.taps)).states
     assert list(found) == list(flow.taps)
     assert set(found) == set(expected)
     for name, value in found.items():
-        assert torch.equal(value, expected[name]), name
+        assert torch.equal(value.h, expected[name]), name
+    assert found[name].log_det.shape == (len(x),)
+    base = standard_normal_log_prob(found[name].h)
+    torch.testing.assert_close(base + found[name].log_det, flow.log_prob(x, context))
     some = list(flow.taps)[3:5]
-    assert set(flow(x, context, some).hints) == set(some)
+    assert set(flow(x, context, some).states) == set(some)
 
 
 @pytest.mark.parametrize(

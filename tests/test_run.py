@@ -229,3 +229,125 @@ def test_a_sound_run_is_not_refused(store):
     check_run(training("new", objective=DISTILLATION), store)
     with pytest.raises(ValueError, match=r"batch_size divisible by scaling.workers = 3; got 8"):
         training("new", scaling={"workers": 3})
+
+
+FROM_SAMPLES = {
+    "kind": "distillation",
+    "teacher": "runs/teacher",
+    "samples": {"rows": 300},
+    "weights": {"nll": 0.5, "samples": 0.5, "density": 0.1, "latent": 0.1},
+}
+WITHOUT_DATA = {**FROM_SAMPLES, "weights": {"nll": 0, "samples": 1, "synthesis": 0.1}}
+
+
+def last(run):
+    (*_, result) = run.steps()
+    return result
+
+
+@pytest.mark.parametrize("samples", [{"rows": 300}, {"rows": None}, {"rows": 50, "batch_size": 4}])
+def test_samples_are_learnt_from_beside_the_data(store, samples):
+    objective = {**FROM_SAMPLES, "samples": samples}
+    run = prepare_run(training("student", objective=objective), store)
+    batch = run.material.batches.batch(0)
+    size = samples.get("batch_size", 8)
+    assert (len(batch), batch.samples) == (8 + size, size)
+    data = prepare_run(training("data", objective=DISTILLATION), store).material.batches.batch(0)
+    assert torch.equal(batch.x[:8], data.x)
+    assert set(last(run).terms) == {"nll", "samples", "density", "latent"}
+    list(run_in_process(training("student", objective=objective), store))
+    assert load_artifact(store, "runs/student").metrics["samples_dropped"] == 0
+
+
+@pytest.mark.parametrize("rows", [300, None])
+def test_a_student_may_learn_without_any_data(store, rows):
+    objective = {**WITHOUT_DATA, "samples": {"rows": rows}}
+    if rows is None:
+        objective["weights"] = {"nll": 0, "samples": 1}
+    options = {"dataset": "none", "validation_rows": 400}
+    longer = {"steps": 60, "learning_rate": 0.01, "warmup": 2, "ema": 0.9}
+    config = training("student", objective=objective, train=longer, **options)
+    check_run(config, store)
+    start = prepare_run(config, store)
+    before = start.keep_if_best(start.validation_nats())
+    list(run_in_process(config, store))
+    artifact = load_artifact(store, "runs/student")
+    teacher = load_artifact(store, "runs/teacher")
+    assert artifact.manifest.lineage.dataset == "none"
+    assert artifact.config.flow.mean == teacher.config.flow.mean
+    assert artifact.metrics["validation_bits_per_dim"] < before - 0.02
+    judged = start.material.validation
+    assert teacher.flow(judged.x).z.std().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_cache_changes_nothing_but_the_time(store, kind):
+    """Continuous data carry no noise: the cached answers are those of every step."""
+    losses = []
+    for cache in ({"kind": "none"}, {"kind": kind}):
+        objective = {**DISTILLATION, "cache": cache}
+        run = prepare_run(training("student", objective=objective), store)
+        assert bool(run.material.batches.batch(0).answers) == (cache["kind"] != "none")
+        losses.append([result.loss for result in run.steps()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_cache_keeps_so_many_noisy_copies(store):
+    glow = {"kind": "glow", "levels": 1, "steps": 1, "width": 4}
+    list(run_in_process(training("painter", dataset="pictures", flow=glow), store))
+    objective = {
+        "kind": "distillation",
+        "teacher": "runs/painter",
+        "weights": {"latent": 1},
+        "cache": {"kind": "memory", "copies": 3},
+    }
+    config = training("student", dataset="pictures", flow=glow, objective=objective)
+    run = prepare_run(config, store)
+    x = torch.cat([run.material.batches.batch(step).x for step in range(8)])[:60]
+    assert len(torch.unique(x, dim=0)) == 60  # 20 pictures, each with three noises, in one epoch
+    assert len(torch.unique(x.floor(), dim=0)) == 20
+    list(run.steps())
+
+
+def test_a_student_may_begin_from_another_flow_than_its_teacher(store):
+    between = {"kind": "coupling", "steps": 3, "width": 7}
+    fold = {"kind": "distillation", "teacher": "runs/teacher", "warm_start": "fold"}
+    list(run_in_process(training("between", flow=between, objective=fold), store))
+    starts = [
+        prepare_run(training("new", objective={**fold, "warm_from": source}), store)
+        for source in (None, "runs/teacher", "runs/between")
+    ]
+    bits = [run.keep_if_best(run.validation_nats()) for run in starts]
+    assert bits[0] == bits[1] != bits[2]
+    for run in starts:
+        assert run.objective.teacher.chain["step0.coupling"].conditioner.middle.out_features == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "none"}, "expected a data set to train on; got dataset: none"),
+        (
+            {"dataset": "none", "objective": FROM_SAMPLES},
+            "dataset: none: expected objective.weights with nll: 0",
+        ),
+        (
+            {"objective": {**FROM_SAMPLES, "samples": {"rows": None}, "cache": {"kind": "disk"}}},
+            "expected cache.kind: none for samples drawn at every step; got disk",
+        ),
+        (
+            {"objective": {**DISTILLATION, "warm_from": "runs/teacher"}},
+            "expected a warm_start to begin from warm_from",
+        ),
+        (
+            {
+                "objective": {**FROM_SAMPLES, "samples": {"batch_size": 3}},
+                "scaling": {"workers": 2},
+            },
+            "samples.batch_size divisible by scaling.workers = 2; got 3",
+        ),
+    ],
+)
+def test_lessons_that_cannot_be_given_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        training("new", **options)

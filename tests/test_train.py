@@ -140,8 +140,8 @@ def test_the_first_term_that_is_not_finite_stops_the_run(objective, fault, messa
 
 def test_a_gradient_that_is_not_finite_stops_the_run():
     class Rooted(MaximumLikelihood):
-        def forward(self, x, context=None, z=None):
-            losses = super().forward(x, context, z)
+        def forward(self, batch, progress=0.0):
+            losses = super().forward(batch, progress)
             # Finite, of infinite slope: the square root at zero.
             return type(losses)(
                 losses.total + (self.flow.chain["step0.actnorm"].bias * 0).sum().sqrt(),

@@ -1,6 +1,6 @@
 """Invertible maps with known log-determinants: one family a file."""
 
-from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, Tap
+from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.coupling import AffineCoupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.linear import Invertible1x1
@@ -17,5 +17,6 @@ __all__ = [
     "Shape",
     "Squeeze",
     "Standardize",
+    "State",
     "Tap",
 ]

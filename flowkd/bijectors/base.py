@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,25 @@ class Tap:
 
     Attributes:
         shape: Event shape of the state there.
+        channels: How many of its leading channels the bijector sees; the others pass by it.
         parameters: Number of parameters of the bijectors up to and including this one.
     """
 
     shape: Shape
+    channels: int
     parameters: int
+
+
+class State(NamedTuple):
+    """What is recorded at a tap.
+
+    Attributes:
+        h: The complete state, (B, *event).
+        log_det: Of all that led there, (B,).
+    """
+
+    h: Tensor
+    log_det: Tensor
 
 
 class Bijector(nn.Module, ABC):
@@ -51,7 +66,7 @@ class Bijector(nn.Module, ABC):
 
     def record(
         self, x: Tensor, context: Tensor | None, taps: Collection[str]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         return *self(x, context), {}
 
@@ -99,17 +114,20 @@ class Chain(Bijector):
 
     def record(
         self, x: Tensor, context: Tensor | None, taps: Collection[str]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         log_det = x.new_zeros(x.shape[0])
-        states: dict[str, Tensor] = {}
+        states: dict[str, State] = {}
         for name, bijector in self.items():
             inner = [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
             x, part, inside = bijector.record(x, context, inner)
+            states |= {
+                f"{name}.{tap}": State(state.h, log_det + state.log_det)
+                for tap, state in inside.items()
+            }
             log_det = log_det + part
-            states |= {f"{name}.{tap}": state for tap, state in inside.items()}
             if name in taps:
-                states[name] = x
+                states[name] = State(x, log_det)
         return x, log_det, states
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -138,10 +156,11 @@ class Chain(Bijector):
         before = 0
         for name, bijector in self.items():
             for path, tap in bijector.taps(shape):
-                yield f"{name}.{path}", Tap(tap.shape, before + tap.parameters)
+                yield f"{name}.{path}", replace(tap, parameters=before + tap.parameters)
             shape = bijector.output_shape(shape)
             before += sum(parameter.numel() for parameter in bijector.parameters())
-            yield name, Tap(shape, before)
+            channels = bijector.channels if isinstance(bijector, Leading) else shape[0]
+            yield name, Tap(shape, channels, before)
 
 
 class Leading(Bijector):
@@ -171,11 +190,14 @@ class Leading(Bijector):
 
     def record(
         self, x: Tensor, context: Tensor | None, taps: Collection[str]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
         """Maps forward; recorded states are completed by the channels that pass through."""
         leading, rest = self._split(x)
         z, log_det, states = self.bijector.record(leading, context, taps)
-        complete = {tap: torch.cat([state, rest], dim=1) for tap, state in states.items()}
+        complete = {
+            tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
+            for tap, state in states.items()
+        }
         return torch.cat([z, rest], dim=1), log_det, complete
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -192,4 +214,4 @@ class Leading(Bijector):
         """Yields the inner bijector's taps, at the shape of the complete state."""
         passing = shape[0] - self.channels
         for path, tap in self.bijector.taps((self.channels, *shape[1:])):
-            yield path, Tap((tap.shape[0] + passing, *tap.shape[1:]), tap.parameters)
+            yield path, replace(tap, shape=(tap.shape[0] + passing, *tap.shape[1:]))

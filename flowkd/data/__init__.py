@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowkd.data import digits, images, photos, table
-from flowkd.data.batches import Batch, Batches, dequantise, evaluation_batches
+from flowkd.data import digits, images, patches, photos, table
+from flowkd.data.batches import Batch, Batches, BatchSource, dequantise, evaluation_batches
 from flowkd.data.digits import DigitsConfig
 from flowkd.data.images import ImagesConfig
 from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
+from flowkd.data.patches import PatchesConfig
 from flowkd.data.photos import PhotosConfig
 from flowkd.data.reading import Examples, load_split
 from flowkd.data.table import TableConfig
@@ -21,12 +22,14 @@ from flowkd.store import Store
 __all__ = [
     "Arrays",
     "Batch",
+    "BatchSource",
     "Batches",
     "DatasetConfig",
     "DigitsConfig",
     "Examples",
     "ImagesConfig",
     "Manifest",
+    "PatchesConfig",
     "PhotosConfig",
     "Shard",
     "Split",
@@ -41,12 +44,13 @@ __all__ = [
 ]
 
 DatasetConfig = Annotated[
-    PhotosConfig | DigitsConfig | ImagesConfig | TableConfig, Field(discriminator="kind")
+    PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig,
+    Field(discriminator="kind"),
 ]
 
 
 def prepare(
-    config: PhotosConfig | DigitsConfig | ImagesConfig | TableConfig, store: Store
+    config: PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig, store: Store
 ) -> Manifest:
     """Returns the manifest of the configured dataset, which it writes unless it is there already.
 
@@ -69,6 +73,8 @@ def prepare(
     match config:
         case PhotosConfig():
             return photos.prepare(config, store)
+        case PatchesConfig():
+            return patches.prepare(config, store)
         case DigitsConfig():
             return digits.prepare(config, store)
         case ImagesConfig():

@@ -63,7 +63,7 @@ def prepare(config: PhotosConfig, store: Store) -> Manifest:
     crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     strides = dict.fromkeys(SPLITS, config.crop)
     strides["train"] = config.stride or config.crop // 2
-    for split, tile in _tiles(photographs(), config.seed):
+    for split, tile in tiles(photographs(), config.seed):
         crops[split].append(grid_crops(tile, config.crop, strides[split]))
     limits = {"train": config.train_limit, "val": config.val_limit, "test": config.test_limit}
     splits = {}
@@ -104,7 +104,7 @@ def photographs() -> dict[str, np.ndarray]:
     return found
 
 
-def _tiles(pictures: dict[str, np.ndarray], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+def tiles(pictures: dict[str, np.ndarray], seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the split and the pixels of every tile that is not flat."""
     rng = np.random.default_rng(derive_seed(seed, "photos/tiles"))
     for _, pixels in sorted(pictures.items()):

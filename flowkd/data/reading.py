@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,12 @@ class Examples:
     Attributes:
         x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
         context: None, (N,) int64 classes, or (N, c) float32 vectors.
+        answers: What a teacher said of each row, (N, ...) by name; none for data as stored.
     """
 
     x: Tensor
     context: Tensor | None = None
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -1,53 +1,107 @@
-"""Narrower networks: the hidden units stay from which the others are best reconstructed."""
+"""Narrower networks: some hidden units stay, and may take over what the others said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from flowkd.bijectors import AffineCoupling, Chain
-from flowkd.conditioners import MLP, ConvNet
-from flowkd.flow import Flow
-from flowkd.warmstart.depth import Affine, flat, walk
+from flowkd.conditioners import MLP, Conditioner, ConvNet
+from flowkd.warmstart.rows import by_rows, flat, leading_rows
 
+GRAM_PLACES = 32768
 RIDGE = 1e-6
-SHRINKAGE = 1e-4
+
+Selection = tuple[Tensor, Tensor]
+Select = Callable[[Tensor, Tensor, int], Selection]
 
 
-def coupling_inputs(flow: Flow, x: Tensor, context: Tensor | None) -> Iterator[tuple[str, Tensor]]:
-    """Yields each step's coupling by path, with what its network sees."""
-    h = x
-    for unit in walk(flow):
-        if isinstance(unit.bijector, Chain):
-            coupling = unit.bijector["coupling"]
-            assert isinstance(coupling, AffineCoupling)
-            seen = Affine.of(unit.bijector)(h[:, : unit.channels])
-            yield f"{unit.path}.coupling", seen[:, : coupling.kept]
-        h, _ = unit(h, context)
+def narrow(
+    large: Conditioner,
+    small: Conditioner,
+    kept: Tensor,
+    context: Tensor | None,
+    select: Select,
+) -> None:
+    """Sets a narrow network from a wide one.
 
-
-def fold_width(large: object, small: object, kept: Tensor, context: Tensor | None) -> None:
-    """Sets a narrow network from a wide one on what it sees."""
+    Args:
+        large: Is only read.
+        small: Of the same kind, inputs and outputs; is changed.
+        kept: What the wide one sees, (B, A, *rest).
+        context: As vectors, (B, width).
+        select: Chooses hidden units from the mean products of all of them, (H, H), the weight of
+            each unit's error, (H,), and how many to keep; returns the indices of those, (count,),
+            and the (H, count) matrix that makes all units of them.
+    """
     assert isinstance(large, ConvNet | MLP)
     assert isinstance(small, ConvNet | MLP)
-    hidden = large.first(kept)
-    if large.context is not None:
-        hidden = hidden + large.context(context).view(len(kept), -1, *[1] * (kept.dim() - 2))
-    first = relu(hidden)
-    second = relu(large.middle(first))
+    first, second = _products(large, *leading_rows(kept, context, GRAM_PLACES))
     last = large.last.weight.double()
     middle = large.middle.weight.double().flatten(1)
     outgoing = last.movedim(1, 0).flatten(1).norm(dim=1)
-    keep2, rebuild2 = _select(flat(second), outgoing, small.middle.weight.shape[0])
-    keep1, rebuild1 = _select(flat(first), middle[keep2].norm(dim=0), len(small.first.weight))
+    keep2, rebuild2 = select(second, outgoing, len(small.middle.weight))
+    keep1, rebuild1 = select(first, middle[keep2].norm(dim=0), len(small.first.weight))
     _set(small.first, large.first.weight[keep1], _bias(large.first)[keep1])
     if small.context is not None and large.context is not None:
         small.context.weight.copy_(large.context.weight[keep1])
     _set(small.middle, middle[keep2] @ rebuild1, _bias(large.middle)[keep2])
     _set(small.last, torch.einsum("oi...,ij->oj...", last, rebuild2), _bias(large.last))
+
+
+def most_telling(products: Tensor, weight: Tensor, count: int) -> Selection:
+    """Selects the units that best rebuild all of them, each at its weight, and rebuilds them.
+
+    One unit at a time, the one that takes away most of the error that is left: O(H^2 count).
+    Source: orthogonal matching pursuit with several targets; Tropp, Gilbert, Strauss, Algorithms
+    for simultaneous sparse approximation I, 2006, https://doi.org/10.1016/j.sigpro.2005.05.030.
+    """
+    ridge = RIDGE * products.diagonal().mean() * torch.eye(len(products)).to(products)
+    regular = products + ridge
+    residual, targets = regular.clone(), products * weight
+    chosen: list[int] = []
+    for _ in range(count):
+        gain = targets.square().sum(1) / residual.diagonal().clamp_min(1e-12)
+        gain[chosen] = -1
+        best = int(gain.argmax())
+        chosen.append(best)
+        column, row = residual[:, best].clone(), targets[best].clone()
+        pivot = residual[best, best].clamp_min(1e-12)
+        residual.addr_(column, column / pivot, alpha=-1)
+        targets.addr_(column, row / pivot, alpha=-1)
+    keep = torch.tensor(sorted(chosen), device=products.device)
+    rebuild = torch.linalg.solve(regular[keep][:, keep], products[keep]).T
+    rebuild[keep] = torch.eye(count).to(rebuild)
+    return keep, rebuild
+
+
+def largest(products: Tensor, weight: Tensor, count: int) -> Selection:
+    """Selects the units whose contributions have the largest norm; the others become zero."""
+    norm = products.diagonal() * weight.square()
+    keep = norm.topk(count).indices.sort().values
+    rebuild = torch.zeros(len(products), count).to(products)
+    rebuild[keep] = torch.eye(count).to(products)
+    return keep, rebuild
+
+
+def _products(
+    network: ConvNet | MLP, kept: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Returns the mean products of the hidden units of both layers, (H, H) each, float64."""
+    sums = [torch.zeros((), dtype=torch.float64, device=kept.device) for _ in range(2)]
+    for part, vectors in by_rows(kept, context):
+        hidden = network.first(part)
+        if network.context is not None:
+            added = network.context(vectors)
+            hidden = hidden + added.view(*added.shape, *[1] * (part.dim() - 2))
+        first = relu(hidden)
+        for number, units in enumerate((first, relu(network.middle(first)))):
+            rows = flat(units)
+            sums[number] = sums[number] + (rows.T @ rows).double()
+    count = len(flat(kept))
+    return sums[0] / count, sums[1] / count
 
 
 def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
@@ -58,34 +112,3 @@ def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
 def _set(layer: nn.Linear | nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     layer.weight.copy_(weight.view_as(layer.weight))
     _bias(layer).copy_(bias)
-
-
-def _select(activations: Tensor, weight: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Chooses units by orthogonal matching pursuit of all units, each at its weight.
-
-    Args:
-        activations: Of all units, (N, H), float64.
-        weight: Of each unit's error, (H,).
-        count: How many to keep.
-
-    Returns:
-        Indices of the kept units, (count,), and the (H, count) matrix that rebuilds all of them.
-    """
-    gram = activations.T @ activations / len(activations)
-    ridge = gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
-    residual, targets = gram + RIDGE * ridge, gram * weight
-    chosen: list[int] = []
-    for _ in range(count):
-        gain = targets.square().sum(1) / residual.diagonal().clamp_min(1e-12)
-        gain[chosen] = -1
-        best = int(gain.argmax())
-        chosen.append(best)
-        column, row = residual[:, best].clone(), targets[best].clone()
-        pivot = residual[best, best].clamp_min(1e-12)
-        residual = residual - torch.outer(column, column) / pivot
-        targets = targets - torch.outer(column, row) / pivot
-    keep = torch.tensor(sorted(chosen), device=gram.device)
-    inner = gram[keep][:, keep] + SHRINKAGE * ridge[keep][:, keep]
-    rebuild = torch.linalg.solve(inner, gram[keep]).T
-    rebuild[keep] = torch.eye(count).to(rebuild)
-    return keep, rebuild

@@ -1,0 +1,221 @@
+"""What a student is given to learn from at each step: data, teacher samples, cached answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from flowkd.config import Config
+from flowkd.data.batches import Batch, BatchSource, join
+from flowkd.data.reading import Examples
+from flowkd.data.seeding import derive_seed
+from flowkd.errors import ConfigError
+from flowkd.flow import Flow
+from flowkd.teacher import answer, decode
+
+CHUNK = 500
+FLOAT_BYTES = 4
+
+# Draws so many contexts.
+Contexts = Callable[[int, torch.Generator], Tensor]
+
+
+class SamplesConfig(Config):
+    """Teacher samples to learn from.
+
+    Attributes:
+        rows: How many are drawn before training; none: fresh ones at every step.
+        batch_size: How many each step sees, over all workers; by default as many as of data.
+        temperature: Of their latents.
+    """
+
+    rows: int | None = Field(20_000, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    temperature: float = Field(1.0, gt=0)
+
+
+class CacheConfig(Config):
+    """The teacher's answers, computed once before training, with the very noise of its rows.
+
+    Attributes:
+        kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
+        copies: How many noisy versions of each row of data are kept.
+        limit_gib: The most that may be kept, in GiB, by each worker.
+    """
+
+    kind: Literal["none", "memory", "disk"] = "none"
+    copies: int = Field(1, ge=1)
+    limit_gib: float = Field(4.0, gt=0)
+
+
+class Lessons:
+    """Data and teacher samples, side by side.
+
+    Args:
+        data: Batches of data; none to learn from the teacher alone.
+        samples: Batches of teacher samples; they become the last rows of each batch.
+    """
+
+    def __init__(self, data: BatchSource | None, samples: BatchSource) -> None:
+        self.data = data
+        self.samples = samples
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step, counted from 0."""
+        return join(self.data.batch(step) if self.data else None, self.samples.batch(step))
+
+
+class FreshSamples:
+    """Teacher samples that are drawn anew at every step; a pure function of seed and step.
+
+    Args:
+        teacher: Whose samples.
+        batch_size: Rows over all workers, before any are dropped.
+        temperature: Of the latents.
+        seed: Of every draw.
+        contexts: Draws so many contexts; none for a teacher without.
+        rank: Which of the workers this is.
+        world: The number of workers.
+
+    Attributes:
+        dropped: How many samples were not finite so far.
+    """
+
+    def __init__(
+        self,
+        teacher: Flow,
+        *,
+        batch_size: int,
+        temperature: float,
+        seed: int,
+        contexts: Contexts | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.teacher = teacher
+        self.batch_size = batch_size
+        self.temperature = temperature
+        self.seed = seed
+        self.contexts = contexts
+        share = batch_size // world
+        self.rows = slice(rank * share, (rank + 1) * share)
+        self.dropped = 0
+
+    def batch(self, step: int) -> Batch:
+        """Returns the samples of a step, on the teacher's device."""
+        generator = _generator(self.seed, "samples", step)
+        z = _latents(self.teacher, self.batch_size, self.temperature, generator)[self.rows]
+        context = self.contexts(self.batch_size, generator) if self.contexts else None
+        if context is not None:
+            context = context[self.rows].to(z.device)
+        x, context, dropped = decode(self.teacher, z, context)
+        self.dropped += dropped
+        return Batch(x, context)
+
+
+def contexts_like(teacher: Flow, examples: Examples | None) -> Contexts | None:
+    """Returns what draws contexts for samples: those of the data, or any class alike.
+
+    Raises:
+        ConfigError: A teacher of context vectors, without data to take them from.
+    """
+    if not teacher.context.width:
+        return None
+    if examples is not None and examples.context is not None:
+        known = examples.context
+        return lambda count, generator: known[
+            torch.randint(len(known), (count,), generator=generator)
+        ]
+    if not teacher.context.classes:
+        raise ConfigError(
+            f"expected data to take the teacher's context from, {teacher.context}; got none: name "
+            f"a data set"
+        )
+    classes = teacher.context.classes
+    return lambda count, generator: torch.randint(classes, (count,), generator=generator)
+
+
+def draw_samples(
+    teacher: Flow, rows: int, *, temperature: float, seed: int, contexts: Contexts | None = None
+) -> tuple[Examples, int]:
+    """Draws teacher samples; returns those that are finite, and how many were not.
+
+    Raises:
+        NonFiniteError: Of some hundred, none is finite.
+    """
+    generator = _generator(seed, "samples")
+    parts, dropped = [], 0
+    for start in range(0, rows, CHUNK):
+        count = min(CHUNK, rows - start)
+        z = _latents(teacher, count, temperature, generator)
+        context = contexts(count, generator).to(z.device) if contexts else None
+        x, context, bad = decode(teacher, z, context)
+        parts.append((x.cpu(), None if context is None else context.cpu()))
+        dropped += bad
+    context = None if contexts is None else torch.cat([c for _, c in parts if c is not None])
+    return Examples(torch.cat([x for x, _ in parts]), context), dropped
+
+
+def cache_answers(
+    teacher: Flow, examples: Examples, taps: Collection[str], cache: CacheConfig
+) -> Examples:
+    """Returns rows of floats together with the teacher's answers to them.
+
+    Args:
+        teacher: Is asked once for every row.
+        examples: Rows that carry their noise already, float32.
+        taps: Where its states are recorded.
+        cache: Where the answers are kept, and how much they may take.
+
+    Raises:
+        ConfigError: More than the limit.
+    """
+    rows = len(examples)
+    each = 1 + teacher.dimensions + len(taps) * (1 + teacher.dimensions)
+    needed = rows * (each + teacher.dimensions) * FLOAT_BYTES / 2**30
+    if needed > cache.limit_gib:
+        raise ConfigError(
+            f"objective.cache: expected at most limit_gib = {cache.limit_gib}; got {needed:.2f} "
+            f"GiB for {rows} rows and {len(taps)} hints: lower copies, train_rows or "
+            f"samples.rows, raise limit_gib, or choose kind: none"
+        )
+    columns: dict[str, Tensor] = {}
+    for start in range(0, rows, CHUNK):
+        part = slice(start, start + CHUNK)
+        for name, value in _answers_to(teacher, examples, part, taps).items():
+            if name not in columns:
+                columns[name] = _allocate((rows, *value.shape[1:]), cache.kind)
+            columns[name][part] = value.cpu()
+    return Examples(examples.x, examples.context, columns)
+
+
+def _answers_to(
+    teacher: Flow, examples: Examples, part: slice, taps: Collection[str]
+) -> dict[str, Tensor]:
+    device = next(teacher.parameters()).device
+    context = None if examples.context is None else examples.context[part].to(device)
+    return answer(teacher, examples.x[part].to(device), context, taps)
+
+
+def _allocate(shape: tuple[int, ...], kind: str) -> Tensor:
+    if kind != "disk":
+        return torch.empty(shape)
+    with tempfile.TemporaryDirectory(prefix="flowkd-cache-") as folder:
+        # The file loses its name at once: its space is free again when the process ends.
+        mapped = np.lib.format.open_memmap(Path(folder, "answers.npy"), "w+", np.float32, shape)
+        return torch.from_numpy(mapped)
+
+
+def _latents(teacher: Flow, count: int, temperature: float, generator: torch.Generator) -> Tensor:
+    return teacher.draw_latents(count, temperature=temperature, generator=generator)
+
+
+def _generator(seed: int, stream: str, *numbers: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, stream, *numbers))

@@ -1,0 +1,99 @@
+"""What a run's config refers to, looked up and checked: data set, teacher, source of a start."""
+
+from __future__ import annotations
+
+from flowkd.artifacts import Artifact, load_artifact
+from flowkd.data import Batch, load_split, read_manifest
+from flowkd.errors import ConfigError
+from flowkd.flow import Flow
+from flowkd.material import Data
+from flowkd.objectives import Distillation, MaximumLikelihood
+from flowkd.run_config import (
+    NO_DATA,
+    DistillationConfig,
+    MaximumLikelihoodConfig,
+    TrainingConfig,
+    complete_flow,
+    complete_like,
+)
+from flowkd.store import Store
+from flowkd.warmstart import check_warm_start, warm_start
+
+
+class References:
+    """What a config refers to, in a store.
+
+    Attributes:
+        teacher: None for a run that learns from data alone.
+        source: What the student begins from; None if it begins at random.
+        bins: The number of integer values of the data; None if they are continuous.
+        flow_config: Of what is trained, complete.
+
+    Raises:
+        ConfigError: The flow contradicts its data set, or cannot begin from its source.
+        DataError: No such data set.
+        StoreError: No such teacher.
+    """
+
+    def __init__(self, config: TrainingConfig, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.settings = config.objective
+        self.teacher: Artifact | None = None
+        if isinstance(self.settings, DistillationConfig):
+            self.teacher = load_artifact(store, self.settings.teacher)
+        self.manifest = None if config.dataset == NO_DATA else read_manifest(store, config.dataset)
+        self.bins: int | None
+        if self.manifest is not None:
+            self.bins = self.manifest.bins
+            self.flow_config = complete_flow(config.flow, self.manifest)
+        else:
+            assert self.teacher is not None
+            self.bins = self.teacher.manifest.lineage.bins
+            self.flow_config = complete_like(config.flow, self.teacher.config.flow)
+        self.source = self._source()
+
+    def data(self) -> Data | None:
+        """Reads the rows of the data set, if there is one."""
+        if self.manifest is None:
+            return None
+        train = load_split(self.store, self.manifest, "train", limit=self.config.train_rows)
+        judged = load_split(self.store, self.manifest, "val", limit=self.config.validation_rows)
+        data = Data(train, judged, self.bins)
+        return data if self.flow_config.context.width else data.without_context()
+
+    def begin(self, flow: Flow, calibration: Batch) -> None:
+        """Sets a flow's parameters as its warm start says, if it has one."""
+        if self.source is None or not isinstance(self.settings, DistillationConfig):
+            return
+        kind = self.settings.warm_start
+        assert kind != "none"
+        x, context = calibration.x, calibration.context
+        source = self.source.flow.to(x.device)
+        warm_start(kind, flow, self.flow_config, source, self.source.config.flow, x, context)
+
+    def _source(self) -> Artifact | None:
+        settings = self.settings
+        if not isinstance(settings, DistillationConfig) or settings.warm_start == "none":
+            return None
+        source = self.teacher
+        if settings.warm_from is not None:
+            source = load_artifact(self.store, settings.warm_from)
+        assert source is not None
+        try:
+            check_warm_start(settings.warm_start, self.flow_config, source.config.flow)
+        except ValueError as error:
+            raise ConfigError(f"run {self.config.name!r}: warm_start: {error}") from error
+        return source
+
+    def objective(self, flow: Flow) -> MaximumLikelihood | Distillation:
+        """Returns what the flow is trained to do."""
+        settings = self.settings
+        if isinstance(settings, MaximumLikelihoodConfig) or self.teacher is None:
+            return MaximumLikelihood(flow)
+        try:
+            return Distillation(
+                flow, self.teacher.flow, settings.hints, settings.weights, settings.temperature
+            )
+        except ValueError as error:
+            raise ConfigError(f"run {self.config.name!r}: objective: {error}") from error

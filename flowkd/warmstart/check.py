@@ -1,0 +1,144 @@
+"""What cannot begin from what: refused before any work."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+from flowkd.build import CouplingConfig, GlowConfig
+from flowkd.warmstart.units import group_bounds
+
+WarmStart = Literal["fold", "inherit", "slice", "copy"]
+
+FREE = {"steps", "width"}
+
+
+def check_warm_start(
+    kind: WarmStart,
+    student_config: GlowConfig | CouplingConfig,
+    source_config: GlowConfig | CouplingConfig,
+    rows: int | None = None,
+) -> None:
+    """Raises ValueError unless a student can begin from a source in this way.
+
+    Args:
+        kind: Of the warm start.
+        student_config: The student's, complete.
+        source_config: The source's, complete.
+        rows: Number of rows of calibration data; None where they are not known yet.
+    """
+    if kind not in get_args(WarmStart):
+        raise ValueError(f"expected a warm start of {', '.join(get_args(WarmStart))}; got {kind!r}")
+    _check_same_family(student_config, source_config)
+    _check_smaller(student_config, source_config)
+    if kind == "copy" and fewer(student_config, source_config, "width"):
+        raise ValueError(
+            f"expected a student of its source's width, {source_config.width}, for copy; got "
+            f"{student_config.width}: use fold, or slice as a control"
+        )
+    if isinstance(student_config, CouplingConfig) and student_config.mix == "reverse":
+        ((steps, source_steps),) = _levels(student_config, source_config, "steps")
+        _check_reversals(kind, steps, source_steps)
+    if kind == "fold" and rows is not None:
+        _check_rows(student_config, source_config, rows)
+
+
+def check_foldable(
+    student: GlowConfig | CouplingConfig, teacher: GlowConfig | CouplingConfig
+) -> None:
+    """Is `check_warm_start` of the kind `fold`."""
+    check_warm_start("fold", student, teacher)
+
+
+def _check_same_family(
+    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
+) -> None:
+    if student.kind != source.kind:
+        raise ValueError(
+            f"expected a student of its source's kind, {source.kind}; got {student.kind}: "
+            f"choose a source of the student's kind"
+        )
+    if student.context != source.context:
+        raise ValueError(
+            f"expected a student of its source's context, {source.context}; got {student.context}: "
+            f"give both the same classes and context_size"
+        )
+    exclude = {*FREE, "classes", "context_size"}
+    ours, theirs = student.model_dump(exclude=exclude), source.model_dump(exclude=exclude)
+    for key, value in theirs.items():
+        if ours[key] != value:
+            raise ValueError(
+                f"expected a student of its source's {key}, {value}; got {ours[key]}: "
+                f"only steps and width may be smaller"
+            )
+
+
+def fewer(
+    student: GlowConfig | CouplingConfig,
+    source: GlowConfig | CouplingConfig,
+    key: Literal["steps", "width"],
+) -> bool:
+    """Tells whether a student has fewer steps, or less width, than its source in any level."""
+    return any(ours < theirs for ours, theirs in _levels(student, source, key))
+
+
+def _levels(
+    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, key: str
+) -> list[tuple[int, int]]:
+    column = ("steps", "width").index(key)
+    pairs = zip(student.level_sizes, source.level_sizes, strict=True)
+    return [(ours[column], theirs[column]) for ours, theirs in pairs]
+
+
+def _check_smaller(
+    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
+) -> None:
+    for key in sorted(FREE):
+        if any(ours > theirs for ours, theirs in _levels(student, source, key)):
+            raise ValueError(
+                f"expected a student of at most its source's {key}, {getattr(source, key)}; got "
+                f"{getattr(student, key)}: lower the student's {key}, or choose a larger source"
+            )
+
+
+def _check_reversals(kind: WarmStart, steps: int, source_steps: int) -> None:
+    if kind == "fold" and steps < source_steps:
+        raise ValueError(
+            f"expected mix: linear, into which steps fold; got mix: reverse and {steps} steps for "
+            f"{source_steps}: give the student as many steps, or train a source with mix: linear"
+        )
+    sizes = [stop - start for start, stop in group_bounds(steps, source_steps)]
+    if kind == "inherit" and any(size % 2 == 0 for size in sizes):
+        raise ValueError(
+            f"expected mix: linear, or an odd number of the source's steps for each of the "
+            f"student's, for an even number of reversals is none; got mix: reverse and {steps} "
+            f"steps for {source_steps}, grouped as {sizes}: choose other steps"
+        )
+
+
+def _check_rows(
+    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, rows: int
+) -> None:
+    """Wants as many values of each unit, or channel, as are combined to rebuild another."""
+    for level, (channels, places) in enumerate(_seen_by_levels(student)):
+        wanted = {"width": student.level_sizes[level][1], "steps": channels + 1}
+        for key, count in wanted.items():
+            ours, theirs = _levels(student, source, key)[level]
+            if ours < theirs and rows * places < count:
+                raise ValueError(
+                    f"expected calibration data of at least {-(-count // places)} rows, to fold "
+                    f"{key} to {ours} with {places} places a row in level {level}; got {rows}: "
+                    f"give more rows"
+                )
+
+
+def _seen_by_levels(config: GlowConfig | CouplingConfig) -> list[tuple[int, int]]:
+    """Returns how many channels each level sees, and at how many places."""
+    assert config.event_shape is not None
+    if isinstance(config, CouplingConfig):
+        return [(math.prod(config.event_shape), 1)]
+    channels, height, width = config.event_shape
+    return [
+        (channels * 2 ** (level + 2), height * width // 4 ** (level + 1))
+        for level in range(config.levels)
+    ]
