@@ -16,10 +16,10 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart down test lint format bench docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test lint format bench bench-warmstart docs constraints clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Make .venv and install flowkd with everything that was tested
 
@@ -39,6 +39,18 @@ $(STAMP): pyproject.toml constraints.txt
 
 quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reported; some minutes
 	$(BIN)/python -m jobs.quickstart --config jobs/configs/quickstart/quickstart.yaml
+
+STUDY := $(BIN)/python -m jobs.study
+
+study: $(STAMP) ## All arms on all data sets: results/study.json, docs/study.md; many hours
+	$(STUDY) --config jobs/configs/study/*.yaml
+
+study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/study-small.md
+	$(STUDY) --config jobs/configs/study/small/*.yaml \
+		--results results/study-small.json --document docs/study-small.md
+
+capacity: $(STAMP) ## Students of many shapes: results/capacity.json, docs/capacity.md; hours
+	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml
 
 down: $(STAMP) ## Stop what the quickstart left running
 	$(BIN)/python -m cluster.local down
@@ -60,6 +72,10 @@ format: $(STAMP) ## Put style and format right where a tool can
 
 bench: $(STAMP) ## Time a Glow against its coupling networks alone: results/bench.json
 	$(BIN)/python -m benchmarks.bench
+
+bench-warmstart: export OMP_NUM_THREADS := 1
+bench-warmstart: $(STAMP) ## Time the warm starts and their memory: results/bench-warmstart.json
+	$(BIN)/python -m benchmarks.warmstart
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
 docs: $(STAMP) ## Put the figures of results/ into README.md and docs/

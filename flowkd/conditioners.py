@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu_
+from torch.nn.functional import linear, relu_
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -47,7 +47,10 @@ class ConvNet(Conditioner):
         hidden = self.first(kept.contiguous(memory_format=torch.channels_last))
         if self.context is not None:
             hidden = hidden + self.context(context)[:, :, None, None]
-        return self.last(relu_(self.middle(relu_(hidden))))
+        # The 1x1 convolution as a matrix product, which takes a third of its time at small sizes.
+        weight, bias = self.middle.weight.flatten(1), self.middle.bias
+        middle = linear(relu_(hidden).movedim(1, -1), weight, bias).movedim(-1, 1)
+        return self.last(relu_(middle))
 
 
 class SplitPrior(Conditioner):

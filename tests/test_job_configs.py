@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from cluster.serving import ServingConfig
-from flowkd.build import build_flow
+from flowkd.build import build_flow, count_parameters
 from flowkd.config import load_config
 from flowkd.evaluation import EvaluationConfig
 from flowkd.objectives import Distillation
 from flowkd.publish import PublishConfig
 from flowkd.run_config import DistillationConfig, TrainingConfig
+from flowkd.study.capacity import CapacityConfig
+from flowkd.study.config import StudyConfig
+from flowkd.warmstart import check_warm_start
 from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
 
@@ -28,10 +31,14 @@ KINDS = {
     "quickstart": QuickstartConfig,
 }
 EXPECTED = {
+    *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
+    "capacity/photos",
     *(f"quickstart/{name}" for name in KINDS if name != "distill"),
     "paper/cifar10_teacher",
     "paper/cifar10_distill",
 }
+# And of those in a folder of their own.
+FOLDERS = {"study": StudyConfig, "study/small": StudyConfig, "capacity": CapacityConfig}
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")): path for path in CONFIGS.rglob("*.yaml")}
 
 
@@ -42,10 +49,37 @@ def test_the_expected_files_are_there():
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_what_its_job_takes(name):
     stage = FILES[name].stem.rpartition("_")[2]
-    config = load_config(KINDS[stage], FILES[name])
+    kind = FOLDERS.get(name.rpartition("/")[0]) or KINDS[stage]
+    config = load_config(kind, FILES[name])
     if isinstance(config, TrainingConfig):
         teaches = isinstance(config.objective, DistillationConfig)
         assert teaches == (stage in ("distilled", "distill"))
+
+
+SHAPES = {"photos": (3, 8, 8), "digits": (1, 8, 8), "patches": (63,)}
+STUDIES = [name for name in FILES if name.rpartition("/")[0] in FOLDERS]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_arm_of_a_study_fits_its_teacher(name):
+    kind = FOLDERS[name.rpartition("/")[0]]
+    config = load_config(kind, FILES[name])
+    study = config.study() if isinstance(config, CapacityConfig) else config
+    data = {"event_shape": SHAPES[study.dataset.kind], "mean": 128.0, "scale": 256.0}
+    large = study.teacher.flow.model_copy(update=data)
+    teacher = build_flow(large)
+    for arm in study.arms.values():
+        small = (arm.flow or study.student.flow).model_copy(update=data)
+        if arm.objective is None:
+            continue
+        student = build_flow(small)
+        Distillation(student, teacher, arm.objective.hints, arm.objective.weights)
+        if arm.objective.warm_start != "none":
+            between = arm.through.model_copy(update=data) if arm.through else large
+            check_warm_start(arm.objective.warm_start, between, large)
+            check_warm_start(arm.objective.warm_start, small, between)
+    share = count_parameters(build_flow(study.student.flow.model_copy(update=data)))
+    assert share <= study.targets.parameters_share * count_parameters(teacher)
 
 
 @pytest.mark.parametrize(

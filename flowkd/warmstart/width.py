@@ -13,6 +13,7 @@ from flowkd.warmstart.rows import by_rows, flat, leading_rows
 
 GRAM_PLACES = 32768
 RIDGE = 1e-6
+SHRINKAGE = 1e-4
 
 Selection = tuple[Tensor, Tensor]
 Select = Callable[[Tensor, Tensor, int], Selection]
@@ -32,18 +33,19 @@ def narrow(
         small: Of the same kind, inputs and outputs; is changed.
         kept: What the wide one sees, (B, A, *rest).
         context: As vectors, (B, width).
-        select: Chooses hidden units from the mean products of all of them, (H, H), the weight of
-            each unit's error, (H,), and how many to keep; returns the indices of those, (count,),
-            and the (H, count) matrix that makes all units of them.
+        select: Chooses hidden units from the mean products of all of them, (H, H), what is read
+            from them, (R, H), and how many to keep; returns the indices of those, (count,), and
+            the (H, count) matrix that makes all units of them.
     """
     assert isinstance(large, ConvNet | MLP)
     assert isinstance(small, ConvNet | MLP)
     first, second = _products(large, *leading_rows(kept, context, GRAM_PLACES))
     last = large.last.weight.double()
     middle = large.middle.weight.double().flatten(1)
-    outgoing = last.movedim(1, 0).flatten(1).norm(dim=1)
-    keep2, rebuild2 = select(second, outgoing, len(small.middle.weight))
-    keep1, rebuild1 = select(first, middle[keep2].norm(dim=0), len(small.first.weight))
+    read = last.movedim(1, -1).flatten(0, -2)
+    keep2, rebuild2 = select(second, read, len(small.middle.weight))
+    outgoing = (read @ rebuild2).norm(dim=0)
+    keep1, rebuild1 = select(first, middle[keep2] * outgoing[:, None], len(small.first.weight))
     _set(small.first, large.first.weight[keep1], _bias(large.first)[keep1])
     if small.context is not None and large.context is not None:
         small.context.weight.copy_(large.context.weight[keep1])
@@ -51,16 +53,15 @@ def narrow(
     _set(small.last, torch.einsum("oi...,ij->oj...", last, rebuild2), _bias(large.last))
 
 
-def most_telling(products: Tensor, weight: Tensor, count: int) -> Selection:
-    """Selects the units that best rebuild all of them, each at its weight, and rebuilds them.
+def most_telling(products: Tensor, read: Tensor, count: int) -> Selection:
+    """Selects the units that best rebuild what is read from all of them, and rebuilds them.
 
-    One unit at a time, the one that takes away most of the error that is left: O(H^2 count).
+    One unit at a time, the one that takes away most of the error that is left: O((H + R) H count).
     Source: orthogonal matching pursuit with several targets; Tropp, Gilbert, Strauss, Algorithms
     for simultaneous sparse approximation I, 2006, https://doi.org/10.1016/j.sigpro.2005.05.030.
     """
-    ridge = RIDGE * products.diagonal().mean() * torch.eye(len(products)).to(products)
-    regular = products + ridge
-    residual, targets = regular.clone(), products * weight
+    ridge = products.diagonal().mean() * torch.eye(len(products)).to(products)
+    residual, targets = products + RIDGE * ridge, products @ read.T
     chosen: list[int] = []
     for _ in range(count):
         gain = targets.square().sum(1) / residual.diagonal().clamp_min(1e-12)
@@ -72,14 +73,16 @@ def most_telling(products: Tensor, weight: Tensor, count: int) -> Selection:
         residual.addr_(column, column / pivot, alpha=-1)
         targets.addr_(column, row / pivot, alpha=-1)
     keep = torch.tensor(sorted(chosen), device=products.device)
-    rebuild = torch.linalg.solve(regular[keep][:, keep], products[keep]).T
+    # Where calibration data are few, less shrinkage ends in a student that is far off.
+    inner = products[keep][:, keep] + SHRINKAGE * ridge[keep][:, keep]
+    rebuild = torch.linalg.solve(inner, products[keep]).T
     rebuild[keep] = torch.eye(count).to(rebuild)
     return keep, rebuild
 
 
-def largest(products: Tensor, weight: Tensor, count: int) -> Selection:
+def largest(products: Tensor, read: Tensor, count: int) -> Selection:
     """Selects the units whose contributions have the largest norm; the others become zero."""
-    norm = products.diagonal() * weight.square()
+    norm = products.diagonal() * read.square().sum(0)
     keep = norm.topk(count).indices.sort().values
     rebuild = torch.zeros(len(products), count).to(products)
     rebuild[keep] = torch.eye(count).to(products)

@@ -1,0 +1,50 @@
+"""Trains, measures and documents students of many shapes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.storage import StorageConfig
+from flowkd.config import load_config
+from flowkd.errors import FlowkdError
+from flowkd.study.capacity import CapacityConfig
+from flowkd.study.capacity_document import write_capacity
+from flowkd.study.front import capacity_results
+from flowkd.study.writing import write_results
+from jobs.study import Replace, StoreUri, Train, Workers, end, run_studies
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs/capacity.")],
+    store: StoreUri = None,
+    results: Annotated[Path, typer.Option(help="The figures.")] = Path("results/capacity.json"),
+    document: Annotated[Path, typer.Option(help="Their document.")] = Path("docs/capacity.md"),
+    workers: Workers = None,
+    replace: Replace = False,
+    train: Train = True,
+) -> None:
+    """Train, measure and document students of many shapes; what is done is not done again."""
+    try:
+        capacity = load_config(CapacityConfig, config)
+        storage = StorageConfig.from_uri(store)
+        found, broken = run_studies(
+            [capacity.study()], storage, workers=workers, replace=replace, train=train
+        )
+    except FlowkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    points = capacity_results(capacity, found)
+    write_results(points, results)
+    write_capacity(points, capacity.about, document, f"python -m jobs.capacity --config {config}")
+    end(results, document, broken)
+
+
+if __name__ == "__main__":
+    app()
