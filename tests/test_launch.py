@@ -62,17 +62,34 @@ def losses(store: Store, run: str) -> list[float]:
     return [record["loss"] for record in records]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+ALL_TERMS = {
+    "kind": "distillation",
+    "teacher": "runs/plain-1",
+    "hints": [{"student": "level0", "teacher": "level0"}],
+    "weights": {
+        "nll": 1, "samples": 1, "density": 1, "latent": {"kind": "cosine", "start": 1},
+        "hints": 1, "log_det": 1, "synthesis": {"kind": "ramp", "end": 1},
+    },
+    "samples": {"rows": None},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("workers", "objective"), [(1, {"kind": "maximum_likelihood"}), (2, ALL_TERMS)]
+)
 def test_workers_give_the_losses_of_a_plain_loop(
-    storage: StorageConfig, ray_driver: None, workers: int
+    storage: StorageConfig, ray_driver: None, workers: int, objective: dict[str, object]
 ) -> None:
     store = storage.store()
-    plain = training(f"plain-{workers}")
+    if workers > 1:
+        list(run_in_process(training("plain-1"), store))
+    plain = training(f"plain-{workers}", objective=objective)
     expected = [result.loss for result in run_in_process(plain, store)]
 
     name = f"ray-{workers}"
     scaling = ScalingConfig(workers=workers)
-    assert run_training(training(name, scaling=scaling), storage) == f"runs/{name}"
+    trained = run_training(training(name, scaling=scaling, objective=objective), storage)
+    assert trained == f"runs/{name}"
 
     tolerance = 1e-6 if workers == 1 else 1e-5  # a mean of two halves rounds otherwise
     np.testing.assert_allclose(losses(store, name), expected, rtol=tolerance)

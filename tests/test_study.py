@@ -9,12 +9,14 @@ import pytest
 import yaml
 from small_studies import CHOSEN, STUDY, ends, study
 
+from flowkd.artifacts import write_artifact
+from flowkd.build import CouplingConfig, build_flow
 from flowkd.config import dump_config, parse_config
 from flowkd.errors import ConfigError
 from flowkd.run_config import DistillationConfig
 from flowkd.store import Store
 from flowkd.study.config import StudyConfig
-from flowkd.study.outcomes import Outcome, choose, record_failure
+from flowkd.study.outcomes import Outcome, choose, find_outcome, record_failure
 from flowkd.study.plan import check_names, plan, rows
 from flowkd.study.progress import advance
 
@@ -182,3 +184,22 @@ def test_a_recorded_failure_does_not_hold_for_another_config(memory_store: Store
     outcomes = {}
     advance([study(teacher={**STUDY["teacher"], "batch_size": 3})], memory_store, outcomes)
     assert outcomes == {}
+
+
+def test_a_run_that_is_older_than_its_teacher_is_refused(memory_store: Store) -> None:
+    run = next(run for run in plan(study(), CHOSEN) if run.row.arm == "best")
+    shape = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, steps=1, width=2)
+    write_artifact(
+        memory_store,
+        f"runs/{run.config.name}/result",
+        build_flow(shape),
+        shape,
+        training=run.config.model_dump(mode="json"),
+        metrics={"validation_bits_per_dim": 3.0, "seconds": 7.0},
+    )
+    (teacher,) = run.needs
+    found = find_outcome(memory_store, run, {teacher: Outcome(created="2000-01-01")})
+    assert found is not None
+    assert (found.validation, found.cpu_seconds, found.failed) == (3.0, 7.0, None)
+    with pytest.raises(ConfigError, match=f"older than {teacher}, .* --replace"):
+        find_outcome(memory_store, run, {teacher: Outcome(created="9999-01-01")})
