@@ -17,7 +17,7 @@ from flowkd.metrics import calls_per_second, evaluate_likelihood
 from flowkd.store import Store
 from flowkd.study.config import StudyConfig
 
-BATCH = 64
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Throughput:
-    """A student's calls per second over its teacher's, batch 64, one thread, interleaved."""
+    """A student's calls per second over its teacher's, batch 256, one thread, interleaved."""
 
     log_prob: float
     sampling: float
