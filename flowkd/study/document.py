@@ -27,7 +27,7 @@ the teacher, below 0% is worse than no distillation. Where an arm's mean differs
 plain students by less than the two spreads together (the root of the sum of their squares), or
 where there is no spread because there is one run only, the line says so. *parameters* are a share
 of the teacher's; *log_prob* and *sampling* are throughputs over the teacher's, one thread, batch
-64, the two measured in turns after all training. *CPU s* is process time of the training, one
+256, the two measured in turns after all training. *CPU s* is process time of the training, one
 thread, of a whole run: the start and an intermediate flow included, the teacher not."""
 
 
