@@ -23,8 +23,11 @@ __all__ = ["ROLES", "TERMS", "Report", "headline", "picture_grid", "render"]
 
 TERMS = {
     "nll": "negative log-likelihood of the data, nats per dimension",
+    "samples": "negative log-likelihood of the teacher's samples, nats per dimension",
+    "density": "mean squared difference from the teacher's log-density, per dimension",
     "latent": "mean squared distance to the teacher's latents",
     "hints": "mean squared distance to the teacher's states at the hints",
+    "log_det": "mean squared difference from the teacher's log-determinants, per dimension",
     "synthesis": "mean absolute distance to the teacher's samples",
 }
 
