@@ -137,10 +137,14 @@ class TrainingConfig(Config):
         if not isinstance(self.objective, DistillationConfig):
             raise ValueError(f"expected a data set to train on; got dataset: {NO_DATA}")
         weights = self.objective.weights
-        if weights.ever("nll") or not weights.ever("samples", "density", "latent", "hints"):
+        if weights.ever("nll"):
             raise ValueError(
-                f"dataset: {NO_DATA}: expected objective.weights with nll: 0 and a weight for "
-                f"samples, density, latent or hints; got {weights}"
+                f"dataset: {NO_DATA}: expected objective.weights with nll: 0, and a weight for "
+                f"samples or another term; got nll: {weights.nll}"
+            )
+        if weights.ever("synthesis") and not self.objective.samples.rows:
+            raise ValueError(
+                f"dataset: {NO_DATA}: expected samples.rows for the term synthesis; got none"
             )
 
     @property

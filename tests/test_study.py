@@ -77,9 +77,11 @@ def test_an_arm_in_stages_begins_from_its_intermediate_flow() -> None:
     first, last = by_name["study-s-stages-t1-through-s6"], by_name["study-s-stages-t1-s6"]
     assert (first.reported, last.reported) == (False, True)
     assert last.needs == ("study-s-teacher-t1", first.config.name)
-    assert last.config.objective.warm_from == f"runs/{first.config.name}"  # type: ignore[union-attr]
+    assert isinstance(last.config.objective, DistillationConfig)
+    assert isinstance(first.config.objective, DistillationConfig)
+    assert last.config.objective.warm_from == f"runs/{first.config.name}"
     assert (first.config.flow.steps, last.config.flow.steps) == (3, 2)
-    assert first.config.objective.warm_from is None  # type: ignore[union-attr]
+    assert first.config.objective.warm_from is None
 
 
 def test_teachers_of_another_study_are_the_same_runs() -> None:

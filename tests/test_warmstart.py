@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowkd.flow import Flow
-from flowkd.warmstart import fold, warm_start
+from flowkd.warmstart import warm_start
 from flowkd.warmstart.affine import Affine
 from flowkd.warmstart.parts import Level, Part
 from flowkd.warmstart.rows import PLACES_AT_ONCE
@@ -76,7 +76,7 @@ def test_couplings_that_are_linear_are_folded_away_without_loss(name: str) -> No
     teacher.initialize(x, context)
     small = smaller(config, steps=2)
     student = new(small)
-    fold(student, small, teacher, config, x, context)
+    warm_start("fold", student, small, teacher, config, x, context)
     torch.testing.assert_close(
         student.log_prob(x, context), teacher.log_prob(x, context), atol=1e-3, rtol=1e-4
     )
@@ -99,7 +99,7 @@ def test_hidden_units_that_say_the_same_are_folded_without_loss(name: str) -> No
             network.context.weight[8:] = network.context.weight[:8]
     small = smaller(config, width=8)
     student = new(small)
-    fold(student, small, teacher, config, x, context)
+    warm_start("fold", student, small, teacher, config, x, context)
     assert likelihood(student, x, context) == pytest.approx(
         likelihood(teacher, x, context), abs=2e-3
     )
@@ -134,7 +134,7 @@ def test_a_folded_student_is_a_flow(name: str) -> None:
     x, context = data(config)
     small = smaller(config, steps=2, width=8)
     student = new(small)
-    fold(student, small, taught(config), config, x, context)
+    warm_start("fold", student, small, taught(config), config, x, context)
     student.requires_grad_(False)
     row, of_row = x[:1], None if context is None else context[:1]
     encoding = student(row, of_row)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.warmstart import WarmStart, check_foldable, check_warm_start, warm_start
+from flowkd.warmstart import WarmStart, check_warm_start, warm_start
 from tests.taught_flows import (
     CONFIGS,
     GLOW,
@@ -223,4 +223,4 @@ def test_data_that_are_not_the_sources_are_refused() -> None:
 
 
 def test_no_context_is_no_context_however_it_is_written() -> None:
-    check_foldable(smaller(TABLE, classes=0), smaller(TABLE, classes=None))
+    check_warm_start("fold", smaller(TABLE, classes=0), smaller(TABLE, classes=None))

@@ -7,7 +7,7 @@
 - `slice`, `copy`: controls. What is kept is kept as it was, and what goes is not made up for.
 """
 
-from flowkd.warmstart.check import WarmStart, check_foldable, check_warm_start
-from flowkd.warmstart.start import fold, warm_start
+from flowkd.warmstart.check import WarmStart, check_warm_start
+from flowkd.warmstart.start import warm_start
 
-__all__ = ["WarmStart", "check_foldable", "check_warm_start", "fold", "warm_start"]
+__all__ = ["WarmStart", "check_warm_start", "warm_start"]

@@ -43,13 +43,6 @@ def check_warm_start(
         _check_rows(student_config, source_config, rows)
 
 
-def check_foldable(
-    student: GlowConfig | CouplingConfig, teacher: GlowConfig | CouplingConfig
-) -> None:
-    """Is `check_warm_start` of the kind `fold`."""
-    check_warm_start("fold", student, teacher)
-
-
 def _check_same_family(
     student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
 ) -> None:

@@ -55,18 +55,6 @@ def warm_start(
         _narrow(student, source, x, vectors, most_telling if kind == "fold" else largest)
 
 
-def fold(
-    student: Flow,
-    student_config: GlowConfig | CouplingConfig,
-    teacher: Flow,
-    teacher_config: GlowConfig | CouplingConfig,
-    x: Tensor,
-    context: Tensor | None = None,
-) -> None:
-    """Is `warm_start` of the kind `fold`."""
-    warm_start("fold", student, student_config, teacher, teacher_config, x, context)
-
-
 def _take(student: Flow, source: Flow) -> None:
     """Copies what a student's units share in shape with the last of those they stand for."""
     for unit, group in matched(student, source):
