@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -46,8 +46,8 @@ class CacheConfig(Config):
 
     Attributes:
         kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
-        copies: How many noisy versions of each row of data are kept.
-        limit_gib: The most that may be kept, in GiB, by each worker.
+        copies: How many noisy versions of each row are kept, of data of integers.
+        limit_gib: The most that each worker may keep, data and samples together, in GiB.
     """
 
     kind: Literal["none", "memory", "disk"] = "none"
@@ -163,53 +163,54 @@ def draw_samples(
     return Examples(torch.cat([x for x, _ in parts]), context), dropped
 
 
-def cache_answers(
-    teacher: Flow, examples: Examples, taps: Collection[str], cache: CacheConfig
-) -> Examples:
-    """Returns rows of floats together with the teacher's answers to them.
-
-    Args:
-        teacher: Is asked once for every row.
-        examples: Rows that carry their noise already, float32.
-        taps: Where its states are recorded.
-        cache: Where the answers are kept, and how much they may take.
-
-    Raises:
-        ConfigError: More than the limit.
-    """
-    rows = len(examples)
-    each = 1 + teacher.dimensions + len(taps) * (1 + teacher.dimensions)
-    needed = rows * (each + teacher.dimensions) * FLOAT_BYTES / 2**30
+def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[str]) -> None:
+    """Raises ConfigError if so many rows, with the teacher's answers, are more than the limit."""
+    each = 1 + 2 * teacher.dimensions + len(taps) * (1 + teacher.dimensions)
+    needed = rows * each * FLOAT_BYTES / 2**30
     if needed > cache.limit_gib:
         raise ConfigError(
             f"objective.cache: expected at most limit_gib = {cache.limit_gib}; got {needed:.2f} "
             f"GiB for {rows} rows and {len(taps)} hints: lower copies, train_rows or "
             f"samples.rows, raise limit_gib, or choose kind: none"
         )
-    columns: dict[str, Tensor] = {}
-    for start in range(0, rows, CHUNK):
-        part = slice(start, start + CHUNK)
-        for name, value in _answers_to(teacher, examples, part, taps).items():
-            if name not in columns:
-                columns[name] = _allocate((rows, *value.shape[1:]), cache.kind)
-            columns[name][part] = value.cpu()
-    return Examples(examples.x, examples.context, columns)
 
 
-def _answers_to(
-    teacher: Flow, examples: Examples, part: slice, taps: Collection[str]
-) -> dict[str, Tensor]:
+def cache_answers(
+    teacher: Flow, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
+) -> Examples:
+    """Returns rows together with the teacher's answers to them.
+
+    Args:
+        teacher: Is asked once for every row.
+        parts: The rows, which carry their noise already.
+        rows: How many there are in all parts.
+        taps: Where the teacher's states are recorded.
+        kind: `memory` or `disk`.
+    """
     device = next(teacher.parameters()).device
-    context = None if examples.context is None else examples.context[part].to(device)
-    return answer(teacher, examples.x[part].to(device), context, taps)
+    columns: dict[str, Tensor] = {}
+    start = 0
+    for part in parts:
+        seen = part.to(device)
+        values = {"x": seen.x, **answer(teacher, seen.x, seen.context, taps)}
+        if seen.context is not None:
+            values["context"] = seen.context
+        for name, value in values.items():
+            if name not in columns:
+                columns[name] = _allocate((rows, *value.shape[1:]), value.dtype, kind)
+            columns[name][start : start + len(part)] = value.cpu()
+        start += len(part)
+    return Examples(columns.pop("x"), columns.pop("context", None), columns)
 
 
-def _allocate(shape: tuple[int, ...], kind: str) -> Tensor:
+def _allocate(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> Tensor:
+    memory = torch.empty(0, dtype=dtype)
     if kind != "disk":
-        return torch.empty(shape)
+        return memory.new_empty(shape)
     with tempfile.TemporaryDirectory(prefix="flowkd-cache-") as folder:
         # The file loses its name at once: its space is free again when the process ends.
-        mapped = np.lib.format.open_memmap(Path(folder, "answers.npy"), "w+", np.float32, shape)
+        file = Path(folder, "answers.npy")
+        mapped = np.lib.format.open_memmap(file, "w+", memory.numpy().dtype, shape)
         return torch.from_numpy(mapped)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from flowkd.data import Batch, Batches, BatchSource, Examples, evaluation_batches
-from flowkd.data.batches import dequantise
 from flowkd.data.seeding import derive_seed
 from flowkd.flow import Flow
 from flowkd.lessons import (
+    CHUNK,
     FreshSamples,
     Lessons,
     cache_answers,
+    check_cache,
     contexts_like,
     draw_samples,
 )
@@ -101,12 +102,11 @@ def gather(
     if config.learns_from_samples and (settings.samples.rows or data is None):
         rows = settings.samples.rows or WARM_START_ROWS
         pool, dropped = _draw(config, settings, teacher, rows, data, "samples")
-    if data is None:
-        assert pool is not None
-        judged, _ = _draw(config, settings, teacher, config.validation_rows, None, "validation")
-        known = Data(pool, judged, None)
-    else:
-        known = data
+    if settings.cache.kind != "none":
+        kept = _copies(settings, data) * len(data.train) if data else 0
+        rows = kept + (len(pool) if pool else 0)
+        check_cache(settings.cache, teacher, rows, _taps(settings))
+    known = data or _without_data(config, settings, teacher, pool)
     first = _calibration(config, known.train, known.bins, worker)
     validation = _judged(config, known, worker)
     source = None if data is None else _lesson(config, settings, data, teacher, worker)
@@ -116,7 +116,8 @@ def gather(
     size = settings.samples.batch_size or config.batch_size
     if settings.samples.rows and pool is not None:
         if settings.cache.kind != "none":
-            pool = cache_answers(teacher, pool, _taps(settings), settings.cache)
+            parts = evaluation_batches(pool, None, CHUNK, config.seed)
+            pool = cache_answers(teacher, parts, len(pool), _taps(settings), settings.cache.kind)
         drawn = _batches(config, pool, None, worker, size, latents=data is None)
         return Material(Lessons(source, drawn), first, validation, dropped=dropped)
     fresh = FreshSamples(
@@ -129,6 +130,14 @@ def gather(
         world=worker.world,
     )
     return Material(Lessons(source, fresh), first, validation, fresh)
+
+
+def _without_data(
+    config: TrainingConfig, settings: DistillationConfig, teacher: Flow, pool: Examples | None
+) -> Data:
+    assert pool is not None
+    judged, _ = _draw(config, settings, teacher, config.validation_rows, None, "validation")
+    return Data(pool, judged, None)
 
 
 def _draw(
@@ -179,17 +188,21 @@ def _lesson(
     """Returns batches of data, with the teacher's answers if they are to be kept."""
     if settings.cache.kind == "none":
         return _batches(config, data.train, data.bins, worker)
-    noisy = data.train
-    if data.bins is not None:
-        copies = settings.cache.copies
-        x, context = data.train.x, data.train.context
-        generator = torch.Generator().manual_seed(derive_seed(config.seed, "cache"))
-        noisy = Examples(
-            dequantise(x.repeat(copies, *[1] * (x.dim() - 1)), data.bins, generator),
-            None if context is None else context.repeat(copies, *[1] * (context.dim() - 1)),
+    copies = _copies(settings, data)
+    parts = (
+        part
+        for copy in range(copies)
+        for part in evaluation_batches(
+            data.train, data.bins, CHUNK, derive_seed(config.seed, "cache", copy)
         )
-    known = cache_answers(teacher, noisy, _taps(settings), settings.cache)
+    )
+    rows = copies * len(data.train)
+    known = cache_answers(teacher, parts, rows, _taps(settings), settings.cache.kind)
     return _batches(config, known, None, worker)
+
+
+def _copies(settings: DistillationConfig, data: Data) -> int:
+    return 1 if data.bins is None else settings.cache.copies
 
 
 def _taps(settings: DistillationConfig) -> list[str]:

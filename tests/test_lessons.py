@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
-from small_flows import CONFIGS, randomise, small_batch, small_flow
+from small_flows import small_batch, small_flow
 
-from flowkd.build import build_flow
-from flowkd.data import Batches, Examples
+from flowkd.data import Batch, Batches, Examples, evaluation_batches
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.lessons import (
     CacheConfig,
     FreshSamples,
     Lessons,
     cache_answers,
+    check_cache,
     contexts_like,
     draw_samples,
 )
@@ -125,7 +125,8 @@ def test_cached_answers_are_the_teachers_row_by_row(name, kind):
     teacher = teacher_of(name)
     x, context = small_batch(teacher, rows=700, dtype=torch.float32)
     taps = list(teacher.taps)[1:4]
-    known = cache_answers(teacher, Examples(x, context), taps, CacheConfig(kind=kind))
+    parts = evaluation_batches(Examples(x, context), None, 300, seed=0)
+    known = cache_answers(teacher, parts, 700, taps, kind)
     batch = Batches(known, batch_size=16, seed=0, bins=None).batch(3)
     expected = answer(teacher, batch.x, batch.context, taps)
     assert set(batch.answers) == set(expected)
@@ -136,21 +137,19 @@ def test_cached_answers_are_the_teachers_row_by_row(name, kind):
 
 def test_both_halves_of_a_lesson_carry_their_answers():
     teacher = teacher_of("coupling")
-    cache = CacheConfig(kind="memory")
     halves = []
     for seed, size in ((0, 4), (1, 3)):
         x, _ = small_batch(teacher, rows=20, dtype=torch.float32, seed=seed)
-        rows = cache_answers(teacher, Examples(x), [], cache)
+        rows = cache_answers(teacher, [Batch(x)], 20, [], "memory")
         halves.append(Batches(rows, batch_size=size, seed=0, bins=None))
     batch = Lessons(*halves).batch(0)
     torch.testing.assert_close(batch.answers["log_prob"], teacher.log_prob(batch.x).detach())
 
 
-def test_a_cache_beyond_its_limit_is_refused_before_anything_is_computed():
-    teacher = build_flow(CONFIGS["coupling"])
-    randomise(teacher)
-    examples = Examples(torch.full((10**6, 5), math.nan))
+def test_a_cache_beyond_its_limit_is_refused():
+    teacher = teacher_of("coupling")
     cache = CacheConfig(kind="memory", limit_gib=0.05)
     # 10^6 rows of x, z and log_prob and one hint with its log_det: 17 floats.
     with pytest.raises(ConfigError, match=r"limit_gib = 0.05; got 0.06 GiB .* 1 hints: lower cop"):
-        cache_answers(teacher, examples, ["step0"], cache)
+        check_cache(cache, teacher, 10**6, ["step0"])
+    check_cache(cache, teacher, 10**5, ["step0"])

@@ -309,6 +309,18 @@ def test_a_cache_keeps_so_many_noisy_copies(store):
     list(run.steps())
 
 
+def test_the_limit_of_a_cache_is_for_data_and_samples_together(store):
+    def config(gib):
+        cache = {"kind": "memory", "limit_gib": gib}
+        return training("student", objective={**FROM_SAMPLES, "cache": cache})
+
+    # 40 rows of data and 300 samples, 4 values of x, 4 of z and 1 log_prob each.
+    needed = 340 * 9 * 4 / 2**30
+    prepare_run(config(1.01 * needed), store)
+    with pytest.raises(ConfigError, match=r"objective\.cache: .* for 340 rows and 0 hints"):
+        prepare_run(config(0.99 * needed), store)
+
+
 def test_a_student_may_begin_from_another_flow_than_its_teacher(store):
     between = {"kind": "coupling", "steps": 3, "width": 7}
     fold = {"kind": "distillation", "teacher": "runs/teacher", "warm_start": "fold"}
