@@ -28,10 +28,10 @@ from flowkd.conditioners import Conditioner
 from flowkd.data import prepare
 from flowkd.data.photos import PhotosConfig
 from flowkd.flow import Flow
-from flowkd.run import prepare_run
 from flowkd.run_config import ScalingConfig, TrainingConfig
 from flowkd.run_log import read_log
 from flowkd.train import TrainConfig
+from flowkd.training import prepare_run
 
 RESULTS = Path("results/bench.json")
 BATCH = 16

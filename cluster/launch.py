@@ -15,9 +15,9 @@ from cluster.storage import StorageConfig
 from cluster.worker import train_worker
 from flowkd.config import dump_config, parse_config
 from flowkd.errors import ConfigError, NonFiniteError
-from flowkd.run import check_run
 from flowkd.run_config import TrainingConfig
 from flowkd.store import Store
+from flowkd.training import check_run
 
 
 def run_training(config: TrainingConfig, storage: StorageConfig) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +11,15 @@ import torch
 from cluster.launch import git_commit
 from cluster.storage import StorageConfig
 from cluster.tasks import TaskPool
-from flowkd.config import dump_config
 from flowkd.errors import NonFiniteError
-from flowkd.run import Run, prepare_run
 from flowkd.run_config import TrainingConfig
-from flowkd.run_log import RunLog
 from flowkd.store import Store
 from flowkd.study.config import TEACHER, StudyConfig
 from flowkd.study.figures import RunFigures, Throughput, run_figures, throughput
 from flowkd.study.outcomes import Outcome, choose, find_outcome, record_failure
 from flowkd.study.plan import PlannedRun, plan
 from flowkd.study.progress import advance, known_runs
-from flowkd.train import StepResult
+from flowkd.training import run_in_process
 
 
 @dataclass(frozen=True)
@@ -80,18 +76,13 @@ def train_studies(
 def train_run(config: TrainingConfig, storage: StorageConfig, commit: str | None) -> str | None:
     """Trains a run in this process, with its log; returns why it diverged, or None."""
     store = storage.store()
-    store.write(dump_config(config).encode(), "runs", config.name, "config.yaml")
     _load_optimisers()
-    began = time.perf_counter()
     try:
-        run = prepare_run(config, store)
-        with RunLog(store, config.name) as log:
-            for result in run.steps():
-                _after_step(run, result, log)
+        for _ in run_in_process(config, store, commit):
+            pass
     except NonFiniteError as error:
         record_failure(store, config, str(error))
         return str(error)
-    run.finish(store, time.perf_counter() - began, commit)
     return None
 
 
@@ -155,19 +146,3 @@ def _outcome(
 def _load_optimisers() -> None:
     """Makes torch import what its first optimiser needs: 2 CPU seconds that are no run's own."""
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-
-
-def _after_step(run: Run, result: StepResult, log: RunLog) -> None:
-    record: dict[str, Any] = {}
-    if run.is_due(run.config.log_every):
-        record = {
-            "loss": result.loss,
-            **result.terms,
-            "gradient_norm": result.gradient_norm,
-            "learning_rate": result.learning_rate,
-            "seconds": result.seconds,
-        }
-    if run.is_due(run.config.validate_every):
-        record["validation_bits_per_dim"] = run.keep_if_best(run.validation_nats())
-    if record:
-        log.append({"step": run.step, "time": time.time(), **record})

@@ -19,10 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cluster.storage import StorageConfig
 from flowkd.errors import NonFiniteError
-from flowkd.run import Run, prepare_run
+from flowkd.run import Run
 from flowkd.run_config import TrainingConfig
 from flowkd.run_log import RunLog
-from flowkd.train import StepResult
+from flowkd.training import prepare_run
 
 STATE = "state.pt"
 
@@ -52,7 +52,11 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     try:
         with RunLog(store, config.name, run.step) if rank == 0 else nullcontext() as log:
             for result in run.steps(objective):
-                _after_step(run, result, log)
+                line = run.record(result, _sum_over_workers)
+                if line and log is not None:
+                    log.append(line)
+                if run.is_due(config.checkpoint_every):
+                    _checkpoint(run, keep=log is not None)
     except NonFiniteError as error:
         return {"error": _first_message(str(error), world)}
     if rank == 0:
@@ -60,29 +64,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     return {"error": None}
 
 
-def _after_step(run: Run, result: StepResult, log: RunLog | None) -> None:
-    config = run.config
-    record: dict[str, Any] = {}
-    if run.is_due(config.log_every):
-        names = ["loss", *result.terms]
-        means = _mean_over_workers(torch.tensor([result.loss, *result.terms.values()]))
-        record = {
-            **dict(zip(names, means.tolist(), strict=True)),
-            "gradient_norm": result.gradient_norm,
-            "learning_rate": result.learning_rate,
-            "seconds": result.seconds,
-        }
-    if run.is_due(config.validate_every):
-        record["validation_bits_per_dim"] = run.keep_if_best(
-            _sum_over_workers(run.validation_nats())
-        )
-    if record and log is not None:
-        log.append({"step": run.step, "time": time.time(), **record})
-    if run.is_due(config.checkpoint_every):
-        _checkpoint(run, keep=log is not None)
-
-
 def _checkpoint(run: Run, keep: bool) -> None:
+    run.count_dropped(_sum_over_workers)
     checkpoint = None
     if keep:
         folder = tempfile.mkdtemp(prefix="flowkd-checkpoint-")
@@ -111,10 +94,6 @@ def _sum_over_workers(values: Tensor) -> Tensor:
         values = values.to(device)
         dist.all_reduce(values)
     return values.cpu()
-
-
-def _mean_over_workers(values: Tensor) -> Tensor:
-    return _sum_over_workers(values.double()) / ray.train.get_context().get_world_size()
 
 
 def _first_message(message: str, world: int) -> str:

@@ -18,7 +18,7 @@ from flowkd.data.reading import Examples
 from flowkd.data.seeding import derive_seed
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
-from flowkd.teacher import answer, decode
+from flowkd.teacher import Bounds, answer, decode
 
 CHUNK = 500
 FLOAT_BYTES = 4
@@ -34,11 +34,14 @@ class SamplesConfig(Config):
         rows: How many are drawn before training; none: fresh ones at every step.
         batch_size: How many each step sees, over all workers; by default as many as of data.
         temperature: Of their latents.
+        reach: Those outside of the data's range, so many times as wide, are dropped; none: only
+            those that are not finite. Without data, only the range of integers is known.
     """
 
     rows: int | None = Field(20_000, ge=1)
     batch_size: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, gt=0)
+    reach: float | None = Field(2.0, ge=1)
 
 
 class CacheConfig(Config):
@@ -75,17 +78,17 @@ class Lessons:
 class FreshSamples:
     """Teacher samples that are drawn anew at every step; a pure function of seed and step.
 
+    How many of this worker's were dropped is counted until it is taken.
+
     Args:
         teacher: Whose samples.
         batch_size: Rows over all workers, before any are dropped.
         temperature: Of the latents.
         seed: Of every draw.
         contexts: Draws so many contexts; none for a teacher without.
+        bounds: Where the samples must lie; none: anywhere.
         rank: Which of the workers this is.
         world: The number of workers.
-
-    Attributes:
-        dropped: How many samples were not finite so far.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class FreshSamples:
         temperature: float,
         seed: int,
         contexts: Contexts | None = None,
+        bounds: Bounds | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -104,9 +108,10 @@ class FreshSamples:
         self.temperature = temperature
         self.seed = seed
         self.contexts = contexts
+        self.bounds = bounds
         share = batch_size // world
         self.rows = slice(rank * share, (rank + 1) * share)
-        self.dropped = 0
+        self._dropped = 0
 
     def batch(self, step: int) -> Batch:
         """Returns the samples of a step, on the teacher's device."""
@@ -115,9 +120,14 @@ class FreshSamples:
         context = self.contexts(self.batch_size, generator) if self.contexts else None
         if context is not None:
             context = context[self.rows].to(z.device)
-        x, context, dropped = decode(self.teacher, z, context)
-        self.dropped += dropped
+        x, context, dropped = decode(self.teacher, z, context, self.bounds)
+        self._dropped += dropped
         return Batch(x, context)
+
+    def take_dropped(self) -> int:
+        """Returns how many of this worker's samples were dropped since this was last called."""
+        taken, self._dropped = self._dropped, 0
+        return taken
 
 
 def contexts_like(teacher: Flow, examples: Examples | None) -> Contexts | None:
@@ -142,13 +152,36 @@ def contexts_like(teacher: Flow, examples: Examples | None) -> Contexts | None:
     return lambda count, generator: torch.randint(classes, (count,), generator=generator)
 
 
+def bounds_of(examples: Examples | None, bins: int | None, reach: float | None) -> Bounds | None:
+    """Returns the box that samples must lie in: the data's range, `reach` times as wide.
+
+    Args:
+        examples: The data; none to learn from the teacher alone.
+        bins: The number of integer values of x; None if x is continuous.
+        reach: None for no box.
+    """
+    if reach is None:
+        return None
+    if bins is not None:
+        return Bounds.around(torch.tensor(0.0), torch.tensor(float(bins)), reach)
+    if examples is None:
+        return None
+    return Bounds.around(examples.x.amin(0), examples.x.amax(0), reach)
+
+
 def draw_samples(
-    teacher: Flow, rows: int, *, temperature: float, seed: int, contexts: Contexts | None = None
+    teacher: Flow,
+    rows: int,
+    *,
+    temperature: float,
+    seed: int,
+    contexts: Contexts | None = None,
+    bounds: Bounds | None = None,
 ) -> tuple[Examples, int]:
-    """Draws teacher samples; returns those that are finite, and how many were not.
+    """Draws teacher samples; returns those that are finite and in bounds, and how many are not.
 
     Raises:
-        NonFiniteError: Of some hundred, none is finite.
+        NonFiniteError: Of some hundred, none is left.
     """
     generator = _generator(seed, "samples")
     parts, dropped = [], 0
@@ -156,7 +189,7 @@ def draw_samples(
         count = min(CHUNK, rows - start)
         z = _latents(teacher, count, temperature, generator)
         context = contexts(count, generator).to(z.device) if contexts else None
-        x, context, bad = decode(teacher, z, context)
+        x, context, bad = decode(teacher, z, context, bounds)
         parts.append((x.cpu(), None if context is None else context.cpu()))
         dropped += bad
     context = None if contexts is None else torch.cat([c for _, c in parts if c is not None])

@@ -14,8 +14,6 @@ from flowkd.hints import Hint, check_hints
 from flowkd.teacher import Answers, answer
 from flowkd.weights import Weights
 
-__all__ = ["Distillation", "Hint", "Losses", "MaximumLikelihood", "Weights"]
-
 # Terms that compare what student and teacher make of the same rows, and those of the taps.
 AT_TAPS = ("hints", "log_det")
 ENCODED = ("density", "latent", *AT_TAPS)

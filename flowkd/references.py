@@ -6,7 +6,7 @@ from flowkd.artifacts import Artifact, load_artifact
 from flowkd.data import Batch, load_split, read_manifest
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
-from flowkd.material import Data
+from flowkd.material import WARM_START_ROWS, Data
 from flowkd.objectives import Distillation, MaximumLikelihood
 from flowkd.run_config import (
     NO_DATA,
@@ -30,7 +30,8 @@ class References:
         flow_config: Of what is trained, complete.
 
     Raises:
-        ConfigError: The flow contradicts its data set, or cannot begin from its source.
+        ConfigError: The flow contradicts its data set, or cannot begin from its source, for which
+            there may be too few rows.
         DataError: No such data set.
         StoreError: No such teacher.
     """
@@ -81,10 +82,19 @@ class References:
             source = load_artifact(self.store, settings.warm_from)
         assert source is not None
         try:
-            check_warm_start(settings.warm_start, self.flow_config, source.config.flow)
+            check_warm_start(
+                settings.warm_start, self.flow_config, source.config.flow, self._rows(settings)
+            )
         except ValueError as error:
             raise ConfigError(f"run {self.config.name!r}: warm_start: {error}") from error
         return source
+
+    def _rows(self, settings: DistillationConfig) -> int:
+        """Returns how many different rows there are to calibrate a warm start on."""
+        if self.manifest is None:
+            return settings.samples.rows or WARM_START_ROWS
+        known = self.manifest.splits["train"].rows
+        return min(known, self.config.train_rows or known)
 
     def objective(self, flow: Flow) -> MaximumLikelihood | Distillation:
         """Returns what the flow is trained to do."""

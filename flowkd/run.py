@@ -1,11 +1,11 @@
-"""One training, whole: from its configuration to all that the loop needs, without any cluster."""
+"""A training in progress: its steps, its metrics, its best weights, what a checkpoint holds."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.artifacts import write_artifact
-from flowkd.build import CouplingConfig, GlowConfig, build_flow
+from flowkd.build import CouplingConfig, GlowConfig
 from flowkd.errors import NonFiniteError
-from flowkd.material import CALIBRATION_ROWS, Material, Worker, gather
+from flowkd.material import Material
 from flowkd.metrics import bits_per_dim
 from flowkd.model_card import Lineage
 from flowkd.objectives import Distillation, MaximumLikelihood
-from flowkd.references import References
 from flowkd.run_config import DistillationConfig, TrainingConfig
 from flowkd.store import Store
-from flowkd.train import AveragedFlow, StepResult, make_optimizer, train
+from flowkd.train import AveragedFlow, StepResult, train
+
+# Adds up values of the same shape over all workers; every one of them calls it, and gets the sum.
+OverWorkers = Callable[[Tensor], Tensor]
+
+
+def alone(values: Tensor) -> Tensor:
+    """Adds up over the only worker."""
+    return values
 
 
 @dataclass
@@ -34,6 +41,8 @@ class Run:
         step: Number of steps done.
         best: Weights of the average with the best validation so far.
         best_bits_per_dim: Their bits per dimension on the validation rows.
+        dropped: How many teacher samples to learn from were of no use, on all workers, as far as
+            they are counted: at every line of metrics and every checkpoint.
         began: This process's CPU clock when the run was prepared, in seconds.
     """
 
@@ -46,6 +55,7 @@ class Run:
     bins: int | None
     best: dict[str, Tensor]
     best_bits_per_dim: float = math.inf
+    dropped: int = 0
     step: int = 0
     began: float = field(default_factory=time.process_time)
 
@@ -91,6 +101,40 @@ class Run:
             self.best = copy.deepcopy(self.average.flow.state_dict())
         return bits
 
+    def count_dropped(self, over_workers: OverWorkers = alone) -> None:
+        """Counts the fresh samples that all workers have dropped since this was last called."""
+        fresh = self.material.fresh
+        if fresh is not None:
+            self.dropped += int(over_workers(torch.tensor([fresh.take_dropped()])).item())
+
+    def record(self, result: StepResult, over_workers: OverWorkers = alone) -> dict[str, Any]:
+        """Returns a step's line of metrics, empty if none is due; validates if that is due.
+
+        Args:
+            result: Of the step just done, which differs between workers in its loss and terms.
+            over_workers: Adds up over them, if there are several.
+
+        Raises:
+            NonFiniteError: As `keep_if_best`.
+        """
+        line: dict[str, Any] = {}
+        if self.is_due(self.config.log_every):
+            self.count_dropped(over_workers)
+            ours = [1.0, result.loss, *result.terms.values()]
+            workers, *sums = over_workers(torch.tensor(ours, dtype=torch.float64)).tolist()
+            line |= {
+                name: value / workers
+                for name, value in zip(["loss", *result.terms], sums, strict=True)
+            }
+            line["gradient_norm"] = result.gradient_norm
+            line["learning_rate"] = result.learning_rate
+            line["seconds"] = result.seconds
+        if self.is_due(self.config.validate_every):
+            line["validation_bits_per_dim"] = self.keep_if_best(
+                over_workers(self.validation_nats())
+            )
+        return {"step": self.step, "time": time.time(), **line} if line else {}
+
     def is_due(self, every: int) -> bool:
         """Tells whether something that happens every so many steps, and at the end, is due."""
         return self.step % every == 0 or self.step == self.config.train.steps
@@ -104,6 +148,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "best_bits_per_dim": self.best_bits_per_dim,
+            "dropped": self.dropped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -113,13 +158,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.best_bits_per_dim = state["best_bits_per_dim"]
+        self.dropped = state["dropped"]
         self.step = state["step"]
-
-    @property
-    def dropped(self) -> int:
-        """How many teacher samples were not finite."""
-        fresh = self.material.fresh
-        return self.material.dropped + (fresh.dropped if fresh else 0)
 
     def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
         """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
@@ -151,69 +191,3 @@ class Run:
                 bins=self.bins,
             ),
         )
-
-
-def prepare_run(
-    config: TrainingConfig,
-    store: Store,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    device: torch.device | str = "cpu",
-) -> Run:
-    """Builds all that a training needs, equal on all workers but for each one's rows.
-
-    Raises:
-        ConfigError: The config contradicts the data set, or names taps that do not exist.
-        DataError: No such data set.
-        StoreError: No such teacher.
-        NonFiniteError: A teacher without a finite sample, where samples are learnt from.
-    """
-    began = time.process_time()
-    found = References(config, store)
-    flow = build_flow(found.flow_config, seed=config.seed)
-    objective = found.objective(flow).to(device)
-    teacher = found.teacher
-    material = gather(
-        config,
-        found.data(),
-        teacher.flow if teacher else None,
-        Worker(rank, world, device),
-    )
-    first = material.calibration
-    flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))
-    found.begin(flow, first)
-    average = AveragedFlow(flow, config.train.ema)
-    return Run(
-        config=config,
-        flow_config=found.flow_config,
-        objective=objective,
-        optimizer=make_optimizer(flow, config.train),
-        average=average,
-        material=material,
-        bins=found.bins,
-        best=average.flow.state_dict(),
-        began=began,
-    )
-
-
-def check_run(config: TrainingConfig, store: Store) -> None:
-    """Raises what `prepare_run` would raise, but for faults of the data, which are not read."""
-    found = References(config, store)
-    found.objective(build_flow(found.flow_config))
-
-
-def _rows(values: Tensor | None, count: int) -> Tensor | None:
-    return None if values is None else values[:count]
-
-
-def run_in_process(config: TrainingConfig, store: Store) -> Iterator[StepResult]:
-    """Trains in this process, without Ray, and writes the run's result at the end."""
-    run = prepare_run(config, store)
-    seconds = 0.0
-    for result in run.steps():
-        seconds += result.seconds
-        if run.is_due(config.validate_every):
-            run.keep_if_best(run.validation_nats())
-        yield result
-    run.finish(store, seconds)

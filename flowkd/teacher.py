@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -49,31 +50,61 @@ def answer(
     return values
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """A box in data units: what lies outside is no sample to learn from.
+
+    One teacher sample in a thousand may lie a million times further out than any data, and its
+    gradient then is all that a batch's others are clipped for.
+
+    Attributes:
+        low: Least value, () or (*event_shape).
+        high: Largest value.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def around(cls, low: Tensor, high: Tensor, reach: float) -> Bounds:
+        """Returns the box from low to high, `reach` times as wide about its centre."""
+        centre, half = (high + low) / 2, (high - low) / 2
+        return cls(centre - reach * half, centre + reach * half)
+
+    def hold(self, x: Tensor) -> Tensor:
+        """Tells for each row of x, (B, *event_shape), whether all of it lies inside."""
+        inside = (x >= self.low.to(x.device)) & (x <= self.high.to(x.device))
+        return inside.flatten(1).all(1)
+
+
 @torch.no_grad()
 def decode(
-    teacher: Flow, z: Tensor, context: Tensor | None = None
+    teacher: Flow, z: Tensor, context: Tensor | None = None, bounds: Bounds | None = None
 ) -> tuple[Tensor, Tensor | None, int]:
-    """Makes samples of latents and drops those that are not finite.
+    """Makes samples of latents and drops those that are not finite or out of bounds.
 
     Args:
         teacher: Whose samples.
         z: Latents, (B, *latent_shape).
         context: Of each.
+        bounds: Where the samples must lie; none: anywhere.
 
     Returns:
-        The samples that are finite, (b, *event_shape), their context, and how many were dropped.
+        The samples that are left, (b, *event_shape), their context, and how many were dropped.
 
     Raises:
-        NonFiniteError: None is finite.
+        NonFiniteError: None is left.
     """
     x = teacher.inverse(z, context)
-    finite = x.flatten(1).isfinite().all(1)
-    dropped = len(x) - int(finite.sum())
+    good = x.flatten(1).isfinite().all(1)
+    if bounds is not None:
+        good &= bounds.hold(x)
+    dropped = len(x) - int(good.sum())
     if dropped == len(x):
         raise NonFiniteError(
-            f"none of {len(x)} samples of the teacher is finite: lower samples.temperature, or "
-            f"choose a teacher whose inverse is stable"
+            f"none of {len(x)} samples of the teacher is finite and within samples.reach: lower "
+            f"samples.temperature, or choose a teacher whose inverse is stable"
         )
     if dropped:
-        x, context = x[finite], None if context is None else context[finite]
+        x, context = x[good], None if context is None else context[good]
     return x, context, dropped

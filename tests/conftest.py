@@ -17,6 +17,7 @@ import ray
 import torch
 from s3fs import S3FileSystem
 from servers.swift import SwiftServer
+from small_runs import furnish
 
 from cluster.local import LocalCluster, down, up
 from flowkd.store import Store
@@ -54,6 +55,13 @@ def s3_store(s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def memory_store() -> Store:
     """An empty store in the memory of this process."""
     return Store(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def taught_store(memory_store: Store) -> Store:
+    """A store in memory with two small data sets and a finished teacher."""
+    furnish(memory_store)
+    return memory_store
 
 
 @pytest.fixture

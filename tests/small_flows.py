@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +49,19 @@ def small_flow(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> 
     flow = build_flow(CONFIGS[name], seed=seed).to(dtype)
     randomise(flow, seed)
     return flow
+
+
+def with_infinite_samples(teacher: Flow, above: float) -> Flow:
+    """A teacher whose sample is infinite where the first latent is above a value."""
+    inverse = teacher.inverse
+
+    def faulty(z: Tensor, context: Tensor | None = None) -> Tensor:
+        x = inverse(z, context)
+        x[z.flatten(1)[:, 0] > above] = math.inf
+        return x
+
+    teacher.inverse = faulty
+    return teacher
 
 
 def small_batch(

@@ -12,8 +12,8 @@ from flowkd.config import dump_config, load_config
 from flowkd.data import DigitsConfig, ImagesConfig, PhotosConfig, TableConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation import EvaluationConfig
+from flowkd.hints import Hint
 from flowkd.model_card import Lineage
-from flowkd.objectives import Hint, Weights
 from flowkd.publish import PublishConfig
 from flowkd.run_config import (
     DistillationConfig,
@@ -22,6 +22,7 @@ from flowkd.run_config import (
     TrainingConfig,
 )
 from flowkd.train import TrainConfig
+from flowkd.weights import Weights
 
 TRAINING = {
     "name": "one",

@@ -7,6 +7,7 @@ import pytest
 from cluster.serving import ServingConfig
 from flowkd.build import build_flow, count_parameters
 from flowkd.config import load_config
+from flowkd.errors import ConfigError
 from flowkd.evaluation import EvaluationConfig
 from flowkd.objectives import Distillation
 from flowkd.publish import PublishConfig
@@ -31,7 +32,10 @@ KINDS = {
     "quickstart": QuickstartConfig,
 }
 EXPECTED = {
-    *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
+    *(
+        f"study/{name}"
+        for name in ("digits", "photos", "photos-scarce", "table", "table-deep", "table-scarce")
+    ),
     "capacity/photos",
     *(f"quickstart/{name}" for name in KINDS if name != "distill"),
     "paper/cifar10_teacher",
@@ -80,6 +84,22 @@ def test_every_arm_of_a_study_fits_its_teacher(name):
             check_warm_start(arm.objective.warm_start, small, between)
     share = count_parameters(build_flow(study.student.flow.model_copy(update=data)))
     assert share <= study.targets.parameters_share * count_parameters(teacher)
+
+
+@pytest.mark.parametrize("name", ["study/digits", "capacity/photos"])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("learning_rates", "[0]", "learning_rates.0: .* greater than 0; got 0"),
+        ("learning_rates", "[0.1, 0.1]", r"learning_rates: expected each once; got \[0.1, 0.1\]"),
+        ("student_seeds", "[-1]", "student_seeds.0: .* greater than or equal to 0; got -1"),
+        ("teacher_seeds", "[]", "teacher_seeds: .* at least 1 item"),
+        ("throughput_seconds", "0", "throughput_seconds: .* greater than 0; got 0"),
+    ],
+)
+def test_what_every_study_says_is_checked_in_every_kind_of_study(name, key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(FOLDERS[name.rpartition("/")[0]], FILES[name], [f"{key}={value}"])
 
 
 @pytest.mark.parametrize(

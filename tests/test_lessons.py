@@ -1,10 +1,8 @@
 """Properties of what a student learns from: teacher samples, cached answers, both with data."""
 
-import math
-
 import pytest
 import torch
-from small_flows import small_batch, small_flow
+from small_flows import small_batch, small_flow, with_infinite_samples
 
 from flowkd.data import Batch, Batches, Examples, evaluation_batches
 from flowkd.errors import ConfigError, NonFiniteError
@@ -12,6 +10,7 @@ from flowkd.lessons import (
     CacheConfig,
     FreshSamples,
     Lessons,
+    bounds_of,
     cache_answers,
     check_cache,
     contexts_like,
@@ -22,19 +21,6 @@ from flowkd.teacher import answer
 
 def teacher_of(name):
     return small_flow(name, dtype=torch.float32)
-
-
-def with_infinite_samples(teacher, above):
-    """A teacher whose sample is infinite where the first latent is above a value."""
-    inverse = teacher.inverse
-
-    def faulty(z, context=None):
-        x = inverse(z, context)
-        x[z.flatten(1)[:, 0] > above] = math.inf
-        return x
-
-    teacher.inverse = faulty
-    return teacher
 
 
 @torch.no_grad()
@@ -64,8 +50,34 @@ def test_samples_that_are_not_finite_are_dropped_and_counted(name):
     assert contexts is None or len(drawn.context) == len(drawn)
     fresh = FreshSamples(teacher, batch_size=300, temperature=1.0, seed=0, contexts=contexts)
     kept = [len(fresh.batch(step)) for step in range(4)]
-    assert sum(kept) + fresh.dropped == 1200
-    assert fresh.dropped == pytest.approx(0.159 * 1200, rel=0.2)
+    taken = fresh.take_dropped()
+    assert sum(kept) + taken == 1200
+    assert taken == pytest.approx(0.159 * 1200, rel=0.2)
+    assert fresh.take_dropped() == 0
+
+
+def test_samples_far_outside_of_the_data_are_dropped_and_counted():
+    teacher = teacher_of("coupling")
+    every, _ = draw_samples(teacher, 1500, temperature=1.0, seed=0)
+    middle, half = every.x.mean(0), every.x.std(0)
+    data = Examples(torch.stack([middle - half / 2, middle + half / 2]))
+    bounds = bounds_of(data, None, 4.0)
+    drawn, dropped = draw_samples(teacher, 1500, temperature=1.0, seed=0, bounds=bounds)
+    inside = ((every.x - middle).abs() <= 2 * half).all(1)
+    assert torch.equal(drawn.x, every.x[inside])
+    assert dropped == int((~inside).sum()) > 0
+    fresh = FreshSamples(teacher, batch_size=300, temperature=1.0, seed=0, bounds=bounds)
+    assert bounds.hold(fresh.batch(0).x).all()
+    assert fresh.take_dropped() > 0
+
+
+def test_the_bounds_of_integers_are_those_of_their_bins_with_and_without_data():
+    data = Examples(torch.full((2, 3), 7, dtype=torch.uint8))
+    for examples in (data, None):
+        bounds = bounds_of(examples, 16, 2.0)
+        assert (bounds.low.item(), bounds.high.item()) == (-8, 24)
+    assert bounds_of(None, None, 2.0) is None
+    assert bounds_of(data, 16, None) is None
 
 
 def test_a_teacher_without_a_finite_sample_is_refused():

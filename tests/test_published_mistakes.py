@@ -18,9 +18,10 @@ from flowkd.errors import NonFiniteError
 from flowkd.hints import Hint
 from flowkd.metrics import evaluate_likelihood
 from flowkd.objectives import Distillation
-from flowkd.run import Run, prepare_run, run_in_process
+from flowkd.run import Run
 from flowkd.run_config import TrainingConfig
 from flowkd.train import TrainConfig, make_optimizer, train
+from flowkd.training import prepare_run, run_in_process
 from flowkd.weights import Weights
 
 GLOW = GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, levels=2, steps=2, width=4)

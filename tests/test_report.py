@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from flowkd.evaluation import FlowFigures
-from flowkd.objectives import Weights
 from flowkd.plots import VARIABLES
 from flowkd.report import ROLES, TERMS, Report, headline, picture_grid, render
 from flowkd.requests import SampleRequest
+from flowkd.weights import Weights
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = "</pre></title><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"

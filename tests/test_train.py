@@ -10,8 +10,9 @@ from small_flows import CONFIGS, randomise
 from flowkd.build import build_flow
 from flowkd.data import Batch
 from flowkd.errors import NonFiniteError
-from flowkd.objectives import Distillation, MaximumLikelihood, Weights
+from flowkd.objectives import Distillation, MaximumLikelihood
 from flowkd.train import AveragedFlow, TrainConfig, make_optimizer, train
+from flowkd.weights import Weights
 
 
 class Correlated:

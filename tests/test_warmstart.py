@@ -17,6 +17,8 @@ from tests.taught_flows import (
     CONFIGS,
     GLOW,
     REVERSING,
+    TABLE,
+    AnyConfig,
     couplings,
     data,
     likelihood,
@@ -45,6 +47,29 @@ def test_a_folded_student_begins_nearer_to_its_teacher_than_a_new_or_a_sliced_on
     begins = likelihood(student, x, context)
     assert likelihood(fresh, x, context) < begins <= likelihood(teacher, x, context) + 0.01
     assert likelihood(sliced, x, context) < begins
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "rows"),
+    [
+        (GLOW, {"width": 8}, 4),
+        (GLOW, {"steps": 2}, 5),
+        (TABLE, {"width": 8}, 16),
+        (TABLE, {"steps": 2}, 12),
+        (TABLE, {"steps": 2, "width": 8}, 16),
+    ],
+)
+def test_the_fewest_rows_that_are_not_refused_are_enough_to_fold_on(
+    config: AnyConfig, changes: dict[str, int], rows: int
+) -> None:
+    x, _ = data(config)
+    small = smaller(config, **changes)
+    student, fresh = new(small), new(small)
+    fresh.initialize(x)
+    warm_start("fold", student, small, taught(config), config, x[:rows])
+    assert likelihood(student, x, None) > likelihood(fresh, x, None) + 0.1
+    with pytest.raises(ValueError, match=f"at least {rows} different rows"):
+        warm_start("fold", student, small, taught(config), config, x[: rows - 1])
 
 
 def make_linear(flow: Flow, number: int) -> None:

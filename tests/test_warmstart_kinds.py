@@ -188,10 +188,10 @@ def test_another_family_and_another_kind_are_refused(kind: WarmStart) -> None:
 @pytest.mark.parametrize(
     ("config", "changes", "enough"),
     [
-        (GLOW, {"width": 8}, 2),  # 2 x 2 places in the last level
-        (GLOW, {"steps": 2}, 3),  # 8 channels and a constant
-        (TABLE, {"width": 8}, 8),
-        (TABLE, {"steps": 2}, 6),
+        (GLOW, {"width": 8}, 4),  # 2 x 2 places in the last level, 16 units
+        (GLOW, {"steps": 2}, 5),  # 8 channels and a constant, twice
+        (TABLE, {"width": 8}, 16),
+        (TABLE, {"steps": 2}, 12),
     ],
 )
 def test_too_few_rows_to_fold_on_are_refused(
@@ -202,7 +202,7 @@ def test_too_few_rows_to_fold_on_are_refused(
     check_warm_start("fold", small, config, rows=enough)
     check_warm_start("slice", small, config, rows=1)
     check_warm_start("fold", config, config, rows=1)
-    message = f"at least {enough} rows, to fold {key} to .*; got {enough - 1}: give more rows"
+    message = f"least {enough} different rows, to fold {key} to .*; got {enough - 1}: give more"
     with pytest.raises(ValueError, match=message):
         check_warm_start("fold", small, config, rows=enough - 1)
     x, _ = data(config)

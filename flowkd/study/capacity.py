@@ -6,8 +6,15 @@ from pydantic import Field, model_validator
 
 from flowkd.build import FlowConfig
 from flowkd.config import Config
-from flowkd.data import DatasetConfig
-from flowkd.study.config import PLAIN, ArmConfig, ArmObjective, Name, Recipe, Seeds, StudyConfig
+from flowkd.study.config import (
+    PLAIN,
+    ArmConfig,
+    ArmObjective,
+    Name,
+    Seeds,
+    StudyBase,
+    StudyConfig,
+)
 
 REFERENCE, DISTILLED = "reference", "distilled"
 
@@ -19,33 +26,22 @@ class ShapeConfig(Config):
     objective: ArmObjective | None = None
 
 
-class CapacityConfig(Config):
+class CapacityConfig(StudyBase):
     """A study of students of many shapes, each trained on data alone and distilled.
 
+    The learning rate is chosen with `student`, the reference; all others are trained as it is.
+
     Attributes:
-        name: Of `studies/NAME`, as of any study; so are the fields that a study has too.
-        student: The reference, with which the learning rate is chosen; all others are trained as
-            it is.
         students: The other shapes, by name.
         objective: By which a student is distilled.
         about: What that is, in a few words.
     """
 
-    name: Name
-    title: str
-    dataset: DatasetConfig
-    train_rows: int | None = Field(None, ge=1)
-    validation_rows: int = Field(2000, ge=1)
-    teacher: Recipe
-    student: Recipe
+    teacher_seeds: Seeds = (0,)
+    student_seeds: Seeds = (0,)
     students: dict[Name, ShapeConfig] = Field(min_length=1)
     objective: ArmObjective
     about: str
-    learning_rates: tuple[float, ...] = Field(min_length=1)
-    teacher_seeds: Seeds = (0,)
-    student_seeds: Seeds = (0,)
-    teachers_of: Name | None = None
-    throughput_seconds: float = Field(5.0, gt=0)
 
     @model_validator(mode="after")
     def _is_a_study(self) -> CapacityConfig:
@@ -76,9 +72,8 @@ class CapacityConfig(Config):
                 objective=shape.objective or self.objective,
                 flow=shape.flow,
             )
-        shared = set(StudyConfig.model_fields) & set(CapacityConfig.model_fields)
-        values = {key: getattr(self, key) for key in shared}
-        return StudyConfig(**values, arms=arms, best=DISTILLED)
+        shared = {key: getattr(self, key) for key in StudyBase.model_fields}
+        return StudyConfig(**shared, arms=arms, best=DISTILLED)
 
 
 def arm_of(shape: str, *, distilled: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -94,8 +94,8 @@ class Targets(Config):
     throughput_ratio: float = Field(3.2, gt=0)
 
 
-class StudyConfig(Config):
-    """A study of one data set.
+class StudyBase(Config):
+    """What every study says, whatever shapes or arms it compares.
 
     Attributes:
         name: Of `studies/NAME`; its runs are named `study-NAME-ARM-tTEACHER_SEED-sSTUDENT_SEED`.
@@ -104,13 +104,10 @@ class StudyConfig(Config):
         train_rows: Use only the first rows of the training split.
         validation_rows: Choose weights and learning rate on so many rows.
         teacher: The large flow.
-        student: The small one, of every arm.
+        student: The small one.
         learning_rates: The one that is best on validation for the plain student is every arm's.
         teacher_seeds: One teacher each.
         student_seeds: Each arm's runs; the learning rate is chosen with the first.
-        arms: By name; `plain`, the student trained on data alone, is always among them.
-        best: The arm that the summary headlines.
-        targets: Of that arm.
         teachers_of: Name of another study whose teachers, of the same recipe, are used.
         throughput_seconds: About how long to time log_prob and sampling, each, of a student.
     """
@@ -125,18 +122,33 @@ class StudyConfig(Config):
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     teacher_seeds: Seeds
     student_seeds: Seeds
-    arms: dict[Name, ArmConfig]
-    best: str
-    targets: Targets = Targets()
     teachers_of: Name | None = None
     throughput_seconds: float = Field(5.0, gt=0)
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> StudyConfig:
+    def _names_each_once(self) -> Self:
         for key in ("learning_rates", "teacher_seeds", "student_seeds"):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: expected each once; got {list(values)}")
+        return self
+
+
+class StudyConfig(StudyBase):
+    """A study of one data set: arms that train the same student in different ways.
+
+    Attributes:
+        arms: By name; `plain`, the student trained on data alone, is always among them.
+        best: The arm that the summary headlines.
+        targets: Of that arm.
+    """
+
+    arms: dict[Name, ArmConfig]
+    best: str
+    targets: Targets = Targets()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> StudyConfig:
         self._check_plain()
         if self.best not in self.arms or self.arms[self.best].objective is None:
             raise ValueError(

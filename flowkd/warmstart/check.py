@@ -25,7 +25,7 @@ def check_warm_start(
         kind: Of the warm start.
         student_config: The student's, complete.
         source_config: The source's, complete.
-        rows: Number of rows of calibration data; None where they are not known yet.
+        rows: Number of different rows of calibration data; None where it is not known yet.
     """
     if kind not in get_args(WarmStart):
         raise ValueError(f"expected a warm start of {', '.join(get_args(WarmStart))}; got {kind!r}")
@@ -112,17 +112,26 @@ def _check_reversals(kind: WarmStart, steps: int, source_steps: int) -> None:
 def _check_rows(
     student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, rows: int
 ) -> None:
-    """Wants as many values of each unit, or channel, as are combined to rebuild another."""
+    """Wants enough values, one a place and row, for the least squares that fold each level.
+
+    Those to width choose among all of the source's hidden units: as many values as units. Those to
+    steps fit each channel on all channels and a constant: twice as many values as unknowns, for a
+    fit through every value is far off elsewhere.
+    """
+    needs = []
     for level, (channels, places) in enumerate(_seen_by_levels(student)):
-        wanted = {"width": student.level_sizes[level][1], "steps": channels + 1}
-        for key, count in wanted.items():
+        wanted = {"width": source.level_sizes[level][1], "steps": 2 * (channels + 1)}
+        for key, values in wanted.items():
             ours, theirs = _levels(student, source, key)[level]
-            if ours < theirs and rows * places < count:
-                raise ValueError(
-                    f"expected calibration data of at least {-(-count // places)} rows, to fold "
-                    f"{key} to {ours} with {places} places a row in level {level}; got {rows}: "
-                    f"give more rows"
-                )
+            if ours < theirs:
+                what = f"{key} to {ours} with {places} places a row in level {level}"
+                needs.append((-(-values // places), what))
+    wanted_rows, what = max(needs, default=(0, ""))
+    if rows < wanted_rows:
+        raise ValueError(
+            f"expected calibration data of at least {wanted_rows} different rows, to fold {what}; "
+            f"got {rows}: give more rows, or begin with inherit instead of fold"
+        )
 
 
 def _seen_by_levels(config: GlowConfig | CouplingConfig) -> list[tuple[int, int]]:

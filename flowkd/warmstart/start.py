@@ -34,7 +34,7 @@ def warm_start(
         student_config: What it was built from.
         source: Is only read.
         source_config: What it was built from.
-        x: Calibration data, (B, *event_shape), in data units; some hundred rows.
+        x: Calibration data, (B, *event_shape), in data units; some hundred different rows.
         context: Of the calibration data.
 
     Raises:
