@@ -35,7 +35,7 @@ class Served:
             "version": self.artifact.version,
             "event_shape": flow.event_shape,
             "bins": self.model.bins,
-            "parameters": count_parameters(flow),
+            "parameters": count_parameters(self.artifact.flow),
             "context": {"classes": flow.context.classes, "size": flow.context.size},
             "metrics": self.artifact.metrics,
             "lineage": self.artifact.manifest.lineage.model_dump(),

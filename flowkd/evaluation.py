@@ -12,6 +12,7 @@ from flowkd.config import Config
 from flowkd.data import Examples, evaluation_batches, load_split, read_manifest
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.flow import Flow
+from flowkd.inference import for_inference
 from flowkd.metrics import calls_per_second, evaluate_likelihood, round_trip_error
 from flowkd.run_config import RunName
 from flowkd.store import Store
@@ -43,7 +44,9 @@ class EvaluationConfig(Config):
 
 @dataclass(frozen=True)
 class FlowFigures:
-    """What is reported of one flow; throughput was measured beside the others'.
+    """What is reported of one flow.
+
+    Throughput was measured beside the other flows', each in its form for inference.
 
     Attributes:
         reference: Of the artifact.
@@ -128,7 +131,7 @@ def _throughput(
     torch.set_num_threads(config.threads)
     score, draw = {}, {}
     for label, artifact in artifacts.items():
-        flow = artifact.flow
+        flow = for_inference(artifact.flow)
         batch = next(evaluation_batches(_seen(flow, rows), bins, config.batch_size, seed=0))
         z = flow(batch.x, batch.context).z
         score[label] = lambda flow=flow, batch=batch: flow.log_prob(batch.x, batch.context)

@@ -14,6 +14,7 @@ from flowkd.artifacts import Artifact
 from flowkd.chunks import chunk_rows, in_chunks
 from flowkd.data import Examples, evaluation_batches
 from flowkd.flow import Flow
+from flowkd.inference import for_inference
 from flowkd.metrics import bits_per_dim
 from flowkd.requests import (
     QueryError,
@@ -67,8 +68,8 @@ class Model:
 
     @classmethod
     def of(cls, artifact: Artifact) -> Model:
-        """Returns an artifact as a model."""
-        return cls(artifact.flow, artifact.manifest.lineage.bins)
+        """Returns an artifact as a model, its flow in the form for inference."""
+        return cls(for_inference(artifact.flow), artifact.manifest.lineage.bins)
 
     @property
     def draws_pictures(self) -> bool:

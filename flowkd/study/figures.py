@@ -13,6 +13,7 @@ from flowkd.artifacts import Artifact, load_artifact
 from flowkd.build import count_parameters
 from flowkd.data import Examples, evaluation_batches, load_split, read_manifest
 from flowkd.flow import Flow
+from flowkd.inference import for_inference
 from flowkd.metrics import calls_per_second, evaluate_likelihood
 from flowkd.store import Store
 from flowkd.study.config import StudyConfig
@@ -43,7 +44,10 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Throughput:
-    """A student's calls per second over its teacher's, batch 256, one thread, interleaved."""
+    """A student's calls per second over its teacher's, batch 256, one thread, interleaved.
+
+    Both flows are in the form that they are served in, that of `for_inference`.
+    """
 
     log_prob: float
     sampling: float
@@ -83,6 +87,8 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
 def throughput(config: StudyConfig, teacher: str, student: str, store: Store) -> Throughput:
     """Returns how fast a finished run is beside its teacher, measured once for a pair of shapes.
 
+    Figures of an earlier version, which took the flows as they are trained, are not read.
+
     Call it while nothing else runs.
 
     Raises:
@@ -92,7 +98,7 @@ def throughput(config: StudyConfig, teacher: str, student: str, store: Store) ->
     artifacts["student"] = load_artifact(store, f"runs/{student}")
     shapes = {role: each.config.flow.model_dump(mode="json") for role, each in artifacts.items()}
     key = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:16]
-    path = ("studies", config.name, "throughput", f"{key}.json")
+    path = ("studies", config.name, "throughput", "inference", f"{key}.json")
     if store.exists(*path):
         return Throughput(**store.read_json(*path)["ratio"])
     rows = load_split(store, read_manifest(store, config.dataset.name), "val", limit=BATCH)
@@ -109,7 +115,7 @@ def _measure(
     score: dict[str, Any] = {}
     draw: dict[str, Any] = {}
     for role, artifact in artifacts.items():
-        flow = artifact.flow
+        flow = for_inference(artifact.flow)
         batch = next(evaluation_batches(_seen(flow, rows), bins, BATCH, seed=0))
         z = flow(batch.x, batch.context).z
         score[role] = lambda flow=flow, batch=batch: flow.log_prob(batch.x, batch.context)
