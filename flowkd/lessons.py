@@ -18,9 +18,10 @@ from flowkd.data.reading import Examples
 from flowkd.data.seeding import derive_seed
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
-from flowkd.teacher import Bounds, answer, decode
+from flowkd.teacher import Bounds, answer, no_usable_samples, usable
 
 CHUNK = 500
+ATTEMPTS = 100
 FLOAT_BYTES = 4
 
 # Draws so many contexts.
@@ -78,11 +79,13 @@ class Lessons:
 class FreshSamples:
     """Teacher samples that are drawn anew at every step; a pure function of seed and step.
 
-    How many of this worker's were dropped is counted until it is taken.
+    One that is not usable is dropped and drawn again, for the same context: all workers have equally
+    many, and their mean is the whole batch's. How many of this worker's were dropped is counted
+    until it is taken.
 
     Args:
         teacher: Whose samples.
-        batch_size: Rows over all workers, before any are dropped.
+        batch_size: Rows over all workers.
         temperature: Of the latents.
         seed: Of every draw.
         contexts: Draws so many contexts; none for a teacher without.
@@ -113,16 +116,32 @@ class FreshSamples:
         self.rows = slice(rank * share, (rank + 1) * share)
         self._dropped = 0
 
+    @torch.no_grad()
     def batch(self, step: int) -> Batch:
-        """Returns the samples of a step, on the teacher's device."""
-        generator = _generator(self.seed, "samples", step)
-        z = _latents(self.teacher, self.batch_size, self.temperature, generator)[self.rows]
-        context = self.contexts(self.batch_size, generator) if self.contexts else None
-        if context is not None:
-            context = context[self.rows].to(z.device)
-        x, context, dropped = decode(self.teacher, z, context, self.bounds)
-        self._dropped += dropped
-        return Batch(x, context)
+        """Returns the samples of a step, on the teacher's device.
+
+        Raises:
+            NonFiniteError: A row whose samples are never usable.
+        """
+        z = self._latents(step, 0)
+        context = None
+        if self.contexts is not None:
+            generator = _generator(self.seed, "contexts", step)
+            context = self.contexts(self.batch_size, generator)[self.rows].to(z.device)
+        x = self.teacher.inverse(z, context)
+        bad = ~usable(x, self.bounds)
+        for attempt in range(1, ATTEMPTS):
+            if not bad.any():
+                return Batch(x, context)
+            self._dropped += int(bad.sum())
+            z = self._latents(step, attempt)[bad]
+            x[bad] = self.teacher.inverse(z, None if context is None else context[bad])
+            bad = ~usable(x, self.bounds)
+        raise no_usable_samples(ATTEMPTS)
+
+    def _latents(self, step: int, attempt: int) -> Tensor:
+        generator = _generator(self.seed, "samples", step, attempt)
+        return _latents(self.teacher, self.batch_size, self.temperature, generator)[self.rows]
 
     def take_dropped(self) -> int:
         """Returns how many of this worker's samples were dropped since this was last called."""
@@ -169,6 +188,7 @@ def bounds_of(examples: Examples | None, bins: int | None, reach: float | None) 
     return Bounds.around(examples.x.amin(0), examples.x.amax(0), reach)
 
 
+@torch.no_grad()
 def draw_samples(
     teacher: Flow,
     rows: int,
@@ -189,9 +209,12 @@ def draw_samples(
         count = min(CHUNK, rows - start)
         z = _latents(teacher, count, temperature, generator)
         context = contexts(count, generator).to(z.device) if contexts else None
-        x, context, bad = decode(teacher, z, context, bounds)
-        parts.append((x.cpu(), None if context is None else context.cpu()))
-        dropped += bad
+        x = teacher.inverse(z, context)
+        good = usable(x, bounds)
+        if not good.any():
+            raise no_usable_samples(count)
+        parts.append((x[good].cpu(), None if context is None else context[good].cpu()))
+        dropped += count - int(good.sum())
     context = None if contexts is None else torch.cat([c for _, c in parts if c is not None])
     return Examples(torch.cat([x for x, _ in parts]), context), dropped
 

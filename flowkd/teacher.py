@@ -77,34 +77,15 @@ class Bounds:
         return inside.flatten(1).all(1)
 
 
-@torch.no_grad()
-def decode(
-    teacher: Flow, z: Tensor, context: Tensor | None = None, bounds: Bounds | None = None
-) -> tuple[Tensor, Tensor | None, int]:
-    """Makes samples of latents and drops those that are not finite or out of bounds.
-
-    Args:
-        teacher: Whose samples.
-        z: Latents, (B, *latent_shape).
-        context: Of each.
-        bounds: Where the samples must lie; none: anywhere.
-
-    Returns:
-        The samples that are left, (b, *event_shape), their context, and how many were dropped.
-
-    Raises:
-        NonFiniteError: None is left.
-    """
-    x = teacher.inverse(z, context)
+def usable(x: Tensor, bounds: Bounds | None) -> Tensor:
+    """Tells for each sample, of (B, *event_shape), whether it is finite and lies in bounds, (B,)."""
     good = x.flatten(1).isfinite().all(1)
-    if bounds is not None:
-        good &= bounds.hold(x)
-    dropped = len(x) - int(good.sum())
-    if dropped == len(x):
-        raise NonFiniteError(
-            f"none of {len(x)} samples of the teacher is finite and within samples.reach: lower "
-            f"samples.temperature, or choose a teacher whose inverse is stable"
-        )
-    if dropped:
-        x, context = x[good], None if context is None else context[good]
-    return x, context, dropped
+    return good if bounds is None else good & bounds.hold(x)
+
+
+def no_usable_samples(tried: int) -> NonFiniteError:
+    """Returns the error of a teacher of whose samples, so many, none is usable."""
+    return NonFiniteError(
+        f"none of {tried} samples of the teacher is finite and within samples.reach: lower "
+        f"samples.temperature, or choose a teacher whose inverse is stable"
+    )

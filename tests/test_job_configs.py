@@ -32,10 +32,7 @@ KINDS = {
     "quickstart": QuickstartConfig,
 }
 EXPECTED = {
-    *(
-        f"study/{name}"
-        for name in ("digits", "photos", "photos-scarce", "table", "table-deep", "table-scarce")
-    ),
+    *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
     "capacity/photos",
     *(f"quickstart/{name}" for name in KINDS if name != "distill"),
     "paper/cifar10_teacher",
