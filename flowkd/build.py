@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -49,10 +49,19 @@ Positive = Annotated[int, Field(ge=1)]
 PerLevel = Positive | tuple[Positive, ...]
 
 
+class LevelSize(NamedTuple):
+    """The size of a level: its steps, and the hidden units of their networks' two layers."""
+
+    steps: int
+    width: int
+    inner: int
+
+
 class GlowConfig(_FlowConfig):
     """Multi-scale Glow for images (C, H, W): L levels of K steps, networks of `width` channels.
 
-    Steps and width are the same in all levels, or given for each, the finest first.
+    Steps, width and inner are the same in all levels, or given for each, the finest first. `inner`
+    is the number of channels of the networks' second hidden layer, by default the width.
     Source: Glow, 2018, https://arxiv.org/abs/1807.03039.
     """
 
@@ -60,21 +69,22 @@ class GlowConfig(_FlowConfig):
     levels: int = Field(3, ge=1)
     steps: PerLevel = 32
     width: PerLevel = 512
+    inner: PerLevel | None = None
 
     @property
-    def level_sizes(self) -> list[tuple[int, int]]:
-        """Steps and width of each level."""
-        steps, width = (
+    def level_sizes(self) -> list[LevelSize]:
+        """The size of each level."""
+        columns = (
             (value,) * self.levels if isinstance(value, int) else value
-            for value in (self.steps, self.width)
+            for value in (self.steps, self.width, self.inner or self.width)
         )
-        return list(zip(steps, width, strict=True))
+        return [LevelSize(*sizes) for sizes in zip(*columns, strict=True)]
 
     @model_validator(mode="after")
     def _fits(self) -> GlowConfig:
-        for key in ("steps", "width"):
+        for key in ("steps", "width", "inner"):
             value = getattr(self, key)
-            if not isinstance(value, int) and len(value) != self.levels:
+            if isinstance(value, tuple) and len(value) != self.levels:
                 raise ValueError(
                     f"expected {key} as one number, or one for each of {self.levels} levels; "
                     f"got {list(value)}"
@@ -93,18 +103,20 @@ class GlowConfig(_FlowConfig):
 class CouplingConfig(_FlowConfig):
     """Coupling flow for tables (D,): K steps, networks of `width` units.
 
+    `inner` is the number of units of the networks' second hidden layer, by default the width.
     Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, with Glow's steps.
     """
 
     kind: Literal["coupling"] = "coupling"
     steps: int = Field(5, ge=1)
     width: int = Field(128, ge=1)
+    inner: Positive | None = None
     mix: Literal["linear", "reverse"] = "linear"
 
     @property
-    def level_sizes(self) -> list[tuple[int, int]]:
-        """Steps and width, of the only level."""
-        return [(self.steps, self.width)]
+    def level_sizes(self) -> list[LevelSize]:
+        """The size of the only level."""
+        return [LevelSize(self.steps, self.width, self.inner or self.width)]
 
     @model_validator(mode="after")
     def _fits(self) -> CouplingConfig:
@@ -143,12 +155,12 @@ def _glow(config: GlowConfig) -> dict[str, Bijector]:
     channels, total = config.event_shape[0], config.event_shape[0]
     context = config.context.width
     body: dict[str, Bijector] = {}
-    for level, (count, width) in enumerate(config.level_sizes):
+    for level, size in enumerate(config.level_sizes):
         channels, total = 4 * channels, 4 * total
         steps: dict[str, Bijector] = {}
-        for step in range(count):
+        for step in range(size.steps):
             kept = channels // 2
-            network = ConvNet(kept, 2 * (channels - kept), width, context)
+            network = ConvNet(kept, 2 * (channels - kept), size.width, context, size.inner)
             steps[f"step{step}"] = Chain(
                 {
                     "actnorm": ActNorm(channels),
@@ -180,7 +192,8 @@ def _coupling(config: CouplingConfig) -> dict[str, Bijector]:
                 if config.mix == "linear"
                 else Permute(list(reversed(range(size)))),
                 "coupling": AffineCoupling(
-                    MLP(kept, 2 * (size - kept), config.width, config.context.width), kept
+                    MLP(kept, 2 * (size - kept), config.width, config.context.width, config.inner),
+                    kept,
                 ),
             }
         )

@@ -31,15 +31,19 @@ class ConvNet(Conditioner):
     Args:
         inputs: Channels in.
         outputs: Channels out.
-        width: Channels between.
+        width: Channels after the first.
         context: Size of the context vector; 0 for none.
+        inner: Channels after the second; default as many as after the first.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int, context: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, width: int, context: int = 0, inner: int | None = None
+    ) -> None:
         super().__init__()
+        inner = inner or width
         self.first = _channels_last(nn.Conv2d(inputs, width, 3, padding=1))
-        self.middle = _channels_last(nn.Conv2d(width, width, 1))
-        self.last = _channels_last(_zeroed(nn.Conv2d(width, outputs, 3, padding=1)))
+        self.middle = _channels_last(nn.Conv2d(width, inner, 1))
+        self.last = _channels_last(_zeroed(nn.Conv2d(inner, outputs, 3, padding=1)))
         self.context = nn.Linear(context, width, bias=False) if context else None
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
@@ -79,15 +83,19 @@ class MLP(Conditioner):
     Args:
         inputs: Values in.
         outputs: Values out.
-        width: Values between.
+        width: Values after the first.
         context: Size of the context vector; 0 for none.
+        inner: Values after the second; default as many as after the first.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int, context: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, width: int, context: int = 0, inner: int | None = None
+    ) -> None:
         super().__init__()
+        inner = inner or width
         self.first = nn.Linear(inputs, width)
-        self.middle = nn.Linear(width, width)
-        self.last = _zeroed(nn.Linear(width, outputs))
+        self.middle = nn.Linear(width, inner)
+        self.last = _zeroed(nn.Linear(inner, outputs))
         self.context = nn.Linear(context, width, bias=False) if context else None
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:

@@ -170,9 +170,10 @@ class UnrolledNet(Conditioner):
 
     def __init__(self, net: ConvNet | MLP, shape: Shape) -> None:
         super().__init__()
-        width, places = len(net.middle.weight), math.prod(shape[1:])
+        inner, width = net.middle.weight.shape[:2]
+        places = math.prod(shape[1:])
         first = unrolled(net.first.weight, shape).unflatten(1, (width, places))
-        last = unrolled(net.last.weight, (width, *shape[1:])).unflatten(0, (width, places))
+        last = unrolled(net.last.weight, (inner, *shape[1:])).unflatten(0, (inner, places))
         # Between, the channels of a place lie side by side, so that the middle is one product too.
         self.first = nn.Parameter(first.mT.flatten(1).contiguous())
         self.first_bias = nn.Parameter(_bias(net.first).repeat(places))

@@ -79,7 +79,7 @@ class Lessons:
 class FreshSamples:
     """Teacher samples that are drawn anew at every step; a pure function of seed and step.
 
-    One that is not usable is dropped and drawn again, for the same context: all workers have equally
+    One that is not usable is dropped and drawn again, for the same context: all workers have as
     many, and their mean is the whole batch's. How many of this worker's were dropped is counted
     until it is taken.
 

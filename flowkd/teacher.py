@@ -78,7 +78,7 @@ class Bounds:
 
 
 def usable(x: Tensor, bounds: Bounds | None) -> Tensor:
-    """Tells for each sample, of (B, *event_shape), whether it is finite and lies in bounds, (B,)."""
+    """Tells for each sample of (B, *event_shape) whether it is finite and in bounds, (B,)."""
     good = x.flatten(1).isfinite().all(1)
     return good if bounds is None else good & bounds.hold(x)
 

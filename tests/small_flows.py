@@ -19,6 +19,12 @@ CONFIGS: dict[str, GlowConfig | CouplingConfig] = {
     "glow of a vector": GlowConfig(
         event_shape=(2, 4, 4), levels=1, steps=2, width=4, context_size=2, **PICTURES
     ),
+    "glow, narrowing": GlowConfig(
+        event_shape=(1, 4, 4), levels=2, steps=1, width=(6, 5), inner=(3, 4), **PICTURES
+    ),
+    "coupling, narrowing": CouplingConfig(
+        event_shape=(3,), mean=0.0, scale=0.5, steps=2, width=6, inner=4
+    ),
     "coupling": CouplingConfig(
         event_shape=(5,), mean=(1.0, 2.0, 3.0, 4.0, 5.0), scale=2.0, steps=2, width=6
     ),

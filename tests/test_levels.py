@@ -18,8 +18,16 @@ def test_each_level_has_its_own_steps_and_width():
     ]  # fmt: skip
     widths = [flow.chain[f"{step}.coupling"].conditioner.middle.out_channels for step in steps]
     assert widths == [6, 6, 6, 9, 9]
-    assert UNEQUAL.level_sizes == [(3, 6), (2, 9)]
-    assert GLOW.level_sizes == [(4, 16), (4, 16)]
+    assert UNEQUAL.level_sizes == [(3, 6, 6), (2, 9, 9)]
+    assert GLOW.level_sizes == [(4, 16, 16), (4, 16, 16)]
+
+
+def test_a_networks_second_layer_may_be_narrower_than_its_first():
+    config = UNEQUAL.model_copy(update={"inner": (4, 5)})
+    assert config.level_sizes == [(3, 6, 4), (2, 9, 5)]
+    networks = [coupling.conditioner for coupling in couplings(build_flow(config))]
+    assert [network.first.out_channels for network in networks] == [6, 6, 6, 9, 9]
+    assert [network.last.in_channels for network in networks] == [4, 4, 4, 5, 5]
 
 
 def test_one_number_is_the_same_for_all_levels():
@@ -33,6 +41,7 @@ def test_one_number_is_the_same_for_all_levels():
     [
         ({"steps": (1, 2, 3)}, "expected steps as one number, or one for each of 2 levels; got"),
         ({"width": (4,)}, "expected width as one number, or one for each of 2 levels; got"),
+        ({"inner": (4, 4, 4)}, "expected inner as one number, or one for each of 2 levels; got"),
         ({"steps": (1, 0)}, "greater than or equal to 1"),
     ],
 )
@@ -59,5 +68,8 @@ def test_a_level_larger_than_its_sources_is_refused():
     larger = GLOW.model_copy(update={"steps": (2, 5)})
     with pytest.raises(ValueError, match=r"at most its source's steps, 4; got \(2, 5\)"):
         check_warm_start("fold", larger, GLOW)
+    wider_inside = GLOW.model_copy(update={"inner": (8, 17)})
+    with pytest.raises(ValueError, match=r"at most its source's inner, 16; got \(8, 17\)"):
+        check_warm_start("fold", wider_inside, GLOW)
     with pytest.raises(ValueError, match=r"least 5 .* fold steps to 2 .* level 1; got 2"):
         check_warm_start("fold", UNEQUAL, GLOW, rows=2)

@@ -27,7 +27,13 @@ from tests.taught_flows import (
     taught,
 )
 
-SMALLER = [{"steps": 2}, {"width": 8}, {"steps": 2, "width": 8}]
+SMALLER = [
+    {"steps": 2},
+    {"width": 8},
+    {"inner": 8},
+    {"steps": 2, "width": 8},
+    {"steps": 2, "width": 10, "inner": 6},
+]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -140,13 +140,18 @@ def test_slice_keeps_the_units_of_the_largest_norm_as_they_are(name: str) -> Non
 REFUSED = {
     "a wider student": ("fold", GLOW, {"width": 17}, "its source's width, 16; got 17: lower"),
     "a deeper student": ("inherit", GLOW, {"steps": 5}, "its source's steps, 4; got 5: lower"),
-    "other levels": ("slice", GLOW, {"levels": 1}, "source's levels, 2; got 1: only steps and"),
+    "other levels": (
+        "slice",
+        GLOW,
+        {"levels": 1},
+        "source's levels, 2; got 1: only steps, width and",
+    ),
     "another scale": ("copy", GLOW, {"scale": 2.0}, "source's scale, 1.0; got 2.0: only steps"),
     "another shape": (
         "fold",
         TABLE,
         {"event_shape": (6,)},
-        r"source's event_shape, \(5,\); got \(6,\): only steps and width may be smaller",
+        r"source's event_shape, \(5,\); got \(6,\): only steps, width and inner may be smaller",
     ),
     "another mix": ("fold", TABLE, {"mix": "reverse"}, "source's mix, linear; got reverse"),
     "another context": (
@@ -156,6 +161,7 @@ REFUSED = {
         r"its source's context, no context; got int64 classes \(B,\) below 3: give both",
     ),
     "a narrower copy": ("copy", GLOW, {"width": 8}, "width, 16, for copy; got 8: use fold"),
+    "a copy narrower inside": ("copy", GLOW, {"inner": 8}, "inner, 16, for copy; got 8: use fold"),
     "folding reversals": ("fold", REVERSING, {"steps": 2}, "mix: linear, .* got mix: reverse"),
     "an even number of reversals": (
         "inherit",

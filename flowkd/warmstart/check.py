@@ -10,7 +10,8 @@ from flowkd.warmstart.units import group_bounds
 
 WarmStart = Literal["fold", "inherit", "slice", "copy"]
 
-FREE = {"steps", "width"}
+Size = Literal["steps", "width", "inner"]
+WIDTHS: tuple[Size, ...] = ("width", "inner")
 
 
 def check_warm_start(
@@ -31,11 +32,8 @@ def check_warm_start(
         raise ValueError(f"expected a warm start of {', '.join(get_args(WarmStart))}; got {kind!r}")
     _check_same_family(student_config, source_config)
     _check_smaller(student_config, source_config)
-    if kind == "copy" and fewer(student_config, source_config, "width"):
-        raise ValueError(
-            f"expected a student of its source's width, {source_config.width}, for copy; got "
-            f"{student_config.width}: use fold, or slice as a control"
-        )
+    if kind == "copy":
+        _check_as_wide(student_config, source_config)
     if isinstance(student_config, CouplingConfig) and student_config.mix == "reverse":
         ((steps, source_steps),) = _levels(student_config, source_config, "steps")
         _check_reversals(kind, steps, source_steps)
@@ -56,42 +54,62 @@ def _check_same_family(
             f"expected a student of its source's context, {source.context}; got {student.context}: "
             f"give both the same classes and context_size"
         )
-    exclude = {*FREE, "classes", "context_size"}
+    exclude = {*get_args(Size), "classes", "context_size"}
     ours, theirs = student.model_dump(exclude=exclude), source.model_dump(exclude=exclude)
     for key, value in theirs.items():
         if ours[key] != value:
             raise ValueError(
                 f"expected a student of its source's {key}, {value}; got {ours[key]}: "
-                f"only steps and width may be smaller"
+                f"only steps, width and inner may be smaller"
             )
 
 
 def fewer(
     student: GlowConfig | CouplingConfig,
     source: GlowConfig | CouplingConfig,
-    key: Literal["steps", "width"],
+    key: Size,
 ) -> bool:
-    """Tells whether a student has fewer steps, or less width, than its source in any level."""
+    """Tells whether a student has fewer steps, or hidden units, than its source in any level."""
     return any(ours < theirs for ours, theirs in _levels(student, source, key))
 
 
+def narrower(student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig) -> bool:
+    """Tells whether a student has fewer hidden units in a layer than its source in any level."""
+    return any(fewer(student, source, key) for key in WIDTHS)
+
+
 def _levels(
-    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, key: str
+    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, key: Size
 ) -> list[tuple[int, int]]:
-    column = ("steps", "width").index(key)
     pairs = zip(student.level_sizes, source.level_sizes, strict=True)
-    return [(ours[column], theirs[column]) for ours, theirs in pairs]
+    return [(getattr(ours, key), getattr(theirs, key)) for ours, theirs in pairs]
 
 
 def _check_smaller(
     student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
 ) -> None:
-    for key in sorted(FREE):
+    for key in get_args(Size):
         if any(ours > theirs for ours, theirs in _levels(student, source, key)):
             raise ValueError(
-                f"expected a student of at most its source's {key}, {getattr(source, key)}; got "
-                f"{getattr(student, key)}: lower the student's {key}, or choose a larger source"
+                f"expected a student of at most its source's {key}, {_said(source, key)}; got "
+                f"{_said(student, key)}: lower the student's {key}, or choose a larger source"
             )
+
+
+def _check_as_wide(
+    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
+) -> None:
+    for key in WIDTHS:
+        if fewer(student, source, key):
+            raise ValueError(
+                f"expected a student of its source's {key}, {_said(source, key)}, for copy; got "
+                f"{_said(student, key)}: use fold, or slice as a control"
+            )
+
+
+def _said(config: GlowConfig | CouplingConfig, key: Size) -> object:
+    """Returns a size as its config gives it: one number, or one for each level."""
+    return getattr(config, key) or config.width
 
 
 def _check_reversals(kind: WarmStart, steps: int, source_steps: int) -> None:
@@ -120,7 +138,12 @@ def _check_rows(
     """
     needs = []
     for level, (channels, places) in enumerate(_seen_by_levels(student)):
-        wanted = {"width": source.level_sizes[level][1], "steps": 2 * (channels + 1)}
+        size = source.level_sizes[level]
+        wanted: dict[Size, int] = {
+            "width": size.width,
+            "inner": size.inner,
+            "steps": 2 * (channels + 1),
+        }
         for key, values in wanted.items():
             ours, theirs = _levels(student, source, key)[level]
             if ours < theirs:

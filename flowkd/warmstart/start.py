@@ -8,7 +8,7 @@ from torch import Tensor
 from flowkd.build import CouplingConfig, GlowConfig, build_flow, count_parameters
 from flowkd.flow import Flow
 from flowkd.warmstart.affine import Affine
-from flowkd.warmstart.check import WarmStart, check_warm_start, fewer
+from flowkd.warmstart.check import WarmStart, check_warm_start, fewer, narrower
 from flowkd.warmstart.depth import fold_depth
 from flowkd.warmstart.units import matched, segments
 from flowkd.warmstart.width import Select, largest, most_telling, narrow
@@ -51,7 +51,7 @@ def warm_start(
         fold_depth(source, shallow, x, vectors)
         source = shallow
     _take(student, source)
-    if fewer(student_config, source_config, "width"):
+    if narrower(student_config, source_config):
         _narrow(student, source, x, vectors, most_telling if kind == "fold" else largest)
 
 
@@ -89,7 +89,7 @@ def _inherit(
     The source's ActNorms expect what its couplings yield. Without those they are initialised anew,
     and before steps are composed: the scales inside a composed map could not be, afterwards.
     """
-    linear = build_flow(source_config.model_copy(update={"width": 1})).to(x)
+    linear = build_flow(source_config.model_copy(update={"width": 1, "inner": None})).to(x)
     for unit, (original,) in matched(linear, source):
         if unit.is_step:
             unit.step["mix"].load_state_dict(original.step["mix"].state_dict())
