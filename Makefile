@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test lint format bench bench-warmstart docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test lint format bench bench-warmstart tried docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ bench: $(STAMP) ## Time a Glow against its coupling networks alone: results/benc
 bench-warmstart: export OMP_NUM_THREADS := 1
 bench-warmstart: $(STAMP) ## Time the warm starts and their memory: results/bench-warmstart.json
 	$(BIN)/python -m benchmarks.warmstart
+
+tried: export OMP_NUM_THREADS := 1
+tried: $(STAMP) ## Networks, starts and losses beside fold, after make study: results/tried.json
+	$(BIN)/python -m benchmarks.tried
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
 docs: $(STAMP) ## Put the figures of results/ into README.md and docs/

@@ -26,8 +26,9 @@ students and the run's own teacher (the mean of all teachers where it has none);
 the teacher, below 0% is worse than no distillation. Where an arm's mean differs from that of the
 plain students by less than the two spreads together (the root of the sum of their squares), or
 where there is no spread because there is one run only, the line says so. *parameters* are a share
-of the teacher's; *log_prob* and *sampling* are throughputs over the teacher's, one thread, batch
-256, the two measured in turns after all training. *CPU s* is process time of the training, one
+of the teacher's; *log_prob* and *sampling* are throughputs over the teacher's, both in the form
+that they are served in (`flowkd.inference`), one thread, batch 256, the two measured in turns after
+all training. *CPU s* is process time of the training, one
 thread, of a whole run: the start and an intermediate flow included, the teacher not."""
 
 
