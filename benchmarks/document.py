@@ -112,6 +112,7 @@ is the peak of the process, before the start and with it, flows and torch includ
 def tried(results: dict[str, Any]) -> str:
     large = results["teacher_parameters"]
     steps, rate = results["steps"], results["learning_rate"]
+    teacher, torch = results["teacher"], results["torch"]
     rows = []
     for name, row in results["attempts"].items():
         cells = [
@@ -126,14 +127,14 @@ def tried(results: dict[str, Any]) -> str:
         rows.append(f"| {' | '.join(cells)} |")
     return f"""# What was tried beside `fold`, on plentiful photos
 
-`make tried`, {results["date"]}, torch {results["torch"]}, 1 thread. None of these but `inner` earned a
+`make tried`, {results["date"]}, torch {torch}, 1 thread. None of these but `inner` earned a
 place in flowkd; their code is in `benchmarks/`.
 
 One run each, seed 0, judged on the rows that also choose the weights to keep: leads, not results.
-Data, batches, {steps:,} steps and the learning rate of {rate:g} are those of the study of plentiful photos,
-[study.md](study.md). The teacher has {results["teacher"]:.3f} bits/dim. *gap closed* is measured against the
-plain student of the same networks, where there is one, else that of the library's. Networks that
-are larger are narrower, so that all students have about as many parameters.
+Data, batches, {steps:,} steps and the learning rate of {rate:g} are those of the study of plentiful
+photos, [study.md](study.md). The teacher has {teacher:.3f} bits/dim. *gap closed* is measured
+against the plain student of the same networks, where there is one, else that of the library's.
+Networks that have more are narrower, so that all students have about as many parameters.
 
 | | what it is | parameters | plain | distilled | gap closed | CPU s |
 | --- | --- | --- | --- | --- | --- | --- |
