@@ -25,7 +25,7 @@ from benchmarks.tried_networks import (
     extended,
     separable,
 )
-from benchmarks.tried_recipes import Heads, fisher_fold, fold, heads, inherit, refitted
+from benchmarks.tried_recipes import Heads, fisher_fold, fold, heads, inherit, refitted, scores
 from flowkd.artifacts import load_artifact
 from flowkd.build import GlowConfig, build_flow, count_parameters
 from flowkd.config import load_config
@@ -79,6 +79,7 @@ class Attempt:
         start: How the student begins, distilled.
         objective: What it is trained to do; maximum likelihood by default.
         train: Changes of the training's config.
+        batch_size: Rows of a step, where they are not the study's.
         plain: Whether a plain student of the same networks is trained too.
     """
 
@@ -88,6 +89,7 @@ class Attempt:
     start: Start = fold
     objective: Callable[[Setting, Flow], nn.Module] | None = None
     train: dict[str, Any] | None = None
+    batch_size: int | None = None
     plain: bool = False
 
 
@@ -153,6 +155,13 @@ ATTEMPTS = {
     "density": Attempt(
         "fold and log-likelihoods, weight 3 falling to 0", objective=weighted(density=falling(3.0))
     ),
+    "scores": Attempt(
+        "fold and gradients of log p by x, weight .05 falling to 0", objective=scores
+    ),
+    "more rows": Attempt(
+        "fold, four times as many rows a step: not a recipe, but what limits all of these",
+        batch_size=512,
+    ),
     "longer average": Attempt("fold and an average of decay .998", train={"ema": 0.998}),
 }  # fmt: skip
 
@@ -202,6 +211,12 @@ def read_setting(store: Store) -> Setting:
 
 def run(setting: Setting, attempt: Attempt) -> Iterator[tuple[str, float]]:
     """Yields the figures of an attempt: of its distilled student, and of the plain one."""
+    if attempt.batch_size:
+        known = setting.batches
+        batches = Batches(
+            known.examples, batch_size=attempt.batch_size, seed=known.seed, bins=known.bins
+        )
+        setting = replace(setting, batches=batches)
     recipe = setting.study.student
     shape = {key: getattr(recipe.flow, key) for key in ("steps", "width", "inner")}
     config = setting.teacher_config.model_copy(update=shape | (attempt.sizes or {}))

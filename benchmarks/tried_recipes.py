@@ -102,6 +102,28 @@ def heads(setting: Setting, flow: Flow) -> nn.Module:
     return Heads(flow, setting.teacher, Cosine(start=0.1))
 
 
+class Scores(nn.Module):
+    """Maximum likelihood, and the gradients of log p by x as the teacher's, over their size."""
+
+    def __init__(self, flow: Flow, teacher: Flow, weight: Cosine) -> None:
+        super().__init__()
+        self.flow, self.weight = flow, weight
+        self._teacher = [teacher.requires_grad_(False)]
+
+    def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
+        x = batch.x.clone().requires_grad_(True)
+        nats = self.flow(x, batch.context).log_prob
+        (ours,) = torch.autograd.grad(nats.sum(), x, create_graph=True)
+        (theirs,) = torch.autograd.grad(self._teacher[0](x, batch.context).log_prob.sum(), x)
+        nll = -nats.mean() / self.flow.dimensions
+        distance = (ours - theirs).square().mean() / theirs.square().mean()
+        return Losses(nll + self.weight.at(progress) * distance, {"nll": nll, "scores": distance})
+
+
+def scores(setting: Setting, flow: Flow) -> nn.Module:
+    return Scores(flow, setting.teacher, Cosine(start=0.05))
+
+
 def _recorder(seen: dict[int, Tensor], number: int) -> Any:
     def record(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen[number] = arguments[0]
