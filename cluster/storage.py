@@ -10,8 +10,9 @@ from pydantic import Field, field_validator
 
 from flowkd.config import Config
 from flowkd.errors import StoreError
-from flowkd.store import Store, default_uri
+from flowkd.store import PATIENCE, Store, default_uri
 
+CHECK_PATIENCE = 5.0  # seconds
 SECRETS = frozenset({"key", "secret", "token", "password", "account_key", "sas_token"})
 
 
@@ -25,10 +26,12 @@ class StorageConfig(Config):
         uri: `s3://bucket/prefix`, any other fsspec URL, or a folder that all nodes share; it is
             made absolute, for Ray's workers run in a folder of their own.
         options: Storage options of the filesystem, such as `endpoint_url`.
+        patience: For how many seconds what the store refuses for the moment is tried again.
     """
 
     uri: str
     options: dict[str, Any] = Field(default_factory=dict)
+    patience: float = Field(PATIENCE, ge=0)
 
     @field_validator("uri")
     @classmethod
@@ -53,7 +56,7 @@ class StorageConfig(Config):
 
     def store(self) -> Store:
         """Returns the store; nothing is opened yet."""
-        return Store(self.uri, self.options)
+        return Store(self.uri, self.options, self.patience)
 
     def ray_filesystem(self) -> tuple[pafs.FileSystem, str]:
         """Returns `storage_filesystem` and `storage_path` of Ray's `RunConfig`.
@@ -83,36 +86,15 @@ def check(store: Store) -> None:
     Raises:
         StoreError: An operation failed; the message names the place, the operation, the remedy.
     """
+    store = Store(store.uri, store.options, CHECK_PATIENCE)
     probe, data = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
-    operation = "open"
     try:
-        path = store.path(probe)
-        operation = "write to"
         store.write(data, probe)
-        operation = "read from"
         found = store.read(probe)
-        operation = "remove from"
         store.remove(probe)
-    except StoreError:
-        raise
-    except Exception as error:  # botocore's errors share no base with OSError
-        place = store.uri if store.is_local else f"bucket {path.split('/')[0]!r} of {store.uri}"
-        raise StoreError(f"cannot {operation} {place}: {error}; {_remedy(store, error)}") from error
+    except OSError as error:  # of a folder: an object store's are explained already
+        raise store.refused("write, read and remove", error, probe) from error
     if found != data:
         raise StoreError(
             f"{store.uri} returned other bytes than were written; is something else in between?"
         )
-
-
-def _remedy(store: Store, error: Exception) -> str:
-    if store.is_local:
-        return "choose a folder in which this user may write"
-    endpoint = getattr(store.fs, "endpoint_url", None) or "the endpoint (AWS_ENDPOINT_URL)"
-    if isinstance(error, FileNotFoundError):
-        return "create the bucket first, or correct --store or FLOWKD_STORE"
-    if isinstance(error, PermissionError) or "credentials" in str(error).lower():
-        return (
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to keys that may get, put, list and "
-            "delete there"
-        )
-    return f"see whether {endpoint} is right and answers"

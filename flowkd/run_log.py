@@ -6,6 +6,7 @@ import json
 import threading
 from typing import Any
 
+from flowkd.errors import StoreError
 from flowkd.store import Store
 
 FLUSH_SECONDS = 1.0
@@ -48,7 +49,7 @@ class RunLog:
         while not self._closing.wait(FLUSH_SECONDS):
             try:
                 self._flush()
-            except OSError as error:  # tried again in a second, and raised at the end
+            except (OSError, StoreError) as error:  # tried again in a second, and raised at the end
                 print(f"metrics not written, trying again: {error}", flush=True)
 
     def _flush(self) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from flowkd.errors import StoreError
+from flowkd.patience import patiently
 
 DEFAULT_URI = "store"
+PATIENCE = 90.0  # seconds
+
+T = TypeVar("T")
 
 
 def default_uri() -> str:
@@ -26,25 +30,30 @@ def default_uri() -> str:
 class Store:
     """Reads and writes objects below a root URI, by relative path.
 
-    Instances pickle, and open their filesystem lazily in each process.
+    Instances pickle, and open their filesystem lazily in each process. What an object store
+    refuses for the moment is tried again; what it refuses for good ends at once, with what to do.
 
     Args:
         uri: A local folder or any fsspec URL: `file://`, `s3://bucket/prefix`, `memory://`.
         options: Storage options of the filesystem, as fsspec takes them.
+        patience: For how many seconds an operation is tried again.
     """
 
-    def __init__(self, uri: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, uri: str, options: Mapping[str, Any] | None = None, patience: float = PATIENCE
+    ) -> None:
         if not uri:
             raise StoreError("expected a store URI such as ./store or s3://bucket/prefix; got ''")
         # Not Path.as_uri(): fsspec takes file:// paths literally, "%20" and all.
         self.uri = uri if "://" in uri else f"file://{Path(uri).expanduser().resolve()}"
         self.options = dict(options or {})
+        self.patience = patience
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "options": self.options}
+        return {"uri": self.uri, "options": self.options, "patience": self.patience}
 
     @cached_property
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -82,7 +91,7 @@ class Store:
     def read(self, *parts: str) -> bytes:
         """Returns an object's bytes; raises StoreError where there is none."""
         try:
-            return self.fs.cat_file(self.path(*parts))
+            return self._tried("read", lambda path: self.fs.cat_file(path), *parts)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise StoreError(f"no object {'/'.join(parts)!r} in store {self.uri}") from error
 
@@ -90,7 +99,7 @@ class Store:
         """Writes an object whole, replacing what was there; readers see the old or the new."""
         path = self.path(*parts)
         if not self.is_local:
-            self.fs.pipe_file(path, data)
+            self._tried("write", lambda path: self.fs.pipe_file(path, data), *parts)
             return
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -119,13 +128,13 @@ class Store:
 
     def exists(self, *parts: str) -> bool:
         """Tells whether an object or a folder is there."""
-        return self.fs.exists(self.path(*parts))
+        return self._tried("look for", lambda path: self.fs.exists(path), *parts)
 
     def list(self, *parts: str) -> list[str]:
         """Returns the sorted names directly below a folder; none where it does not exist."""
         folder = self.path(*parts)
         try:
-            found = self.fs.ls(folder, detail=False)
+            found = self._tried("list", lambda path: self.fs.ls(path, detail=False), *parts)
         except (FileNotFoundError, NotADirectoryError):
             return []
         names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
@@ -133,6 +142,51 @@ class Store:
 
     def remove(self, *parts: str) -> None:
         """Removes an object, or a folder with all that is below it; silent where there is none."""
-        path = self.path(*parts)
+        self._tried("remove", self._remove, *parts)
+
+    def _remove(self, path: str) -> None:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
+
+    def _tried(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
+        """Returns what an operation on a path returns, patiently; explains what it is refused."""
+        path = self.path(*parts)
+        if self.is_local:
+            return operation(path)
+        try:
+            return patiently(lambda: operation(path), self.patience, self._reopen)
+        except FileNotFoundError as error:
+            if what != "write":
+                raise
+            raise self.refused(what, error, *parts) from error
+        except (IsADirectoryError, NotADirectoryError, StoreError):
+            raise
+        except Exception as error:  # botocore's errors share no base with OSError
+            raise self.refused(what, error, *parts) from error
+
+    def _reopen(self) -> None:
+        """Forgets the filesystem, so that the next operation reads the credentials again."""
+        type(self.fs).clear_instance_cache()
+        self.__dict__.pop("_opened", None)
+
+    def refused(self, what: str, error: Exception, *parts: str) -> StoreError:
+        """Returns the error of an operation that failed for good, with what to do about it."""
+        place = repr("/".join(parts))
+        if not self.is_local:
+            place = f"{place} in bucket {self.path().split('/')[0]!r}"
+        return StoreError(f"cannot {what} {place} of {self.uri}: {error}; {remedy(self, error)}")
+
+
+def remedy(store: Store, error: Exception) -> str:
+    """Returns what to do about an operation that a store refused."""
+    if store.is_local:
+        return "choose a folder in which this user may write"
+    endpoint = getattr(store.fs, "endpoint_url", None) or "the endpoint (AWS_ENDPOINT_URL)"
+    if isinstance(error, FileNotFoundError):
+        return "create the bucket first, or correct --store or FLOWKD_STORE"
+    if isinstance(error, PermissionError) or "credentials" in str(error).lower():
+        return (
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to keys that may get, put, list and "
+            "delete there"
+        )
+    return f"see whether {endpoint} is right and answers"

@@ -1,0 +1,121 @@
+"""Operations on object storage are tried again while what stops them may pass by itself."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
+
+# What an S3 server says of itself, not of the request. The clients' own retries come before: they
+# know fewer of these, and give up after seconds.
+EXPIRED_CODES = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+)
+PASSING_CODES = EXPIRED_CODES | {
+    "InternalError",
+    "OperationAborted",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+}
+PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+PASSING_ERRNO = frozenset(
+    {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT}
+)
+# By name: flowkd depends neither on botocore nor on aiohttp.
+PASSING_CLASSES = {
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "HTTPClientError",
+    "IncompleteRead",
+    "IncompleteReadError",
+    "ResponseParserError",
+    "ResponseStreamingError",
+    "ServerDisconnectedError",
+}
+
+
+def patiently(
+    operation: Callable[[], T],
+    patience: float,
+    renew: Callable[[], None] = lambda: None,
+) -> T:
+    """Returns what an operation returns, tried again for some seconds while its errors may pass.
+
+    The pauses double up to LONGEST_PAUSE, each times a random number from 0.5 to 1.5, so that the
+    workers of a cluster do not come back all at once.
+
+    Args:
+        operation: May be called several times.
+        patience: Seconds after which no further attempt is begun; 0 for a single one.
+        renew: Is called before an attempt that follows expired credentials.
+
+    Raises:
+        Exception: The operation's own: at once if it cannot pass, else the last one.
+    """
+    deadline = time.monotonic() + patience
+    pause, renewed = FIRST_PAUSE, False
+    while True:
+        try:
+            return operation()
+        except Exception as error:
+            wait = pause * random.uniform(0.5, 1.5)
+            doubtful = not renewed and may_have_expired(error)
+            if not (may_pass(error) or doubtful) or time.monotonic() + wait > deadline:
+                raise
+            if may_have_expired(error):
+                renew()
+                renewed = True
+            time.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Tells whether an error may go away by itself: overload, lost connections, timeouts."""
+    for cause in _causes(error):
+        code, status = _answer(cause)
+        if code or status:
+            return code in PASSING_CODES or status in PASSING_STATUS
+        if isinstance(cause, ConnectionError | TimeoutError):
+            return True
+        if isinstance(cause, OSError) and cause.errno in PASSING_ERRNO:
+            return True
+        if not PASSING_CLASSES.isdisjoint(each.__name__ for each in type(cause).__mro__):
+            return True
+    return False
+
+
+def may_have_expired(error: BaseException) -> bool:
+    """Tells whether an error may be one of credentials that were valid once.
+
+    The answer to a HEAD has no body to say so: it is a plain 400.
+    """
+    return any(_answer(cause)[0] in {"400", *EXPIRED_CODES} for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and what it was raised from, the first cause first."""
+    found = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    yield from reversed(found)
+
+
+def _answer(error: BaseException) -> tuple[str, int]:
+    """Returns the code and the HTTP status that a server gave; "" and 0 if it gave none."""
+    response: Any = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return "", 0
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return code, int(status or (code if code.isdigit() else 0))

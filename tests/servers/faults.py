@@ -1,0 +1,149 @@
+"""A proxy between client and S3 server that makes requests fail, as networks and servers do."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from urllib.parse import urlsplit
+
+# What a server answers that refuses, by the name that a test asks for.
+ANSWERS = {
+    "internal error": (500, "InternalError"),
+    "unavailable": (503, "ServiceUnavailable"),
+    "slow down": (503, "SlowDown"),
+    "expired": (400, "ExpiredToken"),
+    "denied": (403, "AccessDenied"),
+}
+# What happens to the connection instead of an answer, or to a part of it.
+BREAKS = ("reset", "truncate", "delay")
+FAULTS = (*ANSWERS, *BREAKS)
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+class FaultProxy:
+    """Passes requests on to a server on loopback, but for those that a test lets fail.
+
+    A context manager. Host headers pass unchanged, so that signatures stay valid.
+
+    Args:
+        endpoint: Of the server, `http://127.0.0.1:PORT`.
+        delay: Seconds that the fault `delay` waits before it passes a request on.
+    """
+
+    def __init__(self, endpoint: str, delay: float = 1.0) -> None:
+        self.target = urlsplit(endpoint).netloc
+        self.delay = delay
+        self.requests: list[str] = []
+        self._faults: deque[str] = deque()
+        self._until = 0.0
+        self._always = ""
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                proxy.answer(self)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                """Keeps quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def endpoint(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> FaultProxy:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fail(self, *faults: str) -> None:
+        """Lets the next requests fail, one each."""
+        assert set(faults) <= set(FAULTS), faults
+        self._faults.extend(faults)
+
+    def fail_for(self, seconds: float, fault: str) -> None:
+        """Lets all requests of some seconds fail."""
+        assert fault in FAULTS, fault
+        self._until, self._always = time.monotonic() + seconds, fault
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answers a request, or lets it fail."""
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        fault = self._always if time.monotonic() < self._until else ""
+        fault = fault or (self._faults.popleft() if self._faults else "")
+        self.requests.append(f"{request.command} {fault or 'passed'}")
+        if fault in ANSWERS:
+            status, code = ANSWERS[fault]
+            text = f"<Error><Code>{code}</Code><Message>a fault</Message></Error>"
+            _send(request, status, {"Content-Type": "application/xml"}, text.encode())
+            return
+        if fault == "reset":
+            _reset(request)
+            return
+        if fault == "delay":
+            time.sleep(self.delay)
+        connection = http.client.HTTPConnection(self.target, timeout=60)
+        try:
+            headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
+            headers["Content-Length"] = str(len(body))
+            connection.request(request.command, request.path, body, headers)
+            response = connection.getresponse()
+            data = response.read()
+            kept = {k: v for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP}
+            length = response.getheader("Content-Length", str(len(data)))
+            if fault == "truncate" and len(data) > 1:
+                _send(request, response.status, kept, data[: len(data) // 2], str(len(data)))
+                _reset(request)
+            else:
+                _send(request, response.status, kept, data, length)
+        finally:
+            connection.close()
+
+
+def _send(
+    request: BaseHTTPRequestHandler,
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+    length: str | None = None,
+) -> None:
+    head = request.command == "HEAD"
+    request.send_response_only(status)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.send_header("Content-Length", length or str(len(body)))
+    request.end_headers()
+    if not head:
+        request.wfile.write(body)
+    request.wfile.flush()
+
+
+def _reset(request: BaseHTTPRequestHandler) -> None:
+    """Ends the connection as a crash does: with a reset, not a farewell."""
+    linger = struct.pack("ii", 1, 0)
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    request.connection.close()
+    request.close_connection = True
