@@ -37,7 +37,7 @@ SMALLER = {
     "paper, 2 steps": {"steps": 1, "width": 128},
     "paper": {"steps": 8, "width": 128},
 }
-ROWS = {"quickstart": 256, "table": 1000, "paper, 2 steps": 256, "paper": 8}
+ROWS = {"quickstart": 256, "table": 1000, "paper, 2 steps": 256, "paper": 32}
 KINDS: tuple[WarmStart, ...] = ("fold", "inherit", "slice")
 
 
