@@ -226,9 +226,19 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def difference(data: bytes, part: Part) -> str | None:
+    """Returns in words how bytes are not what a manifest says of them, or None."""
+    if len(data) == part.bytes and _hash(data) == part.sha256:
+        return None
+    return (
+        f"expected {part.bytes} bytes of SHA-256 {part.sha256[:12]}; got {len(data)} of "
+        f"{_hash(data)[:12]}"
+    )
+
+
 def _verify(data: bytes, part: Part, path: str, store: Store) -> None:
-    if len(data) != part.bytes or _hash(data) != part.sha256:
+    found = difference(data, part)
+    if found:
         raise StoreError(
-            f"{path} of {store.uri} is not what its manifest says: expected {part.bytes} bytes of "
-            f"SHA-256 {part.sha256[:12]}; got {len(data)} of {_hash(data)[:12]}; publish it again"
+            f"{path} of {store.uri} is not what its manifest says: {found}; publish it again"
         )

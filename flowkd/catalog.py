@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Literal
 
-from flowkd.artifacts import ArtifactManifest, read_manifest, resolve, versions
+from flowkd.artifacts import ArtifactManifest, difference, read_manifest, resolve, versions
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.run_log import read_log
@@ -86,13 +85,9 @@ def find_damage(store: Store, reference: str) -> list[str]:
         if not store.exists(folder, name):
             damage.append(f"{folder}/{name}: expected {part.bytes} bytes; it is missing")
             continue
-        data = store.read(folder, name)
-        found = hashlib.sha256(data).hexdigest()
-        if found != part.sha256:
-            damage.append(
-                f"{folder}/{name}: expected {part.bytes} bytes of SHA-256 {part.sha256[:12]}; got "
-                f"{len(data)} of {found[:12]}"
-            )
+        found = difference(store.read(folder, name), part)
+        if found:
+            damage.append(f"{folder}/{name}: {found}")
     return damage
 
 
