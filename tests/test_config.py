@@ -194,8 +194,8 @@ WHOLE = [
     StorageConfig(uri="s3://bucket/prefix", options={"endpoint_url": "http://127.0.0.1:1"}),
     PhotosConfig(),
     DigitsConfig(),
-    ImagesConfig(name="a", folder="b", crop=8),
-    TableConfig(name="a", path="b.csv"),
+    ImagesConfig(name="a", source="b", crop=8),
+    TableConfig(name="a", source="b.csv"),
 ]
 
 

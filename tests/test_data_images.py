@@ -39,7 +39,7 @@ def folder(tmp_path):
 
 
 def images(store, folder, **options):
-    manifest = prepare(ImagesConfig(folder=str(folder), name="mine", **options), store)
+    manifest = prepare(ImagesConfig(source=str(folder), name="mine", **options), store)
     return manifest, {split: load_split(store, manifest, split) for split in SPLITS}
 
 

@@ -155,8 +155,8 @@ def test_the_kind_tells_which_dataset():
     for values, expected in (
         ({"kind": "photos", "crop": 8}, PhotosConfig(crop=8)),
         ({"kind": "digits"}, DigitsConfig()),
-        ({"kind": "images", "folder": "f", "name": "n"}, ImagesConfig(folder="f", name="n")),
-        ({"kind": "table", "path": "p", "name": "n"}, TableConfig(path="p", name="n")),
+        ({"kind": "images", "source": "f", "name": "n"}, ImagesConfig(source="f", name="n")),
+        ({"kind": "table", "source": "p", "name": "n"}, TableConfig(source="p", name="n")),
     ):
         assert parse_config(Job, {"dataset": values}, source="test").dataset == expected
     with pytest.raises(ConfigError, match=r"dataset\.crops: unknown key"):
@@ -172,10 +172,10 @@ def test_the_kind_tells_which_dataset():
         {"kind": "photos", "train_limit": 0},
         {"kind": "digits", "name": "../digits"},
         {"kind": "digits", "name": ".hidden"},
-        {"kind": "images", "name": "n", "folder": "f", "crop": 32, "resize": 16},
-        {"kind": "images", "name": "n", "folder": "f", "crops": 3},
-        {"kind": "table", "name": "n", "path": "p", "columns": []},
-        {"kind": "table", "name": "n", "path": "p", "val_fraction": 0},
+        {"kind": "images", "name": "n", "source": "f", "crop": 32, "resize": 16},
+        {"kind": "images", "name": "n", "source": "f", "crops": 3},
+        {"kind": "table", "name": "n", "source": "p", "columns": []},
+        {"kind": "table", "name": "n", "source": "p", "val_fraction": 0},
         {"kind": "moon"},
     ],
 )

@@ -34,7 +34,7 @@ def save(path, values):
 
 
 def table(store, path, **options):
-    manifest = prepare(TableConfig(path=str(path), name="mine", **options), store)
+    manifest = prepare(TableConfig(source=str(path), name="mine", **options), store)
     return manifest, {split: load_split(store, manifest, split) for split in SPLITS}
 
 

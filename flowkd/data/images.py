@@ -25,7 +25,7 @@ class ImagesConfig(Config):
     """Crops of pictures; all crops of one file are in one split.
 
     Attributes:
-        folder: A folder, or any fsspec URL, searched with all its subfolders.
+        source: A folder, or any fsspec URL, searched with all its subfolders.
         crop: Side of a crop, in pixels.
         mode: `center`: one crop a picture; `random`: `crops` of them, which may overlap; `grid`:
             all that lie side by side.
@@ -38,7 +38,7 @@ class ImagesConfig(Config):
     """
 
     kind: Literal["images"] = "images"
-    folder: str = Field(min_length=1)
+    source: str = Field(min_length=1)
     name: DatasetName
     crop: int = Field(32, ge=1)
     mode: Literal["center", "random", "grid"] = "center"
@@ -66,7 +66,7 @@ def prepare(config: ImagesConfig, store: Store) -> Manifest:
         DataError: The folder is missing, has no pictures or too few, or a picture is unreadable,
             truncated, too large, smaller than the crop, or (with labels) in no subfolder.
     """
-    fs, files = _find(config.folder)
+    fs, files = _find(config.source)
     classes = _classes(files, config) if config.labels else None
     names = sorted(set(classes)) if classes else None
     chosen = draw_fractions(
@@ -74,7 +74,7 @@ def prepare(config: ImagesConfig, store: Store) -> Manifest:
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         seed=config.seed,
-        what=f"pictures in {config.folder}",
+        what=f"pictures in {config.source}",
     )
     splits = {}
     for split, numbers in chosen.items():
@@ -83,7 +83,7 @@ def prepare(config: ImagesConfig, store: Store) -> Manifest:
             path, relative = files[number]
             pixels = read_picture(
                 fs.cat_file(path),
-                f"{relative} in {config.folder}",
+                f"{relative} in {config.source}",
                 channels=config.channels,
                 shorter_side=config.resize,
             )
@@ -104,7 +104,7 @@ def prepare(config: ImagesConfig, store: Store) -> Manifest:
         bins=256,
         classes=len(names) if names else None,
         class_names=names,
-        source=f"{len(files)} pictures of {config.folder}",
+        source=f"{len(files)} pictures of {config.source}",
         config=config.model_dump(mode="json"),
     )
 
@@ -136,7 +136,7 @@ def _classes(files: list[tuple[str, str]], config: ImagesConfig) -> list[str]:
     for _, relative in files:
         if "/" not in relative:
             raise DataError(
-                f"{relative} lies directly in {config.folder}; with labels, expected every picture "
+                f"{relative} lies directly in {config.source}; with labels, expected every picture "
                 f"in a subfolder named after its class; move it, or set labels: false"
             )
     return [relative.split("/")[0] for _, relative in files]
@@ -147,7 +147,7 @@ def _crop(pixels: np.ndarray, name: str, config: ImagesConfig) -> np.ndarray:
     crop = config.crop
     if min(height, width) < crop:
         raise DataError(
-            f"{name} in {config.folder} is smaller than the crop: expected at least {crop}x{crop} "
+            f"{name} in {config.source} is smaller than the crop: expected at least {crop}x{crop} "
             f"pixels; got {width}x{height}; set resize: {crop} to scale pictures, or lower crop"
         )
     if config.mode == "grid":

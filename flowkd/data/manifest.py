@@ -44,6 +44,7 @@ class Manifest(Config):
         columns: A table's columns, in the order of x.
         mean: Mean of each column over the train split, in data units.
         scale: Standard deviation of each column over the train split, in data units.
+        remarks: What whoever trains on it should know, a sentence each.
         source: One line of provenance.
         config: The resolved configuration that prepared the dataset.
     """
@@ -59,6 +60,7 @@ class Manifest(Config):
     columns: list[str] | None = None
     mean: list[float] | None = None
     scale: list[float] | None = None
+    remarks: list[str] = Field(default_factory=list)
     splits: dict[str, Split]
     source: str
     config: dict[str, Any] = Field(default_factory=dict)

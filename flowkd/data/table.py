@@ -29,7 +29,7 @@ class TableConfig(Config):
     """Rows of a table of numbers, stored as float32 in data units.
 
     Attributes:
-        path: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
+        source: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
             called x0, x1, ...).
         columns: The columns of x; by default all that are not context_columns.
         context_columns: The columns of the context vector.
@@ -38,7 +38,7 @@ class TableConfig(Config):
     """
 
     kind: Literal["table"] = "table"
-    path: str = Field(min_length=1)
+    source: str = Field(min_length=1)
     name: DatasetName
     columns: list[str] | None = Field(None, min_length=1)
     context_columns: list[str] | None = Field(None, min_length=1)
@@ -54,24 +54,24 @@ def prepare(config: TableConfig, store: Store) -> Manifest:
         DataError: The file is missing, unreadable or too short; a column is unknown, not numeric,
             chosen twice, or constant over the train split; a value is missing, NaN or infinite.
     """
-    table = _read(config.path)
+    table = _read(config.source)
     context_columns = config.context_columns or []
     columns = config.columns
     if columns is None:
         columns = [name for name in table.column_names if name not in context_columns]
         if not columns:
-            raise DataError(f"{config.path} has no columns for x besides {context_columns}")
-    _check_columns(table, [*columns, *context_columns], config.path)
+            raise DataError(f"{config.source} has no columns for x besides {context_columns}")
+    _check_columns(table, [*columns, *context_columns], config.source)
     chosen = draw_fractions(
         table.num_rows,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         seed=config.seed,
-        what=f"rows in {config.path}",
+        what=f"rows in {config.source}",
     )
-    x = _matrix(table, columns, config.path)
-    context = _matrix(table, context_columns, config.path) if context_columns else None
-    mean, scale = _statistics(x[chosen["train"]], columns, config.path)
+    x = _matrix(table, columns, config.source)
+    context = _matrix(table, context_columns, config.source) if context_columns else None
+    mean, scale = _statistics(x[chosen["train"]], columns, config.source)
     return write_dataset(
         store,
         config.name,
@@ -83,7 +83,7 @@ def prepare(config: TableConfig, store: Store) -> Manifest:
         columns=columns,
         mean=mean.tolist(),
         scale=scale.tolist(),
-        source=f"{len(x)} rows of {config.path}",
+        source=f"{len(x)} rows of {config.source}",
         config=config.model_dump(mode="json"),
     )
 

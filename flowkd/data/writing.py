@@ -16,7 +16,7 @@ from flowkd.data.manifest import MANIFEST, SPLITS, Manifest, Shard, Split, read_
 from flowkd.errors import DataError
 from flowkd.store import Store
 
-SHARD_BYTES = 64 * 2**20
+SHARD_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def write_dataset(
     columns: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
+    remarks: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> Manifest:
@@ -58,16 +59,18 @@ def write_dataset(
         name: The dataset's name.
         splits: The rows of `train`, `val` and `test`.
         shard_bytes: The most data, uncompressed, that a shard holds.
-        kind, source, bins, classes, class_names, columns, mean, scale, config: As in Manifest.
+        kind, source, bins, classes, class_names, columns, mean, scale, remarks, config:
+            As in Manifest.
 
     Raises:
         DataError: A split has no rows.
         ValueError: The splits are not train, val and test, or differ in shape or dtype.
     """
-    _check(splits, bins, classes)
+    if set(splits) != set(SPLITS):
+        raise ValueError(f"expected splits {list(SPLITS)}; got {list(splits)}")
     train = splits["train"]
     vector = train.context is not None and train.context.ndim == 2
-    manifest = Manifest(
+    about = Manifest(
         name=name,
         kind=kind,
         event_shape=train.x.shape[1:],
@@ -78,58 +81,57 @@ def write_dataset(
         columns=None if columns is None else list(columns),
         mean=None if mean is None else [float(value) for value in mean],
         scale=None if scale is None else [float(value) for value in scale],
-        splits={
-            split: Split(
-                rows=len(splits[split].x),
-                shards=list(_write_shards(store, name, split, splits[split], shard_bytes)),
-            )
-            for split in SPLITS
-        },
+        remarks=list(remarks),
+        splits={},
         source=source,
         config=dict(config or {}),
     )
-    # Only what the previous manifest names: another writer's shards may lie here as well.
-    older = _shard_files(store, name)
-    store.write_json(manifest.model_dump(mode="json"), "datasets", name, MANIFEST)
-    for file in sorted(older - _files(manifest)):
-        store.remove("datasets", name, file)
-    return manifest
-
-
-def _check(splits: Mapping[str, Arrays], bins: int | None, classes: int | None) -> None:
-    if set(splits) != set(SPLITS):
-        raise ValueError(f"expected splits {list(SPLITS)}; got {list(splits)}")
-    dtype = np.float32 if bins is None else np.uint8
-    train = splits["train"]
     for split, arrays in splits.items():
         if len(arrays.x) == 0:
             raise DataError(f"expected at least one row in split {split!r}; got none")
-        if arrays.x.dtype != dtype:
-            raise ValueError(
-                f"expected {dtype.__name__} x for bins={bins} in split {split!r}; "
-                f"got {arrays.x.dtype}"
-            )
-        if arrays.x.shape[1:] != train.x.shape[1:]:
-            raise ValueError(
-                f"expected event_shape {train.x.shape[1:]} in split {split!r}; "
-                f"got {arrays.x.shape[1:]}"
-            )
-        wanted = None if train.context is None else (len(arrays.x), *train.context.shape[1:])
-        if (None if arrays.context is None else arrays.context.shape) != wanted:
-            raise ValueError(f"expected context of shape {wanted} in split {split!r}; got another")
-        kind = np.int64 if classes is not None else np.float32
-        if arrays.context is not None and arrays.context.dtype != kind:
-            raise ValueError(
-                f"expected {kind.__name__} context for classes={classes}; "
-                f"got {arrays.context.dtype}"
-            )
+        check_arrays(arrays, about, f"split {split!r}")
+    written = {
+        split: Split(
+            rows=len(splits[split].x),
+            shards=list(write_shards(store, name, split, splits[split], shard_bytes)),
+        )
+        for split in SPLITS
+    }
+    return put_manifest(store, about.model_copy(update={"splits": written}))
 
 
-def _write_shards(
-    store: Store, name: str, split: str, arrays: Arrays, shard_bytes: int
+def check_arrays(arrays: Arrays, about: Manifest, where: str) -> None:
+    """Raises ValueError where rows are not of the shapes and types that a manifest tells."""
+    dtype = np.float32 if about.bins is None else np.uint8
+    if arrays.x.dtype != dtype:
+        raise ValueError(
+            f"expected {dtype.__name__} x for bins={about.bins} in {where}; got {arrays.x.dtype}"
+        )
+    if arrays.x.shape[1:] != about.event_shape:
+        raise ValueError(
+            f"expected event_shape {about.event_shape} in {where}; got {arrays.x.shape[1:]}"
+        )
+    wanted: tuple[int, ...] | None = None
+    if about.context_size is not None:
+        wanted = (len(arrays.x), about.context_size)
+    elif about.classes is not None:
+        wanted = (len(arrays.x),)
+    if (None if arrays.context is None else arrays.context.shape) != wanted:
+        raise ValueError(f"expected context of shape {wanted} in {where}; got another")
+    kind = np.int64 if about.classes is not None else np.float32
+    if arrays.context is not None and arrays.context.dtype != kind:
+        raise ValueError(
+            f"expected {kind.__name__} context for classes={about.classes} in {where}; "
+            f"got {arrays.context.dtype}"
+        )
+
+
+def write_shards(
+    store: Store, name: str, split: str, arrays: Arrays, shard_bytes: int, first: int = 0
 ) -> Iterator[Shard]:
+    """Writes rows as shards numbered from `first` on, of at most so many bytes of x each."""
     rows = max(1, shard_bytes // max(1, arrays.x[0].nbytes))
-    for number, start in enumerate(range(0, len(arrays.x), rows)):
+    for number, start in enumerate(range(0, len(arrays.x), rows), first):
         part = slice(start, start + rows)
         columns = {"x": _column(arrays.x[part])}
         if arrays.context is not None:
@@ -145,6 +147,16 @@ def _write_shards(
         yield Shard(file=file, rows=table.num_rows, sha256=digest, bytes=len(data))
 
 
+def put_manifest(store: Store, manifest: Manifest) -> Manifest:
+    """Makes a dataset visible, whose shards are written; removes those of the one it replaces."""
+    # Only what the previous manifest names: another writer's shards may lie here as well.
+    older = shard_files(store, manifest.name)
+    store.write_json(manifest.model_dump(mode="json"), "datasets", manifest.name, MANIFEST)
+    for file in sorted(older - _files(manifest)):
+        store.remove("datasets", manifest.name, file)
+    return manifest
+
+
 def _column(values: np.ndarray) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     if values.ndim == 1:
@@ -158,7 +170,8 @@ def _files(manifest: Manifest) -> set[str]:
     return {shard.file for split in manifest.splits.values() for shard in split.shards}
 
 
-def _shard_files(store: Store, name: str) -> set[str]:
+def shard_files(store: Store, name: str) -> set[str]:
+    """Returns the files of a dataset as it is now; none if there is no readable one."""
     try:
         return _files(read_manifest(store, name))
     except DataError:  # none yet, or one that cannot be read: writing anew is the remedy

@@ -1,0 +1,196 @@
+"""Where data come from: a file, a folder or an archive on any fsspec URL, read member by member.
+
+Archives are somebody else's: nothing is ever unpacked to a path that they name, links and devices
+are passed over, and a member that claims to be larger than allowed is refused before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import IO, Literal
+
+import fsspec
+
+from flowkd.errors import DataError
+
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+GIB = 2**30
+MAX_MEMBER_BYTES = 16 * GIB
+MAX_MEMBERS = 10_000_000
+
+# What damaged archives make the standard library raise.
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file within a source.
+
+    Attributes:
+        name: Its path there, with forward slashes.
+        size: In bytes.
+        where: What error messages call it.
+        opened: Opens it; of a tar only until the next member is asked for.
+    """
+
+    name: str
+    size: int
+    where: str
+    opened: Callable[[], IO[bytes]]
+
+    def read(self, most: int = MAX_MEMBER_BYTES) -> bytes:
+        """Returns its bytes.
+
+        Raises:
+            DataError: It has more than `most`, or is cut off or damaged.
+        """
+        if self.size > most:
+            raise DataError(
+                f"{self.where} is refused: expected at most {most:,} bytes; it has {self.size:,}"
+            )
+        with damage_explained(self.where, self.size), self.opened() as file:
+            data = file.read(self.size + 1)
+        if len(data) != self.size:
+            raise DataError(
+                f"{self.where} is cut off: expected {self.size:,} bytes; got {len(data):,}; "
+                f"fetch {self.where.split(' in ')[-1]} again"
+            )
+        return data
+
+
+class Source:
+    """A file, a folder, a tar or a zip on any fsspec URL.
+
+    Args:
+        uri: A path, or any fsspec URL.
+
+    Raises:
+        DataError: There is nothing.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        try:
+            self.fs, self.path = fsspec.core.url_to_fs(uri)
+            there = self.fs.exists(self.path)
+        except (ImportError, ValueError) as error:
+            raise DataError(f"cannot open {uri}: {error}") from error
+        if not there:
+            raise DataError(f"there is no {uri!r}; expected a file, a folder, or an fsspec URL")
+        self.kind = self._kind()
+
+    def _kind(self) -> Literal["folder", "tar", "zip", "file"]:
+        if self.fs.isdir(self.path):
+            return "folder"
+        if self.path.lower().endswith(TARS):
+            return "tar"
+        return "zip" if self.path.lower().endswith(".zip") else "file"
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(self.path.rstrip("/")).name
+
+    def fingerprint(self) -> str:
+        """Returns a hash of names and sizes, by which another source is told apart."""
+        found = sorted((name, size) for name, size, _ in self._files())
+        return hashlib.sha256(repr(found).encode()).hexdigest()
+
+    def members(self, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Member]:
+        """Yields its regular files that are wanted: of archives in their order, else by name.
+
+        Raises:
+            DataError: The archive is cut off or damaged, or claims too much.
+        """
+        if self.kind == "tar":
+            yield from self._tar_members(wanted)
+        elif self.kind == "zip":
+            yield from self._zip_members(wanted)
+        else:
+            for name, size, path in sorted(self._files()):
+                if wanted(name):
+                    yield Member(name, size, self._where(name), self._opener(path))
+
+    def _files(self) -> Iterator[tuple[str, int, str]]:
+        """Yields relative name, size and path of the files themselves, archives unopened."""
+        if self.kind != "folder":
+            yield self.name, self.fs.size(self.path), self.path
+            return
+        prefix = self.path.rstrip("/") + "/"
+        for path, info in self.fs.find(self.path, detail=True).items():
+            yield path.removeprefix(prefix), info["size"], path
+
+    def _opener(self, path: str) -> Callable[[], IO[bytes]]:
+        return lambda: self.fs.open(path, "rb")
+
+    def _where(self, name: str) -> str:
+        return self.uri if self.kind == "file" else f"{name} in {self.uri}"
+
+    def _tar_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+        last = "its beginning"
+        with (
+            damage_explained(self.uri, after=lambda: last),
+            self.fs.open(self.path, "rb") as file,
+            tarfile.open(fileobj=file, mode="r|*") as tar,
+        ):
+            for number, info in enumerate(tar):
+                self._check(info.name, info.size, number)
+                name = info.name.removeprefix("./")
+                if info.isfile() and wanted(name):
+                    yield Member(name, info.size, self._where(name), self._in_tar(tar, info))
+                last = name
+
+    @staticmethod
+    def _in_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
+        def opened() -> IO[bytes]:
+            file = tar.extractfile(info)
+            assert file is not None
+            return file
+
+        return opened
+
+    def _zip_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
+        with (
+            damage_explained(self.uri),
+            self.fs.open(self.path, "rb") as file,
+            zipfile.ZipFile(file) as archive,
+        ):
+            for number, info in enumerate(archive.infolist()):
+                name = info.filename
+                self._check(name, info.file_size, number)
+                if not info.is_dir() and wanted(name):
+                    opened = partial(archive.open, info)
+                    yield Member(name, info.file_size, self._where(name), opened)
+
+    def _check(self, name: str, size: int, number: int) -> None:
+        if size > MAX_MEMBER_BYTES:
+            raise DataError(
+                f"{name} in {self.uri} is refused: it claims {size:,} bytes; expected at most "
+                f"{MAX_MEMBER_BYTES:,}"
+            )
+        if number >= MAX_MEMBERS:
+            raise DataError(f"{self.uri} is refused: it has more than {MAX_MEMBERS:,} members")
+
+
+@contextmanager
+def damage_explained(
+    where: str, expected: int | None = None, after: Callable[[], str] | None = None
+) -> Iterator[None]:
+    """Turns what a damaged archive makes the standard library raise into a DataError."""
+    try:
+        yield
+    except DAMAGE as error:
+        place = f" after {after()}" if after else ""
+        sizes = f"; expected {expected:,} bytes" if expected is not None else ""
+        raise DataError(
+            f"{where} is cut off or damaged{place}: {error or type(error).__name__}{sizes}; "
+            f"fetch {where.split(' in ')[-1]} again"
+        ) from error
