@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from flowkd.config import Config
-from flowkd.data.batches import Batch, BatchSource, join
-from flowkd.data.reading import Examples
+from flowkd.data.batch import Batch, BatchSource, join
+from flowkd.data.examples import Examples, Rows, pieces
 from flowkd.data.seeding import derive_seed
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
@@ -149,7 +149,7 @@ class FreshSamples:
         return taken
 
 
-def contexts_like(teacher: Flow, examples: Examples | None) -> Contexts | None:
+def contexts_like(teacher: Flow, rows: Rows | None) -> Contexts | None:
     """Returns what draws contexts for samples: those of the data, or any class alike.
 
     Raises:
@@ -157,8 +157,9 @@ def contexts_like(teacher: Flow, examples: Examples | None) -> Contexts | None:
     """
     if not teacher.context.width:
         return None
-    if examples is not None and examples.context is not None:
-        known = examples.context
+    contexts = [part.context for part in pieces(rows) if part.context is not None]
+    if contexts:
+        known = torch.cat(contexts)
         return lambda count, generator: known[
             torch.randint(len(known), (count,), generator=generator)
         ]
@@ -171,11 +172,11 @@ def contexts_like(teacher: Flow, examples: Examples | None) -> Contexts | None:
     return lambda count, generator: torch.randint(classes, (count,), generator=generator)
 
 
-def bounds_of(examples: Examples | None, bins: int | None, reach: float | None) -> Bounds | None:
+def bounds_of(rows: Rows | None, bins: int | None, reach: float | None) -> Bounds | None:
     """Returns the box that samples must lie in: the data's range, `reach` times as wide.
 
     Args:
-        examples: The data; none to learn from the teacher alone.
+        rows: The data; none to learn from the teacher alone.
         bins: The number of integer values of x; None if x is continuous.
         reach: None for no box.
     """
@@ -183,9 +184,11 @@ def bounds_of(examples: Examples | None, bins: int | None, reach: float | None) 
         return None
     if bins is not None:
         return Bounds.around(torch.tensor(0.0), torch.tensor(float(bins)), reach)
-    if examples is None:
+    ranges = [(part.x.amin(0), part.x.amax(0)) for part in pieces(rows)]
+    if not ranges:
         return None
-    return Bounds.around(examples.x.amin(0), examples.x.amax(0), reach)
+    lows, highs = (torch.stack(ends) for ends in zip(*ranges, strict=True))
+    return Bounds.around(lows.amin(0), highs.amax(0), reach)
 
 
 @torch.no_grad()

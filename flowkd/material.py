@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from flowkd.data import Batch, Batches, BatchSource, Examples, evaluation_batches
+from flowkd.data import Batch, Batches, BatchSource, Examples, StoredRows, evaluation_batches
 from flowkd.data.seeding import derive_seed
 from flowkd.flow import Flow
 from flowkd.lessons import (
@@ -34,20 +34,18 @@ class Data:
     """The rows of a data set that a run uses.
 
     Attributes:
-        train: To learn from.
+        train: To learn from; each worker reads its own.
         validation: To be judged on.
         bins: The number of integer values of x; None if x is continuous.
     """
 
-    train: Examples
+    train: StoredRows | Examples
     validation: Examples
     bins: int | None
 
     def without_context(self) -> Data:
         """Returns the rows for a flow that is not conditioned."""
-        return Data(
-            replace(self.train, context=None), replace(self.validation, context=None), self.bins
-        )
+        return Data(self.train.without_context(), self.validation.without_context(), self.bins)
 
 
 @dataclass(frozen=True)
@@ -177,14 +175,16 @@ class _Teaching:
         """Returns batches of data, with the teacher's answers if they are to be kept."""
         if self.settings.cache.kind == "none":
             return _batches(self.config, data.train, data.bins, self.worker)
+        rows = data.train.all()
         parts = (
             part
             for copy in range(self._copies)
             for part in evaluation_batches(
-                data.train, data.bins, CHUNK, derive_seed(self.config.seed, "cache", copy)
+                rows, data.bins, CHUNK, derive_seed(self.config.seed, "cache", copy)
             )
         )
         known = self._with_answers(parts, self._rows_of_data)
+        known = replace(known, pieces=[*data.train.sizes] * self._copies)
         return _batches(self.config, known, None, self.worker)
 
     def _of_samples(self, samples: Examples) -> Batches:
@@ -240,7 +240,7 @@ class _Teaching:
 
 def _batches(
     config: TrainingConfig,
-    rows: Examples,
+    rows: StoredRows | Examples,
     bins: int | None,
     worker: Worker,
     batch_size: int | None = None,
@@ -256,14 +256,19 @@ def _batches(
         latents=latents and synthesis,
         rank=worker.rank,
         world=worker.world,
+        device=worker.device,
+        memory=config.scaling.resident_gib,
     )
 
 
-def _calibration(config: TrainingConfig, rows: Examples, bins: int | None, worker: Worker) -> Batch:
+def _calibration(
+    config: TrainingConfig, rows: StoredRows | Examples, bins: int | None, worker: Worker
+) -> Batch:
     settings = config.objective
     warm = isinstance(settings, DistillationConfig) and settings.warm_start != "none"
     size = max(config.batch_size, WARM_START_ROWS if warm else CALIBRATION_ROWS)
-    return _batches(config, rows, bins, Worker(), size, latents=False).batch(0).to(worker.device)
+    alone = Worker(device=worker.device)
+    return _batches(config, rows.first(size), bins, alone, size, latents=False).batch(0)
 
 
 def _judged(config: TrainingConfig, data: Data, worker: Worker) -> Examples:

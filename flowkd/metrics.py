@@ -11,8 +11,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from flowkd.data.batches import evaluation_batches
-from flowkd.data.reading import Examples
+from flowkd.data.examples import Examples
+from flowkd.data.noise import evaluation_batches
 from flowkd.flow import Flow
 
 EVALUATION_SEED = 2024

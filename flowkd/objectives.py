@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flowkd.data.batches import Batch
+from flowkd.data.batch import Batch
 from flowkd.flow import Encoding, Flow
 from flowkd.hints import Hint, check_hints
 from flowkd.teacher import Answers, answer

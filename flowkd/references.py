@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowkd.artifacts import Artifact, load_artifact
-from flowkd.data import Batch, load_split, read_manifest
+from flowkd.data import Batch, StoredRows, load_split, read_manifest
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
 from flowkd.material import WARM_START_ROWS, Data
@@ -55,10 +55,10 @@ class References:
         self.source = self._source()
 
     def data(self) -> Data | None:
-        """Reads the rows of the data set, if there is one."""
+        """Returns the rows of the data set, if there is one; those to train on are not read yet."""
         if self.manifest is None:
             return None
-        train = load_split(self.store, self.manifest, "train", limit=self.config.train_rows)
+        train = StoredRows(self.store, self.manifest, "train", limit=self.config.train_rows)
         judged = load_split(self.store, self.manifest, "val", limit=self.config.validation_rows)
         data = Data(train, judged, self.bins)
         return data if self.flow_config.context.width else data.without_context()

@@ -73,12 +73,15 @@ class ScalingConfig(Config):
         workers: Number of data-parallel workers; the global batch is split between them.
         gpu: Whether each has a GPU.
         cpus: CPU cores, and threads, of each worker.
+        resident_gib: The most rows that each worker keeps in memory, in GiB; if its share of the
+            data set is more, it streams them. The batches are the same.
         max_failures: How often a run whose worker died goes on from its last checkpoint.
     """
 
     workers: int = Field(1, ge=1)
     gpu: bool = False
     cpus: int = Field(1, ge=1)
+    resident_gib: float = Field(4.0, gt=0)
     max_failures: int = Field(2, ge=0)
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from flowkd.config import Config
-from flowkd.data.batches import BatchSource
+from flowkd.data.batch import BatchSource
 from flowkd.errors import NonFiniteError
 from flowkd.flow import Flow
 

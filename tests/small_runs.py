@@ -34,12 +34,12 @@ def training(name: str, **options: Any) -> TrainingConfig:
 
 
 def furnish(store: Store) -> None:
-    """Writes a table of classes, pictures of 17 bins, and a finished teacher of the table."""
-    splits = {name: _walks(40, seed) for seed, name in enumerate(("train", "val", "test"))}
+    """Writes a table in four shards, pictures of 17 bins, and a finished teacher of the table."""
+    splits = {name: walks(40, seed) for seed, name in enumerate(("train", "val", "test"))}
     x = splits["train"].x
     write_dataset(
         store, "walks", splits, kind="table", source="a test", classes=3,
-        mean=x.mean(0), scale=x.std(0),
+        mean=x.mean(0), scale=x.std(0), shard_bytes=10 * 4 * 4,
     )  # fmt: skip
     pictures = Arrays(np.random.default_rng(0).integers(0, 17, (20, 1, 8, 8)).astype(np.uint8))
     write_dataset(
@@ -49,7 +49,7 @@ def furnish(store: Store) -> None:
     list(run_in_process(training("teacher", flow=TEACHER), store))
 
 
-def _walks(count: int, seed: int) -> Arrays:
+def walks(count: int, seed: int) -> Arrays:
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(count, 4)).cumsum(1).astype(np.float32)
     return Arrays(x * 3 + 10, generator.integers(0, 3, count))

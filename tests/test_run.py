@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 import yaml
-from small_runs import DISTILLATION, STUDENT, training
+from small_runs import DISTILLATION, STUDENT, training, walks
 
 from flowkd.artifacts import load_artifact
 from flowkd.build import CouplingConfig, GlowConfig
-from flowkd.data import evaluation_batches, load_split, read_manifest
+from flowkd.data import evaluation_batches, load_split, read_manifest, write_dataset
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.run import Run
-from flowkd.run_config import TrainingConfig, complete_flow
+from flowkd.run_config import ScalingConfig, TrainingConfig, complete_flow
 from flowkd.run_log import read_log
 from flowkd.training import check_run, prepare_run, run_in_process
 
@@ -220,3 +220,25 @@ def test_a_sound_run_is_not_refused(taught_store):
     check_run(training("new", objective=DISTILLATION), taught_store)
     with pytest.raises(ValueError, match=r"batch_size divisible by scaling.workers = 3; got 8"):
         training("new", scaling={"workers": 3})
+
+
+@pytest.mark.parametrize(
+    ("objective", "classes"), [({"kind": "maximum_likelihood"}, 3), (DISTILLATION, None)]
+)
+def test_a_run_that_streams_its_rows_is_one_that_keeps_them(taught_store, objective, classes):
+    splits = {name: walks(200, seed) for seed, name in enumerate(("train", "val", "test"))}
+    write_dataset(
+        taught_store, "many", splits, kind="table", source="a test", classes=3,
+        mean=[10.0] * 4, scale=[3.0] * 4, shard_bytes=5 * 4 * 4,
+    )  # fmt: skip
+    flow = {**STUDENT, "classes": classes}
+    config = training("student", objective=objective, flow=flow, dataset="many")
+    least = 2 * 8 * 5 * (4 * 4 + 8) / 2**30  # two blocks of five rows in each of eight groups
+    small = config.model_copy(update={"scaling": ScalingConfig(resident_gib=least)})
+    kept, streamed = prepare_run(config, taught_store), prepare_run(small, taught_store)
+    assert [r.loss for r in kept.steps()] == [r.loss for r in streamed.steps()]
+    with pytest.raises(DataError, match=r"raise scaling.resident_gib"):
+        prepare_run(
+            config.model_copy(update={"scaling": ScalingConfig(resident_gib=least / 2)}),
+            taught_store,
+        )

@@ -7,13 +7,16 @@ from typing import Annotated
 from pydantic import Field
 
 from flowkd.data import digits, images, patches, photos, table
-from flowkd.data.batches import Batch, Batches, BatchSource, dequantise, evaluation_batches
+from flowkd.data.batch import Batch, BatchSource
+from flowkd.data.batches import Batches
 from flowkd.data.digits import DigitsConfig
+from flowkd.data.examples import Examples
 from flowkd.data.images import ImagesConfig
 from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
+from flowkd.data.noise import dequantise, evaluation_batches
 from flowkd.data.patches import PatchesConfig
 from flowkd.data.photos import PhotosConfig
-from flowkd.data.reading import Examples, load_split
+from flowkd.data.reading import StoredRows, load_split
 from flowkd.data.table import TableConfig
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
@@ -33,6 +36,7 @@ __all__ = [
     "PhotosConfig",
     "Shard",
     "Split",
+    "StoredRows",
     "TableConfig",
     "dataset_names",
     "dequantise",

@@ -1,160 +1,146 @@
-"""A split of a prepared dataset -> tensors in memory, each shard verified on the way."""
+"""The rows of a prepared dataset's split, as they lie in a store."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from flowkd.data.examples import Examples
 from flowkd.data.manifest import Manifest, Shard
-from flowkd.errors import DataError, StoreError
+from flowkd.data.shards import fill, read_shard, remedy
+from flowkd.errors import DataError
 from flowkd.store import Store
 
 
-@dataclass(frozen=True)
-class Examples:
-    """The rows of a split.
-
-    Attributes:
-        x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
-        context: None, (N,) int64 classes, or (N, c) float32 vectors.
-        answers: What a teacher said of each row, (N, ...) by name; none for data as stored.
-    """
-
-    x: Tensor
-    context: Tensor | None = None
-    answers: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-def load_split(
-    store: Store, manifest: Manifest, split: str, *, limit: int | None = None
-) -> Examples:
-    """Returns a split's rows, in their stored order.
+class StoredRows:
+    """The rows of a split as they lie in a store: each shard is a piece, verified when it is read.
 
     Args:
         store: Where the dataset lies.
         manifest: As `read_manifest` returns it.
         split: `train`, `val` or `test`.
-        limit: The most rows, from the first on; no more shards are read than these need.
+        limit: The most rows, from the first on.
+        context: Whether the context is read, where there is one.
+
+    Raises:
+        DataError: There is no such split.
+        ValueError: limit is below 1.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manifest: Manifest,
+        split: str,
+        *,
+        limit: int | None = None,
+        context: bool = True,
+    ) -> None:
+        if split not in manifest.splits:
+            raise DataError(
+                f"dataset {manifest.name!r} has no split {split!r}; expected one of "
+                f"{', '.join(manifest.splits)}"
+            )
+        if limit is not None and limit < 1:
+            raise ValueError(f"expected limit of at least 1; got {limit}")
+        self._store = store
+        self._manifest = manifest
+        self._split = split
+        self._context = context
+        self.shards: list[Shard] = []
+        self.sizes: list[int] = []
+        left = manifest.splits[split].rows if limit is None else limit
+        for shard in manifest.splits[split].shards:
+            if left > 0:
+                self.shards.append(shard)
+                self.sizes.append(min(shard.rows, left))
+                left -= shard.rows
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def __str__(self) -> str:
+        return f"split {self._split!r} of dataset {self._manifest.name!r}"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of x."""
+        return torch.float32 if self._manifest.bins is None else torch.uint8
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes in memory."""
+        context = self._empty_context(1)
+        own = math.prod(self._manifest.event_shape) * self.dtype.itemsize
+        return own + (0 if context is None else context.nbytes)
+
+    def without_context(self) -> StoredRows:
+        """Returns the rows for a flow that is not conditioned."""
+        limit = len(self)
+        return StoredRows(self._store, self._manifest, self._split, limit=limit, context=False)
+
+    def read(self, number: int) -> Examples:
+        """Returns the rows of a shard.
+
+        Raises:
+            DataError: It is missing, truncated, altered, or not what the manifest says.
+        """
+        return self._read(range(number, number + 1))
+
+    def first(self, count: int) -> Examples:
+        """Returns whole shards from the first on, until they have so many rows or all."""
+        number = next(
+            (n for n in range(1, len(self.sizes)) if sum(self.sizes[:n]) >= count),
+            len(self.sizes),
+        )
+        return self._read(range(number))
+
+    def all(self) -> Examples:
+        """Returns all rows, in their stored order; raises as `read` does."""
+        return self._read(range(len(self.shards)))
+
+    def _read(self, numbers: range) -> Examples:
+        manifest = self._manifest
+        event = manifest.event_shape
+        rows = sum(self.sizes[number] for number in numbers)
+        x = torch.empty((rows, *event), dtype=self.dtype)
+        context = self._empty_context(rows)
+        filled = 0
+        for number in numbers:
+            shard = self.shards[number]
+            table = read_shard(self._store, manifest, shard)
+            part = slice(filled, filled + self.sizes[number])
+            fill(x[part], table, "x", math.prod(event), manifest, shard)
+            if context is not None:
+                width = manifest.context_size or 1
+                fill(context[part], table, "context", width, manifest, shard)
+            filled = part.stop
+        if manifest.bins is not None and rows and int(x.max()) >= manifest.bins:
+            raise DataError(
+                f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {remedy(manifest)}"
+            )
+        return Examples(x, context)
+
+    def _empty_context(self, rows: int) -> Tensor | None:
+        if not self._context:
+            return None
+        if self._manifest.classes is not None:
+            return torch.empty(rows, dtype=torch.int64)
+        if self._manifest.context_size is not None:
+            return torch.empty(rows, self._manifest.context_size, dtype=torch.float32)
+        return None
+
+
+def load_split(
+    store: Store, manifest: Manifest, split: str, *, limit: int | None = None
+) -> Examples:
+    """Returns a split's rows, in their stored order: all, or the first `limit`.
 
     Raises:
         DataError: There is no such split, or a shard is missing, truncated, altered, or not
             what the manifest says.
         ValueError: limit is below 1.
     """
-    if split not in manifest.splits:
-        raise DataError(
-            f"dataset {manifest.name!r} has no split {split!r}; expected one of "
-            f"{', '.join(manifest.splits)}"
-        )
-    if limit is not None and limit < 1:
-        raise ValueError(f"expected limit of at least 1; got {limit}")
-    stored = manifest.splits[split]
-    rows = stored.rows if limit is None else min(limit, stored.rows)
-    event = manifest.event_shape
-    x = torch.empty((rows, *event), dtype=torch.float32 if manifest.bins is None else torch.uint8)
-    context = _empty_context(manifest, rows)
-    filled = 0
-    for shard in stored.shards:
-        if filled >= rows:
-            break
-        table = _read_shard(store, manifest, shard)
-        part = slice(filled, min(filled + table.num_rows, rows))
-        _fill(x[part], table, "x", math.prod(event), manifest, shard)
-        if context is not None:
-            width = manifest.context_size or 1
-            _fill(context[part], table, "context", width, manifest, shard)
-        filled = part.stop
-    if filled != rows:
-        raise DataError(
-            f"split {split!r} of dataset {manifest.name!r}: expected {rows} rows; got {filled}; "
-            f"{_remedy(manifest)}"
-        )
-    if manifest.bins is not None and int(x.max()) >= manifest.bins:
-        raise DataError(
-            f"split {split!r} of dataset {manifest.name!r}: expected x below "
-            f"{manifest.bins}; got {int(x.max())}; {_remedy(manifest)}"
-        )
-    return Examples(x, context)
-
-
-def _empty_context(manifest: Manifest, rows: int) -> Tensor | None:
-    if manifest.classes is not None:
-        return torch.empty(rows, dtype=torch.int64)
-    if manifest.context_size is not None:
-        return torch.empty(rows, manifest.context_size, dtype=torch.float32)
-    return None
-
-
-def _read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
-    where = _where(manifest, shard)
-    try:
-        data = store.read("datasets", manifest.name, shard.file)
-    except StoreError as error:
-        raise DataError(
-            f"{where} is missing from store {store.uri}; {_remedy(manifest)}"
-        ) from error
-    if len(data) != shard.bytes:
-        raise DataError(
-            f"{where} is truncated or altered: expected {shard.bytes} bytes; got {len(data)}; "
-            f"{_remedy(manifest)}"
-        )
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != shard.sha256:
-        raise DataError(
-            f"{where} is corrupt: expected SHA-256 {shard.sha256}; got {digest}; "
-            f"{_remedy(manifest)}"
-        )
-    try:
-        return pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
-        raise DataError(f"{where} is not Parquet: {error}; {_remedy(manifest)}") from error
-
-
-def _fill(
-    target: Tensor, table: pa.Table, name: str, width: int, manifest: Manifest, shard: Shard
-) -> None:
-    """Copies a column's first rows into the target: once, chunk by chunk, from Arrow's memory."""
-    view = target.view(len(target), width).numpy()
-    found = table.schema.field(name).type if name in table.column_names else None
-    item = pa.from_numpy_dtype(view.dtype)
-    fits = found is not None and (
-        (
-            pa.types.is_fixed_size_list(found)
-            and (found.list_size, found.value_type) == (width, item)
-        )
-        or (width == 1 and found == item)
-    )
-    if not fits:
-        raise DataError(
-            f"{_where(manifest, shard)}: expected column {name!r} of {width} {item} values a row; "
-            f"got {found if found is not None else 'no such column'}; {_remedy(manifest)}"
-        )
-    done = 0
-    for chunk in table[name].chunks:
-        values = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
-        rows: np.ndarray = values.to_numpy(zero_copy_only=True).reshape(-1, width)
-        rows = rows[: len(view) - done]
-        view[done : done + len(rows)] = rows
-        done += len(rows)
-
-
-def _where(manifest: Manifest, shard: Shard) -> str:
-    return f"shard {shard.file!r} of dataset {manifest.name!r}"
-
-
-def _remedy(manifest: Manifest) -> str:
-    return (
-        f"remove datasets/{manifest.name} from the store and prepare it again "
-        f"(`python -m jobs.prepare --config FILE`)"
-    )
+    return StoredRows(store, manifest, split, limit=limit).all()

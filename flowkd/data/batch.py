@@ -1,0 +1,59 @@
+"""What one step of training or evaluation sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of training or evaluation sees.
+
+    Attributes:
+        x: (B, *event) float32, in data units; integer bins are dequantised.
+        context: None, (B,) int64 classes, or (B, c) float32 vectors.
+        z: None, or (b, D) float32 standard normal latents, for the first b rows.
+        samples: How many rows, the last ones, were drawn from a teacher.
+        answers: What a teacher said of each row, (B, ...) by name, if that is known already.
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+    z: Tensor | None = None
+    samples: int = 0
+    answers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Returns the batch on a device."""
+        context, z = (t if t is None else t.to(device) for t in (self.context, self.z))
+        answers = {name: value.to(device) for name, value in self.answers.items()}
+        return Batch(self.x.to(device), context, z, self.samples, answers)
+
+
+def join(data: Batch | None, drawn: Batch) -> Batch:
+    """Returns rows of data followed by rows drawn from a teacher, on the device of the latter."""
+    if data is None:
+        return replace(drawn, samples=len(drawn))
+    data = data.to(drawn.x.device)
+    context = None
+    if data.context is not None and drawn.context is not None:
+        context = torch.cat([data.context, drawn.context])
+    known = data.answers.keys() & drawn.answers.keys()
+    answers = {name: torch.cat([data.answers[name], drawn.answers[name]]) for name in known}
+    return Batch(torch.cat([data.x, drawn.x]), context, data.z, len(drawn), answers)
+
+
+class BatchSource(Protocol):
+    """Yields the batch of any step: a pure function of the step's number."""
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step, counted from 0."""
+        ...

@@ -1,0 +1,92 @@
+"""One shard of a dataset -> values, once its bytes are verified."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from flowkd.data.manifest import Manifest, Shard
+from flowkd.errors import DataError, StoreError
+from flowkd.store import Store
+
+
+def read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
+    """Returns a shard's table.
+
+    Raises:
+        DataError: It is missing, truncated, altered, or has another number of rows.
+    """
+    where = _where(manifest, shard)
+    try:
+        data = store.read("datasets", manifest.name, shard.file)
+    except StoreError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{where} is missing from store {store.uri}; {remedy(manifest)}") from error
+    if len(data) != shard.bytes:
+        raise DataError(
+            f"{where} is truncated or altered: expected {shard.bytes} bytes; got {len(data)}; "
+            f"{remedy(manifest)}"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != shard.sha256:
+        raise DataError(
+            f"{where} is corrupt: expected SHA-256 {shard.sha256}; got {digest}; {remedy(manifest)}"
+        )
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise DataError(f"{where} is not Parquet: {error}; {remedy(manifest)}") from error
+    if table.num_rows != shard.rows:
+        raise DataError(
+            f"{where}: expected {shard.rows} rows; got {table.num_rows}; {remedy(manifest)}"
+        )
+    return table
+
+
+def fill(
+    target: Tensor, table: pa.Table, name: str, width: int, manifest: Manifest, shard: Shard
+) -> None:
+    """Copies a column's first rows into the target: once, chunk by chunk, from Arrow's memory.
+
+    Raises:
+        DataError: There is no such column, or it is of another type or width.
+    """
+    view = target.view(len(target), width).numpy()
+    found = table.schema.field(name).type if name in table.column_names else None
+    item = pa.from_numpy_dtype(view.dtype)
+    fits = found is not None and (
+        (
+            pa.types.is_fixed_size_list(found)
+            and (found.list_size, found.value_type) == (width, item)
+        )
+        or (width == 1 and found == item)
+    )
+    if not fits:
+        raise DataError(
+            f"{_where(manifest, shard)}: expected column {name!r} of {width} {item} values a row; "
+            f"got {found if found is not None else 'no such column'}; {remedy(manifest)}"
+        )
+    done = 0
+    for chunk in table[name].chunks:
+        values = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
+        rows: np.ndarray = values.to_numpy(zero_copy_only=True).reshape(-1, width)
+        rows = rows[: len(view) - done]
+        view[done : done + len(rows)] = rows
+        done += len(rows)
+
+
+def _where(manifest: Manifest, shard: Shard) -> str:
+    return f"shard {shard.file!r} of dataset {manifest.name!r}"
+
+
+def remedy(manifest: Manifest) -> str:
+    """Returns what to do about a dataset that is not what its manifest says."""
+    return (
+        f"remove datasets/{manifest.name} from the store and prepare it again "
+        f"(`python -m jobs.prepare --config FILE`)"
+    )
