@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from benchmarks import data
+
 README = Path("README.md")
 DOCS = Path("docs")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
@@ -20,7 +22,13 @@ def main() -> None:
         before, rest = README.read_text(encoding="utf-8").split(BEGIN)
         text = f"{before}{BEGIN}\n{quickstart(found)}\n{END}{rest.split(END)[1]}"
         README.write_text(text, encoding="utf-8")
-    for name, write in {"bench": bench, "bench-warmstart": warm_starts, "tried": tried}.items():
+    pages = {
+        "bench": bench,
+        "bench-data": data.document,
+        "bench-warmstart": warm_starts,
+        "tried": tried,
+    }
+    for name, write in pages.items():
         found = read(name)
         if found is not None:
             (DOCS / f"{name}.md").write_text(write(found), encoding="utf-8")

@@ -12,8 +12,10 @@ from torch import Tensor
 from flowkd.data.batch import Batch
 from flowkd.data.blocks import open_blocks
 from flowkd.data.examples import Examples, Rows, join_examples
-from flowkd.data.noise import check_examples, draw_noise
+from flowkd.data.noise import check_examples, round_noise
 from flowkd.data.order import Block, GroupOrder, cut_groups, generator, numbered
+
+Draw = Callable[..., Tensor]
 
 
 class Batches:
@@ -83,10 +85,10 @@ class Batches:
         taken = self._take(step)
         x = taken.x.to(self.device)
         if self.bins is not None:
-            x = x + self._drawn(step, "noise", tuple(x.shape[1:]), draw_noise)
+            x = x + round_noise(self._drawn(torch.rand, "noise", step, tuple(x.shape[1:])))
         z = None
         if self.latents:
-            z = self._drawn(step, "latents", (math.prod(x.shape[1:]),), _draw_latents)
+            z = self._drawn(torch.randn, "latents", step, (math.prod(x.shape[1:]),))
         return Batch(x, taken.context, z, answers=taken.answers).to(self.device)
 
     def from_step(self, start: int = 0) -> Iterator[Batch]:
@@ -106,18 +108,15 @@ class Batches:
         self._blocks.expect(soon)
         return join_examples(parts)
 
-    def _drawn(
-        self,
-        step: int,
-        stream: str,
-        shape: tuple[int, ...],
-        draw: Callable[[tuple[int, ...], torch.Generator], Tensor],
-    ) -> Tensor:
+    def _drawn(self, draw: Draw, stream: str, step: int, shape: tuple[int, ...]) -> Tensor:
         """Returns what is drawn for this worker's rows of a step."""
         parts = []
         for number, places in self._mine.items():
             source = generator(self.seed, stream, step, *numbered(number), device=self.device)
-            parts.append(draw((self._places, *shape), source)[places])
+            drawn = draw(
+                (self._places, *shape), generator=source, dtype=torch.float32, device=self.device
+            )
+            parts.append(drawn[places])
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
@@ -130,7 +129,3 @@ def _overlaps(groups: int, places: int, start: int, stop: int) -> dict[int, slic
         if part.start < part.stop:
             found[number] = part
     return found
-
-
-def _draw_latents(shape: tuple[int, ...], source: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=source, dtype=torch.float32, device=source.device)

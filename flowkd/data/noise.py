@@ -26,12 +26,13 @@ def dequantise(q: Tensor, bins: int | None, generator: torch.Generator) -> Tenso
         ValueError: q is not uint8 with bins, or not float32 without.
     """
     check_dtype(q.dtype, bins)
-    return q if bins is None else q + draw_noise(tuple(q.shape), generator)
+    if bins is None:
+        return q
+    return q + round_noise(torch.rand(q.shape, generator=generator, dtype=torch.float32))
 
 
-def draw_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Returns multiples of 1 / NOISE_STEPS, uniform on [0, 1), on the generator's device."""
-    noise = torch.rand(shape, generator=generator, dtype=torch.float32, device=generator.device)
+def round_noise(noise: Tensor) -> Tensor:
+    """Rounds values in [0, 1) down to multiples of 1 / NOISE_STEPS, in place; returns them."""
     return noise.mul_(NOISE_STEPS).floor_().div_(NOISE_STEPS)
 
 

@@ -83,6 +83,7 @@ class GroupOrder:
         self.seed = seed
         self.rows = sum(map(len, blocks))
         self._known: dict[tuple[int, Block], Tensor] = {}
+        self._epochs: dict[int, list[Block]] = {}
 
     def stretch(self, start: int, count: int) -> list[tuple[Block, Tensor]]:
         """Returns the rows at places start, start + 1, ...: their numbers within blocks."""
@@ -113,12 +114,13 @@ class GroupOrder:
         return next(blocks, None) or self._blocks(epoch + 1)[0]
 
     def _blocks(self, epoch: int) -> list[Block]:
-        if len(self.blocks) == 1:
-            return list(self.blocks)
-        order = torch.randperm(
-            len(self.blocks), generator=generator(self.seed, "blocks", epoch, self.number)
-        )
-        return [self.blocks[number] for number in order.tolist()]
+        if epoch not in self._epochs:
+            stream = generator(self.seed, "blocks", epoch, self.number)
+            order = torch.randperm(len(self.blocks), generator=stream)
+            if len(self._epochs) > 2:
+                self._epochs.clear()
+            self._epochs[epoch] = [self.blocks[number] for number in order.tolist()]
+        return self._epochs[epoch]
 
     def _order(self, epoch: int, block: Block) -> Tensor:
         if (epoch, block) in self._known:
