@@ -188,9 +188,9 @@ def document(results: dict[str, Any]) -> str:
 
 Batches of 128 pictures with their noise, as training asks for them, for at least {SECONDS:.0f} s
 and one epoch. *disk* is a local folder, *S3* an OpenStack Swift on the same machine. *streamed*
-keeps at most {STREAM_GIB * 1024:.0f} MiB of rows, in shards of 1 MiB. The quickstart's plain student
-trains on {student:,} rows a second, data aside: the rate should be at least {AIM:.0f} times that.
-*peak* is the memory that the process took beyond what it had before it read.
+keeps at most {STREAM_GIB * 1024:.0f} MiB of rows, in shards of 1 MiB. The quickstart's plain
+student trains on {student:,} rows a second, data aside: the rate should be at least {AIM:.0f}
+times that. *peak* is the memory that the process took beyond what it had before it read.
 
 | pictures | store | kind | rows | MiB | rows/s | of the student | s to the first batch | peak MiB |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

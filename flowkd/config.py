@@ -43,8 +43,7 @@ def load_config(kind: type[C], path: str | Path, overrides: Sequence[str] = ()) 
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"expected a mapping in {path}; got {type(values).__name__}")
-    for override in overrides:
-        _set(values, override)
+    apply_overrides(values, overrides)
     return parse_config(kind, values, source=str(path))
 
 
@@ -54,6 +53,12 @@ def parse_config(kind: type[C], values: Any, *, source: str) -> C:
         return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(kind, error, values, source)) from error
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Sets values of a mapping, in place, by `key.path=value`; raises ConfigError for others."""
+    for override in overrides:
+        _set(values, override)
 
 
 def dump_config(config: BaseModel) -> str:

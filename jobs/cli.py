@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from cluster.storage import StorageConfig
 from flowkd.artifacts import load_artifact, set_alias
 from flowkd.build import count_parameters
 from flowkd.catalog import (
@@ -23,13 +16,10 @@ from flowkd.catalog import (
     run_state,
     run_states,
 )
-from flowkd.errors import FlowkdError, StoreError
-from flowkd.store import Store
+from flowkd.errors import StoreError
+from jobs.cli_data import data
+from jobs.console import Json, StoreUri, opened_store, say, say_facts
 
-StoreUri = Annotated[
-    str | None, typer.Option("--store", help="Root URI; default FLOWKD_STORE or ./store.")
-]
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What a store holds.")
@@ -37,20 +27,21 @@ models = typer.Typer(no_args_is_help=True, help="Published models.")
 runs = typer.Typer(no_args_is_help=True, help="Trainings.")
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
+app.add_typer(data, name="data")
 
 
 @models.command("list")
 def list_models(store: StoreUri = None, as_json: Json = False) -> None:
     """List all versions of all models."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         found = [version.model_dump() for version in model_versions(opened)]
-        _say(found, as_json, ["model", "version", "aliases", "created", "bytes"])
+        say(found, as_json, ["model", "version", "aliases", "created", "bytes"])
 
 
 @models.command("show")
 def show_model(reference: Reference, store: StoreUri = None, as_json: Json = False) -> None:
     """Show what an artifact is, how good, and what it was made from."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         artifact = load_artifact(opened, reference)
         manifest = artifact.manifest
         facts = {
@@ -62,7 +53,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "metrics": artifact.metrics,
             "lineage": manifest.lineage.model_dump(exclude_none=True),
         }
-        _say_facts(facts, as_json)
+        say_facts(facts, as_json)
 
 
 @models.command("verify")
@@ -72,10 +63,10 @@ def verify_models(
     as_json: Json = False,
 ) -> None:
     """Read all parts again and compare them with their manifests; exit with 1 if one differs."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         asked = references or [version.reference for version in model_versions(opened)]
         found = [{"reference": each, "damage": find_damage(opened, each)} for each in asked]
-        _say([{**each, "damage": each["damage"] or "none"} for each in found], as_json)
+        say([{**each, "damage": each["damage"] or "none"} for each in found], as_json)
         if any(each["damage"] for each in found):
             raise typer.Exit(1)
 
@@ -83,7 +74,7 @@ def verify_models(
 @models.command("alias")
 def move_alias(name: str, alias: str, version: str, store: StoreUri = None) -> None:
     """Point an alias of a model at one of its versions."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         set_alias(opened, name, alias, version)
         print(f"models/{name}@{alias} is {version}")
 
@@ -91,7 +82,7 @@ def move_alias(name: str, alias: str, version: str, store: StoreUri = None) -> N
 @models.command("remove")
 def remove_model(reference: Reference, store: StoreUri = None) -> None:
     """Remove a version to which no alias points and which taught no other artifact."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         kind, _, rest = reference.partition("/")
         name, _, version = rest.partition("@")
         if kind != "models" or not version:
@@ -103,18 +94,18 @@ def remove_model(reference: Reference, store: StoreUri = None) -> None:
 @runs.command("list")
 def list_runs(store: StoreUri = None, as_json: Json = False) -> None:
     """List all runs with how far they came."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         found = [state.model_dump() for state in run_states(opened)]
         if not as_json:
             found = [{**each, "checkpoints": len(each["checkpoints"])} for each in found]
-        _say(found, as_json, ["run", "state", "step", "validation_bits_per_dim", "checkpoints"])
+        say(found, as_json, ["run", "state", "step", "validation_bits_per_dim", "checkpoints"])
 
 
 @runs.command("show")
 def show_run(run: str, store: StoreUri = None, as_json: Json = False) -> None:
     """Show how far a run came."""
-    with _opened(store) as opened:
-        _say_facts(run_state(opened, run).model_dump(), as_json)
+    with opened_store(store) as opened:
+        say_facts(run_state(opened, run).model_dump(), as_json)
 
 
 @runs.command("prune")
@@ -126,54 +117,9 @@ def prune_runs(
     as_json: Json = False,
 ) -> None:
     """Remove all but the last checkpoints; results, metrics and lineages stay."""
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         gone = prune_checkpoints(opened, keep, run, dry=dry_run)
-        _say([{"removed" if not dry_run else "would remove": each} for each in gone], as_json)
-
-
-@contextmanager
-def _opened(uri: str | None) -> Iterator[Store]:
-    try:
-        yield StorageConfig.from_uri(uri).store()
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
-
-
-def _say(
-    rows: Sequence[dict[str, Any]], as_json: bool, columns: Sequence[str] | None = None
-) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    names = columns or list(rows[0]) if rows else []
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name.replace("_", " "))
-    for row in rows:
-        table.add_row(*(_cell(row[name]) for name in names))
-    Console(width=max(120, Console().width), highlight=False, soft_wrap=True).print(
-        table if rows else "none"
-    )
-
-
-def _say_facts(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(facts, indent=2))
-        return
-    _say([{"": key.replace("_", " "), "value": value} for key, value in facts.items()], False)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, dict):
-        return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        say([{"removed" if not dry_run else "would remove": each} for each in gone], as_json)
 
 
 if __name__ == "__main__":

@@ -29,15 +29,19 @@ class Counted(StoredRows):
         return super().read(number)
 
 
-@pytest.fixture(params=["memory_store", "local_store"])
-def rows(request):
-    store = request.getfixturevalue(request.param)
+@pytest.fixture
+def rows(memory_store):
+    return stored(memory_store, ROWS)
+
+
+def stored(store, count):
+    """Returns what opens the rows of a new data set of many shards."""
     generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (ROWS, *EVENT)).astype(np.uint8)
-    part = Arrays(pixels, np.arange(ROWS))
+    pixels = generator.integers(0, 256, (count, *EVENT)).astype(np.uint8)
+    part = Arrays(pixels, np.arange(count))
     manifest = write_dataset(
         store, "mine", dict.fromkeys(("train", "val", "test"), part), kind="image", source="a test",
-        bins=256, classes=ROWS, shard_bytes=SHARD_ROWS * 12,
+        bins=256, classes=count, shard_bytes=SHARD_ROWS * 12,
     )  # fmt: skip
 
     def opened(limit=None):
@@ -68,6 +72,17 @@ def test_streamed_and_resident_batches_are_the_same(rows):
     assert isinstance(stream._blocks, Streaming)
     for step in (*range(60), 7, 300, 0):
         assert equal(resident.batch(step), stream.batch(step)), step
+
+
+@pytest.mark.parametrize("kind", ["s3_store", "local_store"])
+def test_every_kind_of_store_gives_the_same_stream(request, kind):
+    source = stored(request.getfixturevalue(kind), 150)
+    resident, stream = (
+        batches(source(), batch_size=4),
+        batches(source(), batch_size=4, memory=1.5e-6),
+    )
+    assert isinstance(stream._blocks, Streaming)
+    assert all(equal(resident.batch(step), stream.batch(step)) for step in range(40))
 
 
 def test_rows_keep_their_context(rows):

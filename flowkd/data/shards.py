@@ -38,7 +38,8 @@ def read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
             f"{where} is corrupt: expected SHA-256 {shard.sha256}; got {digest}; {remedy(manifest)}"
         )
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        # The caller has threads of its own.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except pa.ArrowException as error:
         raise DataError(f"{where} is not Parquet: {error}; {remedy(manifest)}") from error
     if table.num_rows != shard.rows:
@@ -59,25 +60,34 @@ def fill(
     view = target.view(len(target), width).numpy()
     found = table.schema.field(name).type if name in table.column_names else None
     item = pa.from_numpy_dtype(view.dtype)
-    fits = found is not None and (
-        (
-            pa.types.is_fixed_size_list(found)
-            and (found.list_size, found.value_type) == (width, item)
-        )
-        or (width == 1 and found == item)
-    )
-    if not fits:
+    if found is None or not _holds(found, width, item):
         raise DataError(
             f"{_where(manifest, shard)}: expected column {name!r} of {width} {item} values a row; "
             f"got {found if found is not None else 'no such column'}; {remedy(manifest)}"
         )
     done = 0
     for chunk in table[name].chunks:
-        values = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
-        rows: np.ndarray = values.to_numpy(zero_copy_only=True).reshape(-1, width)
-        rows = rows[: len(view) - done]
+        rows = _values(chunk, view.dtype).reshape(-1, width)[: len(view) - done]
         view[done : done + len(rows)] = rows
         done += len(rows)
+
+
+def _holds(kind: pa.DataType, width: int, item: pa.DataType) -> bool:
+    """Tells whether values of a column are so many of a type: as bytes, a list, or one number."""
+    if pa.types.is_fixed_size_binary(kind):
+        return (kind.byte_width, pa.uint8()) == (width, item)
+    if pa.types.is_fixed_size_list(kind):
+        return (kind.list_size, kind.value_type) == (width, item)
+    return width == 1 and kind == item
+
+
+def _values(chunk: pa.Array, dtype: np.dtype) -> np.ndarray:
+    if pa.types.is_fixed_size_binary(chunk.type):
+        width = chunk.type.byte_width
+        data = np.frombuffer(chunk.buffers()[1], dtype)
+        return data[chunk.offset * width : (chunk.offset + len(chunk)) * width]
+    flat = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
+    return flat.to_numpy(zero_copy_only=True)
 
 
 def _where(manifest: Manifest, shard: Shard) -> str:

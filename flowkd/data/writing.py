@@ -139,7 +139,7 @@ def write_shards(
         fields = [pa.field(key, column.type, nullable=False) for key, column in columns.items()]
         table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", use_dictionary=False)
         data = sink.getvalue()
         digest = hashlib.sha256(data).hexdigest()
         file = f"{split}-{number:05d}-{digest[:12]}.parquet"
@@ -158,11 +158,15 @@ def put_manifest(store: Store, manifest: Manifest) -> Manifest:
 
 
 def _column(values: np.ndarray) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    values = np.ascontiguousarray(values)
+    size = int(np.prod(values.shape[1:]))
+    if values.dtype == np.uint8:  # as numbers, Parquet would store four bytes for each
+        kind, data = pa.binary(size), pa.py_buffer(values.reshape(-1))
+        return pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, data])
+    flat = pa.array(values.reshape(-1))
     if values.ndim == 1:
         return flat
     item = pa.field("element", flat.type, nullable=False)
-    size = int(np.prod(values.shape[1:]))
     return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, size))
 
 
