@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import struct
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,29 @@ def test_a_pickle_is_never_executed(written, tmp_path):
     with pytest.raises(StoreError, match="could not determine a constructor"):
         load_artifact(written, "runs/one")
     assert not executed.exists()
+
+
+def header(text, length=None):
+    """A tensor file of a header alone, which may claim another length than it has."""
+    return struct.pack("<Q", len(text) if length is None else length) + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header(b"{}", 10 * 2**30),
+        header(b"{}" + b" " * 100, 2**63),
+        header(b'{"a": {"dtype": "F32", "shape": [2684354560], "data_offsets": [0, 10737418240]}}'),
+        header(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-8, -4]}}'),
+        header(
+            b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}'
+        ),
+    ],
+)
+def test_a_tensor_file_that_claims_what_it_has_not_is_refused(written, data):
+    replace(written, "weights.safetensors", data)
+    with pytest.raises(StoreError, match="weights do not fit the config"):
+        load_artifact(written, "runs/one")
 
 
 def test_weights_of_another_flow_are_refused(written):

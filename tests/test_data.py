@@ -1,6 +1,7 @@
 """Properties of stored datasets: what is written is what is read, and damage is noticed."""
 
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
@@ -167,6 +168,32 @@ def test_a_shard_of_another_shape_than_the_manifest_says_is_refused(store):
         load_split(store, manifest.model_copy(update={"event_shape": (1, 5, 5)}), "train")
     with pytest.raises(DataError, match="expected x below 16; got 16"):
         load_split(store, manifest.model_copy(update={"bins": 16}), "train")
+
+
+def test_a_manifest_that_names_other_places_or_rows_is_refused(store):
+    manifest = write(store, arrays("digits"))
+    split = manifest.splits["train"]
+    for changes, message in (
+        ({"file": "../../secret"}, "expected a path inside"),
+        ({"file": "/etc/passwd"}, "expected a path inside"),
+        ({"rows": 10**6}, "expected 1000000 rows; got 50"),
+    ):
+        shard = split.shards[0].model_copy(update=changes)
+        faulty = {**manifest.splits, "train": split.model_copy(update={"shards": [shard]})}
+        with pytest.raises(DataError, match=message):
+            load_split(store, manifest.model_copy(update={"splits": faulty}), "train")
+
+
+@pytest.mark.parametrize("data", [b"not a table", pickle.dumps([1, 2]), b"PAR1" + bytes(8)])
+def test_a_shard_that_is_no_table_is_refused(store, data):
+    manifest = write(store, arrays("digits"))
+    split = manifest.splits["train"]
+    store.write(data, "datasets", "a", split.shards[0].file)
+    digest = hashlib.sha256(data).hexdigest()
+    shard = split.shards[0].model_copy(update={"sha256": digest, "bytes": len(data)})
+    faulty = {**manifest.splits, "train": split.model_copy(update={"shards": [shard]})}
+    with pytest.raises(DataError, match=f"{shard.file}.*is not Parquet"):
+        load_split(store, manifest.model_copy(update={"splits": faulty}), "train")
 
 
 def test_an_unknown_split_and_a_limit_of_nothing_are_refused(store):

@@ -38,15 +38,13 @@ def read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
             f"{where} is corrupt: expected SHA-256 {shard.sha256}; got {digest}; {remedy(manifest)}"
         )
     try:
-        # The caller has threads of its own.
-        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    except pa.ArrowException as error:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        found = file.metadata.num_rows
+        if found != shard.rows:  # before they are unpacked: a small file may claim a great many
+            raise DataError(f"{where}: expected {shard.rows} rows; got {found}; {remedy(manifest)}")
+        return file.read(use_threads=False)  # the caller has threads of its own
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{where} is not Parquet: {error}; {remedy(manifest)}") from error
-    if table.num_rows != shard.rows:
-        raise DataError(
-            f"{where}: expected {shard.rows} rows; got {table.num_rows}; {remedy(manifest)}"
-        )
-    return table
 
 
 def fill(
