@@ -6,8 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowkd.data import digits, images, patches, photos, table
+from flowkd.data import density, digits, images, patches, photos, table
 from flowkd.data.batches import Batch, Batches, BatchSource, dequantise, evaluation_batches
+from flowkd.data.density import (
+    Bsds300Config,
+    GasConfig,
+    HepmassConfig,
+    MiniBooNEConfig,
+    PowerConfig,
+)
 from flowkd.data.digits import DigitsConfig
 from flowkd.data.images import ImagesConfig
 from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
@@ -24,13 +31,18 @@ __all__ = [
     "Batch",
     "BatchSource",
     "Batches",
+    "Bsds300Config",
     "DatasetConfig",
     "DigitsConfig",
     "Examples",
+    "GasConfig",
+    "HepmassConfig",
     "ImagesConfig",
     "Manifest",
+    "MiniBooNEConfig",
     "PatchesConfig",
     "PhotosConfig",
+    "PowerConfig",
     "Shard",
     "Split",
     "TableConfig",
@@ -43,15 +55,22 @@ __all__ = [
     "write_dataset",
 ]
 
-DatasetConfig = Annotated[
-    PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig,
-    Field(discriminator="kind"),
-]
+AnyConfig = (
+    PhotosConfig
+    | PatchesConfig
+    | DigitsConfig
+    | ImagesConfig
+    | TableConfig
+    | PowerConfig
+    | GasConfig
+    | HepmassConfig
+    | MiniBooNEConfig
+    | Bsds300Config
+)
+DatasetConfig = Annotated[AnyConfig, Field(discriminator="kind")]
 
 
-def prepare(
-    config: PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig, store: Store
-) -> Manifest:
+def prepare(config: AnyConfig, store: Store) -> Manifest:
     """Returns the manifest of the configured dataset, which it writes unless it is there already.
 
     A dataset of the same name is kept where its configuration is equal and its shards are all
@@ -81,6 +100,8 @@ def prepare(
             return images.prepare(config, store)
         case TableConfig():
             return table.prepare(config, store)
+        case _:
+            return density.prepare(config, store)
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:
