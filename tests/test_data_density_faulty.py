@@ -12,6 +12,8 @@ import pytest
 from old_pickles import pickled
 from test_data_density import every_kind, imported
 
+from flowkd.data.density.archive import MOST, spooled
+from flowkd.data.sources import Member
 from flowkd.errors import DataError
 
 MAIN = {
@@ -169,3 +171,29 @@ def test_without_h5py_its_command_is_told(memory_store, tmp_path, files, monkeyp
     monkeypatch.setitem(sys.modules, "h5py", None)
     source = small.folder(tmp_path, files)
     refused(memory_store, "bsds300", source, r"pip install 'flowkd\[data\]'")
+
+
+def test_what_ends_before_its_size_is_cut_off():
+    short = Member("a.csv", 10, "a.csv in b.tar", lambda: io.BytesIO(b"12345"))
+    with (
+        pytest.raises(
+            DataError, match=r"b\.tar is cut off: expected 10 bytes; got 5; fetch b\.tar"
+        ),
+        spooled(short),
+    ):
+        pass
+
+
+def test_what_is_too_large_is_not_copied():
+    with (
+        pytest.raises(DataError, match="refused: expected at most"),
+        spooled(Member("a.csv", MOST + 1, "a.csv", lambda: pytest.fail("opened"))),
+    ):
+        pass
+
+
+def test_of_two_files_in_the_same_place_the_first_is_read(memory_store, tmp_path, files):
+    twice = {"data/hepmass/1000_train.csv": files[MAIN["hepmass"]]}
+    twice["hepmass/1000_train.csv"] = b"another"
+    twice["data/hepmass/1000_test.csv"] = files["data/hepmass/1000_test.csv"]
+    imported(memory_store, "hepmass", small.archive(tmp_path / "data.tar.gz", twice))

@@ -47,7 +47,7 @@ def test_rows_in_another_order_stay_in_it():
     np.testing.assert_array_equal(values, stacked(FLOATS))
 
 
-@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("protocol", [2, 4])
 def test_todays_pandas_is_read_where_names_are_objects(protocol):
     frame = pd.DataFrame(MIXED)
     frame.columns = frame.columns.astype(object)
@@ -58,10 +58,11 @@ def test_todays_pandas_is_read_where_names_are_objects(protocol):
     np.testing.assert_array_equal(values, stacked(MIXED))
 
 
-def test_todays_texts_are_refused_with_a_way_out():
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_todays_texts_and_buffers_are_refused_with_a_way_out(protocol):
     file = io.BytesIO()
-    pd.DataFrame(FLOATS).to_pickle(file)
-    with pytest.raises(DataError, match=r"t\.pickle .*arrays.*convert it: .*to_parquet"):
+    pd.DataFrame(FLOATS).to_pickle(file, protocol=protocol)
+    with pytest.raises(DataError, match=r"t\.pickle .*convert it: .*to_parquet"):
         read_frame(file.getvalue(), "t.pickle")
 
 

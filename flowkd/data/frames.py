@@ -65,7 +65,7 @@ def read_frame(data: bytes, where: str) -> tuple[list[str], np.ndarray]:
     """Returns the names of the columns, and their values (D, N) as float64.
 
     Reads what pandas from 0.14.1 on has written, under Python 2 or 3, where column names are
-    objects (so not pandas 3's own texts).
+    objects (so not pandas 3's own texts) and the protocol is 4 at most.
     Source of the layouts: `BlockManager.__getstate__`, `NDFrame.__getstate__` and
     `Index.__reduce__` in https://github.com/pandas-dev/pandas.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from flowkd.errors import DataError
 
-NUMPY = ("_reconstruct", "scalar", "_frombuffer")
+NUMPY = ("_reconstruct", "scalar")
 NOTHING: Mapping[tuple[str, str], type] = MappingProxyType({})
 
 
