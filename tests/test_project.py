@@ -25,7 +25,7 @@ ALONE = """
 
     # What flowkd may not need: the cluster's packages, and the project's own above it.
     absent = (
-        "ray s3fs aiobotocore boto3 typer httpx orjson fastapi skimage sklearn"
+        "ray s3fs aiobotocore boto3 typer httpx orjson fastapi skimage sklearn h5py"
         " cluster tuning jobs"
     ).split()
     sys.modules.update(dict.fromkeys(absent))

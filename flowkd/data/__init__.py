@@ -6,9 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowkd.data import digits, images, patches, photos, table
+from flowkd.data import density, digits, images, patches, photos, table
 from flowkd.data.batch import Batch, BatchSource
 from flowkd.data.batches import Batches
+from flowkd.data.density import (
+    Bsds300Config,
+    GasConfig,
+    HepmassConfig,
+    MiniBooNEConfig,
+    PowerConfig,
+)
 from flowkd.data.digits import DigitsConfig
 from flowkd.data.examples import Examples
 from flowkd.data.images import ImagesConfig
@@ -27,13 +34,18 @@ __all__ = [
     "Batch",
     "BatchSource",
     "Batches",
+    "Bsds300Config",
     "DatasetConfig",
     "DigitsConfig",
     "Examples",
+    "GasConfig",
+    "HepmassConfig",
     "ImagesConfig",
     "Manifest",
+    "MiniBooNEConfig",
     "PatchesConfig",
     "PhotosConfig",
+    "PowerConfig",
     "Shard",
     "Split",
     "StoredRows",
@@ -47,15 +59,22 @@ __all__ = [
     "write_dataset",
 ]
 
-DatasetConfig = Annotated[
-    PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig,
-    Field(discriminator="kind"),
-]
+AnyConfig = (
+    PhotosConfig
+    | PatchesConfig
+    | DigitsConfig
+    | ImagesConfig
+    | TableConfig
+    | PowerConfig
+    | GasConfig
+    | HepmassConfig
+    | MiniBooNEConfig
+    | Bsds300Config
+)
+DatasetConfig = Annotated[AnyConfig, Field(discriminator="kind")]
 
 
-def prepare(
-    config: PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig, store: Store
-) -> Manifest:
+def prepare(config: AnyConfig, store: Store) -> Manifest:
     """Returns the manifest of the configured dataset, which it writes unless it is there already.
 
     A dataset of the same name is kept where its configuration is equal and its shards are all
@@ -85,6 +104,8 @@ def prepare(
             return images.prepare(config, store)
         case TableConfig():
             return table.prepare(config, store)
+        case _:
+            return density.prepare(config, store)
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:

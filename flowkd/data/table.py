@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from flowkd.config import Config
+from flowkd.data.arrays import read_npy
 from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.remarks import remarks_on
 from flowkd.data.splits import draw_fractions
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
@@ -33,6 +35,8 @@ class TableConfig(Config):
             called x0, x1, ...).
         columns: The columns of x; by default all that are not context_columns.
         context_columns: The columns of the context vector.
+        constant: What becomes of columns of x that are constant over the train split: they are
+            refused, or dropped, which the manifest remarks.
         val_fraction: Share of the rows; test_fraction likewise.
         seed: Seed of the split.
     """
@@ -42,6 +46,7 @@ class TableConfig(Config):
     name: DatasetName
     columns: list[str] | None = Field(None, min_length=1)
     context_columns: list[str] | None = Field(None, min_length=1)
+    constant: Literal["refuse", "drop"] = "refuse"
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0)
@@ -52,7 +57,8 @@ def prepare(config: TableConfig, store: Store) -> Manifest:
 
     Raises:
         DataError: The file is missing, unreadable or too short; a column is unknown, not numeric,
-            chosen twice, or constant over the train split; a value is missing, NaN or infinite.
+            chosen twice, or constant over the train split and not to be dropped; a value is
+            missing, NaN or infinite.
     """
     table = _read(config.source)
     context_columns = config.context_columns or []
@@ -71,7 +77,11 @@ def prepare(config: TableConfig, store: Store) -> Manifest:
     )
     x = _matrix(table, columns, config.source)
     context = _matrix(table, context_columns, config.source) if context_columns else None
-    mean, scale = _statistics(x[chosen["train"]], columns, config.source)
+    varied = _varied(x[chosen["train"]], columns, config)
+    dropped = [name for name in columns if name not in varied]
+    x, columns = x[:, [columns.index(name) for name in varied]], varied
+    train = x[chosen["train"]]
+    mean, scale = _statistics(train, columns, config.source)
     return write_dataset(
         store,
         config.name,
@@ -83,9 +93,21 @@ def prepare(config: TableConfig, store: Store) -> Manifest:
         columns=columns,
         mean=mean.tolist(),
         scale=scale.tolist(),
+        remarks=remarks_on(train, columns, dropped),
         source=f"{len(x)} rows of {config.source}",
         config=config.model_dump(mode="json"),
     )
+
+
+def read_numbers(path: str) -> tuple[list[str], np.ndarray]:
+    """Returns the names of a table's columns, and their values (N, D) in float64.
+
+    Raises:
+        DataError: As prepare.
+    """
+    table = _read(path)
+    _check_columns(table, table.column_names, path)
+    return table.column_names, _matrix(table, table.column_names, path, np.float64)
 
 
 def _read(path: str) -> pa.Table:
@@ -98,7 +120,7 @@ def _read(path: str) -> pa.Table:
                 return _with_header(pa.csv.read_csv(file), path)
             if suffix == ".parquet":
                 return pq.read_table(file)
-            return _from_array(np.load(file, allow_pickle=False), path)
+            return _from_array(read_npy(file.read(), path))
     except FileNotFoundError as error:
         raise DataError(f"no file {path!r}; expected a table") from error
     except (pa.ArrowException, ValueError, EOFError, OSError) as error:
@@ -122,10 +144,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _from_array(array: Any, path: str) -> pa.Table:
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
-        found = f"{getattr(array, 'dtype', type(array))} of shape {getattr(array, 'shape', None)}"
-        raise DataError(f"expected a 2-D array of real numbers in {path}; got {found}")
+def _from_array(array: np.ndarray) -> pa.Table:
     columns = array.astype(np.float64).T
     return pa.table({f"x{number}": pa.array(column) for number, column in enumerate(columns)})
 
@@ -151,9 +170,11 @@ def _is_numeric(kind: pa.DataType) -> bool:
     return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
 
 
-def _matrix(table: pa.Table, columns: Sequence[str], path: str) -> np.ndarray:
-    """Returns the columns as (N, D) float32, every value finite."""
-    matrix = np.empty((table.num_rows, len(columns)), np.float32)
+def _matrix(
+    table: pa.Table, columns: Sequence[str], path: str, dtype: type[np.floating[Any]] = np.float32
+) -> np.ndarray:
+    """Returns the columns as (N, D), every value finite."""
+    matrix = np.empty((table.num_rows, len(columns)), dtype)
     for number, name in enumerate(columns):
         values = table[name].cast(pa.float64(), safe=False).to_numpy()
         with np.errstate(over="ignore"):
@@ -161,25 +182,33 @@ def _matrix(table: pa.Table, columns: Sequence[str], path: str) -> np.ndarray:
         faulty = np.flatnonzero(~np.isfinite(matrix[:, number]))
         if len(faulty):
             row = int(faulty[0])
-            found = table[name][row].as_py()
+            value = table[name][row].as_py()
+            found = "no value" if value is None else value
             raise DataError(
                 f"{path}, row {row + 1} (from 1, without a header), column {name!r}: expected a "
-                f"finite float32; got {'no value' if found is None else found}; {len(faulty)} "
+                f"finite {matrix.dtype}; got {found}; {len(faulty)} "
                 f"such rows: correct or remove them"
             )
     return matrix
+
+
+def _varied(train: np.ndarray, columns: Sequence[str], config: TableConfig) -> list[str]:
+    """Returns the columns that are not constant over the train split."""
+    varied = [name for name, column in zip(columns, train.T, strict=True) if np.ptp(column) > 0]
+    if not varied or (len(varied) < len(columns) and config.constant == "refuse"):
+        constant = [name for name in columns if name not in varied]
+        raise DataError(
+            f"{config.source} has columns that are constant over the train split, so that their "
+            f"density is infinite: {', '.join(constant)}; choose others by `columns`"
+            + ("" if not varied else ", or leave them out by `constant: drop`")
+        )
+    return varied
 
 
 def _statistics(
     train: np.ndarray, columns: Sequence[str], path: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and standard deviation (D,) of the train split, none of them 0."""
-    constant = [name for name, column in zip(columns, train.T, strict=True) if np.ptp(column) == 0]
-    if constant:
-        raise DataError(
-            f"{path} has columns that are constant over the train split, so that their density is "
-            f"infinite: {', '.join(constant)}; choose others by `columns`"
-        )
     mean = train.mean(axis=0, dtype=np.float64)
     scale = train.std(axis=0, dtype=np.float64)
     steps = np.spacing(np.abs(train).max(axis=0))
