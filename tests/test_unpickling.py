@@ -184,7 +184,7 @@ def test_bytes_made_of_one_text_again_and_again_are_refused():
 def test_a_pickle_cut_off_anywhere_is_refused():
     data = pickle.dumps({"data": PLAIN["data"], "labels": [1, 2]}, 2)
     for length in range(len(data)):
-        with pytest.raises(DataError, match="fetch batches.tar again"):
+        with pytest.raises(DataError, match=r"fetch batches\.tar again"):
             load_plain(data[:length], "one in batches.tar")
 
 

@@ -6,8 +6,8 @@ import io
 import math
 import pickle
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -59,13 +59,14 @@ class _Array(np.ndarray):
         if dtype.value.hasobject:
             if type(raw) is not list or not all(isinstance(value, SCALARS) for value in raw):
                 raise ValueError("expected an array of plain values; it holds other objects")
-            held = len(raw)
+            held: float = len(raw)
         else:
             raw = _bytes(raw)
             held = len(raw) / dtype.value.itemsize
         if held != math.prod(shape):
             raise ValueError(f"expected {math.prod(shape):,} values of an array; got {held:,}")
-        super().__setstate__((1, shape, dtype.value, bool(fortran), raw))
+        plain: Any = (1, shape, dtype.value, bool(fortran), raw)
+        super().__setstate__(plain)
 
 
 class _Dtype:
@@ -96,7 +97,8 @@ class _File(io.BytesIO):
 
 # Python's own, not the one in C, which reserves as much memory as a hostile pickle tells it to.
 class _Unpickler(pickle._Unpickler):
-    dispatch = {
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         code: load
         for code, load in pickle._Unpickler.dispatch.items()
         if code not in (pickle.BYTEARRAY8[0], pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0])
@@ -130,7 +132,7 @@ class _Unpickler(pickle._Unpickler):
         kinds = (_Array, _Dtype, *self.stand_ins.values())
         if not isinstance(self.stack[-2], kinds):
             raise ValueError(f"a {type(self.stack[-2]).__name__} has no state")
-        super().load_build()
+        pickle._Unpickler.dispatch[pickle.BUILD[0]](cast(Any, self))
 
     dispatch[pickle.BUILD[0]] = load_build
 
