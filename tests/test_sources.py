@@ -1,4 +1,4 @@
-"""Archives are read member by member, never unpacked; what is cut off or claims too much is told."""
+"""Archives are read member by member; what is cut off, or claims too much, is told."""
 
 import gzip
 import io
@@ -145,10 +145,12 @@ def test_a_member_that_claims_or_holds_too_much_is_refused(tmp_path, monkeypatch
     path.write_bytes(gzip.compress(header(tarfile.REGTYPE, 20 * 2**30)))
     refused_cheaply(lambda: list(Source(str(path)).members()), "claims 21,474,836,480 bytes")
     packed = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("zeros.bin", "w") as file:
-            for _ in range(100):
-                file.write(bytes(2**20))
+    with (
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("zeros.bin", "w") as file,
+    ):
+        for _ in range(100):
+            file.write(bytes(2**20))
     assert packed.stat().st_size < 2**20
     (member,) = Source(str(packed)).members()
     refused_cheaply(lambda: member.read(most=2**20), "at most 1,048,576 bytes; it has 104,857,600")

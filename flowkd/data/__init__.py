@@ -6,9 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowkd.data import digits, images, patches, photos, table
+from flowkd.data import celeba, cifar, digits, imagenet32, images, patches, photos, table
 from flowkd.data.batches import Batch, Batches, BatchSource, dequantise, evaluation_batches
+from flowkd.data.celeba import CelebaConfig
+from flowkd.data.cifar import CifarConfig
 from flowkd.data.digits import DigitsConfig
+from flowkd.data.imagenet32 import Imagenet32Config
 from flowkd.data.images import ImagesConfig
 from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
 from flowkd.data.patches import PatchesConfig
@@ -24,9 +27,12 @@ __all__ = [
     "Batch",
     "BatchSource",
     "Batches",
+    "CelebaConfig",
+    "CifarConfig",
     "DatasetConfig",
     "DigitsConfig",
     "Examples",
+    "Imagenet32Config",
     "ImagesConfig",
     "Manifest",
     "PatchesConfig",
@@ -43,15 +49,20 @@ __all__ = [
     "write_dataset",
 ]
 
-DatasetConfig = Annotated[
-    PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig,
-    Field(discriminator="kind"),
-]
+AnyConfig = (
+    PhotosConfig
+    | PatchesConfig
+    | DigitsConfig
+    | ImagesConfig
+    | TableConfig
+    | CifarConfig
+    | Imagenet32Config
+    | CelebaConfig
+)
+DatasetConfig = Annotated[AnyConfig, Field(discriminator="kind")]
 
 
-def prepare(
-    config: PhotosConfig | PatchesConfig | DigitsConfig | ImagesConfig | TableConfig, store: Store
-) -> Manifest:
+def prepare(config: AnyConfig, store: Store) -> Manifest:
     """Returns the manifest of the configured dataset, which it writes unless it is there already.
 
     A dataset of the same name is kept where its configuration is equal and its shards are all
@@ -79,6 +90,12 @@ def prepare(
             return digits.prepare(config, store)
         case ImagesConfig():
             return images.prepare(config, store)
+        case CifarConfig():
+            return cifar.prepare(config, store)
+        case Imagenet32Config():
+            return imagenet32.prepare(config, store)
+        case CelebaConfig():
+            return celeba.prepare(config, store)
         case TableConfig():
             return table.prepare(config, store)
 
