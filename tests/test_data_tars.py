@@ -3,7 +3,6 @@
 import io
 import itertools
 import tarfile
-import tracemalloc
 import weakref
 import zipfile
 
@@ -168,24 +167,6 @@ def test_no_two_parts_are_alive_at_a_time(memory_store, shards, tmp_path, monkey
         imported(memory_store, source)
     assert len(counts) == COUNT + 40
     assert max(counts) <= 2 * 5
-
-
-def test_memory_does_not_grow_with_the_tar(local_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(crops, "PART_PICTURES", 20)
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(noise).save(sink, "png")
-    peaks = []
-    for count in (100, 400):
-        source = tar(
-            tmp_path / f"{count}.tar", {f"{number}.png": sink.getvalue() for number in range(count)}
-        )
-        config = ImagesConfig(source=str(source), name=f"of-{count}", crop=64)
-        tracemalloc.start()
-        prepare(config, local_store)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_an_interrupted_import_decodes_no_finished_part_again(memory_store, shards, monkeypatch):

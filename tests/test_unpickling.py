@@ -4,7 +4,6 @@ import os
 import pickle
 import struct
 import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -193,9 +192,8 @@ class Frame:
 
 
 def test_a_stand_in_is_made_in_place_of_another_class():
-    data = b"\x80\x02cpandas.core.frame\nDataFrame\n)\x81}U\x04dataK\x05sb."
-    found = load_plain(data, "a", {("pandas.core.frame", "DataFrame"): Frame})
+    data = b"\x80\x02cnowhere.frame\nDataFrame\n)\x81}U\x04dataK\x05sb."
+    found = load_plain(data, "a", {("nowhere.frame", "DataFrame"): Frame})
     assert (type(found), found.data) == (Frame, 5)
-    with pytest.raises(DataError, match=r"asks for pandas\.core\.frame\.DataFrame"):
+    with pytest.raises(DataError, match=r"asks for nowhere\.frame\.DataFrame"):
         load_plain(data, "a")
-    assert "pandas" not in sys.modules
