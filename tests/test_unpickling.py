@@ -154,7 +154,7 @@ OBJECT = b"cnumpy\ndtype\n(U\x02O8tR"
         # The memo's 2**32th place; text and bytes of 2**40 bytes; an extension; another's id.
         b"\x80\x02Nr\xff\xff\xff\xff0",
         b"\x80\x04\x8e\x00\x00\x00\x00\x00\x01\x00\x00a.",
-        b"\x80\x05\x96\x00\x00\x00\x00\x00\x01\x00\x00a.",
+        b"\x80\x05\x96\x00\x00\x00\x10\x00\x00\x00\x00a.",
         b"\x80\x02\x82\x01.",
         b"\x80\x02U\x01aQ.",
         b"",
@@ -169,6 +169,19 @@ def test_hostile_pickles_are_refused_without_reserving_memory(data):
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (b"\x8a\x06\x00\x00\x00\x00\x00\x01", "expected 1,099,511,627,776 values .*; got 1"),
+        (b"J\xff\xff\xff\xffJ\xff\xff\xff\xff", "expected an array's shape and dtype"),
+        (b"G?\xf0\x00\x00\x00\x00\x00\x00", "expected an array's shape and dtype"),
+    ],
+)
+def test_an_array_of_another_shape_than_its_values_is_told(shape, message):
+    with pytest.raises(DataError, match=message):
+        load_plain(ARRAY + b"(K\x01(" + shape + b"t" + U1 + b"\x89U\x01atb.", "evil")
 
 
 def test_bytes_made_of_one_text_again_and_again_are_refused():

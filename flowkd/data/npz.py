@@ -65,8 +65,9 @@ def _read_npy(file: IO[bytes], where: str, size: int) -> np.ndarray:
     array = np.empty(shape, dtype, order="F" if fortran else "C")
     left = array.reshape(-1, order="A").view(np.uint8).data
     while left:
-        read = file.readinto(left)  # type: ignore[attr-defined]
-        if not read:
+        piece = file.read(min(len(left), 2**20))  # readinto would make a copy of it all
+        if not piece:
             raise DataError(f"{where} is cut off: expected {expected:,} bytes; fetch it again")
-        left = left[read:]
+        left[: len(piece)] = piece
+        left = left[len(piece) :]
     return array

@@ -109,20 +109,20 @@ class _Unpickler(pickle._Unpickler):
         self.where = where
         self.stand_ins = dict(stand_ins)
         self.left = len(data)  # what may still be made of a text that is there only once
-        self.admitted: dict[tuple[str, str], object] = {
-            ("numpy", "dtype"): self._dtype,
-            ("numpy", "ndarray"): "ndarray",
-            ("_codecs", "encode"): self._encode,
-        }
-        for module in NUMPY:
-            self.admitted[module, "_reconstruct"] = self._reconstruct
-            self.admitted[module, "scalar"] = self._scalar
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in self.stand_ins:
             return self.stand_ins[module, name]
-        if (module, name) in self.admitted:
-            return self.admitted[module, name]
+        # Not an attribute: with a cycle of references, the pickle would stay in memory.
+        admitted: dict[tuple[str, str], object] = {
+            ("numpy", "dtype"): self._dtype,
+            ("numpy", "ndarray"): "ndarray",
+            ("_codecs", "encode"): self._encode,
+            **{(core, "_reconstruct"): self._reconstruct for core in NUMPY},
+            **{(core, "scalar"): self._scalar for core in NUMPY},
+        }
+        if (module, name) in admitted:
+            return admitted[module, name]
         raise DataError(
             f"{self.where} is refused: it asks for {module}.{name}; expected numpy arrays and "
             f"plain values alone, because a pickle can run code; take the file from its publisher"
