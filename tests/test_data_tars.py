@@ -130,6 +130,15 @@ def test_a_zip_gives_what_the_folder_gives(memory_store, tmp_path, options):
             assert (part.context == (part.x[:, 0, 0, 0] + 1) % 2).all()
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_that_has_a_picture_twice_is_refused(memory_store, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in (1, 2, 3, 2):
+            archive.writestr(f"{number}.png", png(number))
+    with pytest.raises(DataError, match=r"2\.png in .*a\.zip is there twice"):
+        imported(memory_store, tmp_path / "a.zip")
+
+
 def test_parts_are_the_same_rows_whatever_their_size(memory_store, tmp_path, monkeypatch):
     for number in range(30):
         (tmp_path / f"{number}.png").write_bytes(png(number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -88,6 +89,9 @@ def prepare(config: ImagesConfig, store: Store) -> Manifest:
                 f"no pictures in {config.source!r} among its {len(list(source.members()))} files; "
                 f"looked for names that end in {', '.join(SUFFIXES)}, and for tars"
             )
+        for file, other in pairwise(files):
+            if file.name == other.name:  # of a zip; one could be train and the other test
+                raise DataError(f"{file.where} is there twice; remove one, or rename it")
         classes = _classes(files, config) if config.labels else None
         names = sorted(set(classes)) if classes else None
         about = _about(config, f"{len(files)} pictures of {config.source}", names)
