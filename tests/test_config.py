@@ -9,7 +9,15 @@ from cluster.storage import StorageConfig
 from flowkd.artifacts import ArtifactConfig
 from flowkd.build import CouplingConfig, GlowConfig
 from flowkd.config import dump_config, load_config
-from flowkd.data import DigitsConfig, ImagesConfig, PhotosConfig, TableConfig
+from flowkd.data import (
+    CelebaConfig,
+    CifarConfig,
+    DigitsConfig,
+    Imagenet32Config,
+    ImagesConfig,
+    PhotosConfig,
+    TableConfig,
+)
 from flowkd.errors import ConfigError
 from flowkd.evaluation import EvaluationConfig
 from flowkd.hints import Hint
@@ -195,6 +203,9 @@ WHOLE = [
     PhotosConfig(),
     DigitsConfig(),
     ImagesConfig(name="a", source="b", crop=8),
+    CifarConfig(source="b"),
+    Imagenet32Config(source="b", test_source="c", val_rows=7),
+    CelebaConfig(source="b", partition="c", size=32),
     TableConfig(name="a", source="b.csv"),
 ]
 

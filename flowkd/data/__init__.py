@@ -6,9 +6,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowkd.data import density, digits, images, patches, photos, table
+from flowkd.data import (
+    celeba,
+    cifar,
+    density,
+    digits,
+    imagenet32,
+    images,
+    patches,
+    photos,
+    table,
+)
 from flowkd.data.batch import Batch, BatchSource
 from flowkd.data.batches import Batches
+from flowkd.data.celeba import CelebaConfig
+from flowkd.data.cifar import CifarConfig
 from flowkd.data.density import (
     Bsds300Config,
     GasConfig,
@@ -18,6 +30,7 @@ from flowkd.data.density import (
 )
 from flowkd.data.digits import DigitsConfig
 from flowkd.data.examples import Examples
+from flowkd.data.imagenet32 import Imagenet32Config
 from flowkd.data.images import ImagesConfig
 from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
 from flowkd.data.noise import dequantise, evaluation_batches
@@ -35,11 +48,14 @@ __all__ = [
     "BatchSource",
     "Batches",
     "Bsds300Config",
+    "CelebaConfig",
+    "CifarConfig",
     "DatasetConfig",
     "DigitsConfig",
     "Examples",
     "GasConfig",
     "HepmassConfig",
+    "Imagenet32Config",
     "ImagesConfig",
     "Manifest",
     "MiniBooNEConfig",
@@ -70,6 +86,9 @@ AnyConfig = (
     | HepmassConfig
     | MiniBooNEConfig
     | Bsds300Config
+    | CifarConfig
+    | Imagenet32Config
+    | CelebaConfig
 )
 DatasetConfig = Annotated[AnyConfig, Field(discriminator="kind")]
 
@@ -102,6 +121,12 @@ def prepare(config: AnyConfig, store: Store) -> Manifest:
             return digits.prepare(config, store)
         case ImagesConfig():
             return images.prepare(config, store)
+        case CifarConfig():
+            return cifar.prepare(config, store)
+        case Imagenet32Config():
+            return imagenet32.prepare(config, store)
+        case CelebaConfig():
+            return celeba.prepare(config, store)
         case TableConfig():
             return table.prepare(config, store)
         case _:

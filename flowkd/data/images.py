@@ -1,74 +1,156 @@
-"""Dataset `images`: crops of a folder of the user's own pictures, split by file."""
+"""Dataset `images`: crops of the user's own pictures, split by file."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
-import fsspec
 import numpy as np
 from pydantic import Field, model_validator
 
-from flowkd.config import Config
-from flowkd.data.manifest import DatasetName, Manifest
-from flowkd.data.pictures import grid_crops, read_picture
-from flowkd.data.seeding import derive_seed
+from flowkd.data.crops import (
+    MAX_PICTURE_BYTES,
+    SUFFIXES,
+    CropsConfig,
+    crops_of,
+    is_picture,
+    per_part,
+)
+from flowkd.data.importing import Part, import_parts
+from flowkd.data.manifest import SPLITS, DatasetName, Manifest
+from flowkd.data.published import fingerprint_of
+from flowkd.data.sources import Member, Source
 from flowkd.data.splits import draw_fractions
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.tars import Sample, label_of, split_by_name, tar_parts, tars_at
+from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
 from flowkd.store import Store
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
-
-class ImagesConfig(Config):
+class ImagesConfig(CropsConfig):
     """Crops of pictures; all crops of one file are in one split.
 
     Attributes:
-        source: A folder, or any fsspec URL, searched with all its subfolders.
-        crop: Side of a crop, in pixels.
-        mode: `center`: one crop a picture; `random`: `crops` of them, which may overlap; `grid`:
-            all that lie side by side.
-        crops: Random crops of each picture.
-        resize: Scales every picture to this shorter side, in pixels, before it is cropped.
-        channels: 3 for colour, 1 for grey.
-        labels: Whether the first subfolder's name is stored as the class, the context.
-        val_fraction: Share of the files; test_fraction likewise.
+        source: A folder, searched with all its subfolders; a zip; a tar, a folder of tars, or tars
+            as in `shards/{000..012}.tar` or `shards/*.tar`; any fsspec URL.
+        labels: Whether a class is stored as the context: of folders and zips the first subfolder's
+            name; of tars the number in `000123.cls` beside `000123.jpg`.
+        classes: The number of classes, of tars with labels only.
+        val_fraction: Share of the files; test_fraction likewise. Of tars, whose files are not
+            known before they are read, each file is drawn on its own, by a hash of its name.
         seed: Seed of the split, the random crops and the order.
     """
 
     kind: Literal["images"] = "images"
     source: str = Field(min_length=1)
     name: DatasetName
-    crop: int = Field(32, ge=1)
-    mode: Literal["center", "random", "grid"] = "center"
-    crops: int = Field(1, ge=1)
-    resize: int | None = Field(None, ge=1)
-    channels: Literal[1, 3] = 3
     labels: bool = False
+    classes: int | None = Field(None, ge=1)
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
-    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
-    def _consistent(self) -> ImagesConfig:
-        if self.resize is not None and self.resize < self.crop:
-            raise ValueError(f"expected resize of at least crop {self.crop}; got {self.resize}")
-        if self.crops > 1 and self.mode != "random":
-            raise ValueError(f"crops={self.crops} goes with mode: random; got mode {self.mode!r}")
+    def _classes_go_with_labels(self) -> ImagesConfig:
+        if self.classes is not None and not self.labels:
+            raise ValueError(f"classes={self.classes} goes with labels: true; got labels: false")
         return self
 
 
 def prepare(config: ImagesConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest.
+    """Writes the dataset, some thousand crops at a time, and returns its manifest.
+
+    Tars are WebDataset's: files of one name, but for what follows the first dot, belong together
+    (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
+    https://github.com/webdataset/webdataset).
 
     Raises:
-        DataError: The folder is missing, has no pictures or too few, or a picture is unreadable,
-            truncated, too large, smaller than the crop, or (with labels) in no subfolder.
+        DataError: The source is missing, has no pictures or too few, or a picture is unreadable,
+            truncated, too large, smaller than the crop, or (with labels) without a class.
     """
-    fs, files = _find(config.source)
-    classes = _classes(files, config) if config.labels else None
-    names = sorted(set(classes)) if classes else None
+    tars = _tars(config)
+    if tars:
+        about = _about(config, f"pictures of {len(tars)} tars, {config.source}", config.classes)
+        return import_parts(
+            store,
+            about,
+            _tar_parts(config, tars),
+            fingerprint=fingerprint_of(tars),
+            seed=config.seed,
+        )
+    source = Source(config.source)
+    with source.listed(is_picture) as found:
+        files = sorted(found, key=lambda file: file.name)
+        if not files:
+            raise DataError(
+                f"no pictures in {config.source!r} among its {len(list(source.members()))} files; "
+                f"looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+            )
+        for file, other in pairwise(files):
+            if file.name == other.name:  # of a zip; one could be train and the other test
+                raise DataError(f"{file.where} is there twice; remove one, or rename it")
+        classes = _classes(files, config) if config.labels else None
+        names = sorted(set(classes)) if classes else None
+        about = _about(config, f"{len(files)} pictures of {config.source}", names)
+        return import_parts(
+            store,
+            about,
+            _file_parts(config, files, classes),
+            fingerprint=source.fingerprint(),
+            seed=config.seed,
+        )
+
+
+def _tars(config: ImagesConfig) -> list[Source]:
+    try:
+        tars = tars_at(config.source)
+    except DataError as error:
+        raise DataError(f"no folder {config.source!r}, nor a zip or tar of it: {error}") from error
+    if tars and config.labels and config.classes is None:
+        raise DataError(
+            f"expected the number of classes for labels from {config.source}: a tar does not tell "
+            f"it before it is read; set classes"
+        )
+    if config.classes is not None and not tars:
+        raise DataError(f"classes={config.classes} is for tars; {config.source} has none")
+    return tars
+
+
+def _about(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
+    names = None if classes is None or isinstance(classes, int) else list(classes)
+    return Manifest(
+        name=config.name,
+        kind="image",
+        event_shape=(config.channels, config.crop, config.crop),
+        bins=256,
+        classes=len(names) if names else classes if isinstance(classes, int) else None,
+        class_names=names,
+        splits={},
+        source=source,
+        config=config.model_dump(mode="json"),
+    )
+
+
+def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[Part]:
+    def rows(sample: Sample) -> tuple[np.ndarray, int | None]:
+        label = None if config.classes is None else label_of(sample, config.classes)
+        return crops_of(sample.picture, sample.name, sample.where, config), label
+
+    split = partial(
+        split_by_name,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+    return tar_parts(tars, per_part(config), rows, split)
+
+
+def _file_parts(
+    config: ImagesConfig, files: Sequence[Member], classes: Sequence[str] | None
+) -> Iterator[Part]:
     chosen = draw_fractions(
         len(files),
         val_fraction=config.val_fraction,
@@ -76,87 +158,45 @@ def prepare(config: ImagesConfig, store: Store) -> Manifest:
         seed=config.seed,
         what=f"pictures in {config.source}",
     )
-    splits = {}
-    for split, numbers in chosen.items():
-        crops = []
-        for number in numbers:
-            path, relative = files[number]
-            pixels = read_picture(
-                fs.cat_file(path),
-                f"{relative} in {config.source}",
-                channels=config.channels,
-                shorter_side=config.resize,
-            )
-            crops.append(_crop(pixels, relative, config))
-        rows = np.concatenate(crops)
-        order = np.random.default_rng(derive_seed(config.seed, f"images/{split}"))
-        shuffle = order.permutation(len(rows))
-        context = None
-        if classes and names:
-            labels = [names.index(classes[number]) for number in numbers]
-            context = np.repeat(np.array(labels, np.int64), [len(crop) for crop in crops])[shuffle]
-        splits[split] = Arrays(rows[shuffle], context)
-    return write_dataset(
-        store,
-        config.name,
-        splits,
-        kind="image",
-        bins=256,
-        classes=len(names) if names else None,
-        class_names=names,
-        source=f"{len(files)} pictures of {config.source}",
-        config=config.model_dump(mode="json"),
-    )
+    # In the order drawn, so that a part has pictures of all classes.
+    drawn = [(split, int(number)) for split in SPLITS for number in chosen[split]]
+    names = sorted(set(classes or ()))
+    labels = None if classes is None else [names.index(name) for name in classes]
+    count = per_part(config)
+    for start in range(0, len(drawn), count):
+        part = drawn[start : start + count]
+        yield Part(f"pictures {start}", partial(_read, part, files, labels, config))
 
 
-def _find(folder: str) -> tuple[fsspec.AbstractFileSystem, list[tuple[str, str]]]:
-    """Returns the filesystem and each picture's path, whole and relative, in order."""
-    fs, root = fsspec.core.url_to_fs(folder)
-    if not fs.isdir(root):
-        raise DataError(
-            f"no folder {folder!r}; expected one with pictures, or an fsspec URL of one"
-        )
-    prefix = root.rstrip("/") + "/"
-    paths = [(path, path.removeprefix(prefix)) for path in sorted(fs.find(root))]
-    files = [
-        (path, relative)
-        for path, relative in paths
-        if PurePosixPath(relative).suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in PurePosixPath(relative).parts)
-    ]
-    if not files:
-        raise DataError(
-            f"no pictures in {folder!r} among its {len(paths)} files; looked for names that end "
-            f"in {', '.join(SUFFIXES)}"
-        )
-    return fs, files
+def _read(
+    part: Sequence[tuple[str, int]],
+    files: Sequence[Member],
+    labels: Sequence[int] | None,
+    config: ImagesConfig,
+) -> Mapping[str, Arrays]:
+    crops: dict[str, list[np.ndarray]] = defaultdict(list)
+    classes: dict[str, list[int]] = defaultdict(list)
+    for split, number in part:
+        file = files[number]
+        found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config)
+        crops[split].append(found)
+        if labels is not None:
+            classes[split] += [labels[number]] * len(found)
+    return {
+        split: Arrays(np.concatenate(found), np.array(classes[split], np.int64) if labels else None)
+        for split, found in crops.items()
+    }
 
 
-def _classes(files: list[tuple[str, str]], config: ImagesConfig) -> list[str]:
-    for _, relative in files:
-        if "/" not in relative:
+def _classes(files: Sequence[Member], config: ImagesConfig) -> list[str]:
+    """Returns the first subfolder's name of each file; of a zip, below the folder zipped."""
+    paths = [PurePosixPath(file.name).parts for file in files]
+    if config.source.lower().endswith(".zip") and len({path[0] for path in paths}) == 1:
+        paths = [path[1:] or path for path in paths]
+    for file, path in zip(files, paths, strict=True):
+        if len(path) < 2:
             raise DataError(
-                f"{relative} lies directly in {config.source}; with labels, expected every picture "
-                f"in a subfolder named after its class; move it, or set labels: false"
+                f"{file.name} lies directly in {config.source}; with labels, expected every "
+                f"picture in a subfolder named after its class; move it, or set labels: false"
             )
-    return [relative.split("/")[0] for _, relative in files]
-
-
-def _crop(pixels: np.ndarray, name: str, config: ImagesConfig) -> np.ndarray:
-    _, height, width = pixels.shape
-    crop = config.crop
-    if min(height, width) < crop:
-        raise DataError(
-            f"{name} in {config.source} is smaller than the crop: expected at least {crop}x{crop} "
-            f"pixels; got {width}x{height}; set resize: {crop} to scale pictures, or lower crop"
-        )
-    if config.mode == "grid":
-        return grid_crops(pixels, crop, crop)
-    if config.mode == "center":
-        corners = [((height - crop) // 2, (width - crop) // 2)]
-    else:
-        rng = np.random.default_rng(derive_seed(config.seed, f"images/crops/{name}"))
-        tops = rng.integers(0, height - crop + 1, config.crops)
-        lefts = rng.integers(0, width - crop + 1, config.crops)
-        corners = list(zip(tops.tolist(), lefts.tolist(), strict=True))
-    return np.stack([pixels[:, top : top + crop, left : left + crop] for top, left in corners])
+    return [path[0] for path in paths]

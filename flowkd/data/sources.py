@@ -7,11 +7,12 @@ are passed over, and a member that claims to be larger than allowed is refused b
 from __future__ import annotations
 
 import hashlib
+import itertools
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -25,6 +26,9 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 GIB = 2**30
 MAX_MEMBER_BYTES = 16 * GIB
 MAX_MEMBERS = 10_000_000
+MAX_NAME_BYTES = 2**20
+NAMES = (b"L", b"K", b"x", b"g", b"X")  # tar's headers that are read whole to tell a name
+RANDOM_BLOCK = 2**18
 
 # What damaged archives make the standard library raise.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
@@ -119,6 +123,26 @@ class Source:
                 if wanted(name):
                     yield Member(name, size, self._where(name), self._opener(path))
 
+    @contextmanager
+    def listed(self, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[list[Member]]:
+        """Gives the members all at once, to be opened in any order, but only within the block.
+
+        Raises:
+            DataError: As `members` does.
+            ValueError: Of a tar, which is read from its beginning to its end.
+        """
+        if self.kind == "tar":
+            raise ValueError(f"the members of a tar come one by one; got {self.uri}")
+        with ExitStack() as stack:
+            if self.kind == "zip":
+                with damage_explained(self.uri):
+                    file = self.fs.open(self.path, "rb", block_size=RANDOM_BLOCK)
+                    archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(file)))
+                    found = list(self._in_zip(archive, wanted))
+            else:
+                found = list(self.members(wanted))
+            yield found
+
     def _files(self) -> Iterator[tuple[str, int, str]]:
         """Yields relative name, size and path of the files themselves, archives unopened."""
         if self.kind != "folder":
@@ -139,9 +163,13 @@ class Source:
         with (
             damage_explained(self.uri, after=lambda: last),
             self.fs.open(self.path, "rb") as file,
-            tarfile.open(fileobj=file, mode="r|*") as tar,
+            tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as tar,
         ):
-            for number, info in enumerate(tar):
+            for number in itertools.count():
+                info = tar.next()
+                if info is None:
+                    break
+                vars(tar)["members"].clear()  # else the headers of all members stay in memory
                 self._check(info.name, info.size, number)
                 name = info.name.removeprefix("./")
                 if info.isfile() and wanted(name):
@@ -158,17 +186,16 @@ class Source:
         return opened
 
     def _zip_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
-        with (
-            damage_explained(self.uri),
-            self.fs.open(self.path, "rb") as file,
-            zipfile.ZipFile(file) as archive,
-        ):
-            for number, info in enumerate(archive.infolist()):
-                name = info.filename
-                self._check(name, info.file_size, number)
-                if not info.is_dir() and wanted(name):
-                    opened = partial(archive.open, info)
-                    yield Member(name, info.file_size, self._where(name), opened)
+        with self.listed(wanted) as members:
+            yield from members
+
+    def _in_zip(self, archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
+        for number, info in enumerate(archive.infolist()):
+            name = info.filename
+            self._check(name, info.file_size, number)
+            if not info.is_dir() and wanted(name):
+                opened = partial(archive.open, info)
+                yield Member(name, info.file_size, self._where(name), opened)
 
     def _check(self, name: str, size: int, number: int) -> None:
         if size > MAX_MEMBER_BYTES:
@@ -178,6 +205,24 @@ class Source:
             )
         if number >= MAX_MEMBERS:
             raise DataError(f"{self.uri} is refused: it has more than {MAX_MEMBERS:,} members")
+
+
+class _Header(tarfile.TarInfo):
+    """Of a tar: what tarfile takes for its end, such as a cut between members, is an error here."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # zeros: the mark that closes a tar
+                raise
+            raise tarfile.ReadError(
+                f"the archive ends without its closing mark: {error}"
+            ) from error
+        if info.type in NAMES and info.size > MAX_NAME_BYTES:
+            raise tarfile.ReadError(f"a member's name claims {info.size:,} bytes")
+        return info
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from flowkd.data.seeding import derive_seed
@@ -34,3 +36,21 @@ def draw_fractions(
             f"val and {test} test; add more, or lower val_fraction and test_fraction"
         )
     return draw_splits(count, val=val, test=test, seed=seed)
+
+
+def draw_evenly(sizes: Sequence[int], val: int, seed: int) -> list[np.ndarray]:
+    """Returns which rows of each batch are val: as many of each, but for one more of the first.
+
+    Raises:
+        DataError: There are too few rows.
+    """
+    counts = [val // len(sizes) + (number < val % len(sizes)) for number in range(len(sizes))]
+    if any(count >= size for count, size in zip(counts, sizes, strict=True)):
+        raise DataError(
+            f"expected val_rows below the {sum(sizes):,} rows of train; got {val:,}; lower val_rows"
+        )
+    rows = []
+    for number, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        order = np.random.default_rng(derive_seed(seed, "split/val", number)).permutation(size)
+        rows.append(np.sort(order[:count]))
+    return rows
