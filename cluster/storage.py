@@ -82,8 +82,7 @@ class StorageConfig(Config):
 def check(store: Store) -> None:
     """Writes, reads and removes a small object.
 
-    Call it before work is handed out: with a bucket that does not exist, s3fs would otherwise
-    try to create one as soon as Ray makes its first folder.
+    Call it before work is handed out, so that what is wrong is said at once and in one place.
 
     Raises:
         StoreError: An operation failed; the message names the place, the operation, the remedy.
