@@ -1,4 +1,4 @@
-"""Where a cluster keeps things: one URI, as flowkd's Store and as Ray's filesystem."""
+"""Where a cluster keeps things: one URI, as flowkd's Store, pyarrow's filesystem and Ray's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from pyarrow import fs as pafs
 from pydantic import Field, field_validator
 
+from flowkd.arrow import arrow_filesystem
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.store import PATIENCE, Store, default_uri
@@ -58,10 +59,14 @@ class StorageConfig(Config):
         """Returns the store; nothing is opened yet."""
         return Store(self.uri, self.options, self.patience)
 
-    def ray_filesystem(self) -> tuple[pafs.FileSystem, str]:
-        """Returns `storage_filesystem` and `storage_path` of Ray's `RunConfig`.
+    def arrow_filesystem(self) -> tuple[pafs.FileSystem, str]:
+        """Returns pyarrow's view of the store, and the path of the root in it."""
+        return arrow_filesystem(self.store())
 
-        Both pickle, and connect only where they are used.
+    def ray_filesystem(self) -> tuple[pafs.FileSystem, str]:
+        """Returns `storage_filesystem` and `storage_path` of Ray's `RunConfig`: pyarrow's view.
+
+        Ray tries nothing again that a filesystem of Python's refused; this one does so itself.
 
         Raises:
             StoreError: The store is in memory, where Ray's processes cannot see it.
@@ -71,17 +76,13 @@ class StorageConfig(Config):
                 f"Ray's processes cannot share {self.uri}: each has a memory of its own; "
                 "use a folder or s3://bucket/prefix"
             )
-        store = self.store()
-        if store.is_local:
-            return pafs.LocalFileSystem(), store.path()
-        return pafs.PyFileSystem(pafs.FSSpecHandler(store.fs)), store.path()
+        return self.arrow_filesystem()
 
 
 def check(store: Store) -> None:
     """Writes, reads and removes a small object.
 
-    Call it before work is handed out: with a bucket that does not exist, s3fs would otherwise
-    try to create one as soon as Ray makes its first folder.
+    Call it before work is handed out, so that what is wrong is said at once and in one place.
 
     Raises:
         StoreError: An operation failed; the message names the place, the operation, the remedy.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -17,6 +15,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from cluster.checkpoints import new_folder, sweep
 from cluster.storage import StorageConfig
 from flowkd.errors import NonFiniteError
 from flowkd.run import Run
@@ -42,6 +41,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     run = prepare_run(config, store, rank=rank, world=world, device=ray.train.torch.get_device())
+    sweep()
     _resume(run)
     objective = (
         run.objective
@@ -68,8 +68,8 @@ def _checkpoint(run: Run, keep: bool) -> None:
     run.count_dropped(_sum_over_workers)
     checkpoint = None
     if keep:
-        folder = tempfile.mkdtemp(prefix="flowkd-checkpoint-")
-        torch.save(run.state_dict(), Path(folder, STATE))
+        folder = new_folder()
+        torch.save(run.state_dict(), folder / STATE)
         checkpoint = Checkpoint.from_directory(folder)
     ray.train.report(
         {"step": run.step, "best_bits_per_dim": run.best_bits_per_dim},

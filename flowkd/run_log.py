@@ -10,10 +10,14 @@ from flowkd.errors import StoreError
 from flowkd.store import Store
 
 FLUSH_SECONDS = 1.0
+SEGMENT_BYTES = 256 * 1024
 
 
 class RunLog:
-    """Appends records to `runs/<run>/metrics.jsonl`; a thread writes, so that steps don't wait.
+    """Appends records to `runs/<run>/metrics/`; a thread writes, so that steps don't wait.
+
+    Object stores cannot append. So the log is a row of segments, `00000000.jsonl` and on: the
+    last is written anew until it holds SEGMENT_BYTES, and then never again.
 
     Use as a context manager: leaving it writes what is left and raises what a write raised.
 
@@ -24,11 +28,10 @@ class RunLog:
     """
 
     def __init__(self, store: Store, run: str, start: int = 0) -> None:
-        self._store = store
-        self._path = ("runs", run, "metrics.jsonl")
-        kept = [record for record in read_log(store, run) if record["step"] <= start]
-        self._lines = [json.dumps(record) for record in kept]
-        self._written = -1
+        self._store, self._run = store, run
+        self._segment = b""  # what is written of the last one
+        self._fresh: list[bytes] = []  # lines that are not
+        self._number = _drop_after(store, run, start)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
 
@@ -39,29 +42,80 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         self._closing.set()
         self._thread.join()
-        self._flush()
+        self.flush()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Adds a record; it has a `step`."""
-        self._lines.append(json.dumps(record))
+        """Adds a record; it has a `step`, greater than the last one's."""
+        self._fresh.append(json.dumps(record).encode() + b"\n")
+
+    def flush(self) -> None:
+        """Writes what is new. The thread does so every second."""
+        while self._fresh:
+            segment, taken = bytearray(self._segment), 0
+            for line in list(self._fresh):
+                if len(segment) >= SEGMENT_BYTES:
+                    break
+                segment += line
+                taken += 1
+            self._store.write(bytes(segment), "runs", self._run, "metrics", _name(self._number))
+            del self._fresh[:taken]
+            self._segment = bytes(segment)
+            if len(segment) >= SEGMENT_BYTES:
+                self._segment, self._number = b"", self._number + 1
 
     def _flush_regularly(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):
             try:
-                self._flush()
+                self.flush()
             except (OSError, StoreError) as error:  # tried again in a second, and raised at the end
                 print(f"metrics not written, trying again: {error}", flush=True)
-
-    def _flush(self) -> None:
-        lines = list(self._lines)
-        if len(lines) != self._written:
-            self._store.write("".join(f"{line}\n" for line in lines).encode(), *self._path)
-            self._written = len(lines)
 
 
 def read_log(store: Store, run: str) -> list[dict[str, Any]]:
     """Returns the records that a run has written so far; none if it has not begun."""
-    if not store.exists("runs", run, "metrics.jsonl"):
-        return []
-    lines = store.read("runs", run, "metrics.jsonl").decode().splitlines()
-    return [json.loads(line) for line in lines]
+    records: list[dict[str, Any]] = []
+    for path in _segments(store, run):
+        found = _read(store, path)
+        # A lost attempt's, read just before a resumed run replaced them.
+        while found and records and records[-1]["step"] >= found[0]["step"]:
+            records.pop()
+        records += found
+    return records
+
+
+def _drop_after(store: Store, run: str, start: int) -> int:
+    """Drops records of steps after `start`; returns the number of the next segment.
+
+    From the last segment to the first: what is left at any moment is a log without its end.
+    """
+    for path in reversed(_segments(store, run)):
+        found = _read(store, path)
+        kept = [record for record in found if record["step"] <= start]
+        if not kept:
+            store.remove(*path)
+            continue
+        if len(kept) < len(found):
+            store.write(b"".join(json.dumps(each).encode() + b"\n" for each in kept), *path)
+        number = path[-1].removesuffix(".jsonl")
+        return int(number) + 1 if number.isdecimal() else 0
+    return 0
+
+
+def _segments(store: Store, run: str) -> list[tuple[str, ...]]:
+    names = [name for name in store.list("runs", run, "metrics") if name.endswith(".jsonl")]
+    # Before there were segments, a run's whole log was one file.
+    return [("runs", run, "metrics.jsonl"), *(("runs", run, "metrics", name) for name in names)]
+
+
+def _read(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    try:
+        data = store.read(*path)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # a resumed run has just removed it
+            return []
+        raise
+    return [json.loads(line) for line in data.decode().splitlines()]
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}.jsonl"

@@ -91,7 +91,7 @@ class Store:
     def read(self, *parts: str) -> bytes:
         """Returns an object's bytes; raises StoreError where there is none."""
         try:
-            return self._tried("read", lambda path: self.fs.cat_file(path), *parts)
+            return self.tried("read", lambda path: self.fs.cat_file(path), *parts)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise StoreError(f"no object {'/'.join(parts)!r} in store {self.uri}") from error
 
@@ -99,7 +99,7 @@ class Store:
         """Writes an object whole, replacing what was there; readers see the old or the new."""
         path = self.path(*parts)
         if not self.is_local:
-            self._tried("write", lambda path: self.fs.pipe_file(path, data), *parts)
+            self.tried("write", lambda path: self.fs.pipe_file(path, data), *parts)
             return
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +128,13 @@ class Store:
 
     def exists(self, *parts: str) -> bool:
         """Tells whether an object or a folder is there."""
-        return self._tried("look for", lambda path: self.fs.exists(path), *parts)
+        return self.tried("look for", lambda path: self.fs.exists(path), *parts)
 
     def list(self, *parts: str) -> list[str]:
         """Returns the sorted names directly below a folder; none where it does not exist."""
         folder = self.path(*parts)
         try:
-            found = self._tried("list", lambda path: self.fs.ls(path, detail=False), *parts)
+            found = self.tried("list", lambda path: self.fs.ls(path, detail=False), *parts)
         except (FileNotFoundError, NotADirectoryError):
             return []
         names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
@@ -142,14 +142,27 @@ class Store:
 
     def remove(self, *parts: str) -> None:
         """Removes an object, or a folder with all that is below it; silent where there is none."""
-        self._tried("remove", self._remove, *parts)
+        self.tried("remove", self._remove, *parts)
 
     def _remove(self, path: str) -> None:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
-    def _tried(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
-        """Returns what an operation on a path returns, patiently; explains what it is refused."""
+    def tried(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
+        """Returns what an operation on a path returns, tried again while its errors may pass.
+
+        Args:
+            what: The operation in a word, for the error.
+            operation: Takes the filesystem's own path; it may be called several times, and asks
+                for `fs` each time, for credentials that expired are read again by a new one.
+            *parts: The path.
+
+        Raises:
+            StoreError: It failed for good; the message names the place and what to do.
+            FileNotFoundError: There is no such object; where to write, that is a StoreError.
+            IsADirectoryError: The path is a folder.
+            NotADirectoryError: The path leads through an object.
+        """
         path = self.path(*parts)
         if self.is_local:
             return operation(path)

@@ -16,6 +16,7 @@ import pytest
 import ray
 import torch
 from s3fs import S3FileSystem
+from servers.faults import FaultProxy
 from servers.swift import SwiftServer
 from small_runs import furnish
 
@@ -49,6 +50,33 @@ def s3_store(s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     S3FileSystem.clear_instance_cache()
     yield Store(s3_server.uri(uuid.uuid4().hex))
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def proxy(s3_server: SwiftServer) -> Iterator[FaultProxy]:
+    """Stands before the S3 server and lets requests fail."""
+    with FaultProxy(s3_server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_store(
+    s3_store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
+    """A store behind the proxy, with one object, `known`.
+
+    The clients' own retries are off, so that flowkd's are tested.
+    """
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    options = {
+        "endpoint_url": proxy.endpoint,
+        "config_kwargs": {"retries": {"max_attempts": 0}},
+    }
+    store = Store(s3_store.uri, options, patience=20)
+    store.write(b"before", "known")
+    proxy.requests.clear()
+    yield store
+    proxy.reset()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def store(local_store: Store) -> Store:
         local_store.write(b"{}", "runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
     lines = [{"step": 5, "validation_bits_per_dim": 3.0}, {"step": 9}]
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    local_store.write(text.encode(), "runs", "one", "metrics.jsonl")
+    local_store.write(text.encode(), "runs", "one", "metrics", "00000000.jsonl")
     return local_store
 
 

@@ -87,9 +87,25 @@ def test_it_pickles_unconnected(s3_store: Store, monkeypatch: pytest.MonkeyPatch
     assert root == s3_store.uri.removeprefix("s3://")
 
 
+def test_pyarrow_sees_what_the_store_holds(config: StorageConfig) -> None:
+    config.store().write(b"1", "models", "m")
+    fs, root = config.arrow_filesystem()
+    assert (fs, root) == config.ray_filesystem()
+    with fs.open_output_stream(f"{root}/models/n") as file:
+        file.write(b"2")
+    assert config.store().read("models", "n") == b"2"
+    found = fs.get_file_info(pafs.FileSelector(root, recursive=True))
+    assert {each.path.removeprefix(f"{root}/") for each in found if each.is_file} == {
+        "models/m",
+        "models/n",
+    }
+
+
 def test_memory_is_refused_for_ray() -> None:
     config = StorageConfig(uri="memory://x")
-    config.store().write(b"1", "y")  # flowkd itself may
+    config.store().write(b"1", "y")  # flowkd itself may, and pyarrow in the same process
+    fs, root = config.arrow_filesystem()
+    assert fs.get_file_info(f"{root}/y").size == 1
     with pytest.raises(StoreError, match=r"cannot share memory://x.*use a folder or s3://"):
         config.ray_filesystem()
 

@@ -6,13 +6,10 @@ The server is real; a proxy before it lets requests fail.
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Iterator
 
 import pytest
 from s3fs import S3FileSystem
 from servers.faults import FaultProxy
-from servers.swift import SwiftServer
 
 from flowkd.errors import StoreError
 from flowkd.store import Store
@@ -20,26 +17,9 @@ from flowkd.store import Store
 PASSING = ("internal error", "unavailable", "slow down", "reset", "expired")
 
 
-@pytest.fixture(scope="module")
-def proxy(s3_server: SwiftServer) -> Iterator[FaultProxy]:
-    with FaultProxy(s3_server.endpoint) as proxy:
-        yield proxy
-
-
 @pytest.fixture
-def store(
-    s3_store: Store, s3_server: SwiftServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> Store:
-    """A store behind the proxy; the clients' own retries are off, so that flowkd's are tested."""
-    monkeypatch.setattr(S3FileSystem, "retries", 1)
-    options = {
-        "endpoint_url": proxy.endpoint,
-        "config_kwargs": {"retries": {"max_attempts": 0}},
-    }
-    store = Store(s3_server.uri(uuid.uuid4().hex), options, patience=20)
-    store.write(b"before", "known")
-    proxy.requests.clear()
-    return store
+def store(proxied_store: Store) -> Store:
+    return proxied_store
 
 
 @pytest.mark.parametrize("fault", PASSING)

@@ -22,7 +22,7 @@ ANSWERS = {
 }
 # What happens to the connection instead of an answer, or to a part of it.
 BREAKS = ("reset", "truncate", "delay")
-FAULTS = (*ANSWERS, *BREAKS)
+FAULTS = (*ANSWERS, *BREAKS, "pass")  # the last lets one request through
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
@@ -44,6 +44,9 @@ class FaultProxy:
         self._faults: deque[str] = deque()
         self._until = 0.0
         self._always = ""
+        self._held = ""
+        self._released = threading.Event()
+        self.holding = threading.Event()
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -89,12 +92,36 @@ class FaultProxy:
         assert fault in FAULTS, fault
         self._until, self._always = time.monotonic() + seconds, fault
 
+    def hold(self, part: str) -> None:
+        """Lets requests that would write what has `part` in its path wait until `release`.
+
+        `holding` is set as soon as one does.
+        """
+        self._released.clear()
+        self.holding.clear()
+        self._held = part
+
+    def release(self) -> None:
+        """Lets held requests go on."""
+        self._held = ""
+        self._released.set()
+
+    def reset(self) -> None:
+        """Lets all requests pass again."""
+        self.release()
+        self._faults.clear()
+        self._until = 0.0
+        self.requests.clear()
+
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answers a request, or lets it fail."""
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        if self._held and request.command in ("PUT", "POST") and self._held in request.path:
+            self.holding.set()
+            self._released.wait()
         fault = self._always if time.monotonic() < self._until else ""
-        fault = fault or (self._faults.popleft() if self._faults else "")
-        self.requests.append(f"{request.command} {fault or 'passed'}")
+        fault = fault or (self._faults.popleft() if self._faults else "pass")
+        self.requests.append(f"{request.command} {fault.replace('pass', 'passed')}")
         if fault in ANSWERS:
             status, code = ANSWERS[fault]
             text = f"<Error><Code>{code}</Code><Message>a fault</Message></Error>"

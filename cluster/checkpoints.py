@@ -1,0 +1,52 @@
+"""Checkpoints on a worker's own disk, each there from its writing to the end of its upload."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+PREFIX = "flowkd-checkpoint"
+WAITING = 2  # checkpoints of a worker that are not yet uploaded
+POLL_SECONDS = 0.05
+
+
+def new_folder() -> Path:
+    """Returns a folder for a checkpoint, as soon as fewer than WAITING others are there.
+
+    Ray Train queues uploads without end and removes each folder after its upload: a store that is
+    slower than the training would fill the disk.
+    """
+    while len(_folders(f"{_ours()}-{os.getpid()}-")) >= WAITING:
+        time.sleep(POLL_SECONDS)
+    return Path(tempfile.mkdtemp(prefix=f"{_ours()}-{os.getpid()}-"))
+
+
+def sweep() -> None:
+    """Removes the folders of workers of this machine that are gone."""
+    for folder in _folders(f"{_ours()}-"):
+        pid = folder.name.split("-")[-2]
+        if pid.isdecimal() and not _is_there(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ours() -> str:
+    # A container has process numbers of its own, and may share its temporary folder.
+    return f"{PREFIX}-{socket.gethostname()}"
+
+
+def _folders(prefix: str) -> list[Path]:
+    return [path for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith(prefix)]
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
