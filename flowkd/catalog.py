@@ -151,7 +151,8 @@ def prune_checkpoints(
 ) -> list[str]:
     """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
 
-    Nothing that an artifact's lineage names is a checkpoint, so lineages stay whole.
+    Nothing that an artifact's lineage names is a checkpoint, so lineages stay whole. A run that is
+    not finished keeps those of Ray Train's notes, too: it would not go on without them.
 
     Args:
         store: Where.
@@ -172,6 +173,7 @@ def prune_checkpoints(
         ("runs", each.run, "checkpoints", name)
         for each in runs
         for name in each.checkpoints[:-keep]
+        if each.state == "finished" or f'"{name}"' not in _noted(store, each.run)
     ]
     if not dry:
         for folder in going:
@@ -216,6 +218,12 @@ def _checkpoints(store: Store, run: str) -> list[str]:
     # Ray Train's own notes, checkpoint_manager_snapshot.json, lie beside them.
     names = store.list("runs", run, "checkpoints")
     return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]
+
+
+def _noted(store: Store, run: str) -> str:
+    """Returns what Ray Train has noted of a run's checkpoints, as text."""
+    path = ("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
+    return store.read(*path).decode() if store.exists(*path) else ""
 
 
 def _listed(names: list[str]) -> str:

@@ -129,6 +129,15 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
         prune_checkpoints(store, 0)
 
 
+def test_a_run_that_may_go_on_keeps_the_checkpoints_that_ray_has_noted(store: Store) -> None:
+    path = ("runs", "one", "checkpoints", "checkpoint_manager_snapshot.json")
+    noted = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_1"}]}
+    store.write_json(noted, *path)
+    assert prune_checkpoints(store, 1) == ["runs/one/checkpoints/checkpoint_0"]
+    store.write(b"{}", "runs", "one", "result", "manifest.json")  # now it is finished
+    assert prune_checkpoints(store, 1) == ["runs/one/checkpoints/checkpoint_1"]
+
+
 def test_the_command_lists_shows_and_explains(store: Store) -> None:
     version = model_versions(store, "small")[0]
     code, output = call(store, "models", "list", "--json")
