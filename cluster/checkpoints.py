@@ -8,7 +8,13 @@ import socket
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from flowkd.errors import StoreError
+
+STATE = "state.pt"
 PREFIX = "flowkd-checkpoint"
 WAITING = 2  # checkpoints of a worker that are not yet uploaded
 POLL_SECONDS = 0.05
@@ -23,6 +29,27 @@ def new_folder() -> Path:
     while len(_folders(f"{_ours()}-{os.getpid()}-")) >= WAITING:
         time.sleep(POLL_SECONDS)
     return Path(tempfile.mkdtemp(prefix=f"{_ours()}-{os.getpid()}-"))
+
+
+def write_state(state: dict[str, Any], folder: Path) -> None:
+    """Writes what a checkpoint holds: tensors, numbers and plain containers."""
+    torch.save(state, folder / STATE)
+
+
+def read_state(folder: Path, device: torch.device | str) -> dict[str, Any]:
+    """Reads what a checkpoint holds, its tensors onto a device, and executes nothing.
+
+    Raises:
+        StoreError: It is cut off, or holds what no checkpoint does.
+    """
+    try:
+        return torch.load(folder / STATE, weights_only=True, map_location=device)
+    except Exception as error:  # a damaged file makes torch raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreError(
+            f"the last checkpoint cannot be read: {reason}; remove it below the run's checkpoints/ "
+            f"and its name in checkpoint_manager_snapshot.json, or train under another name"
+        ) from error
 
 
 def sweep() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -15,15 +15,13 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from cluster.checkpoints import new_folder, sweep
+from cluster.checkpoints import new_folder, read_state, sweep, write_state
 from cluster.storage import StorageConfig
 from flowkd.errors import NonFiniteError
 from flowkd.run import Run
 from flowkd.run_config import TrainingConfig
 from flowkd.run_log import RunLog
 from flowkd.training import prepare_run
-
-STATE = "state.pt"
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +67,7 @@ def _checkpoint(run: Run, keep: bool) -> None:
     checkpoint = None
     if keep:
         folder = new_folder()
-        torch.save(run.state_dict(), folder / STATE)
+        write_state(run.state_dict(), folder)
         checkpoint = Checkpoint.from_directory(folder)
     ray.train.report(
         {"step": run.step, "best_bits_per_dim": run.best_bits_per_dim},
@@ -84,7 +82,7 @@ def _resume(run: Run) -> None:
         return
     device = next(run.objective.flow.parameters()).device
     with checkpoint.as_directory() as folder:
-        state = torch.load(os.path.join(folder, STATE), weights_only=True, map_location=device)
+        state = read_state(Path(folder), device)
     run.load_state_dict(state)
 
 
