@@ -28,7 +28,7 @@ def proxy(s3_server: SwiftServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def store(
-    s3_store: Store, s3_server: SwiftServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    swift_store: Store, s3_server: SwiftServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> Store:
     """A store behind the proxy; the clients' own retries are off, so that flowkd's are tested."""
     monkeypatch.setattr(S3FileSystem, "retries", 1)

@@ -19,9 +19,12 @@ ANSWERS = {
     "slow down": (503, "SlowDown"),
     "expired": (400, "ExpiredToken"),
     "denied": (403, "AccessDenied"),
+    "conflict": (409, "ConditionalRequestConflict"),
+    "not implemented": (501, "NotImplemented"),
 }
-# What happens to the connection instead of an answer, or to a part of it.
-BREAKS = ("reset", "truncate", "delay")
+# What happens to the connection instead of an answer, or to a part of it. `lost answer`: the
+# server did what it was asked to, and the client does not learn of it.
+BREAKS = ("reset", "truncate", "delay", "lost answer")
 FAULTS = (*ANSWERS, *BREAKS)
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -42,6 +45,7 @@ class FaultProxy:
         self.delay = delay
         self.requests: list[str] = []
         self._faults: deque[str] = deque()
+        self._only = ""
         self._until = 0.0
         self._always = ""
         proxy = self
@@ -79,10 +83,11 @@ class FaultProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, *faults: str) -> None:
-        """Lets the next requests fail, one each."""
-        assert set(faults) <= set(FAULTS), faults
+    def fail(self, *faults: str, only: str = "") -> None:
+        """Lets the next requests, or those of one method only, fail, one each; "" lets one pass."""
+        assert set(faults) <= {"", *FAULTS}, faults
         self._faults.extend(faults)
+        self._only = only
 
     def fail_for(self, seconds: float, fault: str) -> None:
         """Lets all requests of some seconds fail."""
@@ -93,7 +98,8 @@ class FaultProxy:
         """Answers a request, or lets it fail."""
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         fault = self._always if time.monotonic() < self._until else ""
-        fault = fault or (self._faults.popleft() if self._faults else "")
+        if not fault and self._faults and self._only in ("", request.command):
+            fault = self._faults.popleft()
         self.requests.append(f"{request.command} {fault or 'passed'}")
         if fault in ANSWERS:
             status, code = ANSWERS[fault]
@@ -114,7 +120,9 @@ class FaultProxy:
             data = response.read()
             kept = {k: v for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP}
             length = response.getheader("Content-Length", str(len(data)))
-            if fault == "truncate" and len(data) > 1:
+            if fault == "lost answer":
+                _reset(request)
+            elif fault == "truncate" and len(data) > 1:
                 _send(request, response.status, kept, data[: len(data) // 2], str(len(data)))
                 _reset(request)
             else:
