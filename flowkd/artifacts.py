@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,16 +19,16 @@ import yaml
 from pydantic import Field
 from safetensors import SafetensorError
 
+from flowkd.aliases import alias_names, alias_version
 from flowkd.build import CouplingConfig, FlowConfig, GlowConfig, build_flow
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flow import Flow
 from flowkd.model_card import Lineage, model_card
-from flowkd.store import Store
+from flowkd.store import NAME, Store
 
 FORMAT: Literal[1] = 1
 PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Part(Config):
@@ -124,12 +123,6 @@ def publish_artifact(
     return version
 
 
-def set_alias(store: Store, name: str, alias: str, version: str) -> None:
-    """Points an alias of a model at one of its versions."""
-    read_manifest(store, f"models/{name}/{version}")
-    store.write_json({"version": version}, "models", name, "aliases", alias)
-
-
 def versions(store: Store, name: str) -> list[str]:
     """Returns a model's complete versions, oldest first."""
     return [
@@ -166,9 +159,9 @@ def resolve(store: Store, reference: str) -> str:
                 f"{', '.join(finished) or 'none'}"
             )
         return f"runs/{name}/result"
-    aliases = store.list("models", name, "aliases")
+    aliases = alias_names(store, name)
     if version in aliases:
-        version = store.read_json("models", name, "aliases", version)["version"]
+        version = alias_version(store, name, version) or version
     complete = versions(store, name)
     if version not in complete:
         raise StoreError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from flowkd.aliases import alias_versions
 from flowkd.artifacts import ArtifactManifest, difference, read_manifest, resolve, versions
 from flowkd.config import Config
 from flowkd.errors import StoreError
@@ -65,14 +66,6 @@ def model_versions(store: Store, model: str | None = None) -> list[ModelVersion]
     return [found for name in ([model] if model else known) for found in _versions_of(store, name)]
 
 
-def aliases_of(store: Store, model: str) -> dict[str, str]:
-    """Returns the version that each alias of a model points at."""
-    return {
-        alias: store.read_json("models", model, "aliases", alias)["version"]
-        for alias in store.list("models", model, "aliases")
-    }
-
-
 def find_damage(store: Store, reference: str) -> list[str]:
     """Reads every part of an artifact again; returns what is not as its manifest says, in words.
 
@@ -100,7 +93,9 @@ def remove_version(store: Store, model: str, version: str) -> None:
     folder = resolve(store, f"models/{model}@{version}")
     if not folder.endswith(f"/{version}"):
         raise StoreError(f"expected a version of model {model!r}; got the alias {version!r}")
-    pointing = [alias for alias, target in aliases_of(store, model).items() if target == version]
+    pointing = [
+        alias for alias, target in alias_versions(store, model).items() if target == version
+    ]
     if pointing:
         raise StoreError(
             f"models/{model}@{version} is pointed at by alias {_listed(pointing)}: move it to "
@@ -182,7 +177,7 @@ def prune_checkpoints(
 
 
 def _versions_of(store: Store, model: str) -> Iterator[ModelVersion]:
-    aliases = aliases_of(store, model)
+    aliases = alias_versions(store, model)
     for version in versions(store, model):
         manifest = read_manifest(store, f"models/{model}/{version}")
         yield ModelVersion(

@@ -18,6 +18,7 @@ EXPIRED_CODES = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 )
 PASSING_CODES = EXPIRED_CODES | {
+    "ConditionalRequestConflict",
     "InternalError",
     "OperationAborted",
     "RequestLimitExceeded",
@@ -92,6 +93,19 @@ def may_pass(error: BaseException) -> bool:
         if not PASSING_CLASSES.isdisjoint(each.__name__ for each in type(cause).__mro__):
             return True
     return False
+
+
+def may_be_taken(error: BaseException) -> bool:
+    """Tells whether a conditional write may have been refused for an object that is there.
+
+    Clients and servers disagree on how to say so: as 412, which s3fs turns into FileExistsError
+    or EINVAL, or by a code that it does not know and turns into EIO.
+    """
+    if isinstance(error, FileExistsError):
+        return True
+    if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.EINVAL, errno.EIO):
+        return True
+    return any(_answer(cause)[1] == 412 for cause in _causes(error))
 
 
 def may_have_expired(error: BaseException) -> bool:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowkd.artifacts import load_artifact, publish_artifact, set_alias
+from flowkd.aliases import set_alias
+from flowkd.artifacts import load_artifact, publish_artifact
 from flowkd.config import Config
 from flowkd.errors import ConfigError
 from flowkd.store import Store

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
+import re
+import threading
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from flowkd.errors import StoreError
-from flowkd.patience import patiently
+from flowkd.files import create_file, replace_file
+from flowkd.patience import may_be_taken, may_pass, patiently
 
 DEFAULT_URI = "store"
 PATIENCE = 90.0  # seconds
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of models, runs and aliases
+
+_CREATING = threading.Lock()  # in memory
 
 T = TypeVar("T")
 
@@ -57,7 +64,8 @@ class Store:
 
     @cached_property
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        options = {"use_listings_cache": False, **self.options}
+        # A copy: s3fs adds to the dictionaries that it is given.
+        options = {"use_listings_cache": False, **deepcopy(self.options)}
         try:
             return fsspec.core.url_to_fs(self.uri, **options)
         except (ImportError, ValueError) as error:
@@ -74,6 +82,11 @@ class Store:
     def is_local(self) -> bool:
         """Whether the store is a folder of this machine."""
         return isinstance(self.fs, LocalFileSystem)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the store is in the memory of this process."""
+        return isinstance(self.fs, MemoryFileSystem)
 
     def path(self, *parts: str) -> str:
         """Returns the filesystem's own path of an object, or of the root if no part is given.
@@ -97,20 +110,45 @@ class Store:
 
     def write(self, data: bytes, *parts: str) -> None:
         """Writes an object whole, replacing what was there; readers see the old or the new."""
-        path = self.path(*parts)
-        if not self.is_local:
+        if self.is_local:
+            replace_file(self.path(*parts), data)
+        else:
             self.tried("write", lambda path: self.fs.pipe_file(path, data), *parts)
-            return
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+    def create(self, data: bytes, *parts: str) -> bool:
+        """Writes an object whole where there is none, and tells whether it is this call's.
+
+        Of several at once, one wins, where the store is atomic: `flowkd.atomicity` tells. A write
+        that is tried again can meet its own success, so what is there counts as this call's if it
+        is the same: put something unique into the data.
+
+        Args:
+            data: Unlike that of any other call.
+            parts: Path of the object.
+
+        Raises:
+            StoreError: It was refused for another reason than an object that is there.
+        """
+        if self.is_local:
+            created = create_file(self.path(*parts), data)
+        else:
+            created = self.tried("create", lambda path: self._create(path, data), *parts)
+        return created or self.read(*parts) == data
+
+    def _create(self, path: str, data: bytes) -> bool:
+        if self.in_memory:
+            with _CREATING:
+                free = not self.fs.exists(path)
+                if free:
+                    self.fs.pipe_file(path, data)
+                return free
         try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+            self.fs.pipe_file(path, data, mode="create")
+        except Exception as error:
+            if may_pass(error) or not may_be_taken(error) or not self.fs.exists(path):
+                raise
+            return False
+        return True
 
     def read_json(self, *parts: str) -> Any:
         """Returns an object parsed as JSON; raises StoreError where it is missing or not JSON."""
@@ -169,7 +207,7 @@ class Store:
         try:
             return patiently(lambda: operation(path), self.patience, self._reopen)
         except FileNotFoundError as error:
-            if what != "write":
+            if what not in ("write", "create"):
                 raise
             raise self.refused(what, error, *parts) from error
         except (IsADirectoryError, NotADirectoryError, StoreError):

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from flowkd.artifacts import load_artifact, set_alias
+from cluster.storage import check
+from flowkd.aliases import alias_history, set_alias
+from flowkd.artifacts import load_artifact
+from flowkd.atomicity import creates_are_atomic
 from flowkd.build import count_parameters
 from flowkd.catalog import (
     find_damage,
@@ -26,8 +29,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="What a store
 models = typer.Typer(no_args_is_help=True, help="Published models.")
 runs = typer.Typer(no_args_is_help=True, help="Trainings.")
 app.add_typer(models, name="models")
+stores = typer.Typer(no_args_is_help=True, help="The store itself.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
+app.add_typer(stores, name="store")
 
 
 @models.command("list")
@@ -72,10 +77,25 @@ def verify_models(
 
 
 @models.command("alias")
-def move_alias(name: str, alias: str, version: str, store: StoreUri = None) -> None:
-    """Point an alias of a model at one of its versions."""
+def move_alias(
+    name: str,
+    alias: str,
+    version: Annotated[
+        str | None, typer.Argument(help="Default: tell where it has pointed, the last move last.")
+    ] = None,
+    expect: Annotated[
+        str | None, typer.Option(help="Move it only if it points at this version.")
+    ] = None,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias of a model at one of its versions, or tell where it has pointed."""
     with opened_store(store) as opened:
-        set_alias(opened, name, alias, version)
+        if version is None:
+            moves = [move.model_dump() for move in alias_history(opened, name, alias)]
+            say(moves, as_json, ["number", "version", "time"])
+            return
+        set_alias(opened, name, alias, version, expect)
         print(f"models/{name}@{alias} is {version}")
 
 
@@ -120,6 +140,20 @@ def prune_runs(
     with opened_store(store) as opened:
         gone = prune_checkpoints(opened, keep, run, dry=dry_run)
         say([{"removed" if not dry_run else "would remove": each} for each in gone], as_json)
+
+
+@stores.command("check")
+def check_store(store: StoreUri = None, as_json: Json = False) -> None:
+    """Write, read and remove a small object, and tell whether conditional writes are atomic."""
+    with opened_store(store) as opened:
+        check(opened)
+        atomic = creates_are_atomic(opened)
+        facts = {
+            "store": opened.uri,
+            "conditional_writes": "atomic" if atomic else "not atomic",
+            "aliases": "compare-and-swap" if atomic else "one writer at a time, under a claim",
+        }
+        say_facts(facts, as_json)
 
 
 if __name__ == "__main__":

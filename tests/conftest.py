@@ -10,6 +10,7 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when ray
 import socket
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,16 @@ import ray
 import torch
 from s3fs import S3FileSystem
 from servers.faults import FaultProxy
+from servers.moto import MotoServer
 from servers.swift import SwiftServer
 from small_runs import furnish
 
 from cluster.local import LocalCluster, down, up
 from flowkd.store import Store
+
+# The root of a store of one's own, for the tests that use s3_store: see CONTRIBUTING.md.
+OWN = os.environ.get("FLOWKD_TEST_STORE", "").rstrip("/")
+AWS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
@@ -39,16 +45,55 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]
         yield server
 
 
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """An S3 server whose conditional writes are those of AWS."""
+    with MotoServer(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
 @pytest.fixture
-def s3_store(s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """An empty store on S3; the environment of this test and its processes leads there."""
+def swift_store(s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store on Swift; the environment of this test and its processes leads there."""
+    with store_on(s3_server, monkeypatch) as store:
+        yield store
+
+
+@pytest.fixture
+def moto_store(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store on moto; the environment of this test and its processes leads there."""
+    with store_on(moto_server, monkeypatch) as store:
+        yield store
+
+
+@pytest.fixture
+def s3_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty store on S3: below FLOWKD_TEST_STORE where that is set, else on Swift."""
+    if not OWN:
+        yield request.getfixturevalue("swift_store")
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        # The cluster that tests share has set its own in the meantime.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in AWS.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        store = Store(f"{OWN}/{uuid.uuid4().hex}")
+        yield store
+        S3FileSystem.clear_instance_cache()
+        Store(store.uri).remove()
+
+
+@contextmanager
+def store_on(server: SwiftServer | MotoServer, patch: pytest.MonkeyPatch) -> Iterator[Store]:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in s3_server.environment().items():
-        monkeypatch.setenv(name, value)
+        patch.delenv(name, raising=False)
+    for name, value in server.environment().items():
+        patch.setenv(name, value)
     # fsspec hands out the same instance for the same options, whatever the environment says.
     S3FileSystem.clear_instance_cache()
-    yield Store(s3_server.uri(uuid.uuid4().hex))
+    yield Store(server.uri(uuid.uuid4().hex))
     S3FileSystem.clear_instance_cache()
 
 
@@ -61,7 +106,7 @@ def proxy(s3_server: SwiftServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def proxied_store(
-    s3_store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    swift_store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Store]:
     """A store behind the proxy, with one object, `known`.
 
@@ -72,7 +117,7 @@ def proxied_store(
         "endpoint_url": proxy.endpoint,
         "config_kwargs": {"retries": {"max_attempts": 0}},
     }
-    store = Store(s3_store.uri, options, patience=20)
+    store = Store(swift_store.uri, options, patience=20)
     store.write(b"before", "known")
     proxy.requests.clear()
     yield store

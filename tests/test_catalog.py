@@ -9,9 +9,9 @@ import torch
 from small_flows import CONFIGS, small_flow
 from typer.testing import CliRunner
 
-from flowkd.artifacts import Lineage, load_artifact, publish_artifact, set_alias, versions
+from flowkd.aliases import alias_versions, set_alias
+from flowkd.artifacts import Lineage, load_artifact, publish_artifact, versions
 from flowkd.catalog import (
-    aliases_of,
     find_damage,
     model_versions,
     prune_checkpoints,
@@ -54,7 +54,7 @@ def call(store: Store, *arguments: str) -> tuple[int, str]:
 def test_all_versions_are_listed_with_their_aliases(store: Store) -> None:
     found = model_versions(store)
     assert [version.model for version in found] == ["large", "large", "small"]
-    best = aliases_of(store, "large")["best"]
+    best = alias_versions(store, "large")["best"]
     assert {each.version: each.aliases for each in found if each.aliases} == {best: ("best",)}
     assert all(each.bytes > 1000 for each in found)
     assert model_versions(store, "small") == found[2:]
@@ -78,7 +78,7 @@ def test_damage_is_found_and_named(store: Store) -> None:
 
 
 def test_only_a_version_that_nothing_depends_on_is_removed(store: Store) -> None:
-    best = aliases_of(store, "large")["best"]
+    best = alias_versions(store, "large")["best"]
     other = next(version for version in versions(store, "large") if version != best)
     with pytest.raises(StoreError, match="pointed at by alias best: move it"):
         remove_version(store, "large", best)
@@ -154,7 +154,7 @@ def test_the_command_lists_shows_and_explains(store: Store) -> None:
     assert "error: no run 'three'" in output
     code, output = call(store, "models", "alias", "small", "best", version.version)
     assert code == 0
-    assert aliases_of(store, "small") == {"best": version.version}
+    assert alias_versions(store, "small") == {"best": version.version}
     code, output = call(store, "models", "remove", "runs/one")
     assert code == 1
     assert "expected models/NAME@VERSION; got 'runs/one'" in output

@@ -150,21 +150,21 @@ def test_check_leaves_nothing_behind(kind: str, request: pytest.FixtureRequest) 
     assert store.list() == []
 
 
-def test_a_missing_bucket_is_named_and_not_created(s3_store: Store) -> None:
+def test_a_missing_bucket_is_named_and_not_created(swift_store: Store) -> None:
     with pytest.raises(StoreError, match=r"write .* in bucket 'nowhere'.*create the bucket first"):
         check(Store("s3://nowhere/prefix"))
-    assert not s3_store.fs.exists("nowhere")
+    assert not swift_store.fs.exists("nowhere")
 
 
-def test_a_wrong_secret_is_denied(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_secret_is_denied(swift_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     S3FileSystem.clear_instance_cache()
     with pytest.raises(StoreError, match=r"write .* in bucket 'flowkd'.*set AWS_ACCESS_KEY_ID"):
-        check(s3_store)
+        check(swift_store)
 
 
 def test_an_endpoint_that_does_not_answer_is_named(
-    s3_store: Store, s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch
+    swift_store: Store, s3_server: SwiftServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     config = StorageConfig.from_uri(s3_server.uri(), endpoint_url="http://127.0.0.1:9")

@@ -15,12 +15,17 @@ from s3fs import S3FileSystem
 from flowkd.errors import StoreError
 from flowkd.store import Store, default_uri
 
-KINDS = ["local", "memory", "s3"]
+KINDS = ["local", "memory", "s3", "moto"]
 MIB = 2**20
 
 
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest) -> Store:
+    return request.getfixturevalue(f"{request.param}_store")
+
+
+@pytest.fixture(params=["s3", "moto"])
+def bucket(request: pytest.FixtureRequest) -> Store:
     return request.getfixturevalue(f"{request.param}_store")
 
 
@@ -112,7 +117,7 @@ def test_a_pattern_never_removes_its_matches(store: Store) -> None:
     assert store.list() == ["run1"]
 
 
-@pytest.mark.parametrize("kind", ["local", "s3"])
+@pytest.mark.parametrize("kind", ["local", "s3", "moto"])
 def test_it_pickles_and_works_in_another_process(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -175,32 +180,32 @@ def test_a_reader_never_sees_half_of_a_write(local_store: Store) -> None:
     assert all(read in versions for read in reads)
 
 
-def test_a_large_object_goes_to_s3_in_parts(s3_store: Store) -> None:
+def test_a_large_object_goes_to_s3_in_parts(bucket: Store) -> None:
     data = payload(12 * MIB)
-    with s3_store.fs.open(s3_store.path("large"), "wb", block_size=5 * MIB) as file:
+    with bucket.fs.open(bucket.path("large"), "wb", block_size=5 * MIB) as file:
         for start in range(0, len(data), 5 * MIB):
             file.write(data[start : start + 5 * MIB])
-    assert s3_store.fs.info(s3_store.path("large"))["ETag"].strip('"').endswith("-3")
-    assert s3_store.read("large") == data
-    s3_store.write(data[::-1], "large")
-    assert s3_store.read("large") == data[::-1]
+    assert bucket.fs.info(bucket.path("large"))["ETag"].strip('"').endswith("-3")
+    assert bucket.read("large") == data
+    bucket.write(data[::-1], "large")
+    assert bucket.read("large") == data[::-1]
 
 
-def test_what_another_process_wrote_is_seen_after_a_listing(s3_store: Store) -> None:
-    s3_store.write(b"1", "runs", "a")
-    assert s3_store.list("runs") == ["a"]
-    S3FileSystem(skip_instance_cache=True).pipe_file(s3_store.path("runs", "b"), b"2")
-    assert s3_store.exists("runs", "b")
-    assert s3_store.list("runs") == ["a", "b"]
+def test_what_another_process_wrote_is_seen_after_a_listing(bucket: Store) -> None:
+    bucket.write(b"1", "runs", "a")
+    assert bucket.list("runs") == ["a"]
+    S3FileSystem(skip_instance_cache=True).pipe_file(bucket.path("runs", "b"), b"2")
+    assert bucket.exists("runs", "b")
+    assert bucket.list("runs") == ["a", "b"]
 
 
-def test_folder_markers_of_other_tools_are_no_names(s3_store: Store) -> None:
-    s3_store.fs.pipe_file(s3_store.path("runs") + "/", b"")
-    s3_store.fs.pipe_file(s3_store.path("runs", "a") + "/", b"")
-    s3_store.write(b"1", "runs", "b")
-    assert s3_store.list("runs") == ["a", "b"]
-    s3_store.remove("runs")
-    assert s3_store.list() == []
+def test_folder_markers_of_other_tools_are_no_names(bucket: Store) -> None:
+    bucket.fs.pipe_file(bucket.path("runs") + "/", b"")
+    bucket.fs.pipe_file(bucket.path("runs", "a") + "/", b"")
+    bucket.write(b"1", "runs", "b")
+    assert bucket.list("runs") == ["a", "b"]
+    bucket.remove("runs")
+    assert bucket.list() == []
 
 
 def test_what_cannot_be_opened_says_why() -> None:

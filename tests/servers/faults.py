@@ -19,9 +19,12 @@ ANSWERS = {
     "slow down": (503, "SlowDown"),
     "expired": (400, "ExpiredToken"),
     "denied": (403, "AccessDenied"),
+    "conflict": (409, "ConditionalRequestConflict"),
+    "not implemented": (501, "NotImplemented"),
 }
-# What happens to the connection instead of an answer, or to a part of it.
-BREAKS = ("reset", "truncate", "delay")
+# What happens to the connection instead of an answer, or to a part of it. `lost answer`: the
+# server did what it was asked to, and the client does not learn of it.
+BREAKS = ("reset", "truncate", "delay", "lost answer")
 FAULTS = (*ANSWERS, *BREAKS, "pass")  # the last lets one request through
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -42,6 +45,7 @@ class FaultProxy:
         self.delay = delay
         self.requests: list[str] = []
         self._faults: deque[str] = deque()
+        self._only = ""
         self._until = 0.0
         self._always = ""
         self._held = ""
@@ -82,10 +86,11 @@ class FaultProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, *faults: str) -> None:
-        """Lets the next requests fail, one each."""
-        assert set(faults) <= set(FAULTS), faults
+    def fail(self, *faults: str, only: str = "") -> None:
+        """Lets the next requests, or those of one method only, fail, one each; "" lets one pass."""
+        assert set(faults) <= {"", *FAULTS}, faults
         self._faults.extend(faults)
+        self._only = only
 
     def fail_for(self, seconds: float, fault: str) -> None:
         """Lets all requests of some seconds fail."""
@@ -110,6 +115,7 @@ class FaultProxy:
         """Lets all requests pass again."""
         self.release()
         self._faults.clear()
+        self._only = ""
         self._until = 0.0
         self.requests.clear()
 
@@ -120,7 +126,9 @@ class FaultProxy:
             self.holding.set()
             self._released.wait()
         fault = self._always if time.monotonic() < self._until else ""
-        fault = fault or (self._faults.popleft() if self._faults else "pass")
+        if not fault and self._faults and self._only in ("", request.command):
+            fault = self._faults.popleft()
+        fault = fault or "pass"
         self.requests.append(f"{request.command} {fault.replace('pass', 'passed')}")
         if fault in ANSWERS:
             status, code = ANSWERS[fault]
@@ -141,7 +149,9 @@ class FaultProxy:
             data = response.read()
             kept = {k: v for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP}
             length = response.getheader("Content-Length", str(len(data)))
-            if fault == "truncate" and len(data) > 1:
+            if fault == "lost answer":
+                _reset(request)
+            elif fault == "truncate" and len(data) > 1:
                 _send(request, response.status, kept, data[: len(data) // 2], str(len(data)))
                 _reset(request)
             else:

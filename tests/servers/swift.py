@@ -17,9 +17,7 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 
-import botocore.config
-import botocore.exceptions
-import botocore.session
+from servers.s3 import await_bucket, environment, reserve_port
 
 _BACKENDS = {"account": "account", "container": "container", "object": "obj"}
 
@@ -141,20 +139,7 @@ class SwiftServer:
 
     def environment(self) -> dict[str, str]:
         """Returns what s3fs and botocore must find in the environment, and nothing else."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-            "AWS_RETRY_MODE": "standard",
-            "AWS_MAX_ATTEMPTS": "12",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "127.0.0.1,localhost",
-        }
+        return environment(self.endpoint, self.access_key, self.secret_key)
 
     def __enter__(self) -> SwiftServer:
         try:
@@ -184,7 +169,7 @@ class SwiftServer:
                     stdout=log,
                     stderr=log,
                 )
-        self._await_bucket()
+        await_bucket(self.bucket, self.environment(), self.timeout, self._death)
 
     def stop(self) -> None:
         """Stops the servers: SIGTERM, and SIGKILL for those still there after 5 seconds."""
@@ -214,7 +199,7 @@ class SwiftServer:
                 "in memory and loses them at stop(); set TMPDIR to a folder on ext4, xfs or btrfs",
                 stacklevel=3,
             )
-        self._reserved = {kind: _reserve_port() for kind in ("proxy", *_BACKENDS)}
+        self._reserved = {kind: reserve_port() for kind in ("proxy", *_BACKENDS)}
         self._write("swift.conf", "[swift-hash]\nswift_hash_path_suffix = flowkd\n")
         apps = {"proxy": _PROXY.format(secret=self.secret_key, patient=_PATIENT)}
         for kind in _BACKENDS:
@@ -243,43 +228,9 @@ class SwiftServer:
     def _write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")
 
-    def _await_bucket(self) -> None:
-        client = botocore.session.Session().create_client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=botocore.config.Config(
-                retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30, proxies={}
-            ),
-        )
-        deadline = time.monotonic() + self.timeout
-        while True:
-            try:
-                client.create_bucket(Bucket=self.bucket)
-                return
-            except client.exceptions.BucketAlreadyOwnedByYou:
-                return
-            except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-                dead = [
-                    kind for kind, process in self.processes.items() if process.poll() is not None
-                ]
-                if dead or time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"Swift in {self.folder} did not come up (ended: {dead or 'none'}; "
-                        f"last answer: {error})\n{self.logs()}"
-                    ) from error
-                time.sleep(0.1)
-
-
-def _reserve_port() -> socket.socket:
-    # Bound and never listening: nobody else is given the port, while a server that sets
-    # SO_REUSEADDR, as Swift does, may still listen on it, and again after a stop().
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
-    return reserved
+    def _death(self) -> str:
+        dead = [kind for kind, process in self.processes.items() if process.poll() is not None]
+        return f"Swift in {self.folder} ended: {dead}\n{self.logs()}" if dead else ""
 
 
 def _has_xattr(folder: Path) -> bool:

@@ -6,7 +6,8 @@ from ray import serve
 
 from cluster.serving import ServingConfig, deploy
 from cluster.storage import StorageConfig
-from flowkd.artifacts import load_artifact, set_alias
+from flowkd.aliases import set_alias
+from flowkd.artifacts import load_artifact
 from flowkd.query import Model
 from serving.asking import CONFIGS, LIMITS, publish
 

@@ -8,7 +8,8 @@ import ray
 
 from cluster.serving import ServingError, deploy, serving_app
 from cluster.storage import StorageConfig
-from flowkd.artifacts import resolve, set_alias
+from flowkd.aliases import set_alias
+from flowkd.artifacts import resolve
 from flowkd.errors import StoreError
 from serving.asking import CONFIGS, ask, ok, publish
 
