@@ -19,6 +19,7 @@ ANSWERS = {
     "slow down": (503, "SlowDown"),
     "expired": (400, "ExpiredToken"),
     "denied": (403, "AccessDenied"),
+    "invalid": (400, "InvalidRequest"),
     "conflict": (409, "ConditionalRequestConflict"),
     "not implemented": (501, "NotImplemented"),
 }
