@@ -178,6 +178,15 @@ class Store:
         names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
         return sorted(name for name in names if not name.endswith(".tmp"))
 
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """Returns the bytes of each object directly below a folder, by name."""
+        try:
+            found = self.tried("list", lambda path: self.fs.ls(path, detail=True), *parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        files = (each for each in found if each["type"] == "file")
+        return {PurePosixPath(each["name"]).name: each["size"] for each in files}
+
     def remove(self, *parts: str) -> None:
         """Removes an object, or a folder with all that is below it; silent where there is none."""
         self.tried("remove", self._remove, *parts)

@@ -134,11 +134,6 @@ def prepare(config: AnyConfig, store: Store) -> Manifest:
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:
-    sizes = {
-        shard.file: shard.bytes for split in manifest.splits.values() for shard in split.shards
-    }
-    folder = store.path("datasets", manifest.name)
-    found = {
-        file: store.fs.size(f"{folder}/{file}") for file in store.list("datasets", manifest.name)
-    }
-    return all(found.get(file) == size for file, size in sizes.items())
+    found = store.sizes("datasets", manifest.name)
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    return all(found.get(shard.file) == shard.bytes for shard in shards)
