@@ -35,6 +35,7 @@ EXPECTED = {
     *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
     "capacity/photos",
     *(f"quickstart/{name}" for name in KINDS if name != "distill"),
+    "paper/cifar10_dataset",
     "paper/cifar10_teacher",
     "paper/cifar10_distill",
 }

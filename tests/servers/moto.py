@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from servers.s3 import await_bucket, environment, reserve_port
+from .s3 import await_bucket, environment, reserve_port
 
 # moto looks whether an object is there, and later puts it: only one request at a time makes that
 # atomic. PR_SET_PDEATHSIG: the server outlives no test run, however that ended.

@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 
-from servers.s3 import await_bucket, environment, reserve_port
+from .s3 import await_bucket, environment, reserve_port
 
 _BACKENDS = {"account": "account", "container": "container", "object": "obj"}
 
