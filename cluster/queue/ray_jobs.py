@@ -1,0 +1,95 @@
+"""Attempts as Ray Jobs, and what the cluster has left for more of them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from typing import Literal
+
+import ray
+from ray.dashboard.modules.job.sdk import JobSubmissionClient
+from ray.job_submission import JobStatus
+
+from cluster.queue.admission import Room
+from cluster.queue.config import QueueConfig
+from flowkd.store import Store
+
+# What nodes always have, and no job asks for.
+INTERNAL = ("node:", "memory", "object_store_memory", "accelerator_type:")
+
+Known = Literal["unknown", "alive", "exited", "ended"]
+
+
+class RayJobs:
+    """The cluster that this process is connected to.
+
+    Args:
+        address: URL of the job server.
+        store: Where the queue's records are.
+        config: Of the queue.
+    """
+
+    def __init__(self, address: str, store: Store, config: QueueConfig) -> None:
+        self._client = JobSubmissionClient(address)
+        self._store = store
+        self._config = config
+
+    def submit(self, job: str, attempt: int) -> None:
+        """Hands an attempt to Ray, once: its submission id tells it from all others."""
+        if self.look(job, attempt) != "unknown":
+            return
+        options = f"--silence {self._config.silence:g} --grace {self._config.grace:g}"
+        grace = str(math.ceil(self._config.grace) + 5)
+        try:
+            self._client.submit_job(
+                entrypoint=(
+                    f"{sys.executable} -m cluster.queue.attempt {job} {attempt} "
+                    f"--store {shlex.quote(self._store.uri)} {options}"
+                ),
+                submission_id=submission_id(job, attempt),
+                metadata={"flowkd_job": job, "flowkd_attempt": str(attempt)},
+                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": grace}},
+            )
+        except RuntimeError:  # somebody else has submitted it between the two calls
+            if self.look(job, attempt) == "unknown":
+                raise
+
+    def look(self, job: str, attempt: int) -> Known:
+        """Tells what Ray knows of an attempt.
+
+        Returns:
+            `unknown`; `alive`: it waits or runs; `exited`: its process has ended, as Ray saw;
+            `ended`: Ray has given it up, and its process may live, out of reach.
+        """
+        try:
+            info = self._client.get_job_info(submission_id(job, attempt))
+        except RuntimeError as error:
+            if "404" in str(error) or "does not exist" in str(error):
+                return "unknown"
+            raise
+        if info.status in (JobStatus.PENDING, JobStatus.RUNNING):
+            return "alive"
+        return "ended" if info.driver_exit_code is None else "exited"
+
+    def stop(self, job: str, attempt: int) -> None:
+        """Asks Ray to stop an attempt that is alive."""
+        self._client.stop_job(submission_id(job, attempt))
+
+    def nodes(self) -> list[dict[str, float]]:
+        """Returns what each node has in all."""
+        return [_offered(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+    def left(self) -> Room:
+        """Returns what each node has left, as far as Ray knows yet."""
+        found = ray._private.state.available_resources_per_node()
+        return Room([_offered(node) for node in found.values()])
+
+
+def submission_id(job: str, attempt: int) -> str:
+    """Returns the name by which Ray knows an attempt."""
+    return f"{job}-a{attempt}"
+
+
+def _offered(resources: dict[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in resources.items() if not name.startswith(INTERNAL)}

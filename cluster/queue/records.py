@@ -1,0 +1,218 @@
+"""What the store keeps of jobs: `queue/<job>/`, each object with one writer."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from cluster.queue.events import Event, JobState, state_after
+from cluster.queue.job import JobSpec
+from flowkd.config import Config, parse_config
+from flowkd.errors import FlowkdError
+from flowkd.store import Store
+
+QUEUE = "queue"
+INBOX = "queue-inbox"
+C = TypeVar("C", bound=Config)
+
+
+class QueueError(FlowkdError):
+    """Something of the queue that the user can put right."""
+
+
+class Accepted(Config):
+    """A spec and when it was written, by the clock of who submitted it."""
+
+    spec: JobSpec
+    submitted: float
+    nonce: str
+
+
+class Request(Config):
+    """What a user asks of the dispatcher: `queue-inbox/<nonce>.json`."""
+
+    job: str
+    what: Literal["cancel", "retry"]
+    by: str = ""
+    time: float
+    nonce: str
+
+
+class Heartbeat(Config):
+    """What an attempt says while it runs; whoever reads it looks for change, not at its time."""
+
+    beats: int
+    time: float
+    progress: str = ""
+
+
+class Outcome(Config):
+    """How an attempt ended by itself."""
+
+    exit_code: int
+    reason: str = ""
+    time: float
+
+
+class Row(Config):
+    """A job in the table that the dispatcher writes for all to read."""
+
+    job: str
+    kind: str
+    owner: str
+    priority: int
+    state: str
+    position: int | None = None
+    attempt: int = 0
+    waited: float = 0.0
+    ran: float = 0.0
+    progress: str = ""
+    reason: str = ""
+
+
+class Table(Config):
+    """All jobs as the dispatcher sees them: `queue.json`."""
+
+    time: float
+    dispatcher: str
+    rows: list[Row] = Field(default_factory=list)
+
+
+class Records:
+    """The queue's part of a store.
+
+    Args:
+        store: Where.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def accept(self, spec: JobSpec) -> bool:
+        """Writes a job's spec, with which it is accepted; False if it was accepted before.
+
+        Raises:
+            QueueError: There is another job of this id.
+        """
+        mine = Accepted(spec=spec, submitted=time.time(), nonce=uuid.uuid4().hex)
+        path = (QUEUE, spec.id, "spec.json")
+        if self.store.create(_dump(mine), *path):
+            # Where creates are not atomic, another one may have replaced it at once.
+            known = self.spec(spec.id)
+            if known.spec == spec:
+                return known.nonce == mine.nonce
+        known = self.spec(spec.id)
+        if known.spec == spec:
+            return False
+        theirs, ours = known.spec.model_dump(mode="json"), spec.model_dump(mode="json")
+        differ = [key for key in ours if ours[key] != theirs[key]]
+        raise QueueError(
+            f"job {spec.id!r} is in the queue with another {', '.join(differ)}: submit under "
+            f"another --id; `flowkd queue show {spec.id}` tells what it is"
+        )
+
+    def jobs(self) -> list[str]:
+        """Returns the ids of all jobs that were ever accepted, by name."""
+        return self.store.list(QUEUE)
+
+    def exists(self, job: str) -> bool:
+        """Tells whether a job was accepted."""
+        return self.store.exists(QUEUE, job, "spec.json")
+
+    def spec(self, job: str) -> Accepted:
+        """Returns a job's spec; raises QueueError if there is no such job."""
+        if not self.exists(job):
+            known = ", ".join(self.jobs()[-5:]) or "none"
+            raise QueueError(f"no job {job!r} in the queue of {self.store.uri}; there are: {known}")
+        return self._read(Accepted, job, "spec.json")
+
+    def events(self, job: str) -> list[Event]:
+        """Returns what has happened to a job."""
+        names = self.store.list(QUEUE, job, "events")
+        return [self._read(Event, job, "events", name) for name in names]
+
+    def state(self, job: str) -> JobState:
+        """Returns where a job stands."""
+        return state_after(self.events(job))
+
+    def append(self, job: str, event: Event) -> bool:
+        """Writes the next event; False if another dispatcher has written one of its number."""
+        return self.store.create(_dump(event), QUEUE, job, "events", f"{event.number:08}.json")
+
+    def ask(self, job: str, what: Literal["cancel", "retry"], by: str = "") -> None:
+        """Asks the dispatcher to cancel a job or to try it again; raises QueueError for no job."""
+        self.spec(job)
+        request = Request(job=job, what=what, by=by, time=time.time(), nonce=uuid.uuid4().hex)
+        self.store.write(_dump(request), INBOX, f"{request.nonce}.json")
+
+    def requests(self) -> list[Request]:
+        """Returns what users ask of any job and is not answered yet, the oldest first."""
+        found = []
+        for name in self.store.list(INBOX):
+            request = self._read_if_there(Request, INBOX, name)
+            if request is not None:
+                found.append(request)
+        return sorted(found, key=lambda request: request.time)
+
+    def answered(self, request: Request) -> None:
+        """Removes a request."""
+        self.store.remove(INBOX, f"{request.nonce}.json")
+
+    def begin(self, job: str, attempt: int) -> bool:
+        """Claims an attempt for this process; False if another one has begun it."""
+        claim = {"nonce": uuid.uuid4().hex, "time": time.time()}
+        return self.store.create(json.dumps(claim).encode(), *_attempt(job, attempt, "begun.json"))
+
+    def has_begun(self, job: str, attempt: int) -> bool:
+        """Tells whether a process has claimed an attempt."""
+        return self.store.exists(*_attempt(job, attempt, "begun.json"))
+
+    def beat(self, job: str, attempt: int, heartbeat: Heartbeat) -> None:
+        """Says that an attempt is alive."""
+        self.store.write(_dump(heartbeat), *_attempt(job, attempt, "heartbeat.json"))
+
+    def heartbeat(self, job: str, attempt: int) -> Heartbeat | None:
+        """Returns an attempt's last sign of life; None before the first."""
+        return self._read_if_there(Heartbeat, *_attempt(job, attempt, "heartbeat.json"))
+
+    def end(self, job: str, attempt: int, outcome: Outcome) -> None:
+        """Writes how an attempt ended."""
+        self.store.write(_dump(outcome), *_attempt(job, attempt, "outcome.json"))
+
+    def outcome(self, job: str, attempt: int) -> Outcome | None:
+        """Returns how an attempt ended; None if it has not, or could not say so."""
+        return self._read_if_there(Outcome, *_attempt(job, attempt, "outcome.json"))
+
+    def write_table(self, table: Table) -> None:
+        """Replaces the table of all jobs."""
+        self.store.write(table.model_dump_json().encode(), "queue.json")
+
+    def table(self) -> Table | None:
+        """Returns the table of all jobs; None before a dispatcher has written one."""
+        return self._read_if_there(Table, "queue.json")
+
+    def _read(self, kind: type[C], *parts: str) -> C:
+        return self._parse(kind, QUEUE, *parts)
+
+    def _read_if_there(self, kind: type[C], *parts: str) -> C | None:
+        return self._parse(kind, *parts) if self.store.exists(*parts) else None
+
+    def _parse(self, kind: type[C], *parts: str) -> C:
+        return parse_config(kind, self.store.read_json(*parts), source="/".join(parts))
+
+
+def _attempt(job: str, attempt: int, name: str) -> tuple[str, ...]:
+    return QUEUE, job, "attempts", str(attempt), name
+
+
+def _dump(value: Config) -> bytes:
+    return value.model_dump_json(indent=2).encode() + b"\n"
+
+
+def describe(spec: JobSpec) -> dict[str, Any]:
+    """Returns what people ask of a spec, without what is left at its default."""
+    return spec.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,95 @@
+"""The dispatcher as a service of a Ray cluster: one named actor, restarted when it dies.
+
+python -m cluster.queue.service --store URI [--config FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+import time
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.queue.config import QueueConfig
+from cluster.queue.dispatcher import Dispatcher
+from cluster.queue.ray_jobs import RayJobs
+from cluster.queue.records import Records
+from cluster.queue.webhooks import Webhooks
+from cluster.storage import StorageConfig
+from flowkd.config import load_config
+
+NAME, NAMESPACE = "flowkd-dispatcher", "flowkd"
+SLOWEST = 30.0  # seconds between two attempts to go on after an error
+
+
+class DispatcherService:
+    """Ticks for as long as its process lives; what goes wrong is printed and tried again."""
+
+    def __init__(self, uri: str, address: str, values: dict[str, object]) -> None:
+        config = QueueConfig.model_validate(values)
+        records = Records(StorageConfig.from_uri(uri).store())
+        jobs = RayJobs(address, records.store, config)
+        self._webhooks = Webhooks()
+        self._dispatcher = Dispatcher(records, jobs, config, self._webhooks.tell)
+        self._interval = config.interval
+        self._ticks = 0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def status(self) -> dict[str, object]:
+        """Returns the dispatcher's name, its process and how often it has looked."""
+        return {"name": self._dispatcher.name, "pid": os.getpid(), "ticks": self._ticks}
+
+    def _run(self) -> None:
+        pause = self._interval
+        while True:
+            try:
+                self._dispatcher.tick()
+                self._ticks += 1
+                pause = self._interval
+            except Exception as error:  # a store or a job server that is away for a while
+                print(f"dispatcher: {type(error).__name__}: {error}; going on", flush=True)
+                pause = min(2 * pause, SLOWEST)
+            time.sleep(pause)
+
+
+def start(uri: str, config: QueueConfig, address: str) -> ray.actor.ActorHandle:
+    """Starts the dispatcher on this node of the cluster, or returns the one that runs.
+
+    Args:
+        uri: Of the store.
+        config: Of the queue.
+        address: URL of the job server, as the cluster's nodes reach it.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    actor = ray.remote(DispatcherService).options(
+        name=NAME,
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        lifetime="detached",
+        num_cpus=0,
+        max_restarts=-1,
+        max_concurrency=4,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
+    )
+    return actor.remote(uri, address, config.model_dump(mode="json"))
+
+
+def main() -> None:
+    """Starts the dispatcher of the command line."""
+    parser = argparse.ArgumentParser(description="Start the queue's dispatcher.")
+    parser.add_argument("--store", default=None)
+    parser.add_argument("--config", type=Path, default=None)
+    asked = parser.parse_args()
+    config = load_config(QueueConfig, asked.config) if asked.config else QueueConfig()
+    ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+    address = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
+    uri = StorageConfig.from_uri(asked.store).uri
+    print(ray.get(start(uri, config, address).status.remote(), timeout=60))
+
+
+if __name__ == "__main__":
+    main()
