@@ -11,6 +11,8 @@ from pydantic import Field
 from cluster.queue.job import Resources
 from flowkd.config import Config
 
+EPSILON = 1e-6  # Ray counts resources in steps of 1e-4
+
 
 class QueueLimits(Config):
     """What the queue allows, in all and to each owner; None for no limit.
@@ -57,7 +59,7 @@ class Room:
         wanted = resources.of_each()
         for _ in range(resources.workers):
             for node in left:
-                if all(node.get(name, 0) >= amount for name, amount in wanted.items()):
+                if all(node.get(name, 0) + EPSILON >= amount for name, amount in wanted.items()):
                     for name, amount in wanted.items():
                         node[name] -= amount
                     break
@@ -69,26 +71,29 @@ class Room:
 
 def in_line(waiting: Iterable[Waiting]) -> list[Waiting]:
     """Returns the waiting jobs, the next one first: by priority, then as they came."""
-    return sorted(waiting, key=lambda job: (-job.priority, job.order))
+    return sorted(waiting, key=lambda job: (-job.priority, job.order, job.job))
 
 
 def admit(
     waiting: Iterable[Waiting],
     running: Mapping[str, int],
+    nodes: Sequence[Mapping[str, float]],
     rooms: Sequence[Room],
     limits: QueueLimits,
 ) -> list[Waiting]:
     """Returns the jobs to start, in this order.
 
     Strictly in line: a job that does not fit holds back those behind it that want any of the
-    resources that it lacks, so that a large job is not starved by small ones. One whose owner has
-    as many as allowed holds nobody back.
+    resources that it wants, so that a large job is not starved by small ones. Nobody is held back
+    by one whose owner has as many as allowed, or that these nodes could not hold if they were
+    empty.
 
     Args:
         waiting: Jobs that could start now.
         running: How many jobs of each owner run.
-        rooms: What is left of the cluster, in several estimates: a job must fit by all of them.
-            What is admitted is taken from each.
+        nodes: What each node has in all.
+        rooms: What is left of them, in several estimates: a job must fit by all of them. What is
+            admitted is taken from each.
         limits: Of the queue.
     """
     counts = Counter(running)
@@ -101,9 +106,11 @@ def admit(
             continue
         wanted = job.resources.of_each().keys()
         if blocked & wanted:
+            blocked |= wanted  # in line, it comes before all that follow
             continue
         if not _take_from_all(rooms, job.resources):
-            blocked |= wanted
+            if fits_ever(job.resources, nodes):
+                blocked |= wanted
             continue
         counts[job.owner] += 1
         admitted.append(job)

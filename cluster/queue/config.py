@@ -18,8 +18,10 @@ class QueueConfig(Config):
         grace: Seconds that a job's command has to stop when it is asked to.
         settling: For so many seconds after a job has started, Ray is not believed to have counted
             what it takes.
+        starting: An attempt that has not begun for so many seconds after it was handed to Ray is
+            given up, and made again.
         margin: Seconds that are waited beyond `silence` and `grace` before an attempt of which
-            nothing is heard counts as lost.
+            nothing is heard counts as lost, and another one is made.
     """
 
     limits: QueueLimits = QueueLimits()
@@ -27,4 +29,10 @@ class QueueConfig(Config):
     silence: float = Field(60.0, gt=0)
     grace: float = Field(30.0, gt=0)
     settling: float = Field(60.0, ge=0)
+    starting: float = Field(300.0, gt=0)
     margin: float = Field(10.0, ge=0)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which an attempt of which nothing is heard has stopped itself."""
+        return self.silence + self.grace + self.margin

@@ -5,38 +5,74 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
-from cluster.queue.admission import Room, Waiting, admit, fits_ever
+from cluster.queue.admission import Room, Waiting, admit
+from cluster.queue.attempts import watch
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, JobState, State
 from cluster.queue.job import JobSpec
-from cluster.queue.ray_jobs import RayJobs
-from cluster.queue.records import Heartbeat, Outcome, Records, Request
-from cluster.queue.table import make_table
+from cluster.queue.messages import Heartbeat, Request
+from cluster.queue.ray_jobs import ClusterError, Known
+from cluster.queue.records import QueueError, Records
+from cluster.queue.table import TableWriter
+from flowkd.errors import ConfigError
 
-MOST_LOSSES = 20
+
+class Cluster(Protocol):
+    """What a dispatcher needs of Ray; each method raises ClusterError when it cannot be asked."""
+
+    def submit(self, job: str, attempt: int) -> None: ...
+    def look(self, job: str, attempt: int) -> Known: ...
+    def stop(self, job: str, attempt: int) -> None: ...
+    def nodes(self) -> list[dict[str, float]]: ...
+    def left(self) -> Room: ...
 
 
 class Job:
-    """A job as the dispatcher knows it: its spec, its state, what it has heard of it."""
+    """A job as a dispatcher knows it; times are of its own clock, that only moves forward.
 
-    def __init__(self, spec: JobSpec, submitted: float, state: JobState) -> None:
+    Attributes:
+        spec: As it was submitted.
+        state: After all events that this dispatcher knows of.
+        since: When it learnt of this state.
+        heartbeat: The last one of the attempt that runs.
+        heard: When that last changed.
+    """
+
+    def __init__(self, spec: JobSpec, submitted: float, state: JobState, now: float) -> None:
         self.spec = spec
         self.submitted = submitted
         self.state = state
+        self.since = self.heard = now
         self.heartbeat: Heartbeat | None = None
-        self.heard = time.monotonic()  # when the heartbeat last changed, by this clock
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.spec.id
+
+    def learn(self, state: JobState, now: float) -> None:
+        """Takes in a new state."""
+        if state.attempt != self.state.attempt:
+            self.heartbeat, self.heard = None, now
+        self.state, self.since = state, now
+
+    def could_start(self) -> float:
+        """Returns when its pause is over, whatever another dispatcher's clock said."""
+        return min(self.state.queued_at, self.since) + self.state.pause
 
 
 class Dispatcher:
     """Runs the queue: `tick` again and again.
 
-    Two at once do no harm: an event's number, and an attempt's name in Ray, are taken once.
+    It may stop for ever between any two calls: what it has not written, the next one does. Two at
+    once do no harm: an event's number and an attempt are taken once.
 
     Args:
         records: Of the queue.
-        jobs: The cluster.
+        cluster: Ray.
         config: Of the queue.
         tell: Is called with each transition, for webhooks.
     """
@@ -44,191 +80,164 @@ class Dispatcher:
     def __init__(
         self,
         records: Records,
-        jobs: RayJobs,
+        cluster: Cluster,
         config: QueueConfig,
         tell: Callable[[JobSpec, Event], None] = lambda spec, event: None,
     ) -> None:
         self.records = records
-        self.cluster = jobs
+        self.cluster = cluster
         self.config = config
         self.tell = tell
         self.name = uuid.uuid4().hex[:8]
         self.known: dict[str, Job] = {}
+        self.invalid: dict[str, str] = {}
+        self._epoch = time.time() - time.monotonic()
+        self._table = TableWriter(self)
+
+    def now(self) -> float:
+        """Returns seconds since 1970, by a clock that nobody sets while this process lives."""
+        return self._epoch + time.monotonic()
 
     def tick(self) -> None:
-        """Looks at everything once."""
+        """Looks at everything once; a store that fails ends it, a job that fails does not."""
         self._discover()
         for request in self.records.requests():
             self._answer(request)
-        for job in self._in(*ACTIVE):
-            self._watch(job)
-        for job in self._in("queued"):
+        for job in self.jobs_in(*ACTIVE):
+            self._try(job, lambda job=job: watch(self, job))
+        for job in self.jobs_in("queued"):
             self._give_up(job)
         self._start_what_fits()
-        self.records.write_table(make_table(self.name, self.known.values()))
+        self._table.write()
 
-    def _in(self, *states: State) -> list[Job]:
+    def jobs_in(self, *states: State) -> list[Job]:
+        """Returns the jobs in any of these states."""
         return [job for job in self.known.values() if job.state.state in states]
+
+    def _try(self, job: Job, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except ClusterError as error:
+            print(f"dispatcher: job {job.id}: {error}; trying again", flush=True)
 
     def _discover(self) -> None:
         """Takes in jobs that were submitted since; those of a lost dispatcher with their events."""
-        new = []
-        for name in self.records.jobs():
-            if name not in self.known and self.records.exists(name):
-                accepted = self.records.spec(name)
-                new.append(Job(accepted.spec, accepted.submitted, self.records.state(name)))
-        for job in sorted(new, key=lambda job: (job.submitted, job.spec.id)):
-            self.known[job.spec.id] = job
-        # Their clocks may differ, so that the order is by who is seen first.
-        last = max((job.state.order for job in self.known.values()), default=0)
-        for job in sorted(new, key=lambda job: (job.submitted, job.spec.id)):
+        new = [
+            job
+            for name in self.records.jobs()
+            if name not in self.known and name not in self.invalid
+            and (job := self._load(name)) is not None
+        ]  # fmt: skip
+        # Clocks of submitters differ: they decide only among those that are seen at once.
+        new.sort(key=lambda job: (job.submitted, job.id))
+        self.known.update((job.id, job) for job in new)
+        for job in new:
             if job.state.state is None:
-                last += 1
-                self._move(job, "queued", order=last)
+                self.move(job, "queued", order=self._next_order())
 
-    def _move(self, job: Job, state: State, **more: object) -> bool:
+    def _load(self, name: str) -> Job | None:
+        try:
+            accepted = self.records.spec(name)
+            state = self.records.state(name)
+        except QueueError:  # an attempt's folder without a spec
+            return None
+        except ConfigError as error:
+            self.invalid[name] = str(error)
+            print(f"dispatcher: job {name} cannot be run: {error}", flush=True)
+            return None
+        return Job(accepted.spec, accepted.submitted, state, self.now())
+
+    def _next_order(self) -> int:
+        return max((job.state.order for job in self.known.values()), default=0) + 1
+
+    def move(self, job: Job, state: State, **more: object) -> bool:
         """Writes the next event of a job; False, and its state anew, if another dispatcher did."""
         values = {"attempt": job.state.attempt, **more}
         event = Event.model_validate(
-            {"number": job.state.events + 1, "state": state, "time": time.time(), **values}
+            {"number": job.state.events + 1, "state": state, "time": self.now(), **values}
         )
-        if not self.records.append(job.spec.id, event):
-            job.state = self.records.state(job.spec.id)
+        if not self.records.append(job.id, event):
+            job.learn(self.records.state(job.id), self.now())
             return False
-        job.state = job.state.after(event)
+        job.learn(job.state.after(event), self.now())
         self.tell(job.spec, event)
         return True
 
     def _answer(self, request: Request) -> None:
-        """Does what a user asks."""
+        """Does what a user asks, and forgets it once it is done."""
         job = self.known.get(request.job)
         if job is None:
-            return
-        state, by = job.state.state, f"by {request.by}" if request.by else ""
-        if request.what == "retry":
-            if state in ENDED:
-                self._move(job, "queued", reason=f"to be tried again {by}".rstrip())
-            self.records.answered(request)
-        elif state in ENDED:
-            self.records.answered(request)
-        elif state == "queued":
-            if self._move(job, "cancelled", reason=f"cancelled {by}".rstrip()):
+            if request.job in self.invalid:
                 self.records.answered(request)
-        elif state != "cancelling":
-            # The request stays until the job has ended: the attempt itself looks for it, too.
-            self._move(job, "cancelling", reason=f"cancelled {by}".rstrip())
-
-    def _watch(self, job: Job) -> None:
-        """Sees how an attempt is."""
-        name, attempt = job.spec.id, job.state.attempt
-        outcome = self.records.outcome(name, attempt)
-        if outcome is not None:
-            self._finish(job, outcome)
             return
-        beat = self.records.heartbeat(name, attempt)
-        if beat != job.heartbeat:
-            job.heartbeat, job.heard = beat, time.monotonic()
-            if job.state.state == "starting":
-                self._move(job, "running")
-        known = self.cluster.look(name, attempt)
-        if job.state.state == "cancelling" and known == "alive":
-            self.cluster.stop(name, attempt)
-        begun = beat is not None or self.records.has_begun(name, attempt)
-        silent = time.monotonic() - job.heard > self._patience
-        if known == "unknown" and not begun:
-            if job.state.state == "cancelling":
-                self._lose(job)
-            else:  # a dispatcher was lost before it could, or Ray has forgotten
-                self.cluster.submit(name, attempt)
-        elif known == "exited" or (known == "ended" and not begun) or (known != "alive" and silent):
-            self._lose(job)
-
-    @property
-    def _patience(self) -> float:
-        """Seconds after which an attempt that is not heard of has stopped itself."""
-        return self.config.silence + self.config.grace + self.config.margin
-
-    def _finish(self, job: Job, outcome: Outcome) -> None:
-        """Draws the conclusion from how an attempt ended."""
-        if self.cluster.look(job.spec.id, job.state.attempt) == "alive":
-            return  # in a moment
-        about = {"exit_code": outcome.exit_code, "reason": outcome.reason}
-        if outcome.exit_code == 0:
-            self._move(job, "succeeded", **about)
-        elif job.state.state == "cancelling":
-            self._move(job, "cancelled", exit_code=outcome.exit_code, reason=job.state.reason)
-        elif outcome.reason == "stopped":  # by somebody else than this queue
-            self._lose(job)
+        job.learn(self.records.state(job.id), job.since)
+        state, by = job.state.state, f" by {request.by}" if request.by else ""
+        if request.what == "retry":
+            if state == "cancelling":
+                return  # once it has ended
+            reason = f"to be tried again{by}"
+            if state in ENDED:
+                done = self.move(job, "queued", reason=reason, order=self._next_order())
+            else:
+                done = True
+        elif state in (*ENDED, "cancelling"):
+            done = True
         else:
-            self._fail(job, outcome)
-        self._clear(job)
-
-    def _fail(self, job: Job, outcome: Outcome) -> None:
-        retries, code = job.spec.retries, outcome.exit_code
-        reason = outcome.reason or f"exit code {code}"
-        again = code in retries.always or (
-            code not in retries.never and job.state.failures < retries.times
-        )
-        if not again:
-            self._move(job, "failed", exit_code=code, reason=reason)
-            return
-        pause = retries.pause * 2**job.state.failures
-        self._move(
-            job, "queued", exit_code=code, not_before=time.time() + pause,
-            reason=f"attempt {job.state.attempt}: {reason}; to be tried again in {pause:g} s",
-        )  # fmt: skip
-
-    def _lose(self, job: Job) -> None:
-        if job.state.state == "cancelling":
-            self._move(job, "cancelled", reason=job.state.reason, lost=True)
-        elif job.state.losses + 1 >= MOST_LOSSES:
-            reason = f"the cluster lost {MOST_LOSSES} attempts in a row; see their logs"
-            self._move(job, "failed", reason=reason, lost=True)
-        else:
-            reason = f"the cluster lost attempt {job.state.attempt}; to be tried again"
-            self._move(job, "queued", reason=reason, lost=True)
-        self._clear(job)
-
-    def _clear(self, job: Job) -> None:
-        job.heartbeat, job.heard = None, time.monotonic()
+            to: State = "cancelled" if state in (None, "queued") else "cancelling"
+            done = self.move(job, to, reason=f"cancelled{by}")
+        if done:
+            self.records.answered(request)
 
     def _give_up(self, job: Job) -> None:
-        """Ends a job that waits for what cannot come, or for too long."""
+        """Ends a job that waits for what cannot come, or for too long since it could start."""
+        could_start = job.could_start()
         for name in job.spec.depends_on:
             before = self.known.get(name)
-            if before is not None and before.state.state in ("failed", "cancelled"):
-                reason = f"job {name}, on which it depends, {before.state.state}"
-                self._move(job, "failed", reason=reason)
+            if before is None:
                 return
+            if before.state.state in ("failed", "cancelled"):
+                reason = f"job {name}, on which it depends, {before.state.state}"
+                self.move(job, "failed", reason=reason)
+                return
+            if before.state.state != "succeeded":
+                return
+            could_start = max(could_start, min(before.state.ended_at, before.since))
         limit = job.spec.limits.queued
-        if limit is not None and time.time() - job.state.queued_at > limit:
-            self._move(job, "failed", reason=f"waited for longer than {limit:g} s")
+        if limit is not None and self.now() - could_start > limit:
+            self.move(job, "failed", reason=f"waited for longer than {limit:g} s")
 
     def _start_what_fits(self) -> None:
         """Starts the jobs whose turn it is."""
-        active = self._in(*ACTIVE)
-        totals = Room(self.cluster.nodes())
-        left = self.cluster.left()
+        queued = self.jobs_in("queued")
+        if not queued:
+            return
+        try:
+            nodes, left = self.cluster.nodes(), self.cluster.left()
+        except ClusterError as error:
+            print(f"dispatcher: {error}; nothing is started", flush=True)
+            return
+        active = self.jobs_in(*ACTIVE)
+        totals = Room([dict(node) for node in nodes])
         for job in active:
             totals.take(job.spec.resources)
-            if time.time() - (job.state.started_at or time.time()) < self.config.settling:
+            if job.state.state == "starting" or self.now() - job.since < self.config.settling:
                 left.take(job.spec.resources)
-        ready = [
-            Waiting(j.spec.id, j.spec.owner, j.spec.priority, j.state.order, j.spec.resources)
-            for j in self._in("queued")
-            if time.time() >= j.state.not_before and self._may_start(j)
-        ]
+        ready = as_waiting(job for job in queued if self._may_start(job))
         running = Counter(job.spec.owner for job in active)
-        for waiting in admit(ready, running, (totals, left), self.config.limits):
+        for waiting in admit(ready, running, nodes, (totals, left), self.config.limits):
             job = self.known[waiting.job]
-            if self._move(job, "starting", attempt=job.state.attempt + 1):
-                job.heartbeat, job.heard = None, time.monotonic()
-                self.cluster.submit(job.spec.id, job.state.attempt)
+            if self.move(job, "starting", attempt=job.state.attempt + 1):
+                self._try(job, lambda job=job: self.cluster.submit(job.id, job.state.attempt))
 
     def _may_start(self, job: Job) -> bool:
         before = (self.known.get(name) for name in job.spec.depends_on)
-        return all(each is not None and each.state.state == "succeeded" for each in before)
+        done = all(each is not None and each.state.state == "succeeded" for each in before)
+        return done and self.now() >= job.could_start()
 
-    def fits(self, spec: JobSpec) -> bool:
-        """Tells whether a job would fit on the cluster as it is, were it empty."""
-        return fits_ever(spec.resources, self.cluster.nodes())
+
+def as_waiting(jobs: Iterable[Job]) -> list[Waiting]:
+    """Returns jobs as admission sees them."""
+    return [
+        Waiting(job.id, job.spec.owner, job.spec.priority, job.state.order, job.spec.resources)
+        for job in jobs
+    ]

@@ -25,7 +25,7 @@ class Event(Config):
         reason: In words.
         exit_code: With which the attempt ended, if it did so by itself.
         lost: Whether the cluster lost the attempt: it is not the job's own failure.
-        not_before: Of a job that waits to be tried again.
+        pause: Seconds that a job waits before it is tried again.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Event(Config):
     reason: str = ""
     exit_code: int | None = None
     lost: bool = False
-    not_before: float = 0.0
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class JobState:
         losses: Attempts that the cluster lost, one after the other.
         order: Place in the order of arrival.
         queued_at, started_at, ended_at: Since when it waits, has run, has ended; 0 if never.
-        not_before: When it may be tried again.
+        pause: Seconds from `queued_at` on before it may be tried again.
         reason: Of the last transition.
     """
 
@@ -64,7 +64,7 @@ class JobState:
     queued_at: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
-    not_before: float = 0.0
+    pause: float = 0.0
     reason: str = ""
 
     def after(self, event: Event) -> JobState:
@@ -76,7 +76,7 @@ class JobState:
             state=event.state,
             attempt=event.attempt,
             reason=event.reason,
-            not_before=event.not_before,
+            pause=event.pause,
             order=self.order if event.order is None else event.order,
             failures=0 if again else self.failures,
             losses=self.losses + 1 if event.lost else self.losses,

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from flowkd.config import Config
 
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-OUT_OF_RETRIES = 3
 
 
 class Resources(Config):
@@ -96,3 +95,9 @@ class JobSpec(Config):
     limits: Limits = Limits()
     retries: Retries = Retries()
     webhook: str | None = Field(None, pattern=r"^https?://")
+
+    @model_validator(mode="after")
+    def _depends_on_others(self) -> JobSpec:
+        if self.id in self.depends_on:
+            raise ValueError(f"job {self.id!r} depends on itself: take it out of depends_on")
+        return self

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import ray
@@ -13,12 +15,28 @@ from ray.job_submission import JobStatus
 
 from cluster.queue.admission import Room
 from cluster.queue.config import QueueConfig
+from flowkd.errors import FlowkdError
 from flowkd.store import Store
 
 # What nodes always have, and no job asks for.
 INTERNAL = ("node:", "memory", "object_store_memory", "accelerator_type:")
 
+# What Ray and its job server raise when they cannot be asked; RuntimeError is also an answer.
+FAILURES = (RuntimeError, OSError, ray.exceptions.RayError)
+
 Known = Literal["unknown", "alive", "exited", "ended"]
+
+
+class ClusterError(FlowkdError):
+    """Ray could not be asked, or refused; it may pass."""
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise ClusterError(f"Ray could not {what}: {type(error).__name__}: {error}") from error
 
 
 class RayJobs:
@@ -39,12 +57,16 @@ class RayJobs:
         """Hands an attempt to Ray, once: its submission id tells it from all others."""
         if self.look(job, attempt) != "unknown":
             return
+        with _asking(f"start attempt {attempt}"):
+            self._submit(job, attempt)
+
+    def _submit(self, job: str, attempt: int) -> None:
         options = f"--silence {self._config.silence:g} --grace {self._config.grace:g}"
         grace = str(math.ceil(self._config.grace) + 5)
         try:
             self._client.submit_job(
                 entrypoint=(
-                    f"{sys.executable} -m cluster.queue.attempt {job} {attempt} "
+                    f"exec {sys.executable} -m cluster.queue.attempt {job} {attempt} "
                     f"--store {shlex.quote(self._store.uri)} {options}"
                 ),
                 submission_id=submission_id(job, attempt),
@@ -62,6 +84,10 @@ class RayJobs:
             `unknown`; `alive`: it waits or runs; `exited`: its process has ended, as Ray saw;
             `ended`: Ray has given it up, and its process may live, out of reach.
         """
+        with _asking(f"tell of attempt {attempt}"):
+            return self._look(job, attempt)
+
+    def _look(self, job: str, attempt: int) -> Known:
         try:
             info = self._client.get_job_info(submission_id(job, attempt))
         except RuntimeError as error:
@@ -70,19 +96,25 @@ class RayJobs:
             raise
         if info.status in (JobStatus.PENDING, JobStatus.RUNNING):
             return "alive"
-        return "ended" if info.driver_exit_code is None else "exited"
+        # Ray calls a job stopped once it has made sure that its processes are gone.
+        seen = info.driver_exit_code is not None or info.status == JobStatus.STOPPED
+        return "exited" if seen else "ended"
 
     def stop(self, job: str, attempt: int) -> None:
-        """Asks Ray to stop an attempt that is alive."""
-        self._client.stop_job(submission_id(job, attempt))
+        """Asks Ray to stop an attempt, if it is alive."""
+        if self.look(job, attempt) == "alive":
+            with _asking(f"stop attempt {attempt}"):
+                self._client.stop_job(submission_id(job, attempt))
 
     def nodes(self) -> list[dict[str, float]]:
         """Returns what each node has in all."""
-        return [_offered(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        with _asking("tell its nodes"):
+            return [_offered(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
     def left(self) -> Room:
         """Returns what each node has left, as far as Ray knows yet."""
-        found = ray._private.state.available_resources_per_node()
+        with _asking("tell what is left"):
+            found = ray._private.state.available_resources_per_node()
         return Room([_offered(node) for node in found.values()])
 
 

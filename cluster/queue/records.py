@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
-
-from pydantic import Field
 
 from cluster.queue.events import Event, JobState, state_after
 from cluster.queue.job import JobSpec
+from cluster.queue.messages import Accepted, Heartbeat, Outcome, Request, Table
 from flowkd.config import Config, parse_config
-from flowkd.errors import FlowkdError
+from flowkd.errors import ConfigError, FlowkdError, StoreError
 from flowkd.store import Store
 
 QUEUE = "queue"
@@ -24,73 +24,17 @@ class QueueError(FlowkdError):
     """Something of the queue that the user can put right."""
 
 
-class Accepted(Config):
-    """A spec and when it was written, by the clock of who submitted it."""
-
-    spec: JobSpec
-    submitted: float
-    nonce: str
-
-
-class Request(Config):
-    """What a user asks of the dispatcher: `queue-inbox/<nonce>.json`."""
-
-    job: str
-    what: Literal["cancel", "retry"]
-    by: str = ""
-    time: float
-    nonce: str
-
-
-class Heartbeat(Config):
-    """What an attempt says while it runs; whoever reads it looks for change, not at its time."""
-
-    beats: int
-    time: float
-    progress: str = ""
-
-
-class Outcome(Config):
-    """How an attempt ended by itself."""
-
-    exit_code: int
-    reason: str = ""
-    time: float
-
-
-class Row(Config):
-    """A job in the table that the dispatcher writes for all to read."""
-
-    job: str
-    kind: str
-    owner: str
-    priority: int
-    state: str
-    position: int | None = None
-    attempt: int = 0
-    waited: float = 0.0
-    ran: float = 0.0
-    progress: str = ""
-    reason: str = ""
-
-
-class Table(Config):
-    """All jobs as the dispatcher sees them: `queue.json`."""
-
-    time: float
-    dispatcher: str
-    rows: list[Row] = Field(default_factory=list)
-
-
 class Records:
     """The queue's part of a store.
 
     Args:
         store: Where.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self.store = store
+        self.clock = clock
 
     def accept(self, spec: JobSpec) -> bool:
         """Writes a job's spec, with which it is accepted; False if it was accepted before.
@@ -98,7 +42,7 @@ class Records:
         Raises:
             QueueError: There is another job of this id.
         """
-        mine = Accepted(spec=spec, submitted=time.time(), nonce=uuid.uuid4().hex)
+        mine = Accepted(spec=spec, submitted=self.clock(), nonce=uuid.uuid4().hex)
         path = (QUEUE, spec.id, "spec.json")
         if self.store.create(_dump(mine), *path):
             # Where creates are not atomic, another one may have replaced it at once.
@@ -124,16 +68,22 @@ class Records:
         return self.store.exists(QUEUE, job, "spec.json")
 
     def spec(self, job: str) -> Accepted:
-        """Returns a job's spec; raises QueueError if there is no such job."""
-        if not self.exists(job):
+        """Returns a job's spec.
+
+        Raises:
+            QueueError: There is no such job.
+            ConfigError: What is there is no spec.
+        """
+        found = self._read_if_there(Accepted, QUEUE, job, "spec.json")
+        if found is None:
             known = ", ".join(self.jobs()[-5:]) or "none"
             raise QueueError(f"no job {job!r} in the queue of {self.store.uri}; there are: {known}")
-        return self._read(Accepted, job, "spec.json")
+        return found
 
     def events(self, job: str) -> list[Event]:
         """Returns what has happened to a job."""
         names = self.store.list(QUEUE, job, "events")
-        return [self._read(Event, job, "events", name) for name in names]
+        return [self._read(Event, QUEUE, job, "events", name) for name in names]
 
     def state(self, job: str) -> JobState:
         """Returns where a job stands."""
@@ -146,14 +96,18 @@ class Records:
     def ask(self, job: str, what: Literal["cancel", "retry"], by: str = "") -> None:
         """Asks the dispatcher to cancel a job or to try it again; raises QueueError for no job."""
         self.spec(job)
-        request = Request(job=job, what=what, by=by, time=time.time(), nonce=uuid.uuid4().hex)
+        request = Request(job=job, what=what, by=by, time=self.clock(), nonce=uuid.uuid4().hex)
         self.store.write(_dump(request), INBOX, f"{request.nonce}.json")
 
     def requests(self) -> list[Request]:
         """Returns what users ask of any job and is not answered yet, the oldest first."""
         found = []
         for name in self.store.list(INBOX):
-            request = self._read_if_there(Request, INBOX, name)
+            try:
+                request = self._read_if_there(Request, INBOX, name)
+            except ConfigError as error:
+                print(f"queue: {error}; remove {INBOX}/{name}", flush=True)
+                continue
             if request is not None:
                 found.append(request)
         return sorted(found, key=lambda request: request.time)
@@ -163,8 +117,12 @@ class Records:
         self.store.remove(INBOX, f"{request.nonce}.json")
 
     def begin(self, job: str, attempt: int) -> bool:
-        """Claims an attempt for this process; False if another one has begun it."""
-        claim = {"nonce": uuid.uuid4().hex, "time": time.time()}
+        """Claims an attempt for this process; False if another one has.
+
+        Whoever runs it must have claimed it, so that who claims it without running it has made
+        sure that it never runs.
+        """
+        claim = {"nonce": uuid.uuid4().hex, "time": self.clock()}
         return self.store.create(json.dumps(claim).encode(), *_attempt(job, attempt, "begun.json"))
 
     def has_begun(self, job: str, attempt: int) -> bool:
@@ -187,6 +145,20 @@ class Records:
         """Returns how an attempt ended; None if it has not, or could not say so."""
         return self._read_if_there(Outcome, *_attempt(job, attempt, "outcome.json"))
 
+    def ask_to_stop(self, job: str, attempt: int) -> None:
+        """Asks an attempt to stop, for when Ray cannot."""
+        self.store.write(b"{}\n", *_attempt(job, attempt, "stop.json"))
+
+    def must_stop(self, job: str, attempt: int) -> bool:
+        """Tells whether an attempt is asked to stop."""
+        return self.store.exists(*_attempt(job, attempt, "stop.json"))
+
+    def cancelled(self, job: str) -> bool:
+        """Tells whether a job is cancelled, or about to be."""
+        # In this order: a request is removed after the event is there.
+        asked = any(each.job == job and each.what == "cancel" for each in self.requests())
+        return asked or self.state(job).state in ("cancelling", "cancelled")
+
     def write_table(self, table: Table) -> None:
         """Replaces the table of all jobs."""
         self.store.write(table.model_dump_json().encode(), "queue.json")
@@ -196,13 +168,21 @@ class Records:
         return self._read_if_there(Table, "queue.json")
 
     def _read(self, kind: type[C], *parts: str) -> C:
-        return self._parse(kind, QUEUE, *parts)
+        try:
+            values = self.store.read_json(*parts)
+        except StoreError as error:
+            if isinstance(error.__cause__, ValueError):  # there, but not JSON
+                raise ConfigError(str(error)) from error
+            raise
+        return parse_config(kind, values, source="/".join(parts))
 
     def _read_if_there(self, kind: type[C], *parts: str) -> C | None:
-        return self._parse(kind, *parts) if self.store.exists(*parts) else None
-
-    def _parse(self, kind: type[C], *parts: str) -> C:
-        return parse_config(kind, self.store.read_json(*parts), source="/".join(parts))
+        try:
+            return self._read(kind, *parts)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return None
+            raise
 
 
 def _attempt(job: str, attempt: int, name: str) -> tuple[str, ...]:

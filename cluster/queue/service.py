@@ -20,53 +20,75 @@ from cluster.queue.ray_jobs import RayJobs
 from cluster.queue.records import Records
 from cluster.queue.webhooks import Webhooks
 from cluster.storage import StorageConfig
+from flowkd.atomicity import creates_are_atomic
 from flowkd.config import load_config
 
 NAME, NAMESPACE = "flowkd-dispatcher", "flowkd"
-SLOWEST = 30.0  # seconds between two attempts to go on after an error
+PATIENCE = 5.0  # seconds for each of the store's operations: the next tick tries again
+SLOWEST = 5.0  # seconds between two attempts to go on after an error
 
 
 class DispatcherService:
-    """Ticks for as long as its process lives; what goes wrong is printed and tried again."""
+    """Ticks for as long as its process lives; what goes wrong is printed and tried again.
+
+    Args:
+        uri: Of the store.
+        address: URL of the job server.
+        values: Of the QueueConfig.
+    """
 
     def __init__(self, uri: str, address: str, values: dict[str, object]) -> None:
         config = QueueConfig.model_validate(values)
-        records = Records(StorageConfig.from_uri(uri).store())
-        jobs = RayJobs(address, records.store, config)
-        self._webhooks = Webhooks()
-        self._dispatcher = Dispatcher(records, jobs, config, self._webhooks.tell)
-        self._interval = config.interval
+        storage = StorageConfig.from_uri(uri).model_copy(update={"patience": PATIENCE})
+        self._address, self._store, self._config = address, storage.store(), config
+        self._dispatcher: Dispatcher | None = None
         self._ticks = 0
         threading.Thread(target=self._run, daemon=True).start()
 
     def status(self) -> dict[str, object]:
         """Returns the dispatcher's name, its process and how often it has looked."""
-        return {"name": self._dispatcher.name, "pid": os.getpid(), "ticks": self._ticks}
+        name = self._dispatcher.name if self._dispatcher else ""
+        return {"name": name, "pid": os.getpid(), "ticks": self._ticks}
 
     def _run(self) -> None:
-        pause = self._interval
+        pause = self._config.interval
         while True:
             try:
+                self._dispatcher = self._dispatcher or self._begin()
                 self._dispatcher.tick()
                 self._ticks += 1
-                pause = self._interval
+                pause = self._config.interval
             except Exception as error:  # a store or a job server that is away for a while
                 print(f"dispatcher: {type(error).__name__}: {error}; going on", flush=True)
                 pause = min(2 * pause, SLOWEST)
             time.sleep(pause)
 
+    def _begin(self) -> Dispatcher:
+        """Returns a dispatcher, once store and job server answer."""
+        if not creates_are_atomic(self._store):
+            print(
+                f"dispatcher: {self._store.uri} lets several writers create one object; be sure "
+                "that no other dispatcher uses it: two might start a job twice",
+                flush=True,
+            )
+        jobs = RayJobs(self._address, self._store, self._config)
+        return Dispatcher(Records(self._store), jobs, self._config, Webhooks().tell)
 
-def start(uri: str, config: QueueConfig, address: str) -> ray.actor.ActorHandle:
+
+def start(
+    uri: str, config: QueueConfig, address: str, name: str = NAME
+) -> ray.actor.ActorHandle:
     """Starts the dispatcher on this node of the cluster, or returns the one that runs.
 
     Args:
         uri: Of the store.
         config: Of the queue.
         address: URL of the job server, as the cluster's nodes reach it.
+        name: Of the actor; one store has one dispatcher.
     """
     here = ray.get_runtime_context().get_node_id()
     actor = ray.remote(DispatcherService).options(
-        name=NAME,
+        name=name,
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cluster.queue.admission import Waiting, in_line
-from cluster.queue.records import Row, Table
+from cluster.queue.admission import in_line
+from cluster.queue.messages import Row, Table
+from cluster.queue.ray_jobs import ClusterError
 
 if TYPE_CHECKING:
-    from cluster.queue.dispatcher import Job
+    from cluster.queue.dispatcher import Dispatcher, Job
+
+SECONDS = 5.0  # between two tables when nothing but time has passed
+ENDED = ("succeeded", "failed", "cancelled", "invalid")
 
 
-def make_table(dispatcher: str, jobs: Iterable[Job]) -> Table:
-    """Returns the table: what runs, what waits in its order, what has ended, the latest first."""
-    known = list(jobs)
-    now = time.time()
-    waiting = in_line(
-        Waiting(j.spec.id, j.spec.owner, j.spec.priority, j.state.order, j.spec.resources)
-        for j in known
-        if j.state.state == "queued"
-    )
-    places = {each.job: number for number, each in enumerate(waiting, start=1)}
-    rows = [_row(job, places.get(job.spec.id), now) for job in known]
-    return Table(time=now, dispatcher=dispatcher, rows=sorted(rows, key=_rank))
+class TableWriter:
+    """Writes the table when something has changed, and now and then to show that it lives.
+
+    Args:
+        dispatcher: Whose view it is.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._written: object = None
+        self._time = 0.0
+
+    def write(self) -> None:
+        """Writes the table, if need be."""
+        table = self._table()
+        shown = [row.model_dump(exclude={"waited", "ran"}) for row in table.rows]
+        if shown != self._written or table.time - self._time >= SECONDS:
+            self._dispatcher.records.write_table(table)
+            self._written, self._time = shown, table.time
+
+    def _table(self) -> Table:
+        from cluster.queue.dispatcher import as_waiting
+
+        dispatcher, now = self._dispatcher, self._dispatcher.now()
+        waiting = in_line(as_waiting(dispatcher.jobs_in("queued")))
+        places = {each.job: number for number, each in enumerate(waiting, start=1)}
+        rows = [_row(job, places.get(job.id), now) for job in dispatcher.known.values()]
+        rows += [
+            Row(job=name, kind="", owner="", priority=0, state="invalid", reason=reason)
+            for name, reason in dispatcher.invalid.items()
+        ]
+        return Table(
+            time=now,
+            dispatcher=dispatcher.name,
+            limits=dispatcher.config.limits,
+            nodes=self._nodes(),
+            rows=sorted(rows, key=_rank),
+        )
+
+    def _nodes(self) -> list[dict[str, float]]:
+        try:
+            return self._dispatcher.cluster.nodes()
+        except ClusterError:
+            return []
 
 
 def _row(job: Job, position: int | None, now: float) -> Row:
@@ -46,5 +80,5 @@ def _row(job: Job, position: int | None, now: float) -> Row:
 
 
 def _rank(row: Row) -> tuple[int, int]:
-    ended = row.state in ("succeeded", "failed", "cancelled")
-    return (2 if ended else 1 if row.position else 0, row.position or 0)
+    """What runs first, then what waits, in its order."""
+    return (2 if row.state in ENDED else 1 if row.position else 0, row.position or 0)
