@@ -7,7 +7,6 @@ python -m cluster.queue.attempt JOB ATTEMPT --store URI
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,15 +22,20 @@ import yaml
 
 from cluster.queue.job import JobSpec
 from cluster.queue.log import LogUpload
-from cluster.queue.records import Heartbeat, Outcome, Records
+from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.records import Records
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
 
 BEAT_SECONDS = 2.0
+STORE_PATIENCE = 5.0  # of each operation: what fails is tried again by the caller
 NOT_MINE = 76
 TIMED_OUT = 124
 CANCELLED = 130
 POLL_SECONDS = 0.2
+# Leads the process group of the command. Its standard input ends when this process does, however
+# that came; then it kills the group, itself included.
+GUARD = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r _; kill -9 0")
 
 
 class Attempt:
@@ -48,13 +53,13 @@ class Attempt:
     def __init__(
         self, records: Records, job: str, number: int, silence: float, grace: float
     ) -> None:
+        self._heard = time.monotonic()  # when what was last heard of it was sent
         self.records = records
         self.job = job
         self.number = number
         self.spec: JobSpec = records.spec(job).spec
         self.silence = silence
         self.grace = grace
-        self._heard = time.monotonic()
         self._stopping = threading.Event()
         self._reason = ""
         self._done = threading.Event()
@@ -65,27 +70,27 @@ class Attempt:
         Raises:
             FlowkdError: The store cannot be read or written, before anything is started.
         """
-        if not self.records.begin(self.job, self.number):
-            print(f"attempt {self.number} of job {self.job} has begun elsewhere")
-            return NOT_MINE
-        asked = {(request.job, request.what) for request in self.records.requests()}
-        if (self.job, "cancel") in asked:
-            return self._end(CANCELLED, "cancelled before it started")
         signal.signal(signal.SIGTERM, lambda *_: self._stop("stopped"))
+        if not self.records.begin(self.job, self.number):
+            print(f"attempt {self.number} of job {self.job} has begun elsewhere, or may not begin")
+            return NOT_MINE
+        if self.records.cancelled(self.job) or self._stopping.is_set():
+            return self._end(CANCELLED, self._reason or "cancelled before it started")
         with tempfile.TemporaryDirectory(prefix="flowkd-job-") as folder:
             log = Path(folder, "log.txt")
             beats = threading.Thread(target=self._beat_regularly, daemon=True)
             upload = LogUpload(self.records.store, self.job, self.number, log)
-            with log.open("wb") as output:
-                child = self._start(folder, output.fileno())
+            with log.open("wb") as output, subprocess.Popen(
+                GUARD, stdin=subprocess.PIPE, process_group=0
+            ) as guard:  # fmt: skip
+                child = self._start(folder, output.fileno(), guard.pid)
                 beats.start()
                 with upload:
-                    code = self._wait(child)
+                    code = self._wait(child, guard.pid)
             self._done.set()
-            beats.join()
         return self._end(code, self._reason)
 
-    def _start(self, folder: str, output: int) -> subprocess.Popen[bytes]:
+    def _start(self, folder: str, output: int, group: int) -> subprocess.Popen[bytes]:
         config = Path(folder, "config.yaml")
         config.write_text(yaml.safe_dump(self.spec.config, sort_keys=False), encoding="utf-8")
         places = {"{config}": str(config), "{store}": self.records.store.uri}
@@ -93,12 +98,17 @@ class Attempt:
         if command[0] == "python":
             command[0] = sys.executable
         environment = {**os.environ, "FLOWKD_JOB": self.job, "PYTHONUNBUFFERED": "1"}
-        return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment,
-            start_new_session=True, preexec_fn=_die_with_parent,
-        )  # fmt: skip
+        try:
+            return subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment,
+                process_group=group,
+            )  # fmt: skip
+        except OSError as error:
+            os.write(output, f"cannot run {command[0]}: {error}\n".encode())
+            return subprocess.Popen(("/bin/sh", "-c", "exit 127"), process_group=group)
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> int:
+    def _wait(self, child: subprocess.Popen[bytes], group: int) -> int:
+        """Waits for the command, and ends whatever it leaves behind."""
         began = time.monotonic()
         limit = self.spec.limits.running
         while child.poll() is None:
@@ -107,10 +117,14 @@ class Attempt:
             if time.monotonic() - self._heard > self.silence:
                 self._stop("could not reach the store to say that it is alive")
             if self._stopping.wait(POLL_SECONDS):
-                _terminate(child, self.grace)
+                os.killpg(group, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(self.grace)
+                break
+        os.killpg(group, signal.SIGKILL)
+        code = child.wait()
         if self._reason.startswith("ran for longer"):
             return TIMED_OUT
-        code = child.returncode
         return 128 - code if code < 0 else code
 
     def _stop(self, reason: str) -> None:
@@ -122,33 +136,35 @@ class Attempt:
         while True:
             try:
                 beats += 1
+                sent = time.monotonic()
                 self.records.beat(self.job, self.number, Heartbeat(beats=beats, time=time.time()))
-                self._heard = time.monotonic()
+                self._heard = sent
+                if self.records.must_stop(self.job, self.number):
+                    self._stop("stopped")
             except (FlowkdError, OSError) as error:
                 print(f"no heartbeat written, trying again: {error}", flush=True)
-            if self._done.wait(BEAT_SECONDS):
+            if self._done.wait(min(BEAT_SECONDS, self.silence / 5)):
                 return
 
     def _end(self, code: int, reason: str) -> int:
-        outcome = Outcome(exit_code=code, reason=reason, time=time.time())
-        self.records.end(self.job, self.number, outcome)
+        lost = reason.startswith(("stopped", "could not reach"))
+        outcome = Outcome(exit_code=code, reason=reason, lost=lost, time=time.time())
+        insist(lambda: self.records.end(self.job, self.number, outcome), "outcome")
         print(f"attempt {self.number} of job {self.job} ended with {code} {reason}".rstrip())
         return code
 
 
-def _terminate(child: subprocess.Popen[bytes], grace: float) -> None:
-    """Asks a process and all that it started to stop, and makes them after a while."""
-    os.killpg(child.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(grace)
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def insist(write: Callable[[], object], what: str) -> None:
+    """Writes something for as long as it takes: a store that is away or full may come back."""
+    pause = 0.5
+    while True:
+        try:
+            write()
+            return
+        except (FlowkdError, OSError) as error:
+            print(f"{what} not written, trying again in {pause:g} s: {error}", flush=True)
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
 
 
 def main() -> int:
@@ -160,7 +176,8 @@ def main() -> int:
     parser.add_argument("--silence", type=float, default=60.0)
     parser.add_argument("--grace", type=float, default=30.0)
     asked = parser.parse_args()
-    records = Records(StorageConfig.from_uri(asked.store).store())
+    storage = StorageConfig.from_uri(asked.store).model_copy(update={"patience": STORE_PATIENCE})
+    records = Records(storage.store())
     return Attempt(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
 
 

@@ -13,6 +13,11 @@ MOST_LOSSES = 20
 LONGEST_PAUSE = 60.0  # seconds, after attempts that the cluster lost
 
 
+def submit(dispatcher: Dispatcher, job: Job) -> None:
+    """Hands a job's attempt to Ray; raises ClusterError when that fails."""
+    dispatcher.cluster.submit(job.id, job.state.attempt)
+
+
 def watch(dispatcher: Dispatcher, job: Job) -> None:
     """Sees how an attempt is, and draws the conclusion.
 
@@ -33,7 +38,9 @@ def watch(dispatcher: Dispatcher, job: Job) -> None:
         job.heartbeat, job.heard = beat, now
         if job.state.state == "starting":
             dispatcher.move(job, "running")
-    if beat is None and not records.has_begun(job.id, attempt):
+    if not job.begun and (beat is not None or records.has_begun(job.id, attempt)):
+        job.begun, job.heard = True, now
+    if not job.begun:
         _watch_unbegun(dispatcher, job)
     elif now - job.heard > dispatcher.config.patience:
         _lose(dispatcher, job)
@@ -49,7 +56,7 @@ def _watch_unbegun(dispatcher: Dispatcher, job: Job) -> None:
     if known == "alive":
         return
     if known == "unknown":
-        dispatcher.cluster.submit(job.id, attempt)
+        submit(dispatcher, job)
     elif dispatcher.records.begin(job.id, attempt):
         _lose(dispatcher, job)
         if known is None:  # to tidy up: it would end by itself at once

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from cluster.queue.admission import Room, Waiting, admit
-from cluster.queue.attempts import watch
+from cluster.queue.attempts import submit, watch
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, JobState, State
 from cluster.queue.job import JobSpec
@@ -23,11 +23,20 @@ from flowkd.errors import ConfigError
 class Cluster(Protocol):
     """What a dispatcher needs of Ray; each method raises ClusterError when it cannot be asked."""
 
-    def submit(self, job: str, attempt: int) -> None: ...
-    def look(self, job: str, attempt: int) -> Known: ...
-    def stop(self, job: str, attempt: int) -> None: ...
-    def nodes(self) -> list[dict[str, float]]: ...
-    def left(self) -> Room: ...
+    def submit(self, job: str, attempt: int) -> None:
+        """Hands over an attempt, once."""
+
+    def look(self, job: str, attempt: int) -> Known:
+        """Tells what is known of an attempt."""
+
+    def stop(self, job: str, attempt: int) -> None:
+        """Stops an attempt that is alive."""
+
+    def nodes(self) -> list[dict[str, float]]:
+        """Returns what each node has in all."""
+
+    def left(self) -> Room:
+        """Returns what each node has left."""
 
 
 class Job:
@@ -37,8 +46,9 @@ class Job:
         spec: As it was submitted.
         state: After all events that this dispatcher knows of.
         since: When it learnt of this state.
-        heartbeat: The last one of the attempt that runs.
-        heard: When that last changed.
+        begun: Whether its attempt is known to have begun.
+        heartbeat: The last one of that attempt.
+        heard: When it was last heard of.
     """
 
     def __init__(self, spec: JobSpec, submitted: float, state: JobState, now: float) -> None:
@@ -46,6 +56,7 @@ class Job:
         self.submitted = submitted
         self.state = state
         self.since = self.heard = now
+        self.begun = False
         self.heartbeat: Heartbeat | None = None
 
     @property
@@ -56,7 +67,7 @@ class Job:
     def learn(self, state: JobState, now: float) -> None:
         """Takes in a new state."""
         if state.attempt != self.state.attempt:
-            self.heartbeat, self.heard = None, now
+            self.begun, self.heartbeat, self.heard = False, None, now
         self.state, self.since = state, now
 
     def could_start(self) -> float:
@@ -104,7 +115,7 @@ class Dispatcher:
         for request in self.records.requests():
             self._answer(request)
         for job in self.jobs_in(*ACTIVE):
-            self._try(job, lambda job=job: watch(self, job))
+            self._try(watch, job)
         for job in self.jobs_in("queued"):
             self._give_up(job)
         self._start_what_fits()
@@ -114,9 +125,9 @@ class Dispatcher:
         """Returns the jobs in any of these states."""
         return [job for job in self.known.values() if job.state.state in states]
 
-    def _try(self, job: Job, step: Callable[[], None]) -> None:
+    def _try(self, step: Callable[[Dispatcher, Job], None], job: Job) -> None:
         try:
-            step()
+            step(self, job)
         except ClusterError as error:
             print(f"dispatcher: job {job.id}: {error}; trying again", flush=True)
 
@@ -227,7 +238,7 @@ class Dispatcher:
         for waiting in admit(ready, running, nodes, (totals, left), self.config.limits):
             job = self.known[waiting.job]
             if self.move(job, "starting", attempt=job.state.attempt + 1):
-                self._try(job, lambda job=job: self.cluster.submit(job.id, job.state.attempt))
+                self._try(submit, job)
 
     def _may_start(self, job: Job) -> bool:
         before = (self.known.get(name) for name in job.spec.depends_on)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from types import TracebackType
 from flowkd.errors import FlowkdError
 from flowkd.store import Store
 
-SECONDS = 1.0
+SECONDS, LONGEST_PAUSE = 1.0, 10.0
 PIECE_BYTES = 256 * 1024
 
 
@@ -33,6 +34,7 @@ class LogUpload:
         self._path = path
         self._number = 1
         self._piece = b""
+        self._behind = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._copy_regularly, daemon=True)
 
@@ -51,22 +53,30 @@ class LogUpload:
 
     def _copy_regularly(self) -> None:
         with self._path.open("rb") as file:
-            while True:
+            last = False
+            while not last:
                 last = self._closing.wait(SECONDS)
-                while data := file.read(PIECE_BYTES):
+                while data := file.read(max(1, PIECE_BYTES - len(self._piece))):
                     sys.stdout.buffer.write(data)
                     sys.stdout.flush()
                     self._keep(data)
-                if last:
-                    return
+                if self._behind:
+                    self._keep(b"")
+        pause = SECONDS
+        while self._behind:  # the store is away or full: the log is kept until it has it
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._keep(b"")
 
     def _keep(self, data: bytes) -> None:
         self._piece += data
         try:
             self._store.write(self._piece, *self._folder, f"{self._number:08}.txt")
         except (FlowkdError, OSError) as error:
-            print(f"log not written, trying again: {error}", file=sys.stderr)
+            self._behind = True
+            print(f"log not written, trying again: {error}", file=sys.stderr, flush=True)
             return
+        self._behind = False
         if len(self._piece) >= PIECE_BYTES:
             self._number += 1
             self._piece = b""

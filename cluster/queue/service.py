@@ -75,9 +75,7 @@ class DispatcherService:
         return Dispatcher(Records(self._store), jobs, self._config, Webhooks().tell)
 
 
-def start(
-    uri: str, config: QueueConfig, address: str, name: str = NAME
-) -> ray.actor.ActorHandle:
+def start(uri: str, config: QueueConfig, address: str, name: str = NAME) -> ray.actor.ActorHandle:
     """Starts the dispatcher on this node of the cluster, or returns the one that runs.
 
     Args:
