@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from reliability import reliability as reliability  # a fixture
 from s3fs import S3FileSystem
 from servers.faults import FaultProxy
 from servers.moto import MotoServer

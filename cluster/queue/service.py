@@ -1,11 +1,12 @@
 """The dispatcher as a service of a Ray cluster: one named actor, restarted when it dies.
 
-python -m cluster.queue.service --store URI [--config FILE]
+python -m cluster.queue.service --store URI [--config FILE] [--name ACTOR]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import threading
 import time
@@ -103,12 +104,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Start the queue's dispatcher.")
     parser.add_argument("--store", default=None)
     parser.add_argument("--config", type=Path, default=None)
+    parser.add_argument("--name", default=NAME)
     asked = parser.parse_args()
     config = load_config(QueueConfig, asked.config) if asked.config else QueueConfig()
     ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
     address = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
     uri = StorageConfig.from_uri(asked.store).uri
-    print(ray.get(start(uri, config, address).status.remote(), timeout=60))
+    status = start(uri, config, address, asked.name).status.remote()
+    print(json.dumps(ray.get(status, timeout=60)))
 
 
 if __name__ == "__main__":
