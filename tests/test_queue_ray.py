@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from queues import TestQueue, new_cluster, wait_for
+from queues import TestQueue, kill_head, new_cluster, wait_for
 
-from cluster.local import LocalCluster, down
+from cluster.local import LocalCluster
 from cluster.queue.log import read_log
 from flowkd.store import Store
 
@@ -28,8 +28,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     record = tmp_path_factory.mktemp("ray") / "cluster.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOWKD_WEBHOOK_SECRET", SECRET)
-        yield new_cluster(record)
-    assert down(record=record)
+        cluster = new_cluster(record)
+        yield cluster
+    kill_head(cluster, record)
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_webhook_is_told_of_each_transition_signed(queue: TestQueue) -> None:
     told: list[tuple[bytes, str]] = []
 
     class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             told.append((body, self.headers["X-Flowkd-Signature-256"]))
             self.send_response(503 if len(told) == 1 else 200)  # what is refused is sent again

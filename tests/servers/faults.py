@@ -22,6 +22,7 @@ ANSWERS = {
     "invalid": (400, "InvalidRequest"),
     "conflict": (409, "ConditionalRequestConflict"),
     "not implemented": (501, "NotImplemented"),
+    "full": (507, "InsufficientStorage"),
 }
 # What happens to the connection instead of an answer, or to a part of it. `lost answer`: the
 # server did what it was asked to, and the client does not learn of it.
@@ -49,6 +50,7 @@ class FaultProxy:
         self._only = ""
         self._until = 0.0
         self._always = ""
+        self._method = ""
         self._held = ""
         self._released = threading.Event()
         self.holding = threading.Event()
@@ -93,10 +95,15 @@ class FaultProxy:
         self._faults.extend(faults)
         self._only = only
 
-    def fail_for(self, seconds: float, fault: str) -> None:
-        """Lets all requests of some seconds fail."""
+    def fail_for(self, seconds: float, fault: str, only: str = "") -> None:
+        """Lets all requests of some seconds fail, or those of one method only."""
         assert fault in FAULTS, fault
-        self._until, self._always = time.monotonic() + seconds, fault
+        self._until, self._always, self._method = time.monotonic() + seconds, fault, only
+
+    @property
+    def failing(self) -> bool:
+        """Whether the time of `fail_for` has not passed yet."""
+        return time.monotonic() < self._until
 
     def hold(self, part: str) -> None:
         """Lets requests that would write what has `part` in its path wait until `release`.
@@ -126,7 +133,8 @@ class FaultProxy:
         if self._held and request.command in ("PUT", "POST") and self._held in request.path:
             self.holding.set()
             self._released.wait()
-        fault = self._always if time.monotonic() < self._until else ""
+        chosen = self.failing and self._method in ("", request.command)
+        fault = self._always if chosen else ""
         if not fault and self._faults and self._only in ("", request.command):
             fault = self._faults.popleft()
         fault = fault or "pass"
