@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data
+from cluster.queue.config import QueueConfig
 
+QUEUE = QueueConfig()
 README = Path("README.md")
 DOCS = Path("docs")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
+MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
 AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
 
@@ -27,6 +30,7 @@ def main() -> None:
         "bench-data": data.document,
         "bench-warmstart": warm_starts,
         "tried": tried,
+        "reliability": reliability,
     }
     for name, write in pages.items():
         found = read(name)
@@ -38,7 +42,8 @@ def read(name: str) -> dict[str, Any] | None:
     """Returns the results of a target; without any, what was documented before stays."""
     path = Path(f"results/{name}.json")
     if not path.exists():
-        print(f"no {path}: its figures stay as they are; `make {name}` makes them")
+        target = MADE_BY.get(name, name)
+        print(f"no {path}: its figures stay as they are; `make {target}` makes them")
         return None
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -147,6 +152,30 @@ Networks that have more are narrower, so that all students have about as many pa
 | | what it is | parameters | plain | distilled | gap closed | CPU s |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
+"""
+
+
+def reliability(results: dict[str, Any]) -> str:
+    rows = [
+        f"| {fault} | {row['injected']} | {row['outcome']} | {row['seconds']:.0f} |"
+        for fault, row in results["faults"].items()
+    ]
+    return f"""# Faults and what comes of them
+
+Written by the tests that inject them, `make test`, {results["date"]}; then `make docs`. After each
+of them no job is lost and no two attempts of a job have run at once: every job of these tests holds
+a lock while it lives, and would meet the other.
+
+| fault | how it was injected | what came of it | s |
+| --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+An attempt that Ray lost sight of is made again only after it has been silent for `silence + grace +
+margin` of the queue's configuration, {QUEUE.patience:g} s by default: it stops itself after
+`silence`. The tests wait for less. A dispatcher is also stopped before and after each single call
+that it makes, with the records of a real store and a small cluster in memory in Ray's place, for
+Ray itself cannot be stopped there. On stores that let several writers create one object there may
+be one dispatcher only; it says so when it starts.
 """
 
 

@@ -50,14 +50,14 @@ def test_kill_of_the_jobs_process(queue: TestQueue, reliability: Note) -> None:
 
 
 def test_kill_of_the_attempt(queue: TestQueue, reliability: Note) -> None:
-    queue.submit("job", 60)
+    queue.submit("lost", 60)
     queue.serve("wrapper")
-    process = queue.process("job")
-    queue.wait("job", "running")
+    process = queue.process("lost")
+    queue.wait("lost", "running")
     os.kill(psutil.Process(process).ppid(), signal.SIGKILL)
     wait_for(lambda: not psutil.pid_exists(process), 5)
-    queue.wait("job", "succeeded")
-    state = queue.records.state("job")
+    queue.wait("lost", "succeeded")
+    state = queue.records.state("lost")
     assert (state.failures, state.attempt) == (0, 2)
     reliability(
         "kill -9 of an attempt",

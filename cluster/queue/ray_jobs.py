@@ -119,7 +119,7 @@ class RayJobs:
 
 
 def submission_id(job: str, attempt: int) -> str:
-    """Returns the name by which Ray knows an attempt."""
+    """Returns the name by which Ray knows an attempt; so a cluster has one queue."""
     return f"{job}-a{attempt}"
 
 
