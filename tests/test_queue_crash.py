@@ -236,3 +236,91 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     later.tick()
     assert (records.state("job").state, records.state("job").attempt) == ("starting", 2)
     assert records.state("job").failures == 0
+
+
+def one_that_runs(store: Store) -> tuple[Records, SmallCluster, Dispatcher]:
+    """Returns a queue with one job, `job`, that has just been handed over."""
+    records = Records(store)
+    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    cluster = SmallCluster(records, cpus=1)
+    dispatcher = Dispatcher(records, cluster, CONFIG)
+    dispatcher.tick()
+    assert records.state("job").state == "starting"
+    return records, cluster, dispatcher
+
+
+def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
+    memory_store: Store,
+) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    cluster.step()
+    look = cluster.look
+
+    def end_first(job: str, attempt: int) -> Known:
+        cluster.end(job, attempt, Outcome(exit_code=0, time=0))
+        return look(job, attempt)
+
+    cluster.look = end_first  # type: ignore[method-assign]
+    dispatcher.tick()
+    assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 1)
+
+
+def test_an_attempt_that_begins_while_it_is_given_up_is_let_run(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+
+    def begin_first(job: str, attempt: int) -> Known:
+        records.begin(job, attempt)
+        return "ended"  # as Ray says of what it cannot reach
+
+    cluster.look = begin_first  # type: ignore[method-assign]
+    dispatcher.tick()
+    assert records.state("job").state == "starting"
+
+
+def test_an_attempt_that_is_given_up_never_begins(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    records.ask("job", "cancel")
+    dispatcher.tick()
+    assert records.state("job").state == "cancelled"
+    cluster.steps["job", 1] = 0  # its process comes up late
+    cluster.step()
+    assert cluster.ran == []
+
+
+def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: Store) -> None:
+    records = Records(memory_store)
+    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    cluster = SmallCluster(records, cpus=0)
+    ahead, behind = (Dispatcher(records, cluster, CONFIG) for _ in range(2))
+    for each in (ahead, behind):
+        each.tick()
+    records.ask("job", "cancel")
+    ahead.tick()
+    cluster.cpus = 1
+    behind.tick()
+    assert records.state("job").state == behind.known["job"].state.state == "cancelled"
+    assert not cluster.submitted
+
+
+def test_who_cancels_and_then_retries_gets_another_attempt(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    cluster.step()
+    dispatcher.tick()
+    records.ask("job", "cancel")
+    dispatcher.tick()
+    records.ask("job", "retry")  # while it is being cancelled
+    for _ in range(6):
+        dispatcher.tick()
+        cluster.step()
+    assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 2)
+    assert records.requests() == []
+
+
+def test_a_job_that_pauses_can_be_cancelled(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    cluster.end("job", 1, Outcome(exit_code=1, time=0))
+    dispatcher.tick()
+    assert (records.state("job").state, records.state("job").pause) == ("queued", 10)
+    records.ask("job", "cancel")
+    dispatcher.tick()
+    assert records.state("job").state == "cancelled"

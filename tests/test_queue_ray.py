@@ -34,8 +34,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def queue(cluster: LocalCluster, tmp_path: Path) -> TestQueue:
-    return TestQueue(cluster, Store(str(tmp_path / "store")), tmp_path)
+def queue(cluster: LocalCluster, tmp_path: Path) -> Iterator[TestQueue]:
+    queue = TestQueue(cluster, Store(str(tmp_path / "store")), tmp_path)
+    yield queue
+    assert queue.said("overlap") == []
 
 
 def serve(queue: TestQueue, **changes: object) -> None:

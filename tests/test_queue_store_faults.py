@@ -34,6 +34,7 @@ def queue(
         queue = TestQueue(cluster, Store(moto_server.uri("queue-faults"), patience=3), folder)
         queue.serve("s3", silence=60)
         yield queue, proxy
+        assert queue.said("overlap") == []
         kill_head(cluster, folder / "cluster.json")
     S3FileSystem.clear_instance_cache()
 
