@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from cluster.queue.admission import Room, Waiting, admit
+from cluster.queue.admission import Room, admit
 from cluster.queue.attempts import submit, watch
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import ACTIVE, ENDED, Event, JobState, State
+from cluster.queue.events import ACTIVE, ENDED, Event, State
 from cluster.queue.job import JobSpec
-from cluster.queue.messages import Heartbeat, Request
+from cluster.queue.known import Job, as_waiting
+from cluster.queue.messages import Request
 from cluster.queue.ray_jobs import ClusterError, Known
 from cluster.queue.records import QueueError, Records
 from cluster.queue.table import TableWriter
 from flowkd.errors import ConfigError
+
+MANY, READERS = 20, 16
 
 
 class Cluster(Protocol):
@@ -37,42 +41,6 @@ class Cluster(Protocol):
 
     def left(self) -> Room:
         """Returns what each node has left."""
-
-
-class Job:
-    """A job as a dispatcher knows it; times are of its own clock, that only moves forward.
-
-    Attributes:
-        spec: As it was submitted.
-        state: After all events that this dispatcher knows of.
-        since: When it learnt of this state.
-        begun: Whether its attempt is known to have begun.
-        heartbeat: The last one of that attempt.
-        heard: When it was last heard of.
-    """
-
-    def __init__(self, spec: JobSpec, submitted: float, state: JobState, now: float) -> None:
-        self.spec = spec
-        self.submitted = submitted
-        self.state = state
-        self.since = self.heard = now
-        self.begun = False
-        self.heartbeat: Heartbeat | None = None
-
-    @property
-    def id(self) -> str:
-        """Its name."""
-        return self.spec.id
-
-    def learn(self, state: JobState, now: float) -> None:
-        """Takes in a new state."""
-        if state.attempt != self.state.attempt:
-            self.begun, self.heartbeat, self.heard = False, None, now
-        self.state, self.since = state, now
-
-    def could_start(self) -> float:
-        """Returns when its pause is over, whatever another dispatcher's clock said."""
-        return min(self.state.queued_at, self.since) + self.state.pause
 
 
 class Dispatcher:
@@ -133,18 +101,24 @@ class Dispatcher:
 
     def _discover(self) -> None:
         """Takes in jobs that were submitted since; those of a lost dispatcher with their events."""
-        new = [
-            job
+        names = [
+            name
             for name in self.records.jobs()
             if name not in self.known and name not in self.invalid
-            and (job := self._load(name)) is not None
-        ]  # fmt: skip
+        ]
+        new = [job for job in self._load_all(names) if job is not None]
         # Clocks of submitters differ: they decide only among those that are seen at once.
         new.sort(key=lambda job: (job.submitted, job.id))
         self.known.update((job.id, job) for job in new)
         for job in new:
             if job.state.state is None:
                 self.move(job, "queued", order=self._next_order())
+
+    def _load_all(self, names: list[str]) -> list[Job | None]:
+        if len(names) < MANY:
+            return [self._load(name) for name in names]
+        with ThreadPoolExecutor(READERS) as readers:  # after a restart, each read from afar
+            return list(readers.map(self._load, names))
 
     def _load(self, name: str) -> Job | None:
         try:
@@ -244,11 +218,3 @@ class Dispatcher:
         before = (self.known.get(name) for name in job.spec.depends_on)
         done = all(each is not None and each.state.state == "succeeded" for each in before)
         return done and self.now() >= job.could_start()
-
-
-def as_waiting(jobs: Iterable[Job]) -> list[Waiting]:
-    """Returns jobs as admission sees them."""
-    return [
-        Waiting(job.id, job.spec.owner, job.spec.priority, job.state.order, job.spec.resources)
-        for job in jobs
-    ]

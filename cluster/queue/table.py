@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.queue.admission import in_line
+from cluster.queue.known import Job, as_waiting
 from cluster.queue.messages import Row, Table
 from cluster.queue.ray_jobs import ClusterError
 
 if TYPE_CHECKING:
-    from cluster.queue.dispatcher import Dispatcher, Job
+    from cluster.queue.dispatcher import Dispatcher
 
 SECONDS = 5.0  # between two tables when nothing but time has passed
 ENDED = ("succeeded", "failed", "cancelled", "invalid")
@@ -36,8 +37,6 @@ class TableWriter:
             self._written, self._time = shown, table.time
 
     def _table(self) -> Table:
-        from cluster.queue.dispatcher import as_waiting
-
         dispatcher, now = self._dispatcher, self._dispatcher.now()
         waiting = in_line(as_waiting(dispatcher.jobs_in("queued")))
         places = {each.job: number for number, each in enumerate(waiting, start=1)}
