@@ -11,10 +11,11 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from cluster.stopping import forget_stop, stops_on_sigterm
 from cluster.storage import StorageConfig
 from cluster.worker import train_worker
 from flowkd.config import dump_config, parse_config
-from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.errors import ConfigError, NonFiniteError, StoppedError
 from flowkd.run_config import TrainingConfig
 from flowkd.store import Store
 from flowkd.training import check_run
@@ -36,6 +37,7 @@ def run_training(config: TrainingConfig, storage: StorageConfig) -> str:
     Raises:
         ConfigError: The name is taken by a run of another config, or the config does not fit.
         NonFiniteError: A term became NaN or infinite.
+        StoppedError: SIGTERM came; the run can go on from where it was.
     """
     store = storage.store()
     reference = f"runs/{config.name}"
@@ -66,9 +68,16 @@ def run_training(config: TrainingConfig, storage: StorageConfig) -> str:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    outcome = trainer.fit().return_value
+    with stops_on_sigterm(store, config.name):
+        outcome = trainer.fit().return_value
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")
+    if outcome["stopped"] is not None:
+        forget_stop(store, config.name)
+        raise StoppedError(
+            f"run {config.name!r} was stopped after {outcome['stopped']} steps, of which it keeps "
+            f"a checkpoint: the same command goes on from there"
+        )
     return reference
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from cluster.checkpoints import new_folder, read_state, sweep, write_state
+from cluster.stopping import StopWatch
 from cluster.storage import StorageConfig
 from flowkd.errors import NonFiniteError
 from flowkd.run import Run
@@ -31,7 +32,8 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         settings: `training`, `storage`: dumped configs; `commit`: of the code, or None.
 
     Returns:
-        On every rank: `error`, a message if a term became non-finite, else None.
+        On every rank: `error`, a message if a term became non-finite, else None; `stopped`, after
+        how many steps, if the run was asked to stop before its end, else None.
     """
     config = TrainingConfig.model_validate(settings["training"])
     store = StorageConfig.model_validate(settings["storage"]).store()
@@ -47,19 +49,32 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         else DistributedDataParallel(run.objective, broadcast_buffers=False)
     )
     began = time.perf_counter()
+    watch = StopWatch(store, config.name, looks=rank == 0)
     try:
         with RunLog(store, config.name, run.step) if rank == 0 else nullcontext() as log:
             for result in run.steps(objective):
                 line = run.record(result, _sum_over_workers)
                 if line and log is not None:
                     log.append(line)
-                if run.is_due(config.checkpoint_every):
+                stopping = _must_stop(run, watch)
+                if stopping or run.is_due(config.checkpoint_every):
                     _checkpoint(run, keep=log is not None)
+                if stopping:
+                    return {"error": None, "stopped": run.step}
     except NonFiniteError as error:
-        return {"error": _first_message(str(error), world)}
+        return {"error": _first_message(str(error), world), "stopped": None}
+    finally:
+        watch.close()
     if rank == 0:
         run.finish(store, time.perf_counter() - began, settings["commit"])
-    return {"error": None}
+    return {"error": None, "stopped": None}
+
+
+def _must_stop(run: Run, watch: StopWatch) -> bool:
+    """Tells whether all workers stop after this step: where they add up their losses anyway."""
+    if not run.is_due(run.config.log_every) or run.step == run.config.train.steps:
+        return False
+    return bool(_sum_over_workers(torch.tensor([float(watch.asked)])).item())
 
 
 def _checkpoint(run: Run, keep: bool) -> None:

@@ -19,3 +19,7 @@ class StoreError(FlowkdError):
 
 class NonFiniteError(FlowkdError):
     """A term, or a gradient, that is NaN or infinite: training stops at once."""
+
+
+class StoppedError(FlowkdError):
+    """A training that was asked to stop: it has left a checkpoint, and can go on from there."""

@@ -12,13 +12,18 @@ from pydantic import BaseModel
 
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.errors import FlowkdError
+from flowkd.errors import FlowkdError, StoppedError
+
+AGAIN = 75  # what sysexits.h calls a temporary failure; the queue always tries it again
 
 C = TypeVar("C", bound=BaseModel)
 
 
 def run_job(kind: type[C], job: Callable[[C, StorageConfig], object]) -> None:
-    """Reads the command line and calls a job; a user's error ends with its message and status 1."""
+    """Reads the command line and calls a job; a user's error ends with its message and status 1.
+
+    A training that was stopped ends with AGAIN.
+    """
 
     def command(
         config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs.")],
@@ -33,7 +38,7 @@ def run_job(kind: type[C], job: Callable[[C, StorageConfig], object]) -> None:
             job(load_config(kind, config, set_ or ()), StorageConfig.from_uri(store))
         except FlowkdError as error:
             print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from error
+            raise typer.Exit(AGAIN if isinstance(error, StoppedError) else 1) from error
 
     command.__doc__ = job.__doc__
     typer.run(command)
