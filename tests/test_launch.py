@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from flowkd.training import run_in_process
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> StorageConfig:
-    """A local store with a small data set of pictures."""
+    """A local store with a small data set of pictures, in ten shards."""
     config = StorageConfig.from_uri(str(tmp_path_factory.mktemp("store")))
     pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 8, 8), dtype=np.uint8)
     splits = {"train": pixels[:200], "val": pixels[200:250], "test": pixels[250:]}
@@ -38,6 +39,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> StorageConfig:
         kind="image",
         source="test",
         bins=256,
+        shard_bytes=20 * 3 * 8 * 8,
     )
     return config
 
@@ -48,7 +50,7 @@ def training(name: str, **changes: object) -> TrainingConfig:
         "dataset": "noise",
         "flow": GlowConfig(levels=2, steps=2, width=8),
         "train": TrainConfig(steps=6, learning_rate=1e-3, warmup=2),
-        "batch_size": 32,
+        "batch_size": 36,
         "validate_every": 3,
         "checkpoint_every": 3,
         "log_every": 1,
@@ -75,13 +77,14 @@ ALL_TERMS = {
 
 
 @pytest.mark.parametrize(
-    ("workers", "objective"), [(1, {"kind": "maximum_likelihood"}), (2, ALL_TERMS)]
+    ("workers", "objective"),
+    [(1, {"kind": "maximum_likelihood"}), (2, ALL_TERMS), (3, ALL_TERMS)],
 )
 def test_workers_give_the_losses_of_a_plain_loop(
     storage: StorageConfig, ray_driver: None, workers: int, objective: dict[str, object]
 ) -> None:
     store = storage.store()
-    if workers > 1:
+    if workers > 1 and not store.exists("runs", "plain-1", "result"):
         list(run_in_process(training("plain-1"), store))
     plain = training(f"plain-{workers}", objective=objective)
     expected = [result.loss for result in run_in_process(plain, store)]
@@ -126,7 +129,10 @@ def test_samples_that_any_worker_drops_are_counted(
 
 
 def test_a_killed_worker_is_replaced_and_the_run_goes_on_as_if_undisturbed(
-    storage: StorageConfig, ray_driver: None, ray_cluster: LocalCluster
+    storage: StorageConfig,
+    ray_driver: None,
+    ray_cluster: LocalCluster,
+    reliability: Callable[..., None],
 ) -> None:
     store = storage.store()
     # Large enough to be caught in mid-run; small enough to wait for.
@@ -147,6 +153,11 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on_as_if_undisturbed(
     assert len(killed) == 1
     assert 50 < killed[0] < 400, "the worker was to die in mid-run, after a checkpoint"
     np.testing.assert_allclose(losses(store, "shot"), expected, rtol=1e-6)
+    reliability(
+        "kill -9 of a training worker",
+        "SIGKILL to the only worker, in mid-run",
+        "replaced; all losses are those of an undisturbed run, to 1e-6",
+    )
 
 
 def _kill_once(store: Store, run: str, cluster: LocalCluster, killed: list[int]) -> None:

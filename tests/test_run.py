@@ -242,3 +242,22 @@ def test_a_run_that_streams_its_rows_is_one_that_keeps_them(taught_store, object
             config.model_copy(update={"scaling": ScalingConfig(resident_gib=least / 2)}),
             taught_store,
         )
+
+
+@pytest.mark.parametrize("objective", [{"kind": "maximum_likelihood"}, DISTILLATION])
+def test_workers_begin_alike_and_draw_apart(taught_store, objective):
+    config = training("student", objective=objective, batch_size=12)
+    workers = [prepare_run(config, taught_store, rank=rank, world=3) for rank in range(3)]
+    again = prepare_run(config, taught_store, rank=1, world=3)
+    alone = prepare_run(config, taught_store)
+    for worker in (*workers, again):  # ActNorm included, which rows initialise
+        assert_bitwise(worker.objective.flow.state_dict(), alone.objective.flow.state_dict())
+    for step in (0, 5):
+        batches = [worker.material.batches.batch(step) for worker in workers]
+        whole = alone.material.batches.batch(step)
+        assert torch.equal(torch.cat([batch.x for batch in batches]), whole.x)
+        assert len(torch.unique(whole.x, dim=0)) == 12
+        assert torch.equal(again.material.batches.batch(step).x, batches[1].x)
+        if whole.z is not None:
+            assert torch.equal(torch.cat([batch.z for batch in batches]), whole.z)
+            assert len(torch.unique(whole.z, dim=0)) == 12
