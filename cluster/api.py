@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from cluster.answers import Served, docs_page, sample_response, score_response
@@ -28,11 +28,11 @@ from cluster.http import (
     parse_npy,
     read_body,
 )
+from cluster.serving_config import ApiLimits
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError, FlowkdError
 from flowkd.query import (
     QueryError,
-    QueryLimits,
     SampleJob,
     SampleRequest,
     ScoreJob,
@@ -45,20 +45,6 @@ from flowkd.query import (
 
 log = logging.getLogger(__name__)
 NOT_PICTURES = "this model does not make pictures: PNG needs pixels in 1 or 3 channels"
-
-
-class ApiLimits(QueryLimits):
-    """What one replica takes on.
-
-    Attributes:
-        body_bytes: Of one request.
-        queue: Requests that wait or run; one more is answered 503.
-        seconds: For a body to arrive, and then for its answer.
-    """
-
-    body_bytes: int = Field(16 * 2**20, ge=1)
-    queue: int = Field(64, ge=1)
-    seconds: float = Field(60, gt=0)
 
 
 class Backend(Protocol):

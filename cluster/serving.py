@@ -10,22 +10,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import torch
 from fastapi import FastAPI
-from pydantic import Field
 from ray import serve
 from ray.serve.config import HTTPOptions
 
 import cluster
 import flowkd
 from cluster.answers import Served
-from cluster.api import ApiLimits, build_api
+from cluster.api import build_api
+from cluster.serving_config import ServingConfig
 from cluster.storage import StorageConfig
 from flowkd.artifacts import load_artifact, resolve
-from flowkd.config import Config
 from flowkd.errors import FlowkdError
 from flowkd.query import Model, SampleJob, ScoreJob, run_samples, run_scores
 
@@ -33,35 +32,10 @@ APPLICATION = "flowkd"
 HEALTHY_SECONDS = 60
 log = logging.getLogger(__name__)
 Job = TypeVar("Job", SampleJob, ScoreJob)
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class ServingError(FlowkdError):
     """A deployment that did not come up, or not with the models that were asked for."""
-
-
-class ServingConfig(Config):
-    """What is served, and how.
-
-    Attributes:
-        models: References, such as `models/photos@best`, by the name to serve each under.
-        host: Address to listen on; there is no authentication, so loopback unless a proxy guards.
-        port: Likewise.
-        replicas: Processes that answer, each with all models.
-        limits: What one replica takes on.
-        max_batch: Requests that are computed together.
-        batch_wait_ms: How long a request waits for others to share its batch.
-        cpus: CPU cores, and threads, of each replica.
-    """
-
-    models: dict[ModelName, str] = Field(min_length=1)
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    replicas: int = Field(1, ge=1)
-    limits: ApiLimits = ApiLimits()
-    max_batch: int = Field(16, ge=1)
-    batch_wait_ms: float = Field(2, ge=0)
-    cpus: int = Field(1, ge=1)
 
 
 @serve.ingress()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cluster.local import connect
-from cluster.serving import ServingConfig, deploy
+from cluster.serving import deploy
+from cluster.serving_config import ServingConfig
 from cluster.storage import StorageConfig
 from jobs.entry import run_job
 

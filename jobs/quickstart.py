@@ -15,7 +15,8 @@ import torch
 
 from cluster.launch import git_commit
 from cluster.local import connect
-from cluster.serving import ServingConfig, deploy
+from cluster.serving import deploy
+from cluster.serving_config import ServingConfig
 from cluster.storage import StorageConfig
 from flowkd.artifacts import load_artifact
 from flowkd.config import Config, dump_config, load_config

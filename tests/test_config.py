@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cluster.serving import ServingConfig
+from cluster.serving_config import ServingConfig
 from cluster.storage import StorageConfig
 from flowkd.artifacts import ArtifactConfig
 from flowkd.build import CouplingConfig, GlowConfig

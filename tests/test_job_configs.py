@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.serving import ServingConfig
+from cluster.serving_config import ServingConfig
 from flowkd.build import build_flow, count_parameters
 from flowkd.config import load_config
 from flowkd.errors import ConfigError

@@ -4,7 +4,8 @@ import httpx
 import pytest
 from ray import serve
 
-from cluster.serving import ServingConfig, deploy
+from cluster.serving import deploy
+from cluster.serving_config import ServingConfig
 from cluster.storage import StorageConfig
 from flowkd.aliases import set_alias
 from flowkd.artifacts import load_artifact
