@@ -33,6 +33,13 @@ def load_config(kind: type[C], path: str | Path, overrides: Sequence[str] = ()) 
         ConfigError: The file is missing or not YAML, or a key is unknown or its value invalid;
             each faulty key is named with its full path.
     """
+    values = read_values(path)
+    apply_overrides(values, overrides)
+    return parse_config(kind, values, source=str(path))
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """Returns a YAML file's mapping; raises ConfigError where there is none."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -43,8 +50,7 @@ def load_config(kind: type[C], path: str | Path, overrides: Sequence[str] = ()) 
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"expected a mapping in {path}; got {type(values).__name__}")
-    apply_overrides(values, overrides)
-    return parse_config(kind, values, source=str(path))
+    return values
 
 
 def parse_config(kind: type[C], values: Any, *, source: str) -> C:

@@ -83,6 +83,15 @@ def read_log(store: Store, run: str) -> list[dict[str, Any]]:
     return records
 
 
+def last_record(store: Store, run: str) -> dict[str, Any] | None:
+    """Returns a run's latest record, of which only the last segment is read; None before any."""
+    for path in reversed(_segments(store, run)):
+        found = _read(store, path)
+        if found:
+            return found[-1]
+    return None
+
+
 def _drop_after(store: Store, run: str, start: int) -> int:
     """Drops records of steps after `start`; returns the number of the next segment.
 

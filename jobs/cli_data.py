@@ -9,7 +9,6 @@ import typer
 
 from flowkd.config import apply_overrides, parse_config
 from flowkd.data import Manifest, dataset_names, prepare, read_manifest
-from flowkd.data.sheet import sheet
 from jobs.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.prepare import PrepareConfig
 
@@ -57,6 +56,8 @@ def show_dataset(
         manifest = read_manifest(opened, name)
         say_facts(facts(manifest), as_json)
         if png is not None:
+            from flowkd.data.sheet import sheet  # matplotlib takes half a second to import
+
             png.write_bytes(sheet(opened, manifest, split))
 
 

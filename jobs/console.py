@@ -40,14 +40,19 @@ def say(
         print(json.dumps(rows, indent=2))
         return
     names = columns or list(rows[0]) if rows else []
+    Console(width=max(120, Console().width), highlight=False, soft_wrap=True).print(
+        make_table(rows, names) if rows else "none"
+    )
+
+
+def make_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """Returns rows as a table of some columns."""
     table = Table(box=None, pad_edge=False)
-    for name in names:
+    for name in columns:
         table.add_column(name.replace("_", " "))
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in names))
-    Console(width=max(120, Console().width), highlight=False, soft_wrap=True).print(
-        table if rows else "none"
-    )
+        table.add_row(*(_cell(row[name]) for name in columns))
+    return table
 
 
 def say_facts(facts: dict[str, Any], as_json: bool) -> None:

@@ -11,7 +11,7 @@ from servers.faults import FaultProxy
 
 from flowkd import run_log
 from flowkd.errors import StoreError
-from flowkd.run_log import RunLog, read_log
+from flowkd.run_log import RunLog, last_record, read_log
 from flowkd.store import Store
 
 
@@ -183,3 +183,21 @@ def test_what_cannot_be_written_at_the_end_is_told(proxied_store: Store, proxy: 
     log.append({"step": 1})
     with pytest.raises(StoreError, match="cannot write"):
         log.__exit__()
+
+
+def test_the_last_record_is_that_of_the_log_and_costs_one_segment(store: CountingStore) -> None:
+    assert last_record(store, "run") is None
+    for count in (1, 30, 31):
+        write(store, records(1, count))
+        assert last_record(store, "run") == read_log(store, "run")[-1]
+    assert len(store.list("runs", "run", "metrics")) > 3
+    read: list[tuple[str, ...]] = []
+    original = store.read
+
+    def counted(*parts: str) -> bytes:
+        read.append(parts)
+        return original(*parts)
+
+    store.read = counted  # type: ignore[method-assign]
+    last_record(store, "run")
+    assert len(read) == 1

@@ -23,6 +23,7 @@ import yaml
 from cluster.queue.job import JobSpec
 from cluster.queue.log import LogUpload
 from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.progress import progress_of
 from cluster.queue.records import Records
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
@@ -137,7 +138,9 @@ class Attempt:
             try:
                 beats += 1
                 sent = time.monotonic()
-                self.records.beat(self.job, self.number, Heartbeat(beats=beats, time=time.time()))
+                progress = progress_of(self.records.store, self.spec)
+                heartbeat = Heartbeat(beats=beats, time=time.time(), progress=progress)
+                self.records.beat(self.job, self.number, heartbeat)
                 self._heard = sent
                 if self.records.must_stop(self.job, self.number):
                     self._stop("stopped")

@@ -49,9 +49,14 @@ class Records:
             known = self.spec(spec.id)
             if known.spec == spec:
                 return known.nonce == mine.nonce
+        self.check_same(spec)
+        return False
+
+    def check_same(self, spec: JobSpec) -> None:
+        """Raises QueueError if the job of a spec's id is another one."""
         known = self.spec(spec.id)
         if known.spec == spec:
-            return False
+            return
         theirs, ours = known.spec.model_dump(mode="json"), spec.model_dump(mode="json")
         differ = [key for key in ours if ours[key] != theirs[key]]
         raise QueueError(

@@ -1,48 +1,76 @@
-"""What is refused when a job is submitted, and why; all else is accepted and never lost."""
+"""What is refused when jobs are submitted, and why; all else is accepted and never lost."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from cluster.queue.admission import fits_ever
 from cluster.queue.job import JobSpec
+from cluster.queue.messages import Table
 from cluster.queue.records import QueueError, Records
 
 
 def submit(records: Records, spec: JobSpec) -> bool:
-    """Accepts a job, unless it could never run; False if it was accepted before.
+    """Accepts a job, unless it could never run; as `submit_all`."""
+    return submit_all(records, [spec])[0]
+
+
+def submit_all(records: Records, specs: Sequence[JobSpec]) -> list[bool]:
+    """Accepts jobs, none if one could never run; tells of each whether it is new.
 
     The limit of waiting jobs is that of the dispatcher's last table: several who submit at once
     can exceed it by a few.
 
     Args:
         records: Of the queue.
-        spec: What to run.
+        specs: What to run; they may depend on those before them.
 
     Raises:
-        QueueError: There is another job of its id, a job that it depends on is not there, the queue
-            is full, or no node of the cluster has what it takes.
-        StoreError: The store cannot be written: nothing was accepted.
+        QueueError: There is another job of an id, a job that one depends on is not there, the queue
+            is full, or the cluster's nodes do not have what one takes.
+        StoreError: The store cannot be written: those before the one named were accepted.
     """
-    if not records.exists(spec.id):
-        _check(records, spec)
-    return records.accept(spec)
-
-
-def _check(records: Records, spec: JobSpec) -> None:
-    for name in spec.depends_on:
-        if not records.exists(name):
-            raise QueueError(f"job {spec.id!r} depends on {name!r}, which is not in the queue")
+    new = [spec for spec in specs if not records.exists(spec.id)]
+    for spec in specs:
+        if spec not in new:
+            records.accept(spec)  # which refuses another of its id, and writes nothing
+    ours = {spec.id for spec in specs}
     table = records.table()
-    if table is None:
+    for spec in new:
+        _check_dependencies(records, spec, ours)
+        if table is not None:
+            _check_fits(spec, table)
+    if table is not None and new:
+        _check_room(records, len(new), table)
+    return [records.accept(spec) for spec in specs]
+
+
+def _check_dependencies(records: Records, spec: JobSpec, ours: Collection[str]) -> None:
+    for name in spec.depends_on:
+        if name not in ours and not records.exists(name):
+            raise QueueError(f"job {spec.id!r} depends on {name!r}, which is not in the queue")
+
+
+def _check_fits(spec: JobSpec, table: Table) -> None:
+    if not table.nodes or fits_ever(spec.resources, table.nodes):
         return
-    if table.nodes and not fits_ever(spec.resources, table.nodes):
-        raise QueueError(
-            f"job {spec.id!r} takes {spec.resources.workers} times {spec.resources.of_each()}, and "
-            f"the cluster's nodes have {table.nodes}: ask for less, or add nodes"
-        )
+    each = _listed(spec.resources.of_each())
+    raise QueueError(
+        f"job {spec.id!r} would never start: it takes {spec.resources.workers} times {each}, and "
+        f"the cluster's nodes have {'; '.join(map(_listed, table.nodes))}: ask for less "
+        f"(`scaling`), or add nodes"
+    )
+
+
+def _check_room(records: Records, more: int, table: Table) -> None:
     waiting = sum(row.state == "queued" for row in table.rows)
-    unseen = len(set(records.jobs()) - {row.job for row in table.rows})
-    if table.limits.queued is not None and waiting + unseen >= table.limits.queued:
+    waiting += len(set(records.jobs()) - {row.job for row in table.rows})
+    if table.limits.queued is not None and waiting + more > table.limits.queued:
         raise QueueError(
-            f"{waiting + unseen} jobs wait, and the queue takes {table.limits.queued}: submit "
-            f"{spec.id!r} again when some have started, or raise limits.queued"
+            f"{waiting} jobs wait, and the queue takes {table.limits.queued}: submit again when "
+            f"some have started, or raise limits.queued"
         )
+
+
+def _listed(amounts: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(amounts.items()))

@@ -1,0 +1,13 @@
+"""Puts a job into the queue, from inside a Ray job too:
+
+ray job submit -- python -m jobs.enqueue distill --config distilled.yaml --store URI
+"""
+
+from __future__ import annotations
+
+import typer
+
+from jobs.cli_queue import submit_job
+
+if __name__ == "__main__":
+    typer.run(submit_job)

@@ -1,0 +1,96 @@
+"""The kinds of jobs that the queue takes: what runs each, what its config is, what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from cluster.queue.job import Resources
+from cluster.serving_config import ServingConfig
+from flowkd.config import apply_overrides, parse_config, read_values
+from flowkd.errors import ConfigError
+from flowkd.evaluation import EvaluationConfig
+from flowkd.publish import PublishConfig
+from flowkd.run_config import TrainingConfig
+from jobs.prepare import PrepareConfig
+
+# What runs in a job's own driver takes no CPU that Ray counts: drivers stay on the head.
+IN_DRIVER = Resources(workers=1, cpus=0)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job.
+
+    Attributes:
+        module: What `python -m` runs.
+        config: What its config file must be.
+        objective: The kind of objective that a training must have.
+    """
+
+    module: str
+    config: type[BaseModel]
+    objective: str | None = None
+
+
+KINDS = {
+    "prepare": Kind("jobs.prepare", PrepareConfig),
+    "train_teacher": Kind("jobs.train_teacher", TrainingConfig, "maximum_likelihood"),
+    "distill": Kind("jobs.distill", TrainingConfig, "distillation"),
+    "evaluate": Kind("jobs.evaluate", EvaluationConfig),
+    "publish": Kind("jobs.publish", PublishConfig),
+    "deploy": Kind("jobs.deploy", ServingConfig),
+}
+
+
+def find_kind(name: str) -> Kind:
+    """Returns a kind by its name; raises ConfigError, with those that there are, for another."""
+    if name not in KINDS:
+        raise ConfigError(f"no kind of job {name!r}; expected one of {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def read_config(kind: str, path: Path, overrides: Sequence[str] = ()) -> BaseModel:
+    """Reads a job's config file as the job itself would, so that a mistake is found at once.
+
+    Raises:
+        ConfigError: No such kind or file, or it does not validate.
+    """
+    values = read_values(path)
+    apply_overrides(values, overrides)
+    return check_config(kind, values, str(path))
+
+
+def check_config(kind: str, values: dict[str, Any], source: str) -> BaseModel:
+    """Returns values as the config of a kind of job; raises ConfigError where they are not."""
+    known = find_kind(kind)
+    config = parse_config(known.config, values, source=source)
+    if isinstance(config, TrainingConfig) and config.objective.kind != known.objective:
+        raise ConfigError(
+            f"{source}: objective.kind: expected {known.objective} for a job of kind {kind}; got "
+            f"{config.objective.kind}"
+        )
+    return config
+
+
+def resources_of(config: BaseModel) -> Resources:
+    """Returns what a job of this config takes of the cluster."""
+    if isinstance(config, TrainingConfig):
+        scaling = config.scaling
+        return Resources(workers=scaling.workers, cpus=scaling.cpus, gpus=1 if scaling.gpu else 0)
+    if isinstance(config, ServingConfig):
+        return Resources(workers=config.replicas, cpus=config.cpus)
+    return IN_DRIVER
+
+
+def name_of(config: BaseModel, kind: str) -> str:
+    """Returns what a job of this config may be called: by what it makes."""
+    for key in ("name", "model"):
+        found = getattr(getattr(config, "root", config), key, None)
+        if isinstance(found, str):
+            return found
+    return kind

@@ -1,0 +1,96 @@
+"""A pipeline: jobs that follow each other, submitted as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from cluster.queue.job import JobSpec
+from flowkd.config import Config, load_config
+from jobs.kinds import find_kind, read_config
+from jobs.submission import Options, make_spec
+
+StageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
+
+
+class Stage(Config):
+    """One job of a pipeline.
+
+    Attributes:
+        kind: Of the job.
+        config: Its config file, beside the pipeline's own, or an absolute path.
+        set: `key.path=value`, over the file's.
+        after: Stages that must succeed before; by default the one before it in the file.
+    """
+
+    kind: str
+    config: str
+    set: tuple[str, ...] = ()
+    after: tuple[StageName, ...] | None = None
+
+
+class PipelineConfig(Config):
+    """Jobs that follow each other, such as teacher, search, distill, publish, deploy.
+
+    Attributes:
+        name: Of the pipeline; its jobs are called NAME.STAGE.
+        stages: By name, in the order in which they are run.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,38}$")]
+    stages: dict[StageName, Stage] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PipelineConfig:
+        before: list[str] = []
+        for name, stage in self.stages.items():
+            find_kind(stage.kind)
+            unknown = [each for each in stage.after or () if each not in before]
+            if unknown:
+                raise ValueError(
+                    f"stage {name!r} is after {', '.join(unknown)}; expected some of those before "
+                    f"it: {', '.join(before) or 'none'}"
+                )
+            before.append(name)
+        return self
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """Returns the stages that must succeed before one."""
+        stage = self.stages[name]
+        if stage.after is not None:
+            return stage.after
+        names = list(self.stages)
+        place = names.index(name)
+        return (names[place - 1],) if place else ()
+
+
+def pipeline_specs(path: Path, options: Options) -> list[JobSpec]:
+    """Returns the jobs of a pipeline's file.
+
+    Args:
+        path: The file.
+        options: For all its jobs; its own dependencies are those of the first ones.
+
+    Raises:
+        ConfigError: The file, or one that it names, does not validate.
+    """
+    pipeline = load_config(PipelineConfig, path)
+    specs = []
+    for name, stage in pipeline.stages.items():
+        config = read_config(stage.kind, path.parent / stage.config, stage.set)
+        before = tuple(f"{pipeline.name}.{each}" for each in pipeline.before(name))
+        specs.append(
+            make_spec(
+                stage.kind,
+                config,
+                options.model_copy(
+                    update={
+                        "id": f"{pipeline.name}.{name}",
+                        "depends_on": before or options.depends_on,
+                    }
+                ),
+            )
+        )
+    return specs
