@@ -20,12 +20,14 @@ from flowkd.catalog import (
     run_states,
 )
 from flowkd.errors import StoreError
+from jobs.cli_cluster import add_cluster
 from jobs.cli_data import data
+from jobs.cli_queue import add_queue
 from jobs.console import Json, StoreUri, opened_store, say, say_facts
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="What a store holds.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Jobs, and what a store holds.")
 models = typer.Typer(no_args_is_help=True, help="Published models.")
 runs = typer.Typer(no_args_is_help=True, help="Trainings.")
 app.add_typer(models, name="models")
@@ -33,6 +35,8 @@ stores = typer.Typer(no_args_is_help=True, help="The store itself.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.add_typer(stores, name="store")
+add_queue(app)
+add_cluster(app)
 
 
 @models.command("list")

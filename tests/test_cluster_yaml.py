@@ -40,21 +40,30 @@ def environment(cluster):
 
 
 def started(cluster, role, folder):
-    """Runs a role's start commands with a `ray` that only records: its arguments, its environment.
+    """Returns the arguments and the environment of a role's only `ray start`."""
+    calls = called(cluster, role, folder)
+    starts = [(argv[1:], env) for name, argv, env in calls if (name, argv[0]) == ("ray", "start")]
+    assert len(starts) == 1, f"expected one `ray start` in {role}_start_ray_commands; got {calls}"
+    return starts[0]
+
+
+def called(cluster, role, folder):
+    """Runs a role's start commands with programs that only record: arguments, environment.
 
     The commands go through the same kind of shell as on a node, so that quoting, line breaks and
     variables are what they would be there.
     """
-    stub = folder / "ray"
     record = folder / "record.jsonl"
     record.unlink(missing_ok=True)
-    stub.write_text(
-        f"#!{sys.executable}\n"
-        "import json, os, sys\n"
-        f"with open({str(record)!r}, 'a') as file:\n"
-        "    print(json.dumps([sys.argv[1:], dict(os.environ)]), file=file)\n"
-    )
-    stub.chmod(0o755)
+    for name in ("ray", "serve", "python"):
+        stub = folder / name
+        stub.write_text(
+            f"#!{sys.executable}\n"
+            "import json, os, sys\n"
+            f"with open({str(record)!r}, 'a') as file:\n"
+            f"    print(json.dumps([{name!r}, sys.argv[1:], dict(os.environ)]), file=file)\n"
+        )
+        stub.chmod(0o755)
     env = {
         "PATH": f"{folder}:{os.environ['PATH']}",
         "HOME": str(folder),
@@ -63,10 +72,7 @@ def started(cluster, role, folder):
     }
     for command in cluster[f"{role}_start_ray_commands"]:
         subprocess.run(["bash", "-c", command], env=env, check=True, timeout=60)
-    calls = [json.loads(line) for line in record.read_text().splitlines()]
-    starts = [(argv[1:], env) for argv, env in calls if argv[0] == "start"]
-    assert len(starts) == 1, f"expected one `ray start` in {role}_start_ray_commands; got {calls}"
-    return starts[0]
+    return [json.loads(line) for line in record.read_text().splitlines()]
 
 
 def option(argv, name):
@@ -164,6 +170,23 @@ def test_every_node_asks_for_the_token(cluster, role, tmp_path):
 def test_every_node_knows_the_store(cluster, role, tmp_path):
     _, env = started(cluster, role, tmp_path)
     assert re.fullmatch(r"s3://[a-z0-9.-]+/\S+", env.get("FLOWKD_STORE", ""))
+
+
+def test_the_queue_and_serve_start_with_the_head_alone(cluster, tmp_path):
+    *before, dispatcher, serve = called(cluster, "head", tmp_path)
+    assert [name for name, _, _ in before] == ["ray", "ray"]
+    for name, _, env in (dispatcher, serve):
+        assert (env["RAY_ADDRESS"], env["RAY_AUTH_MODE"]) == ("auto", "token"), name
+        assert env["FLOWKD_STORE"].startswith("s3://")
+    assert dispatcher[:2] == ["python", ["-m", "cluster.queue.service"]]
+    assert "--http-host=127.0.0.1" in serve[1]
+    from cluster.queue import service  # the module that is named is there, and has a main
+
+    assert callable(service.main)
+    from ray.serve.scripts import cli
+
+    cli.commands["start"].make_context("start", serve[1][1:])
+    assert {name for name, _, _ in called(cluster, "worker", tmp_path)} == {"ray"}
 
 
 def test_workers_join_the_head(cluster, tmp_path):
