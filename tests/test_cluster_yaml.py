@@ -14,6 +14,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from ray.serve.scripts import cli
+
+from cluster.queue import service
+from cluster.queue.config import QueueConfig
+from flowkd.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "ray_cluster.yaml"
@@ -178,13 +183,16 @@ def test_the_queue_and_serve_start_with_the_head_alone(cluster, tmp_path):
     for name, _, env in (dispatcher, serve):
         assert (env["RAY_ADDRESS"], env["RAY_AUTH_MODE"]) == ("auto", "token"), name
         assert env["FLOWKD_STORE"].startswith("s3://")
-    assert dispatcher[:2] == ["python", ["-m", "cluster.queue.service"]]
+    name, argv, env = dispatcher
+    assert (name, argv[:3]) == ("python", ["-m", "cluster.queue.service", "--config"])
+    mounted = Path(argv[3]).relative_to(Path(env["HOME"], "flowkd"))  # by file_mounts
+    config = load_config(QueueConfig, ROOT / mounted)
+    assert [kind.model_dump() for kind in config.may_come] == [
+        {"resources": node["resources"], "most": node["max_workers"]}
+        for node in workers(cluster).values()
+    ]
     assert "--http-host=127.0.0.1" in serve[1]
-    from cluster.queue import service  # the module that is named is there, and has a main
-
     assert callable(service.main)
-    from ray.serve.scripts import cli
-
     cli.commands["start"].make_context("start", serve[1][1:])
     assert {name for name, _, _ in called(cluster, "worker", tmp_path)} == {"ray"}
 

@@ -85,6 +85,9 @@ class SmallCluster:
     def left(self) -> Room:
         return Room(self.nodes())
 
+    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+        self.asked = bundles
+
     def end(self, job: str, attempt: int, outcome: Outcome) -> None:
         self.records.end(job, attempt, outcome)
         self.steps[job, attempt] = -1

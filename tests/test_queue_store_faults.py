@@ -75,7 +75,7 @@ def test_a_store_that_is_full(queue: tuple[TestQueue, FaultProxy], reliability: 
     reliability(
         "a store that is full",
         "507 to each PUT for 12 s, while a job runs and ends",
-        "submission is refused at once; the job's outcome and log are written once there is room",
+        "submission is refused; the job's outcome and log are written once there is room",
     )
 
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import Field
 
 from cluster.queue.admission import QueueLimits
 from flowkd.config import Config
 
 
+class NodeKind(Config):
+    """Nodes that a cluster adds when they are asked for.
+
+    Attributes:
+        resources: What each has, by Ray's names.
+        most: How many there may be.
+    """
+
+    resources: dict[str, float]
+    most: int = Field(1, ge=1)
+
+
 class QueueConfig(Config):
     """How the queue is run.
 
     Attributes:
+        may_come: The nodes that the cluster may add; the dispatcher asks for them.
         limits: What it allows.
         interval: Seconds between two looks at everything.
         silence: An attempt that could not say for so many seconds that it is alive stops itself.
@@ -24,6 +39,7 @@ class QueueConfig(Config):
             nothing is heard counts as lost, and another one is made.
     """
 
+    may_come: tuple[NodeKind, ...] = ()
     limits: QueueLimits = QueueLimits()
     interval: float = Field(1.0, gt=0)
     silence: float = Field(60.0, gt=0)
@@ -31,6 +47,11 @@ class QueueConfig(Config):
     settling: float = Field(60.0, ge=0)
     starting: float = Field(300.0, gt=0)
     margin: float = Field(10.0, ge=0)
+
+    def possible(self, nodes: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+        """Returns the nodes that are there, and those that may come."""
+        coming = (dict(kind.resources) for kind in self.may_come for _ in range(kind.most))
+        return [*map(dict, nodes), *coming]
 
     @property
     def patience(self) -> float:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from cluster.queue.admission import Room, admit
+from cluster.queue.admission import Room, admit, fits_ever, in_line
 from cluster.queue.attempts import submit, watch
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, State
+from cluster.queue.growth import Growth
 from cluster.queue.job import JobSpec
 from cluster.queue.known import Job, as_waiting
 from cluster.queue.messages import Request
@@ -41,6 +42,9 @@ class Cluster(Protocol):
 
     def left(self) -> Room:
         """Returns what each node has left."""
+
+    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+        """Asks for nodes on which all of these fit; replaces what was asked for before."""
 
 
 class Dispatcher:
@@ -72,6 +76,7 @@ class Dispatcher:
         self.invalid: dict[str, str] = {}
         self._epoch = time.time() - time.monotonic()
         self._table = TableWriter(self)
+        self._growth = Growth(cluster, config)
 
     def now(self) -> float:
         """Returns seconds since 1970, by a clock that nobody sets while this process lives."""
@@ -193,14 +198,16 @@ class Dispatcher:
 
     def _start_what_fits(self) -> None:
         """Starts the jobs whose turn it is."""
-        queued = self.jobs_in("queued")
-        if not queued:
-            return
         try:
-            nodes, left = self.cluster.nodes(), self.cluster.left()
+            self._start(self.jobs_in("queued"))
         except ClusterError as error:
             print(f"dispatcher: {error}; nothing is started", flush=True)
+
+    def _start(self, queued: list[Job]) -> None:
+        if not queued:
+            self._growth.ask((job.spec.resources for job in self.jobs_in(*ACTIVE)), None)
             return
+        nodes, left = self.cluster.nodes(), self.cluster.left()
         active = self.jobs_in(*ACTIVE)
         totals = Room([dict(node) for node in nodes])
         for job in active:
@@ -209,10 +216,16 @@ class Dispatcher:
                 left.take(job.spec.resources)
         ready = as_waiting(job for job in queued if self._may_start(job))
         running = Counter(job.spec.owner for job in active)
-        for waiting in admit(ready, running, nodes, (totals, left), self.config.limits):
+        possible = self.config.possible(nodes)
+        admitted = admit(ready, running, possible, (totals, left), self.config.limits)
+        for waiting in admitted:
             job = self.known[waiting.job]
             if self.move(job, "starting", attempt=job.state.attempt + 1):
                 self._try(submit, job)
+
+        still = [each for each in in_line(ready) if each not in admitted]
+        wanted = (each.resources for each in still if fits_ever(each.resources, possible))
+        self._growth.ask((job.spec.resources for job in self.jobs_in(*ACTIVE)), next(wanted, None))
 
     def _may_start(self, job: Job) -> bool:
         before = (self.known.get(name) for name in job.spec.depends_on)

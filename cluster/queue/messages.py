@@ -76,7 +76,8 @@ class Table(Config):
         time: By the dispatcher's clock.
         dispatcher: Its name.
         limits: What the queue allows.
-        nodes: What each node of the cluster has; empty while the dispatcher cannot ask.
+        nodes: What each node of the cluster has, or would have if it came; empty while the
+            dispatcher cannot ask.
         rows: What runs, what waits in its order, what has ended.
     """
 

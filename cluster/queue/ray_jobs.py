@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.job_submission import JobStatus
 
@@ -116,6 +117,11 @@ class RayJobs:
         with _asking("tell what is left"):
             found = ray._private.state.available_resources_per_node()
         return Room([_offered(node) for node in found.values()])
+
+    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+        """Asks the autoscaler for nodes on which all of these fit, until it is asked otherwise."""
+        with _asking("ask for nodes"):
+            request_resources(bundles=bundles)
 
 
 def submission_id(job: str, attempt: int) -> str:

@@ -55,7 +55,7 @@ class TableWriter:
 
     def _nodes(self) -> list[dict[str, float]]:
         try:
-            return self._dispatcher.cluster.nodes()
+            return self._dispatcher.config.possible(self._dispatcher.cluster.nodes())
         except ClusterError:
             return []
 
