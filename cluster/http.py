@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from fastapi import Request, Response
 
+from flowkd.npy import read_npy_header
 from flowkd.query import QueryError
 
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
@@ -135,23 +136,13 @@ def parse_npy(body: bytes) -> np.ndarray:
     """
     file = io.BytesIO(body)
     try:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read(file)
-    except (ValueError, KeyError, SyntaxError, TypeError) as error:
+        header = read_npy_header(file)
+    except ValueError as error:
         raise ApiError(400, "malformed_body", f"expected a .npy file: {error}") from error
-    if dtype.kind not in "iuf":
-        raise QueryError(f"x: expected integers or floats; got dtype {dtype}")
-    count = int(np.prod([int(side) for side in shape], dtype=object))
-    rest = body[file.tell() :]
-    if min(shape, default=0) < 0 or len(rest) != count * dtype.itemsize:
-        raise ApiError(
-            400,
-            "malformed_body",
-            f"expected {count * dtype.itemsize} bytes for shape {shape} of {dtype}; "
-            f"got {len(rest)}: the .npy file is cut off or too long",
-        )
-    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
+    if header.dtype.kind not in "iuf":
+        raise QueryError(f"x: expected integers or floats; got dtype {header.dtype}")
+    try:
+        return header.array(memoryview(body)[file.tell() :])
+    except ValueError as error:
+        message = f"{error}: the .npy file is cut off or too long"
+        raise ApiError(400, "malformed_body", message) from error

@@ -7,17 +7,16 @@ import threading
 from typing import Any
 
 from flowkd.errors import StoreError
+from flowkd.segments import Segments
 from flowkd.store import Store
 
 FLUSH_SECONDS = 1.0
-SEGMENT_BYTES = 256 * 1024
 
 
 class RunLog:
     """Appends records to `runs/<run>/metrics/`; a thread writes, so that steps don't wait.
 
-    Object stores cannot append. So the log is a row of segments, `00000000.jsonl` and on: the
-    last is written anew until it holds SEGMENT_BYTES, and then never again.
+    Object stores cannot append, so the log is a row of segments, `00000000.jsonl` and on.
 
     Use as a context manager: leaving it writes what is left and raises what a write raised.
 
@@ -28,10 +27,9 @@ class RunLog:
     """
 
     def __init__(self, store: Store, run: str, start: int = 0) -> None:
-        self._store, self._run = store, run
-        self._segment = b""  # what is written of the last one
-        self._fresh: list[bytes] = []  # lines that are not
-        self._number = _drop_after(store, run, start)
+        self._fresh: list[bytes] = []  # lines that are not written
+        number = _drop_after(store, run, start)
+        self._segments = Segments(store, ("runs", run, "metrics"), ".jsonl", number)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
 
@@ -51,17 +49,14 @@ class RunLog:
     def flush(self) -> None:
         """Writes what is new. The thread does so every second."""
         while self._fresh:
-            segment, taken = bytearray(self._segment), 0
+            room, taken = self._segments.room, 0
             for line in list(self._fresh):
-                if len(segment) >= SEGMENT_BYTES:
+                if room <= 0:
                     break
-                segment += line
+                room -= len(line)
                 taken += 1
-            self._store.write(bytes(segment), "runs", self._run, "metrics", _name(self._number))
+            self._segments.append(b"".join(self._fresh[:taken]))
             del self._fresh[:taken]
-            self._segment = bytes(segment)
-            if len(segment) >= SEGMENT_BYTES:
-                self._segment, self._number = b"", self._number + 1
 
     def _flush_regularly(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):
@@ -124,7 +119,3 @@ def _read(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
             return []
         raise
     return [json.loads(line) for line in data.decode().splitlines()]
-
-
-def _name(number: int) -> str:
-    return f"{number:08d}.jsonl"

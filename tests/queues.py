@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -129,11 +129,15 @@ class TestQueue:
         return sorted(first, key=lambda job: first[job])
 
 
-def wait_for(true: object, seconds: float = SECONDS, about: object = None) -> None:
-    """Waits until a function returns something true."""
+def wait_for(
+    true: Callable[[], object],
+    seconds: float = SECONDS,
+    about: Callable[[], object] = lambda: "waited in vain",
+) -> None:
+    """Waits until a function returns something true; `about` tells what is there instead."""
     deadline = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < deadline, about() if callable(about) else "waited in vain"
+    while not true():
+        assert time.monotonic() < deadline, about()
         time.sleep(0.1)
 
 

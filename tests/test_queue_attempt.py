@@ -95,11 +95,19 @@ def test_the_dispatcher_can_stop_it_through_the_store(memory_store: Store) -> No
 
 
 def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
-    memory_store: Store,
+    memory_store: Store, tmp_path: Path
 ) -> None:
-    records = Records(memory_store)
-    records.ask_to_stop("job", 1)
-    outcome = run(records, "trap 'exit 0' TERM; while true; do sleep 0.1; done")
+    ready = tmp_path / "ready"
+
+    class AskedOnceReady(Records):
+        """Asks an attempt to stop as soon as its command listens."""
+
+        def must_stop(self, job: str, attempt: int) -> bool:
+            """Tells whether the command is ready."""
+            return ready.exists()
+
+    script = f"trap 'exit 0' TERM; touch {ready}; while true; do sleep 0.1; done"
+    outcome = run(AskedOnceReady(memory_store), script, silence=1.0)
     assert outcome is not None
     assert (outcome.exit_code, outcome.lost) == (0, True)
 
@@ -128,3 +136,21 @@ def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) ->
     assert outcome is not None
     assert outcome.exit_code == 127
     assert b"cannot run no-such-program" in b"".join(read_log(memory_store, "job", 1))
+
+
+@pytest.mark.parametrize("metrics", [b"not JSON\n", b"{}\n", b"\xff\n"])
+def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics: bytes) -> None:
+    memory_store.write(metrics, "runs", "broken", "metrics", "00000000.jsonl")
+    config = {"name": "broken", "train": {"steps": 5}}
+    outcome = run(Records(memory_store), "sleep 2.5", silence=1.0, config=config)
+    assert outcome is not None
+    assert (outcome.exit_code, outcome.reason) == (0, "")
+
+
+def test_a_heartbeat_tells_how_far_a_training_is(memory_store: Store) -> None:
+    memory_store.write(b'{"step": 3}\n', "runs", "run", "metrics", "00000000.jsonl")
+    records = Records(memory_store)
+    run(records, "sleep 1", silence=1.0, config={"name": "run", "train": {"steps": 5}})
+    heartbeat = records.heartbeat("job", 1)
+    assert heartbeat is not None
+    assert heartbeat.progress == "3 of 5"

@@ -32,7 +32,7 @@ class Calls:
     def __init__(self, last: int, after: bool) -> None:
         self.count, self.last, self.after = 0, last, after
 
-    def around(self, call):  # type: ignore[no-untyped-def]
+    def around(self, call):
         def counted(*args: object) -> object:
             self.count += 1
             if self.count == self.last and not self.after:
@@ -130,7 +130,7 @@ def play(store: Store, last: int, *, after: bool) -> tuple[int, SmallCluster, Re
     fill(records)
     cluster = SmallCluster(records, cpus=2)
     calls = Calls(last, after)
-    dispatcher = Dispatcher(Stopping(records, calls), Stopping(cluster, calls), CONFIG)  # type: ignore[arg-type]
+    dispatcher = Dispatcher(Stopping(records, calls), Stopping(cluster, calls), CONFIG)
     for _ in range(60):
         try:
             dispatcher.tick()
@@ -197,7 +197,7 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
             raise ClusterError("no")
         submit(job, attempt)
 
-    cluster.submit = refuse  # type: ignore[method-assign]
+    cluster.submit = refuse
     dispatcher = Dispatcher(records, cluster, QueueConfig(settling=0))
     for _ in range(20):
         dispatcher.tick()
@@ -222,7 +222,7 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     cluster.steps.clear()  # Ray has forgotten it
     later = Dispatcher(records, cluster, CONFIG)  # and so has the dispatcher
     start, passed = later.now(), 0.0
-    later.now = lambda: start + passed  # type: ignore[method-assign]
+    later.now = lambda: start + passed
     later.tick()
     passed = CONFIG.patience - 1
     later.tick()
@@ -263,7 +263,7 @@ def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
         cluster.end(job, attempt, Outcome(exit_code=0, time=0))
         return look(job, attempt)
 
-    cluster.look = end_first  # type: ignore[method-assign]
+    cluster.look = end_first
     dispatcher.tick()
     assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 1)
 
@@ -275,7 +275,7 @@ def test_an_attempt_that_begins_while_it_is_given_up_is_let_run(memory_store: St
         records.begin(job, attempt)
         return "ended"  # as Ray says of what it cannot reach
 
-    cluster.look = begin_first  # type: ignore[method-assign]
+    cluster.look = begin_first
     dispatcher.tick()
     assert records.state("job").state == "starting"
 

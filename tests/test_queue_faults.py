@@ -119,14 +119,18 @@ def test_kill_of_the_head(tmp_path: Path, reliability: Note) -> None:
     )
 
 
+def clock(ahead: float) -> Callable[[], float]:
+    """Returns a clock that is so many seconds ahead."""
+    return lambda: time.time() + ahead
+
+
 def test_clocks_that_differ(queue: TestQueue, reliability: Note) -> None:
     queue.submit("first", 3)
     queue.serve("clocks", limits={"running": 1})
     queue.process("first")
     limits = {"queued": 100}
     for name, ahead in (("ahead", 300.0), ("behind", -300.0)):
-        clock = lambda ahead=ahead: time.time() + ahead  # noqa: E731
-        assert Records(queue.store, clock).accept(queue.spec(name, limits=limits))
+        assert Records(queue.store, clock(ahead)).accept(queue.spec(name, limits=limits))
         queue.wait(name, "queued")
     queue.wait(["first", "ahead", "behind"], "succeeded")
     assert queue.said("start") == ["first", "ahead", "behind"]

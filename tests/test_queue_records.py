@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -96,8 +97,8 @@ def test_what_nobody_can_read_is_named(records: Records) -> None:
     assert records.requests() == []  # and the others are answered
 
 
-def test_a_log_is_kept_whole(records: Records, tmp_path: object) -> None:
-    path = tmp_path / "log.txt"  # type: ignore[operator]
+def test_a_log_is_kept_whole(records: Records, tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
     lines = b"".join(b"line %d\n" % n for n in range(60_000))
     with path.open("wb") as file, LogUpload(records.store, "job", 1, path):
         file.write(lines)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from servers.faults import FaultProxy
 
-from flowkd import run_log
+from flowkd import segments
 from flowkd.errors import StoreError
 from flowkd.run_log import RunLog, last_record, read_log
 from flowkd.store import Store
@@ -39,7 +39,7 @@ class CountingStore(Store):
 
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_log, "SEGMENT_BYTES", 400)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 400)
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -198,6 +198,6 @@ def test_the_last_record_is_that_of_the_log_and_costs_one_segment(store: Countin
         read.append(parts)
         return original(*parts)
 
-    store.read = counted  # type: ignore[method-assign]
+    store.read = counted
     last_record(store, "run")
     assert len(read) == 1

@@ -207,3 +207,18 @@ def test_a_missing_source_is_named(tmp_path):
         Source(str(tmp_path / "nowhere.tar"))
     with pytest.raises(DataError, match="cannot open what://x"):
         Source("what://x")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "denied"), "cannot be read: .*denied"),
+        (ConnectionResetError("reset"), "cannot be read: reset; see whether it is there"),
+        (OSError(28, "no space left"), "cannot be read"),
+        (OSError("Invalid data stream"), "is cut off or damaged: Invalid data stream"),
+        (EOFError("ended"), "is cut off or damaged: ended"),
+    ],
+)
+def test_what_cannot_be_reached_is_not_called_damaged(error, message):
+    with pytest.raises(DataError, match=message), sources.damage_explained("a in b"):
+        raise error

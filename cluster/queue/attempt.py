@@ -133,17 +133,17 @@ class Attempt:
         self._stopping.set()
 
     def _beat_regularly(self) -> None:
-        beats = 0
+        beats, progress = 0, ""
         while True:
             try:
                 beats += 1
                 sent = time.monotonic()
-                progress = progress_of(self.records.store, self.spec)
                 heartbeat = Heartbeat(beats=beats, time=time.time(), progress=progress)
                 self.records.beat(self.job, self.number, heartbeat)
                 self._heard = sent
                 if self.records.must_stop(self.job, self.number):
                     self._stop("stopped")
+                progress = progress_of(self.records.store, self.spec)
             except (FlowkdError, OSError) as error:
                 print(f"no heartbeat written, trying again: {error}", flush=True)
             if self._done.wait(min(BEAT_SECONDS, self.silence / 5)):

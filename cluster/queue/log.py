@@ -1,4 +1,4 @@
-"""What an attempt prints: passed on to Ray's own log, and kept in the store in pieces."""
+"""What an attempt prints: passed on to Ray's own log, and kept in the store in segments."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from flowkd.errors import FlowkdError
+from flowkd.segments import Segments
 from flowkd.store import Store
 
 SECONDS, LONGEST_PAUSE = 1.0, 10.0
-PIECE_BYTES = 256 * 1024
 
 
 class LogUpload:
     """Copies a file that grows to standard output and to `queue/<job>/attempts/<n>/log/`.
 
-    Object stores cannot append: the log lies there in pieces, of which only the last is rewritten.
+    While the store is away or full, the file waits; the block is left once all of it is there.
 
     Args:
         store: Where.
@@ -29,12 +30,8 @@ class LogUpload:
     """
 
     def __init__(self, store: Store, job: str, attempt: int, path: Path) -> None:
-        self._store = store
-        self._folder = log_folder(job, attempt)
+        self._segments = Segments(store, log_folder(job, attempt), ".txt")
         self._path = path
-        self._number = 1
-        self._piece = b""
-        self._behind = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._copy_regularly, daemon=True)
 
@@ -52,34 +49,27 @@ class LogUpload:
         self._thread.join()
 
     def _copy_regularly(self) -> None:
+        data, pause = b"", SECONDS
         with self._path.open("rb") as file:
-            last = False
-            while not last:
-                last = self._closing.wait(SECONDS)
-                while data := file.read(max(1, PIECE_BYTES - len(self._piece))):
-                    sys.stdout.buffer.write(data)
-                    sys.stdout.flush()
-                    self._keep(data)
-                if self._behind:
-                    self._keep(b"")
-        pause = SECONDS
-        while self._behind:  # the store is away or full: the log is kept until it has it
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-            self._keep(b"")
+            while True:
+                closing = self._closing.wait(SECONDS)
+                try:
+                    while data := data or self._next(file):
+                        self._segments.append(data)
+                        data = b""
+                    if closing:
+                        return
+                except (FlowkdError, OSError) as error:
+                    print(f"log not written, trying again: {error}", file=sys.stderr, flush=True)
+                    if closing:
+                        time.sleep(pause)
+                        pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _keep(self, data: bytes) -> None:
-        self._piece += data
-        try:
-            self._store.write(self._piece, *self._folder, f"{self._number:08}.txt")
-        except (FlowkdError, OSError) as error:
-            self._behind = True
-            print(f"log not written, trying again: {error}", file=sys.stderr, flush=True)
-            return
-        self._behind = False
-        if len(self._piece) >= PIECE_BYTES:
-            self._number += 1
-            self._piece = b""
+    def _next(self, file: IO[bytes]) -> bytes:
+        data = file.read(self._segments.room)
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return data
 
 
 def log_folder(job: str, attempt: int) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class Records:
         differ = [key for key in ours if ours[key] != theirs[key]]
         raise QueueError(
             f"job {spec.id!r} is in the queue with another {', '.join(differ)}: submit under "
-            f"another --id; `flowkd queue show {spec.id}` tells what it is"
+            f"another --id; `flowkd show {spec.id}` tells what it is"
         )
 
     def jobs(self) -> list[str]:

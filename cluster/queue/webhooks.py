@@ -8,8 +8,9 @@ import json
 import os
 import threading
 import time
-import urllib.request
 from queue import Full, Queue
+
+import httpx
 
 from cluster.queue.events import Event
 from cluster.queue.job import JobSpec
@@ -36,7 +37,7 @@ class Webhooks:
         if spec.webhook is None:
             return
         values = {"job": spec.id, "kind": spec.kind, "owner": spec.owner}
-        body = _json({**values, **event.model_dump(mode="json")})
+        body = json.dumps({**values, **event.model_dump(mode="json")}, sort_keys=True).encode()
         try:
             self._notices.put_nowait((spec.webhook, body))
         except Full:
@@ -56,11 +57,9 @@ class Webhooks:
 def post(url: str, body: bytes) -> bool:
     """Posts a body, signed; tells whether it was taken."""
     headers = {"Content-Type": "application/json", HEADER: signature(body)}
-    request = urllib.request.Request(url, body, headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            return 200 <= answer.status < 300
-    except OSError:
+        return httpx.post(url, content=body, headers=headers, timeout=TIMEOUT).is_success
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 
@@ -68,7 +67,3 @@ def signature(body: bytes) -> str:
     """Returns the signature of a body, by the secret of this process's environment."""
     secret = os.environ.get(SECRET, "").encode()
     return f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
-
-
-def _json(values: dict[str, object]) -> bytes:
-    return json.dumps(values, sort_keys=True).encode()

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
-import tokenize
-from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from flowkd.errors import DataError
-
-HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+from flowkd.npy import read_npy_header
 
 
 def read_npy(data: bytes, where: str) -> np.ndarray:
@@ -23,17 +18,15 @@ def read_npy(data: bytes, where: str) -> np.ndarray:
         where: What error messages call it.
 
     Raises:
-        DataError: It is no .npy, holds objects, promises more than it has, or is no 2-D array of
-            real numbers.
+        DataError: It is no .npy, holds objects, is not as long as it promises, or is no 2-D array
+            of real numbers.
     """
     file = io.BytesIO(data)
     try:
-        version = npy.read_magic(file)
-        if version not in HEADERS:
-            raise ValueError(f"expected version 1.0 or 2.0 of the format; got {version}")
-        shape, fortran, dtype = HEADERS[version](file)
-    except (ValueError, TypeError, KeyError, SyntaxError, tokenize.TokenError) as error:
+        header = read_npy_header(file)
+    except ValueError as error:
         raise DataError(f"{where} cannot be read as npy: {error}") from error
+    shape, dtype = header.shape, header.dtype
     if dtype.hasobject:
         raise DataError(
             f"{where} cannot be read as npy: Object arrays are pickles, which are not loaded; "
@@ -43,11 +36,9 @@ def read_npy(data: bytes, where: str) -> np.ndarray:
         raise DataError(
             f"expected a 2-D array of real numbers in {where}; got {dtype} of shape {shape}"
         )
-    promised, held = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
-    if promised > held:
+    try:
+        return header.array(memoryview(data)[file.tell() :])
+    except ValueError as error:
         raise DataError(
-            f"{where} is cut off: its header promises {dtype} of shape {shape}, which is "
-            f"{promised:,} bytes; it has {held:,}; fetch {where.split(' in ')[-1]} again"
-        )
-    flat: np.ndarray[Any, Any] = np.frombuffer(data, dtype, math.prod(shape), file.tell())
-    return flat.reshape(shape, order="F" if fortran else "C")
+            f"{where} is cut off: {error}; fetch {where.split(' in ')[-1]} again"
+        ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import zipfile
 from collections.abc import Mapping
 from typing import IO
@@ -12,11 +11,7 @@ import numpy as np
 
 from flowkd.data.sources import damage_explained
 from flowkd.errors import DataError
-
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+from flowkd.npy import read_npy_header
 
 
 def read_npz(data: bytes, where: str, most: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -50,19 +45,18 @@ def read_npz(data: bytes, where: str, most: Mapping[str, int]) -> dict[str, np.n
 
 def _read_npy(file: IO[bytes], where: str, size: int) -> np.ndarray:
     try:
-        version = np.lib.format.read_magic(file)
-        shape, fortran, dtype = HEADERS[version](file)
-    except (ValueError, KeyError) as error:
+        header = read_npy_header(file)
+    except ValueError as error:
         raise DataError(f"expected the header of a .npy file in {where}; got {error}") from error
+    shape, dtype, expected = header.shape, header.dtype, header.nbytes
     if dtype.hasobject or dtype.fields is not None or not dtype.itemsize:
         raise DataError(f"expected numbers in {where}; got {dtype}, which needs pickle")
-    expected = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or expected != size - file.tell():
         raise DataError(
             f"expected {expected:,} bytes of shape {shape} in {where}; it has "
             f"{size - file.tell():,}; fetch the published file again"
         )
-    array = np.empty(shape, dtype, order="F" if fortran else "C")
+    array = np.empty(shape, dtype, order="F" if header.fortran else "C")
     left = array.reshape(-1, order="A").view(np.uint8).data
     while left:
         piece = file.read(min(len(left), 2**20))  # readinto would make a copy of it all

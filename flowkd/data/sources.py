@@ -11,7 +11,7 @@ import itertools
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +30,9 @@ MAX_NAME_BYTES = 2**20
 NAMES = (b"L", b"K", b"x", b"g", b"X")  # tar's headers that are read whole to tell a name
 RANDOM_BLOCK = 2**18
 
-# What damaged archives make the standard library raise.
+# What damaged archives make the standard library raise; its OSErrors have no number then.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+REFUSALS = (FileNotFoundError, PermissionError, ConnectionError, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ class Source:
         found = sorted((name, size) for name, size, _ in self._files())
         return hashlib.sha256(repr(found).encode()).hexdigest()
 
-    def members(self, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Member]:
+    def members(
+        self, wanted: Callable[[str], bool] = lambda name: True
+    ) -> Generator[Member, None, None]:
         """Yields its regular files that are wanted: of archives in their order, else by name.
 
         Raises:
@@ -229,10 +232,18 @@ class _Header(tarfile.TarInfo):
 def damage_explained(
     where: str, expected: int | None = None, after: Callable[[], str] | None = None
 ) -> Iterator[None]:
-    """Turns what a damaged archive makes the standard library raise into a DataError."""
+    """Turns what a damaged archive makes the standard library raise into a DataError.
+
+    What could not be read at all is another one: it need not be fetched again.
+    """
     try:
         yield
     except DAMAGE as error:
+        if isinstance(error, REFUSALS) or (isinstance(error, OSError) and error.errno):
+            raise DataError(
+                f"{where} cannot be read: {error}; see whether it is there, answers, and may be "
+                f"read, and start again: what is done is kept"
+            ) from error
         place = f" after {after()}" if after else ""
         sizes = f"; expected {expected:,} bytes" if expected is not None else ""
         raise DataError(

@@ -43,7 +43,7 @@ def read_members(uri: str, paths: Sequence[str], read: Callable[[Member], T]) ->
         return _place(name, paths) is not None
 
     found: dict[str, T] = {}
-    with closing(source.members(wanted)) as members:  # type: ignore[type-var]
+    with closing(source.members(wanted)) as members:
         for member in members:
             place = _place(member.name, paths)
             if place is not None and place not in found:

@@ -1,0 +1,62 @@
+"""NumPy's .npy format, read without pickle and without trust in what its header claims."""
+
+from __future__ import annotations
+
+import math
+import tokenize
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+@dataclass(frozen=True)
+class NpyHeader:
+    """What the header of a .npy file claims; its dtype may be one of objects.
+
+    Attributes:
+        shape: Of the array; a hostile one may be negative.
+        fortran: Whether the first index changes fastest.
+        dtype: Of its values.
+    """
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def array(self, data: memoryview) -> np.ndarray:
+        """Returns a read-only view of the bytes after the header.
+
+        Raises:
+            ValueError: They are more or fewer than the header promises.
+        """
+        if min(self.shape, default=0) < 0 or len(data) != self.nbytes:
+            raise ValueError(
+                f"its header promises {self.dtype} of shape {self.shape}, which is "
+                f"{self.nbytes:,} bytes; it has {len(data):,}"
+            )
+        flat = np.frombuffer(data, self.dtype)
+        return flat.reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def read_npy_header(file: IO[bytes]) -> NpyHeader:
+    """Reads the header of a .npy file, and leaves the file at the values.
+
+    Raises:
+        ValueError: It is none of version 1.0 or 2.0.
+    """
+    try:
+        version = npy.read_magic(file)
+        if version not in _READERS:
+            raise ValueError(f"expected version 1.0 or 2.0 of the format; got {version}")
+        return NpyHeader(*_READERS[version](file))
+    except (TypeError, KeyError, SyntaxError, tokenize.TokenError) as error:
+        raise ValueError(str(error)) from error
