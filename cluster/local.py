@@ -89,7 +89,7 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**ray_environment(), "PATH": _path_of_this_python()},
+            env=_environment(),
             start_new_session=True,
         )
     cluster = LocalCluster(
@@ -153,9 +153,12 @@ def connect() -> str:
     return address
 
 
-def _path_of_this_python() -> str:
-    """Returns PATH with this interpreter's folder first: what `python` means in a submitted job."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+def _environment() -> dict[str, str]:
+    """Returns what the processes see: this Python first, and nothing of another cluster."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    others = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    mine = {name: value for name, value in ray_environment().items() if name not in others}
+    return {**mine, "PATH": path}
 
 
 def _free_ports(count: int) -> list[int]:

@@ -115,7 +115,10 @@ class TestQueue:
 
     def process(self, job: str) -> int:
         """Returns the process of the job's command, once it has started."""
-        wait_for(lambda: bool(self.said("start", job)))
+        wait_for(
+            lambda: bool(self.said("start", job)),
+            about=lambda: (self.records.state(job), self.said("start")),
+        )
         lines = (self.folder / "said.txt").read_text().splitlines()
         return int(next(line.split()[2] for line in reversed(lines) if f"start {job} " in line))
 

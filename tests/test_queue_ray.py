@@ -28,6 +28,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     record = tmp_path_factory.mktemp("ray") / "cluster.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOWKD_WEBHOOK_SECRET", SECRET)
+        # As in a job of another cluster, which is not there: this one keeps to itself.
+        patch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
+        patch.setenv("RAY_ADDRESS", "127.0.0.1:9")
         cluster = new_cluster(record)
         yield cluster
     kill_head(cluster, record)
@@ -92,6 +95,19 @@ def test_retries_limits_and_dependencies(queue: TestQueue) -> None:
     assert "after-bad" not in starts
     queue.records.ask("after-bad", "retry")
     wait_for(lambda: queue.records.state("after-bad").events > 2 and not queue.records.requests())
+
+
+def test_queues_of_two_stores_may_name_their_jobs_alike(queue: TestQueue) -> None:
+    other = TestQueue(queue.cluster, Store(str(queue.folder / "other")), queue.folder / "other")
+    queue.submit("alike", 60)
+    serve(queue)
+    process = queue.process("alike")
+    other.submit("alike")
+    serve(other)
+    other.wait("alike", "succeeded")
+    assert other.records.state("alike").attempt == 2
+    assert queue.state("alike") == "running"
+    assert psutil.pid_exists(process)
 
 
 def test_cancel_while_queued_starting_and_running(

@@ -22,6 +22,8 @@ from flowkd.store import Store
 # What nodes always have, and no job asks for.
 INTERNAL = ("node:", "memory", "object_store_memory", "accelerator_type:")
 
+STORE = "flowkd_store"  # key of a Ray job's metadata
+
 # What Ray and its job server raise when they cannot be asked; RuntimeError is also an answer.
 FAILURES = (RuntimeError, OSError, ray.exceptions.RayError)
 
@@ -71,7 +73,7 @@ class RayJobs:
                     f"--store {shlex.quote(self._store.uri)} {options}"
                 ),
                 submission_id=submission_id(job, attempt),
-                metadata={"flowkd_job": job, "flowkd_attempt": str(attempt)},
+                metadata={"flowkd_job": job, STORE: self._store.uri},
                 runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": grace}},
             )
         except RuntimeError:  # somebody else has submitted it between the two calls
@@ -95,6 +97,8 @@ class RayJobs:
             if "404" in str(error) or "does not exist" in str(error):
                 return "unknown"
             raise
+        if (info.metadata or {}).get(STORE) != self._store.uri:
+            return "exited"  # the name is taken by another store's job: the next number may be free
         if info.status in (JobStatus.PENDING, JobStatus.RUNNING):
             return "alive"
         # Ray calls a job stopped once it has made sure that its processes are gone.
@@ -125,7 +129,7 @@ class RayJobs:
 
 
 def submission_id(job: str, attempt: int) -> str:
-    """Returns the name by which Ray knows an attempt; so a cluster has one queue."""
+    """Returns the name by which Ray knows an attempt."""
     return f"{job}-a{attempt}"
 
 

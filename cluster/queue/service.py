@@ -39,6 +39,8 @@ class DispatcherService:
     """
 
     def __init__(self, uri: str, address: str, values: dict[str, object]) -> None:
+        # Ray's client asks this first; the cluster may have been started from within another's job.
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
         config = QueueConfig.model_validate(values)
         storage = StorageConfig.from_uri(uri).model_copy(update={"patience": PATIENCE})
         self._address, self._store, self._config = address, storage.store(), config
