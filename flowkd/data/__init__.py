@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from flowkd.data import (
     celeba,
     cifar,
-    density,
     digits,
     imagenet32,
     images,
@@ -21,13 +21,12 @@ from flowkd.data.batch import Batch, BatchSource
 from flowkd.data.batches import Batches
 from flowkd.data.celeba import CelebaConfig
 from flowkd.data.cifar import CifarConfig
-from flowkd.data.density import (
-    Bsds300Config,
-    GasConfig,
-    HepmassConfig,
-    MiniBooNEConfig,
-    PowerConfig,
-)
+from flowkd.data.density import bsds300, gas, hepmass, miniboone, power
+from flowkd.data.density.bsds300 import Bsds300Config
+from flowkd.data.density.gas import GasConfig
+from flowkd.data.density.hepmass import HepmassConfig
+from flowkd.data.density.miniboone import MiniBooNEConfig
+from flowkd.data.density.power import PowerConfig
 from flowkd.data.digits import DigitsConfig
 from flowkd.data.examples import Examples
 from flowkd.data.imagenet32 import Imagenet32Config
@@ -91,6 +90,21 @@ AnyConfig = (
     | CelebaConfig
 )
 DatasetConfig = Annotated[AnyConfig, Field(discriminator="kind")]
+IMPORTERS: dict[type, Callable[[Any, Store], Manifest]] = {
+    PhotosConfig: photos.prepare,
+    PatchesConfig: patches.prepare,
+    DigitsConfig: digits.prepare,
+    ImagesConfig: images.prepare,
+    TableConfig: table.prepare,
+    PowerConfig: power.prepare,
+    GasConfig: gas.prepare,
+    HepmassConfig: hepmass.prepare,
+    MiniBooNEConfig: miniboone.prepare,
+    Bsds300Config: bsds300.prepare,
+    CifarConfig: cifar.prepare,
+    Imagenet32Config: imagenet32.prepare,
+    CelebaConfig: celeba.prepare,
+}
 
 
 def prepare(config: AnyConfig, store: Store) -> Manifest:
@@ -112,25 +126,7 @@ def prepare(config: AnyConfig, store: Store) -> Manifest:
         and _is_whole(store, manifest)
     ):
         return manifest
-    match config:
-        case PhotosConfig():
-            return photos.prepare(config, store)
-        case PatchesConfig():
-            return patches.prepare(config, store)
-        case DigitsConfig():
-            return digits.prepare(config, store)
-        case ImagesConfig():
-            return images.prepare(config, store)
-        case CifarConfig():
-            return cifar.prepare(config, store)
-        case Imagenet32Config():
-            return imagenet32.prepare(config, store)
-        case CelebaConfig():
-            return celeba.prepare(config, store)
-        case TableConfig():
-            return table.prepare(config, store)
-        case _:
-            return density.prepare(config, store)
+    return IMPORTERS[type(config)](config, store)
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:

@@ -10,7 +10,6 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 
 from .s3 import await_bucket, environment, reserve_port
 
@@ -80,12 +79,7 @@ class MotoServer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def _end(self) -> None:

@@ -15,7 +15,6 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from types import TracebackType
 
 from .s3 import await_bucket, environment, reserve_port
 
@@ -150,12 +149,7 @@ class SwiftServer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def start(self) -> None:
