@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ray.train import CheckpointConfig, FailureConfig, RunConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -21,7 +22,9 @@ from flowkd.store import Store
 from flowkd.training import check_run
 
 
-def run_training(config: TrainingConfig, storage: StorageConfig) -> str:
+def run_training(
+    config: TrainingConfig, storage: StorageConfig, callbacks: Sequence[UserCallback] = ()
+) -> str:
     """Trains a run on the cluster that this process is connected to.
 
     A run of the same name and config goes on from its last checkpoint; a finished one is
@@ -30,6 +33,7 @@ def run_training(config: TrainingConfig, storage: StorageConfig) -> str:
     Args:
         config: What to train.
         storage: Where everything is kept.
+        callbacks: Are told by Ray Train what workers report.
 
     Returns:
         The reference of the result, `runs/NAME`.
@@ -66,6 +70,7 @@ def run_training(config: TrainingConfig, storage: StorageConfig) -> str:
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=scaling.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
+            callbacks=list(callbacks),
         ),
     )
     with stops_on_sigterm(store, config.name):

@@ -25,7 +25,7 @@ class TaskPool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self._at_once = workers or _cores_of_this_machine()
+        self._at_once = workers or cores_of_this_machine()
         self._waiting: deque[tuple[str, Callable[..., Any], tuple[Any, ...]]] = deque()
         self._running: dict[ray.ObjectRef, str] = {}
 
@@ -61,8 +61,8 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def _cores_of_this_machine() -> int | None:
-    """Returns the cores of a Ray that has this machine alone; None of any other."""
+def cores_of_this_machine() -> int | None:
+    """Returns the cores of a Ray that has this machine alone; None for any other."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 or nodes[0]["NodeManagerAddress"] != LOOPBACK:
         return None

@@ -1,13 +1,9 @@
-"""What a student is given to learn from at each step: data, teacher samples, cached answers."""
+"""What a student is given to learn from at each step: data and teacher samples, side by side."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,11 +14,10 @@ from flowkd.data.examples import Examples, Rows, pieces
 from flowkd.data.seeding import derive_seed
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
-from flowkd.teacher import Bounds, answer, no_usable_samples, usable
+from flowkd.teacher import Bounds, no_usable_samples, usable
 
 CHUNK = 500
 ATTEMPTS = 100
-FLOAT_BYTES = 4
 
 # Draws so many contexts.
 Contexts = Callable[[int, torch.Generator], Tensor]
@@ -43,20 +38,6 @@ class SamplesConfig(Config):
     batch_size: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, gt=0)
     reach: float | None = Field(2.0, ge=1)
-
-
-class CacheConfig(Config):
-    """The teacher's answers, computed once before training, with the very noise of its rows.
-
-    Attributes:
-        kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
-        copies: How many noisy versions of each row are kept, of data of integers.
-        limit_gib: The most that each worker may keep, data and samples together, in GiB.
-    """
-
-    kind: Literal["none", "memory", "disk"] = "none"
-    copies: int = Field(1, ge=1)
-    limit_gib: float = Field(4.0, gt=0)
 
 
 class Lessons:
@@ -220,57 +201,6 @@ def draw_samples(
         dropped += count - int(good.sum())
     context = None if contexts is None else torch.cat([c for _, c in parts if c is not None])
     return Examples(torch.cat([x for x, _ in parts]), context), dropped
-
-
-def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[str]) -> None:
-    """Raises ConfigError if so many rows, with the teacher's answers, are more than the limit."""
-    each = 1 + 2 * teacher.dimensions + len(taps) * (1 + teacher.dimensions)
-    needed = rows * each * FLOAT_BYTES / 2**30
-    if needed > cache.limit_gib:
-        raise ConfigError(
-            f"objective.cache: expected at most limit_gib = {cache.limit_gib}; got {needed:.2f} "
-            f"GiB for {rows} rows and {len(taps)} hints: lower copies, train_rows or "
-            f"samples.rows, raise limit_gib, or choose kind: none"
-        )
-
-
-def cache_answers(
-    teacher: Flow, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
-) -> Examples:
-    """Returns rows together with the teacher's answers to them.
-
-    Args:
-        teacher: Is asked once for every row.
-        parts: The rows, which carry their noise already.
-        rows: How many there are in all parts.
-        taps: Where the teacher's states are recorded.
-        kind: `memory` or `disk`.
-    """
-    device = next(teacher.parameters()).device
-    columns: dict[str, Tensor] = {}
-    start = 0
-    for part in parts:
-        seen = part.to(device)
-        values = {"x": seen.x, **answer(teacher, seen.x, seen.context, taps)}
-        if seen.context is not None:
-            values["context"] = seen.context
-        for name, value in values.items():
-            if name not in columns:
-                columns[name] = _allocate((rows, *value.shape[1:]), value.dtype, kind)
-            columns[name][start : start + len(part)] = value.cpu()
-        start += len(part)
-    return Examples(columns.pop("x"), columns.pop("context", None), columns)
-
-
-def _allocate(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> Tensor:
-    memory = torch.empty(0, dtype=dtype)
-    if kind != "disk":
-        return memory.new_empty(shape)
-    with tempfile.TemporaryDirectory(prefix="flowkd-cache-") as folder:
-        # The file loses its name at once: its space is free again when the process ends.
-        file = Path(folder, "answers.npy")
-        mapped = np.lib.format.open_memmap(file, "w+", memory.numpy().dtype, shape)
-        return torch.from_numpy(mapped)
 
 
 def _latents(teacher: Flow, count: int, temperature: float, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ class Lineage(Config):
         dataset: Name of the data set.
         run: Name of the training run.
         teacher: Reference of the teacher, for a student.
+        search: Name of the search that chose it.
         commit: Git commit of the code.
         bins: How many integers a data value may take, if it was dequantised.
     """
@@ -22,6 +23,7 @@ class Lineage(Config):
     dataset: str | None = None
     run: str | None = None
     teacher: str | None = None
+    search: str | None = None
     commit: str | None = None
     bins: int | None = None
 

@@ -23,12 +23,14 @@ class PublishConfig(Config):
         source: Reference of a finished run, `runs/RUN`.
         alias: Is pointed at the new version.
         evaluation: Name of an evaluation whose figures of this source go into the artifact.
+        search: Name of the search that chose it, for its lineage.
     """
 
     model: ModelName
     source: str
     alias: ModelName = "best"
     evaluation: str | None = None
+    search: str | None = None
 
 
 def publish(config: PublishConfig, store: Store) -> str:
@@ -49,7 +51,7 @@ def publish(config: PublishConfig, store: Store) -> str:
         artifact.config.flow,
         training=artifact.config.training,
         metrics=metrics,
-        lineage=artifact.manifest.lineage,
+        lineage=artifact.manifest.lineage.model_copy(update={"search": config.search}),
     )
     set_alias(store, config.model, config.alias, version)
     return version

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowkd.artifacts import Artifact, load_artifact
-from flowkd.data import Batch, StoredRows, load_split, read_manifest
+from flowkd.data import Batch, Manifest, StoredRows, load_split, read_manifest
 from flowkd.errors import ConfigError
 from flowkd.flow import Flow
 from flowkd.material import WARM_START_ROWS, Data
@@ -16,12 +16,18 @@ from flowkd.run_config import (
     complete_flow,
     complete_like,
 )
+from flowkd.shared import Shared
 from flowkd.store import Store
 from flowkd.warmstart import check_warm_start, warm_start
 
 
 class References:
     """What a config refers to, in a store.
+
+    Args:
+        config: Of a run.
+        store: Where all of it lies.
+        shared: What a run like this one has read of it already.
 
     Attributes:
         teacher: None for a run that learns from data alone.
@@ -36,14 +42,13 @@ class References:
         StoreError: No such teacher.
     """
 
-    def __init__(self, config: TrainingConfig, store: Store) -> None:
+    def __init__(self, config: TrainingConfig, store: Store, shared: Shared | None = None) -> None:
         self.config = config
         self.store = store
+        self.shared = shared
         self.settings = config.objective
-        self.teacher: Artifact | None = None
-        if isinstance(self.settings, DistillationConfig):
-            self.teacher = load_artifact(store, self.settings.teacher)
-        self.manifest = None if config.dataset == NO_DATA else read_manifest(store, config.dataset)
+        self.teacher = self._teacher()
+        self.manifest = self._manifest()
         self.bins: int | None
         if self.manifest is not None:
             self.bins = self.manifest.bins
@@ -54,10 +59,28 @@ class References:
             self.flow_config = complete_like(config.flow, self.teacher.config.flow)
         self.source = self._source()
 
+    def _teacher(self) -> Artifact | None:
+        if not isinstance(self.settings, DistillationConfig):
+            return None
+        if self.shared is not None:
+            return self.shared.teacher
+        return load_artifact(self.store, self.settings.teacher)
+
+    def _manifest(self) -> Manifest | None:
+        if self.shared is not None:
+            return self.shared.manifest
+        return (
+            None
+            if self.config.dataset == NO_DATA
+            else read_manifest(self.store, self.config.dataset)
+        )
+
     def data(self) -> Data | None:
         """Returns the rows of the data set, if there is one; those to train on are not read yet."""
         if self.manifest is None:
             return None
+        if self.shared is not None:
+            return Data(self.shared.train, self.shared.validation, self.bins)
         train = StoredRows(self.store, self.manifest, "train", limit=self.config.train_rows)
         judged = load_split(self.store, self.manifest, "val", limit=self.config.validation_rows)
         data = Data(train, judged, self.bins)

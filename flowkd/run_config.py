@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from flowkd.build import CouplingConfig, FlowConfig, GlowConfig
+from flowkd.cache import CacheConfig
 from flowkd.config import Config
 from flowkd.data import Manifest
 from flowkd.errors import ConfigError
 from flowkd.hints import Hint
-from flowkd.lessons import CacheConfig, SamplesConfig
+from flowkd.lessons import SamplesConfig
 from flowkd.train import TrainConfig
 from flowkd.weights import Weights
 

@@ -38,6 +38,11 @@ class Answers(NamedTuple):
         return State(self.values[f"h:{tap}"], self.values[f"log_det:{tap}"])
 
 
+def names_of_answers(taps: Collection[str]) -> list[str]:
+    """Returns the names of what is said of rows at these taps."""
+    return ["z", "log_prob", *(f"{what}:{tap}" for tap in taps for what in ("h", "log_det"))]
+
+
 @torch.no_grad()
 def answer(
     teacher: Flow, x: Tensor, context: Tensor | None = None, taps: Collection[str] = ()

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from flowkd.build import build_flow
 from flowkd.config import dump_config
-from flowkd.material import CALIBRATION_ROWS, Worker, gather
+from flowkd.material import CALIBRATION_ROWS, Worker
 from flowkd.references import References
 from flowkd.run import Run
 from flowkd.run_config import TrainingConfig
 from flowkd.run_log import RunLog
+from flowkd.shared import Shared
 from flowkd.store import Store
+from flowkd.teaching import gather
 from flowkd.train import AveragedFlow, StepResult, make_optimizer
 
 
@@ -26,8 +28,17 @@ def prepare_run(
     rank: int = 0,
     world: int = 1,
     device: torch.device | str = "cpu",
+    shared: Shared | None = None,
 ) -> Run:
     """Builds all that a training needs, equal on all workers but for each one's rows.
+
+    Args:
+        config: What to train.
+        store: Where what it refers to lies.
+        rank: Which of the workers this is.
+        world: The number of workers.
+        device: Where this one computes.
+        shared: What a run like this one has read and computed already; it changes no result.
 
     Raises:
         ConfigError: The config contradicts the data set, names taps that do not exist, or folds
@@ -37,7 +48,7 @@ def prepare_run(
         NonFiniteError: A teacher without a finite sample, where samples are learnt from.
     """
     began = time.process_time()
-    found = References(config, store)
+    found = References(config, store, shared)
     flow = build_flow(found.flow_config, seed=config.seed)
     objective = found.objective(flow).to(device)
     teacher = found.teacher
@@ -47,6 +58,7 @@ def prepare_run(
         teacher.flow if teacher else None,
         Worker(rank, world, device),
         found.bins,
+        shared.known if shared else None,
     )
     first = material.calibration
     flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))

@@ -4,15 +4,13 @@ import pytest
 import torch
 from small_flows import small_batch, small_flow, with_infinite_samples
 
+from flowkd.cache import CacheConfig, cache_answers, check_cache
 from flowkd.data import Batch, Batches, Examples, evaluation_batches
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.lessons import (
-    CacheConfig,
     FreshSamples,
     Lessons,
     bounds_of,
-    cache_answers,
-    check_cache,
     contexts_like,
     draw_samples,
 )

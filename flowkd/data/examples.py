@@ -79,8 +79,8 @@ class Examples:
         return self
 
     def first(self, count: int) -> Examples:
-        """Returns all rows: they are in memory."""
-        return self
+        """Returns whole pieces from the first on, until they have so many rows or all."""
+        return self.part(0, sum(self.sizes[: pieces_for(self.sizes, count)]))
 
     def without_context(self) -> Examples:
         """Returns the rows for a flow that is not conditioned."""
@@ -102,6 +102,11 @@ class Examples:
         context = None if self.context is None else change(self.context)
         answers = {name: change(value) for name, value in self.answers.items()}
         return Examples(change(self.x), context, answers)
+
+
+def pieces_for(sizes: Sequence[int], count: int) -> int:
+    """Returns how many of the first pieces have so many rows, or the number of all."""
+    return next((n for n in range(1, len(sizes)) if sum(sizes[:n]) >= count), len(sizes))
 
 
 def pieces(rows: Rows | None) -> Iterator[Examples]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flowkd.data.examples import Examples
+from flowkd.data.examples import Examples, pieces_for
 from flowkd.data.manifest import Manifest, Shard
 from flowkd.data.shards import fill, read_shard, remedy
 from flowkd.errors import DataError
@@ -91,11 +91,7 @@ class StoredRows:
 
     def first(self, count: int) -> Examples:
         """Returns whole shards from the first on, until they have so many rows or all."""
-        number = next(
-            (n for n in range(1, len(self.sizes)) if sum(self.sizes[:n]) >= count),
-            len(self.sizes),
-        )
-        return self._read(range(number))
+        return self._read(range(pieces_for(self.sizes, count)))
 
     def all(self) -> Examples:
         """Returns all rows, in their stored order; raises as `read` does."""

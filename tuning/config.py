@@ -1,0 +1,146 @@
+"""What a search is: a teacher, a budget, a space, and how long to look."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from flowkd.build import FlowConfig
+from flowkd.cache import CacheConfig
+from flowkd.config import Config
+from flowkd.lessons import SamplesConfig
+from flowkd.publish import ModelName
+from flowkd.run_config import RunName, ScalingConfig
+from flowkd.train import TrainConfig
+from tuning.space import SpaceConfig
+
+Objective = Literal["bits_per_dim", "throughput"]
+
+
+class BudgetConfig(Config):
+    """What a student may cost; exactly one is given.
+
+    Attributes:
+        parameters: The most trainable values.
+        share: The most of them as a share of the teacher's.
+        throughput: How many times as many log_prob a second as the teacher's it must compute, at
+            least; measured before the search on the machine of its driver.
+    """
+
+    parameters: int | None = Field(None, ge=1)
+    share: float | None = Field(None, gt=0)
+    throughput: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetConfig:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"expected one of parameters, share and throughput; got "
+                f"{', '.join(given) or 'none'}"
+            )
+        return self
+
+
+class StoppingConfig(Config):
+    """Asynchronous successive halving: at each rung only the best of those that came so far go on.
+
+    Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020,
+    https://arxiv.org/abs/1810.05934.
+
+    Attributes:
+        first: Share of the steps at the first rung.
+        keep: One of so many goes on from a rung; rungs are this factor apart.
+    """
+
+    first: float = Field(0.1, gt=0, lt=1)
+    keep: float = Field(3, gt=1)
+
+
+class FinalConfig(Config):
+    """What becomes of the best candidate.
+
+    Attributes:
+        steps: Of its training on the full budget, and of the plain student's; by default the
+            trials' own.
+        model: What it is published as.
+        alias: Is pointed at it.
+        round_trip: The largest error from x to z and back, in preprocessed units, that passes.
+        rows: Of the test split, at most.
+        seconds: About how long its throughput is measured.
+    """
+
+    steps: int | None = Field(None, ge=1)
+    model: ModelName
+    alias: ModelName = "best"
+    round_trip: float = Field(1e-2, gt=0)
+    rows: int | None = Field(None, ge=2)
+    seconds: float = Field(5.0, gt=0)
+
+
+class SearchConfig(Config):
+    """A search for the best student of a teacher within a budget.
+
+    Attributes:
+        name: Of the search.
+        teacher: Reference of its artifact.
+        dataset: Name of a prepared data set.
+        student: The flow; what the space's shape names is replaced.
+        budget: What a student may cost.
+        space: What to choose from.
+        train: How each trial trains; its learning rate is the space's.
+        algorithm: `tpe`: multivariate tree-structured Parzen estimator; or `random`, or `grid`.
+        objectives: One for the best, two for a Pareto front; trials then are not stopped early.
+        trials: How many; a grid of more points is refused.
+        concurrent: At once, at most; by default what fits.
+        stopping: How bad trials are stopped early; none: all are trained to their end.
+        batch_size: Of each trial, over its workers, as the seven that follow.
+        seed: Of the search and of every trial.
+        scaling: What each trial runs on; one of several workers is a Ray Train run of its own.
+        cache: Of the teacher's answers, computed once for all trials.
+        final: What becomes of the best; none: nothing is trained afterwards.
+    """
+
+    name: Annotated[RunName, Field(max_length=60)]
+    teacher: str
+    dataset: str
+    student: FlowConfig
+    budget: BudgetConfig
+    space: SpaceConfig
+    train: TrainConfig
+    algorithm: Literal["tpe", "random", "grid"] = "tpe"
+    objectives: tuple[Objective, ...] = Field(("bits_per_dim",), min_length=1, max_length=2)
+    trials: int = Field(30, ge=1)
+    concurrent: int | None = Field(None, ge=1)
+    stopping: StoppingConfig | None = StoppingConfig()
+    batch_size: int = Field(256, ge=1)
+    train_rows: int | None = Field(None, ge=1)
+    validation_rows: int = Field(1000, ge=1)
+    validate_every: int = Field(100, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    samples: SamplesConfig = SamplesConfig()
+    cache: CacheConfig = CacheConfig()
+    seed: int = Field(0, ge=0)
+    scaling: ScalingConfig = ScalingConfig()
+    final: FinalConfig | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> SearchConfig:
+        if "bits_per_dim" not in self.objectives or len(set(self.objectives)) < len(
+            self.objectives
+        ):
+            raise ValueError(
+                f"expected objectives [bits_per_dim] or [bits_per_dim, throughput]; got "
+                f"{list(self.objectives)}"
+            )
+        return self
+
+    @property
+    def first_rung(self) -> int | None:
+        """Steps after which trials may be stopped first; None where they are not."""
+        if self.stopping is None or len(self.objectives) > 1:
+            return None
+        validations = max(1, round(self.stopping.first * self.train.steps / self.validate_every))
+        step = validations * self.validate_every
+        return step if step < self.train.steps else None

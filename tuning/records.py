@@ -1,0 +1,168 @@
+"""What the store keeps of a search: all that a report, and a search that goes on, need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+from flowkd.config import dump_config, parse_config
+from flowkd.errors import ConfigError
+from flowkd.store import Store
+from tuning.config import SearchConfig
+
+State = Literal["begun", "finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that was begun.
+
+    Attributes:
+        number: From 0, in the order in which trials were begun.
+        parameters: What was chosen, by name; what had no alternative is not among them.
+        training: Config of its run.
+        size: Number of trainable values of its student.
+        throughput: log_prob a second over the teacher's; None where it was not measured.
+    """
+
+    number: int
+    parameters: dict[str, Any]
+    training: dict[str, Any]
+    size: int
+    throughput: float | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended.
+
+    Attributes:
+        state: `finished`: trained to its end; `stopped` before; `failed`: it diverged or could
+            not be trained.
+        curve: Steps done, and best bits per dimension on the validation rows until then.
+        seconds: Of its training alone.
+        reason: Of a failure.
+    """
+
+    state: State
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def bits_per_dim(self) -> float:
+        """The last of the curve; infinite for a failure."""
+        return self.curve[-1][1] if self.curve and self.state != "failed" else math.inf
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial, and how it ended, if it has."""
+
+    begun: Begun
+    ended: Ended | None
+
+    @property
+    def state(self) -> State:
+        """How it stands."""
+        return self.ended.state if self.ended else "begun"
+
+    @property
+    def bits_per_dim(self) -> float:
+        """On the validation rows; infinite where there is none."""
+        return self.ended.bits_per_dim if self.ended else math.inf
+
+
+class Records:
+    """The records of a search, `searches/NAME/`.
+
+    Args:
+        store: Where.
+        name: Of the search.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.name = name
+        self.folder = f"searches/{name}"
+
+    def config(self) -> SearchConfig | None:
+        """Returns the search's config, or None if there is no such search."""
+        path = f"{self.folder}/config.yaml"
+        if not self.store.exists(path):
+            return None
+        return parse_config(SearchConfig, yaml.safe_load(self.store.read(path)), source=path)
+
+    def open(self, config: SearchConfig, resume: bool) -> None:
+        """Begins a search, or goes on with it.
+
+        Raises:
+            ConfigError: It exists already and is not to be resumed, or was another one.
+        """
+        known = self.config()
+        if known is None:
+            self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
+            return
+        if not resume:
+            raise ConfigError(
+                f"search {self.name!r} exists in {self.store.uri}: add --resume to go on with it, "
+                f"or choose another name"
+            )
+        free = {"concurrent", "scaling", "trials"}
+        was, now = (each.model_dump(mode="json", exclude=free) for each in (known, config))
+        changed = [key for key in now if was.get(key) != now[key]]
+        if changed:
+            raise ConfigError(
+                f"search {self.name!r} in {self.store.uri} had another {changed[0]}: choose "
+                f"another name; only {', '.join(sorted(free))} may change"
+            )
+        self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
+
+    def begin(self, trial: Begun) -> None:
+        """Keeps a trial that is about to be trained."""
+        self.write(asdict(trial), f"trials/{trial.number:04}.json")
+
+    def end(self, number: int, ended: Ended) -> None:
+        """Keeps how a trial ended."""
+        self.write(asdict(ended), f"results/{number:04}.json")
+
+    def ended(self, number: int) -> Ended | None:
+        """Returns how a trial ended, or None if it has not."""
+        found = self.read(f"results/{number:04}.json")
+        if found is None:
+            return None
+        return Ended(**{**found, "curve": [(step, bits) for step, bits in found["curve"]]})
+
+    def trials(self) -> list[Trial]:
+        """Returns all trials, in the order in which they were begun."""
+        done = set(self.store.list(self.folder, "results"))
+        names = sorted(self.store.list(self.folder, "trials"))
+        begun = [Begun(**self.store.read_json(self.folder, "trials", name)) for name in names]
+        return [
+            Trial(each, self.ended(each.number) if f"{each.number:04}.json" in done else None)
+            for each in begun
+        ]
+
+    def read(self, path: str) -> Any:
+        """Returns a JSON file of the search, or None if it is not there."""
+        if not self.store.exists(self.folder, path):
+            return None
+        return self.store.read_json(self.folder, path)
+
+    def write(self, value: Any, path: str) -> None:
+        """Writes a JSON file of the search."""
+        self.store.write_json(value, self.folder, path)
+
+
+def best_of(trials: list[Trial]) -> Trial | None:
+    """Returns the finished trial of the fewest bits per dimension, or None."""
+    finished = [trial for trial in trials if trial.state == "finished"]
+    return min(finished, key=lambda trial: trial.bits_per_dim, default=None)
+
+
+def search_names(store: Store) -> list[str]:
+    """Returns the names of all searches."""
+    return sorted(store.list("searches"))

@@ -1,0 +1,85 @@
+"""Finds the best student of a teacher within a budget.
+
+python -m tuning.search --config FILE [--resume]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cluster.local import connect
+from cluster.storage import StorageConfig
+from flowkd.errors import FlowkdError
+from tuning.chooser import grid
+from tuning.conclusion import conclude
+from tuning.config import SearchConfig
+from tuning.plan import Plan
+from tuning.records import Records, Trial
+from tuning.report import write_report
+from tuning.status import Status
+from tuning.trials import run_trials
+from tuning.watching import Watcher
+
+
+def search(
+    config: SearchConfig,
+    storage: StorageConfig,
+    *,
+    resume: bool = False,
+    show: Callable[[Status], None] = lambda status: None,
+) -> dict[str, Any] | None:
+    """Runs a search to its end, from wherever it is, and reports.
+
+    Args:
+        config: What to search.
+        storage: Where everything is kept.
+        resume: Go on with a search of this name; else there must be none.
+        show: Is given how far it is, from time to time.
+
+    Returns:
+        What became of the best, as `conclude` returns it.
+
+    Raises:
+        ConfigError: A space that names what is not there, a budget that no student meets, a name
+            that is taken; nothing has begun.
+        FlowkdError: No trial could be trained to its end.
+    """
+    store = storage.store()
+    records = Records(store, config.name)
+    plan = Plan(config, store, records.read("throughputs.json"))
+    points = grid(plan.draw, config.trials) if config.algorithm == "grid" else []
+    records.open(config, resume)
+    if plan.rates:
+        records.write(plan.rates, "throughputs.json")
+    connect()
+    watcher = Watcher(config, records, show)
+    watcher.write("searching")
+    try:
+        run_trials(plan, records, storage, watcher, points)
+        trials = records.trials()
+        _check_some(config, trials)
+        watcher.write("training the best")
+        outcome = conclude(config, storage, trials)
+    except BaseException as error:
+        watcher.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))
+        raise
+    write_report(config, store, trials, outcome)
+    watcher.write("done", outcome)
+    return outcome
+
+
+def _check_some(config: SearchConfig, trials: list[Trial]) -> None:
+    if any(trial.state == "finished" for trial in trials):
+        return
+    reasons = {trial.ended.reason for trial in trials if trial.ended and trial.ended.reason}
+    raise FlowkdError(
+        f"search {config.name!r}: none of {len(trials)} trials was trained to its end; reasons: "
+        f"{'; '.join(sorted(reasons)[:3]) or 'workers were lost: see the log of Ray'}"
+    )
+
+
+if __name__ == "__main__":
+    from tuning.cli import app
+
+    app()

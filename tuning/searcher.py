@@ -1,0 +1,88 @@
+"""Who proposes candidates to Ray Tune: Optuna, after all that was begun before."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from flowkd.data.seeding import derive_seed
+from tuning.chooser import OptunaChooser
+from tuning.config import SearchConfig
+from tuning.plan import Plan
+from tuning.records import Begun, Records
+
+MODES = {"bits_per_dim": "min", "throughput": "max"}
+
+
+class Proposals(OptunaSearch):
+    """Proposes candidates; each is in the store before its trial begins.
+
+    A trial that was stopped early counts as pruned at the step that it reached, not as if its last
+    figure were the one of a whole training.
+
+    Args:
+        plan: Draws the candidates.
+        records: Of the search.
+        first: Parameters of the candidates that come first: those begun before, or a grid.
+    """
+
+    def __init__(self, plan: Plan, records: Records, first: Sequence[dict[str, Any]]) -> None:
+        self._plan, self._records = plan, records
+        config = plan.config
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        objectives = list(config.objectives)
+        alone = len(objectives) == 1
+        modes = [MODES[name] for name in objectives]
+        super().__init__(
+            space=self._propose,
+            metric=objectives[0] if alone else objectives,
+            mode=modes[0] if alone else modes,
+            points_to_evaluate=list(first) or None,
+            sampler=_sampler(config, len(first)),
+        )
+
+    def _propose(self, trial: Any) -> dict[str, Any]:
+        number = trial.number
+        name = f"search-{self._plan.config.name}-{number:04}"
+        candidate = self._plan.draw(OptunaChooser(trial), name)
+        training = candidate.training.model_dump(mode="json")
+        rate = candidate.shape.throughput
+        throughput = rate if rate == rate else None  # JSON has no NaN
+        self._records.begin(
+            Begun(number, dict(trial.params), training, candidate.shape.parameters, throughput)
+        )
+        return {"number": number, "training": training, "throughput": throughput}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tells Optuna how a trial ended."""
+        steps = self._plan.config.train.steps
+        told = result or {}
+        whole = error or told.get("step", steps) >= steps
+        if whole or told.get("failed") or isinstance(self.metric, list):
+            super().on_trial_complete(trial_id, result, error)
+            return
+        self._ot_study.tell(self._ot_trials[trial_id], state=TrialState.PRUNED)
+        self._completed_trials.add(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keeps nothing where Tune asks for it: all of it is in the store, and pickles nothing."""
+        Path(checkpoint_path).touch()
+
+
+def _sampler(config: SearchConfig, begun: int) -> BaseSampler:
+    """Returns the sampler; after some were begun it goes on with other random numbers."""
+    seed = derive_seed(config.seed, "sampler", begun) % 2**32
+    if config.algorithm != "tpe":
+        return RandomSampler(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)

@@ -1,0 +1,157 @@
+"""The students that a budget allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+from pydantic import ValidationError
+
+from flowkd.bijectors import Tap
+from flowkd.build import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.data import Manifest
+from flowkd.errors import ConfigError
+from flowkd.flow import Flow
+from flowkd.run_config import complete_flow
+from flowkd.warmstart import check_warm_start
+from tuning.config import SearchConfig
+from tuning.space import Size, WarmStart
+
+Flows = GlowConfig | CouplingConfig
+MOST = 500
+
+# Returns how many times as many log_prob a second as the teacher a flow computes.
+Rate = Callable[[Flows], float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A student within the budget.
+
+    Attributes:
+        sizes: The values of the shape's fields that the space names.
+        flow: Its config as a trial's has it.
+        parameters: Number of trainable values.
+        taps: Where hints may be.
+        warm_starts: How it may begin.
+        throughput: log_prob a second over the teacher's; nan where it is not asked for.
+    """
+
+    sizes: Mapping[str, Size]
+    flow: Flows
+    parameters: int
+    taps: Mapping[str, Tap]
+    warm_starts: tuple[WarmStart, ...]
+    throughput: float = math.nan
+
+    @property
+    def key(self) -> str:
+        """Tells it from the others."""
+        return self.flow.model_dump_json()
+
+
+def allowed_shapes(
+    config: SearchConfig, manifest: Manifest, teacher: Flow, source: Flows, rate: Rate
+) -> list[Shape]:
+    """Returns the students of a space that the budget allows, in the order of its values.
+
+    Args:
+        config: Of the search.
+        manifest: Of the data set.
+        teacher: Whose share the budget may be.
+        source: The teacher's config, for warm starts.
+        rate: Measures throughput; called if it is asked for.
+
+    Raises:
+        ConfigError: There are none, or too many to look at.
+    """
+    shapes = []
+    for sizes, flow in _every(config, manifest):
+        complete = complete_flow(flow, manifest)
+        built = build_flow(complete)
+        starts = _warm_starts(config, manifest, complete, source)
+        shapes.append(Shape(sizes, flow, count_parameters(built), built.taps, starts))
+    most = _most_parameters(config, teacher)
+    smallest = min(shape.parameters for shape in shapes)
+    if smallest > most:
+        raise ConfigError(
+            f"budget: expected a student of at most {most:,.0f} parameters; got a space whose "
+            f"smallest has {smallest:,}: raise the budget, or add a smaller width or fewer steps"
+        )
+    shapes = [shape for shape in shapes if shape.parameters <= most and shape.warm_starts]
+    if not shapes:
+        raise ConfigError(
+            f"space.warm_start: no student within the budget can begin by "
+            f"{', '.join(config.space.warm_start)}: add none, or choose shapes of the teacher's "
+            f"family that are smaller than it"
+        )
+    return _fast_enough(config, shapes, rate)
+
+
+def _fast_enough(config: SearchConfig, shapes: list[Shape], rate: Rate) -> list[Shape]:
+    if config.budget.throughput is None and "throughput" not in config.objectives:
+        return shapes
+    timed = [replace(shape, throughput=rate(shape.flow)) for shape in shapes]
+    least = config.budget.throughput or 0.0
+    found = [shape for shape in timed if shape.throughput >= least]
+    if not found:
+        fastest = max(shape.throughput for shape in timed)
+        raise ConfigError(
+            f"budget: expected a student of at least {least:g} times the teacher's throughput; got "
+            f"a space whose fastest has {fastest:.2f}: lower it, or add a smaller width or fewer "
+            f"steps"
+        )
+    return found
+
+
+def _every(config: SearchConfig, manifest: Manifest) -> Iterator[tuple[dict[str, Size], Flows]]:
+    named = {name: values for name, values in config.space.shape if values is not None}
+    unknown = [name for name in named if name not in type(config.student).model_fields]
+    if unknown:
+        raise ConfigError(f"space.shape: a {config.student.kind} flow has no {unknown[0]}")
+    if math.prod(map(len, named.values())) > MOST:
+        raise ConfigError(
+            f"space.shape: expected at most {MOST} shapes; got "
+            f"{math.prod(map(len, named.values()))}: name fewer values"
+        )
+    refused, any_ = "", False
+    for values in product(*named.values()):
+        sizes = dict(zip(named, values, strict=True))
+        try:
+            flow = type(config.student).model_validate({**config.student.model_dump(), **sizes})
+            complete_flow(flow, manifest)
+        except (ConfigError, ValidationError) as error:
+            refused = str(error)
+            continue
+        any_ = True
+        yield sizes, flow
+    if not any_:
+        raise ConfigError(f"space.shape: no student can be built; the last refusal: {refused}")
+
+
+def _most_parameters(config: SearchConfig, teacher: Flow) -> float:
+    if config.budget.parameters is not None:
+        return config.budget.parameters
+    if config.budget.share is not None:
+        return config.budget.share * count_parameters(teacher)
+    return math.inf
+
+
+def _warm_starts(
+    config: SearchConfig, manifest: Manifest, flow: Flows, source: Flows
+) -> tuple[WarmStart, ...]:
+    rows = manifest.splits["train"].rows
+    rows = min(rows, config.train_rows or rows)
+    return tuple(kind for kind in config.space.warm_start if _begins(kind, flow, source, rows))
+
+
+def _begins(kind: WarmStart, flow: Flows, source: Flows, rows: int) -> bool:
+    if kind == "none":
+        return True
+    try:
+        check_warm_start(kind, flow, source, rows)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""How far a search is: kept in the store while it runs, and shown as a table."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from flowkd.errors import ConfigError
+from flowkd.store import Store
+from tuning.records import Records, search_names
+
+SHOWN = 12  # trials in the table
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial in the table.
+
+    Attributes:
+        number: Of the trial.
+        state: How it stands.
+        step: Steps done.
+        bits_per_dim: On the validation rows; None where there is none yet.
+        size: Number of trainable values.
+        note: What was chosen, or why it failed.
+    """
+
+    number: int
+    state: str
+    step: int
+    bits_per_dim: float | None
+    size: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a search is.
+
+    Attributes:
+        stage: `searching`, `training the best`, `done`, or what went wrong.
+        trials: How many there are to be.
+        steps: Of a whole trial.
+        began: When this attempt began, seconds since 1970.
+        time: When this was written.
+        seconds_left: As the trials that ended let expect; None where none has.
+        best: Number of the best finished trial, or None.
+        rows: All trials.
+        outcome: What became of the best, once that is known.
+    """
+
+    stage: str
+    trials: int
+    steps: int
+    began: float
+    time: float
+    seconds_left: float | None = None
+    best: int | None = None
+    rows: list[Row] = field(default_factory=list)
+    outcome: dict[str, Any] | None = None
+
+
+def write_status(records: Records, status: Status) -> None:
+    """Keeps how far a search is."""
+    records.write(asdict(status), "status.json")
+
+
+def read_status(store: Store, name: str) -> Status:
+    """Returns how far a search is; raises ConfigError if there is none."""
+    values = Records(store, name).read("status.json")
+    if values is None:
+        known = ", ".join(search_names(store)) or "none"
+        raise ConfigError(f"no search {name!r} in {store.uri}; there are {known}")
+    return Status(**{**values, "rows": [Row(**row) for row in values["rows"]]})
+
+
+def table(status: Status) -> Group:
+    """Returns what people see of a search while it runs."""
+    states = Counter(row.state for row in status.rows)
+    ended = sum(count for state, count in states.items() if state != "running")
+    heading = f"{status.stage}: {ended} of {status.trials} trials"
+    for name in ("running", "stopped", "failed"):
+        heading += f", {states[name]} {name}" if states[name] else ""
+    if status.stage == "searching" and status.seconds_left is not None:
+        heading += f", about {_duration(status.seconds_left)} left"
+    shown = Table(box=None, pad_edge=False)
+    for column in ("trial", "state", "step", "bits/dim", "parameters"):
+        shown.add_column(column, justify="left" if column == "state" else "right")
+    shown.add_column("chosen", overflow="ellipsis", no_wrap=True)
+    for row in _most_telling(status):
+        bits = "" if row.bits_per_dim is None else f"{row.bits_per_dim:.4f}"
+        state = f"{row.state}, best" if row.number == status.best else row.state
+        step = f"{row.step}/{status.steps}"
+        style = "bold" if row.number == status.best else ""
+        shown.add_row(
+            str(row.number), state, step, bits, f"{row.size:,}", Text(row.note), style=style
+        )
+    return Group(Text(heading, style="bold"), shown)
+
+
+def chosen(parameters: dict[str, Any]) -> str:
+    """Returns a trial's choices on one line."""
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in parameters.items()
+        if value != "off"
+    )
+
+
+def seconds_left(status_began: float, ended: int, trials: int) -> float | None:
+    """Returns the seconds that the rest takes if it goes on as it did; None before any ended."""
+    if not ended:
+        return None
+    return (time.time() - status_began) / ended * (trials - ended)
+
+
+def _most_telling(status: Status) -> list[Row]:
+    """Returns those that run, then the best of those that ended."""
+
+    def rank(row: Row) -> tuple[bool, float]:
+        bits = row.bits_per_dim
+        return row.state != "running", math.inf if bits is None or row.state == "failed" else bits
+
+    return sorted(status.rows, key=rank)[:SHOWN]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

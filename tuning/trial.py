@@ -1,0 +1,132 @@
+"""One trial: trains a candidate and reports how good it is, as Ray Tune asks for it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from ray import tune
+from ray.train import Checkpoint
+from ray.train.v2._internal.execution.context import TrainRunContext
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from cluster.launch import run_training
+from cluster.storage import StorageConfig
+from flowkd.errors import FlowkdError
+from flowkd.run_config import TrainingConfig
+from flowkd.shared import Shared
+from flowkd.training import prepare_run
+from tuning.records import Ended, Records
+
+# What a trial that failed counts for the search, in bits per dimension: worse than any that learns.
+FAILED = 1e3
+
+
+def train_trial(
+    values: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared | None
+) -> None:
+    """Trains a trial, unless it has ended before: then it only says again what it said.
+
+    Args:
+        values: `number`, `training`: a dumped config; `throughput` or None.
+        search: Name of the search.
+        storage: Where everything is kept.
+        shared: What all trials have in common; None for trials of several workers, which Ray Train
+            runs.
+    """
+    records = Records(storage.store(), search)
+    number, throughput = values["number"], values["throughput"]
+    trial = _Reports(records, number, throughput)
+    known = records.ended(number)
+    if known is not None:
+        trial.repeat(known)
+        return
+    config = TrainingConfig.model_validate(values["training"])
+    try:
+        if shared is None:
+            run_training(config, storage, callbacks=[_TellTune(trial.more)])
+        else:
+            _train_here(config, storage, shared, trial)
+    except FlowkdError as error:
+        trial.fail(str(error))
+
+
+class _Reports:
+    """What a trial says of itself."""
+
+    def __init__(self, records: Records, number: int, throughput: float | None) -> None:
+        self._records = records
+        self._number = number
+        self.more: dict[str, Any] = {} if throughput is None else {"throughput": throughput}
+        self._curve: list[tuple[int, float]] = []
+        self.seconds = 0.0
+
+    def add(self, step: int, bits: float, last: bool) -> None:
+        """Tells how good it is after so many steps; its end is kept before Tune hears of it."""
+        self._curve.append((step, bits))
+        if last:
+            self._end(Ended("finished", self._curve, round(self.seconds, 3)))
+        self._tell(step, bits)
+
+    def fail(self, reason: str) -> None:
+        """Tells that it cannot be trained, or not further."""
+        self._end(Ended("failed", self._curve, round(self.seconds, 3), reason))
+        self._tell_failure(self._curve, reason)
+
+    def repeat(self, known: Ended) -> None:
+        """Tells again what was told before its end."""
+        self.seconds = known.seconds
+        for step, bits in known.curve:
+            self._tell(step, bits)
+        if known.state == "failed":
+            self._tell_failure(known.curve, known.reason)
+
+    def _tell_failure(self, curve: list[tuple[int, float]], reason: str) -> None:
+        step = curve[-1][0] if curve else 0
+        self.more = {**self.more, "failed": reason}
+        self._tell(step, FAILED)
+
+    def _end(self, ended: Ended) -> None:
+        self._records.end(self._number, ended)
+
+    def _tell(self, step: int, bits: float) -> None:
+        tune.report({"step": step, "bits_per_dim": bits, "seconds": self.seconds, **self.more})
+
+
+def _train_here(
+    config: TrainingConfig, storage: StorageConfig, shared: Shared, trial: _Reports
+) -> None:
+    torch.set_num_threads(config.scaling.cpus)
+    device = "cuda" if config.scaling.gpu else "cpu"
+    began = time.perf_counter()
+    run = prepare_run(config, storage.store(), device=device, shared=shared)
+    for result in run.steps():
+        if "validation_bits_per_dim" in run.record(result):
+            trial.seconds += time.perf_counter() - began
+            trial.add(run.step, run.best_bits_per_dim, last=run.step == config.train.steps)
+            began = time.perf_counter()
+
+
+class _TellTune(TuneReportCallback):
+    """Tells Tune what a worker reports with each checkpoint, in the words of a search."""
+
+    def __init__(self, more: dict[str, Any]) -> None:
+        super().__init__()
+        self._more = more
+        self._began = time.perf_counter()
+
+    def after_report(
+        self,
+        run_context: TrainRunContext,
+        metrics: list[dict[str, Any]],
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        """Passes on rank 0's figures; the checkpoint stays Ray Train's."""
+        told = {
+            "step": metrics[0]["step"],
+            "bits_per_dim": metrics[0]["best_bits_per_dim"],
+            "seconds": time.perf_counter() - self._began,
+            **self._more,
+        }
+        super().after_report(run_context, [told], None)

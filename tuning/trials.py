@@ -1,0 +1,128 @@
+"""Runs the trials of a search with Ray Tune."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from cluster.storage import StorageConfig
+from cluster.tasks import cores_of_this_machine
+from flowkd.run_config import ScalingConfig, TrainingConfig
+from flowkd.shared import Shared, share
+from tuning.chooser import Value, all_ways
+from tuning.config import SearchConfig
+from tuning.plan import Plan
+from tuning.records import Records
+from tuning.searcher import Proposals
+from tuning.trial import train_trial
+from tuning.watching import Watcher
+
+Point = dict[str, Value]
+
+LOST = 3  # times that a trial whose worker was lost is begun again
+
+
+def run_trials(
+    plan: Plan, records: Records, storage: StorageConfig, watcher: Watcher, points: list[Point]
+) -> None:
+    """Runs the trials of a search on the cluster that this process is connected to.
+
+    Those that have ended before are not run again; those that were begun are, with what was chosen
+    then.
+
+    Args:
+        plan: Draws the candidates.
+        records: Of the search, which is open.
+        storage: Where everything is kept.
+        watcher: Follows the trials.
+        points: Of a grid; empty for other algorithms.
+    """
+    config = plan.config
+    begun = [trial.begun.parameters for trial in records.trials()]
+    proposals = Proposals(plan, records, points or begun)
+    _run(config, storage, plan, proposals, watcher, len(points) or max(config.trials, len(begun)))
+
+
+def _run(
+    config: SearchConfig,
+    storage: StorageConfig,
+    plan: Plan,
+    proposals: Proposals,
+    watcher: Watcher,
+    count: int,
+) -> None:
+    shared = None if config.scaling.workers > 1 else _share(plan, storage)
+    trainable = tune.with_parameters(
+        functools.partial(train_trial, search=config.name, storage=storage), shared=shared
+    )
+    with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
+        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nothing is restored from it
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, _resources(config.scaling)),
+            tune_config=tune.TuneConfig(
+                search_alg=proposals,
+                scheduler=_scheduler(config),
+                num_samples=count,
+                max_concurrent_trials=_at_once(config),
+                reuse_actors=config.scaling.workers == 1,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                verbose=0,
+                callbacks=[watcher],
+                failure_config=tune.FailureConfig(max_failures=LOST),
+                **_place(storage, f"searches/{config.name}/tune", folder),
+            ),
+        )
+        tuner.fit()
+
+
+def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
+    """Returns where Tune keeps its own files: all nodes must reach it."""
+    if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
+        return {"storage_path": folder}
+    filesystem, root = storage.ray_filesystem()
+    return {"storage_path": f"{root}/{path}", "storage_filesystem": filesystem}
+
+
+def _share(plan: Plan, storage: StorageConfig) -> Shared:
+    """Reads and computes once what no trial changes."""
+    some: list[TrainingConfig] = []
+    next(all_ways(lambda chooser: some.append(plan.draw(chooser).training)))
+    return share(plan.asking_most(some[0]), storage.store(), plan.teacher_taps)
+
+
+def _scheduler(config: SearchConfig) -> TrialScheduler | None:
+    if config.first_rung is None or config.stopping is None:
+        return None
+    return ASHAScheduler(
+        time_attr="step",
+        metric="bits_per_dim",
+        mode="min",
+        max_t=config.train.steps,
+        grace_period=config.first_rung,
+        reduction_factor=config.stopping.keep,
+    )
+
+
+def _resources(scaling: ScalingConfig) -> dict[str, float]:
+    if scaling.workers > 1:  # its workers ask for their own
+        return {"cpu": 0.01}
+    return {"cpu": scaling.cpus, "gpu": 1 if scaling.gpu else 0}
+
+
+def _at_once(config: SearchConfig) -> int:
+    """Returns how many trials fit at once: by GPUs, or by CPUs."""
+    scaling, total = config.scaling, ray.cluster_resources()
+    if scaling.gpu:
+        fit = total.get("GPU", 0) // scaling.workers
+    else:
+        fit = (cores_of_this_machine() or total.get("CPU", 1)) // (scaling.workers * scaling.cpus)
+    return max(1, min(int(fit), config.concurrent or int(fit)))

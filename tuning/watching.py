@@ -1,0 +1,128 @@
+"""Follows the trials of a search while Ray Tune runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial as TuneTrial
+
+from tuning.config import SearchConfig
+from tuning.records import Begun, Ended, Records, State
+from tuning.status import Row, Status, chosen, seconds_left, write_status
+
+WRITE_SECONDS = 2.0
+
+
+class Watcher(Callback):
+    """Keeps how trials end that cannot say so themselves, and how far the search is.
+
+    Args:
+        config: Of the search.
+        records: Its own.
+        show: Is given each new status.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        records: Records,
+        show: Callable[[Status], None],
+    ) -> None:
+        self._config, self._records, self._show = config, records, show
+        self._began = time.time()
+        self._before = {trial.begun.number for trial in records.trials() if trial.ended}
+        self._rows: dict[int, Row] = {}
+        self._curves: dict[int, list[tuple[int, float]]] = {}
+        self._written = 0.0
+
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial begins, or begins again after its worker was lost."""
+        number = trial.config["number"]
+        begun = Begun(**self._records.store.read_json(self._records.folder, *_path(number)))
+        self._curves[number] = []
+        self._rows[number] = Row(number, "running", 0, None, begun.size, chosen(begun.parameters))
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """A trial tells how good it is."""
+        number = trial.config["number"]
+        row = self._rows[number]
+        if result.get("failed"):
+            self._rows[number] = Row(
+                number, "failed", result["step"], None, row.size, result["failed"]
+            )
+        elif "step" in result:
+            self._curves[number].append((result["step"], result["bits_per_dim"]))
+            self._rows[number] = Row(
+                number, "running", result["step"], result["bits_per_dim"], row.size, row.note
+            )
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial ends: by itself, or because it was stopped."""
+        number = trial.config["number"]
+        row = self._rows[number]
+        if row.state == "failed":
+            return
+        state: State = "finished" if row.step >= self._config.train.steps else "stopped"
+        if self._records.ended(number) is None:
+            seconds = round(float(trial.last_result.get("seconds", 0.0)), 3)
+            self._records.end(number, Ended(state, self._curves[number], seconds))
+        self._rows[number] = Row(number, state, row.step, row.bits_per_dim, row.size, row.note)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial's worker is lost for good; a search that goes on tries it again."""
+        number = trial.config["number"]
+        row = self._rows.get(number)
+        if row is not None:
+            note = "its worker was lost; --resume tries it again"
+            self._rows[number] = Row(number, "lost", row.step, None, row.size, note)
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Writes the status from time to time."""
+        if time.monotonic() - self._written > WRITE_SECONDS:
+            self.write("searching")
+
+    def write(self, stage: str, outcome: dict[str, Any] | None = None) -> None:
+        """Writes the status now."""
+        status = self.status(stage, outcome)
+        write_status(self._records, status)
+        self._show(status)
+        self._written = time.monotonic()
+
+    def status(self, stage: str, outcome: dict[str, Any] | None = None) -> Status:
+        """Returns how far the search is."""
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        ended = [row for row in rows if row.state != "running" and row.number not in self._before]
+        finished = [row for row in rows if row.state == "finished"]
+        best = min(finished, key=lambda row: row.bits_per_dim or 0.0, default=None)
+        left = self._config.trials - len(self._before)
+        return Status(
+            stage=stage,
+            trials=self._config.trials,
+            steps=self._config.train.steps,
+            began=self._began,
+            time=time.time(),
+            seconds_left=seconds_left(self._began, len(ended), left),
+            best=best.number if best else None,
+            rows=rows,
+            outcome=outcome,
+        )
+
+
+def _path(number: int) -> tuple[str, str]:
+    return "trials", f"{number:04}.json"
