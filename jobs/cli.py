@@ -24,6 +24,7 @@ from jobs.cli_cluster import add_cluster
 from jobs.cli_data import data
 from jobs.cli_queue import add_queue
 from jobs.console import Json, StoreUri, opened_store, say, say_facts
+from tuning.cli import app as searches
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
 
@@ -35,6 +36,7 @@ stores = typer.Typer(no_args_is_help=True, help="The store itself.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.add_typer(stores, name="store")
+app.add_typer(searches, name="search")
 add_queue(app)
 add_cluster(app)
 

@@ -17,6 +17,7 @@ from flowkd.evaluation import EvaluationConfig
 from flowkd.publish import PublishConfig
 from flowkd.run_config import TrainingConfig
 from jobs.prepare import PrepareConfig
+from tuning.config import SearchConfig
 
 # What runs in a job's own driver takes no CPU that Ray counts: drivers stay on the head.
 IN_DRIVER = Resources(workers=1, cpus=0)
@@ -30,17 +31,20 @@ class Kind:
         module: What `python -m` runs.
         config: What its config file must be.
         objective: The kind of objective that a training must have.
+        again: What its command needs beside, so that another attempt goes on from the last one.
     """
 
     module: str
     config: type[BaseModel]
     objective: str | None = None
+    again: tuple[str, ...] = ()
 
 
 KINDS = {
     "prepare": Kind("jobs.prepare", PrepareConfig),
     "train_teacher": Kind("jobs.train_teacher", TrainingConfig, "maximum_likelihood"),
     "distill": Kind("jobs.distill", TrainingConfig, "distillation"),
+    "search": Kind("tuning.search", SearchConfig, again=("--resume",)),
     "evaluate": Kind("jobs.evaluate", EvaluationConfig),
     "publish": Kind("jobs.publish", PublishConfig),
     "deploy": Kind("jobs.deploy", ServingConfig),
@@ -82,6 +86,10 @@ def resources_of(config: BaseModel) -> Resources:
     if isinstance(config, TrainingConfig):
         scaling = config.scaling
         return Resources(workers=scaling.workers, cpus=scaling.cpus, gpus=1 if scaling.gpu else 0)
+    if isinstance(config, SearchConfig):
+        scaling, at_once = config.scaling, config.concurrent or 1
+        gpus = 1 if scaling.gpu else 0
+        return Resources(workers=scaling.workers * at_once, cpus=scaling.cpus, gpus=gpus)
     if isinstance(config, ServingConfig):
         return Resources(workers=config.replicas, cpus=config.cpus)
     return IN_DRIVER

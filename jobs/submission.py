@@ -62,7 +62,8 @@ def this_user() -> str:
 
 def command_of(kind: str) -> tuple[str, ...]:
     """Returns what runs a kind of job."""
-    return "python", "-m", find_kind(kind).module, "--config", "{config}", "--store", "{store}"
+    known = find_kind(kind)
+    return "python", "-m", known.module, "--config", "{config}", "--store", "{store}", *known.again
 
 
 def _new_id(name: str) -> str:

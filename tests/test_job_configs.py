@@ -18,6 +18,7 @@ from flowkd.study.config import StudyConfig
 from flowkd.warmstart import check_warm_start
 from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
+from tuning.config import SearchConfig
 
 CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"
 # Which job takes a file: by the file's name.
@@ -35,6 +36,7 @@ KINDS = {
 EXPECTED = {
     *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
     "capacity/photos",
+    "search/photos",
     *(f"quickstart/{name}" for name in KINDS if name != "distill"),
     "paper/cifar10_dataset",
     "paper/cifar10_teacher",
@@ -46,6 +48,7 @@ FOLDERS = {
     "study/small": StudyConfig,
     "capacity": CapacityConfig,
     "queue": QueueConfig,
+    "search": SearchConfig,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")): path for path in CONFIGS.rglob("*.yaml")}
 

@@ -59,7 +59,8 @@ def search(
         run_trials(plan, records, storage, watcher, points)
         trials = records.trials()
         _check_some(config, trials)
-        watcher.write("training the best")
+        if config.final is not None:
+            watcher.write("training the best")
         outcome = conclude(config, storage, trials)
     except BaseException as error:
         watcher.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))

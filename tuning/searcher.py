@@ -73,6 +73,9 @@ class Proposals(OptunaSearch):
         self._ot_study.tell(self._ot_trials[trial_id], state=TrialState.PRUNED)
         self._completed_trials.add(trial_id)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that nobody asks for
+
     def save(self, checkpoint_path: str) -> None:
         """Keeps nothing where Tune asks for it: all of it is in the store, and pickles nothing."""
         Path(checkpoint_path).touch()

@@ -40,8 +40,8 @@ class Between(Config):
 
     def grid(self) -> list[float]:
         """Returns the values that a grid takes."""
-        ratio = self.high / self.low
-        return [self.low * ratio ** (n / (self.points - 1)) for n in range(self.points)]
+        ratio, steps = self.high / self.low, self.points - 1
+        return [self.low, *(self.low * ratio ** (n / steps) for n in range(1, steps)), self.high]
 
 
 class WeightSpace(Between):

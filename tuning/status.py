@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -90,10 +90,12 @@ def table(status: Status) -> Group:
         heading += f", {states[name]} {name}" if states[name] else ""
     if status.stage == "searching" and status.seconds_left is not None:
         heading += f", about {_duration(status.seconds_left)} left"
-    shown = Table(box=None, pad_edge=False)
+    shown = Table(box=None, pad_edge=False, expand=True)
     for column in ("trial", "state", "step", "bits/dim", "parameters"):
-        shown.add_column(column, justify="left" if column == "state" else "right")
-    shown.add_column("chosen", overflow="ellipsis", no_wrap=True)
+        width = max(len(column), 14 if column == "state" else 8)
+        justify: JustifyMethod = "left" if column == "state" else "right"
+        shown.add_column(column, justify=justify, no_wrap=True, min_width=width)
+    shown.add_column("chosen", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in _most_telling(status):
         bits = "" if row.bits_per_dim is None else f"{row.bits_per_dim:.4f}"
         state = f"{row.state}, best" if row.number == status.best else row.state

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import tempfile
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from cluster.storage import StorageConfig
@@ -25,6 +27,12 @@ from tuning.watching import Watcher
 
 Point = dict[str, Value]
 
+# All that is worth keeping is in the store already: Tune neither logs nor restores.
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+}
 LOST = 3  # times that a trial whose worker was lost is begun again
 
 
@@ -61,9 +69,9 @@ def _run(
     trainable = tune.with_parameters(
         functools.partial(train_trial, search=config.name, storage=storage), shared=shared
     )
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    os.environ.update(QUIET)
     with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
-        os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nothing is restored from it
         tuner = tune.Tuner(
             tune.with_resources(trainable, _resources(config.scaling)),
             tune_config=tune.TuneConfig(
@@ -72,6 +80,8 @@ def _run(
                 num_samples=count,
                 max_concurrent_trials=_at_once(config),
                 reuse_actors=config.scaling.workers == 1,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
             ),
             run_config=tune.RunConfig(
                 name="trials",
@@ -82,6 +92,10 @@ def _run(
             ),
         )
         tuner.fit()
+
+
+def _name(trial: Trial) -> str:
+    return f"trial-{trial.config['number']:04}"
 
 
 def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:

@@ -38,6 +38,9 @@ class Watcher(Callback):
         self._curves: dict[int, list[tuple[int, float]]] = {}
         self._written = 0.0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that nobody asks for
+
     def on_trial_start(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:

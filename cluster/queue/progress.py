@@ -1,4 +1,4 @@
-"""How far a job is, as its metrics tell."""
+"""How far a job is, as its metrics, or a search's status, tell."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from flowkd.store import Store
 
 
 def progress_of(store: Store, spec: JobSpec) -> str:
-    """Returns how many of its steps a training has done; nothing for a job of another kind.
+    """Returns how many steps of a training, or trials of a search, are done; else nothing.
 
     Raises:
         StoreError: The store cannot be read.
     """
+    if spec.kind == "search":
+        return _of_search(store, str(spec.config.get("name")))
     train, name = spec.config.get("train"), spec.config.get("name")
     if not isinstance(train, dict) or not isinstance(name, str):
         return ""
@@ -21,3 +23,12 @@ def progress_of(store: Store, spec: JobSpec) -> str:
         return f"{record['step'] if record else 0} of {train.get('steps')}"
     except (ValueError, KeyError):  # what is there is no log of ours
         return ""
+
+
+def _of_search(store: Store, name: str) -> str:
+    if not store.exists("searches", name, "status.json"):
+        return ""
+    status = store.read_json("searches", name, "status.json")
+    ended = sum(row["state"] != "running" for row in status["rows"])
+    done = f"{ended} of {status['trials']} trials"
+    return done if status["stage"] == "searching" else status["stage"]

@@ -1,0 +1,41 @@
+"""A small search that the tests of its parts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuning.config import SearchConfig
+
+SPACE: dict[str, Any] = {
+    "shape": {"steps": [1, 2], "width": [4, 6, 60]},
+    "hints": {"most": 2, "normalize": [True, False]},
+    "weights": {
+        "nll": 1,
+        "samples": {"low": 0.1, "high": 1, "optional": True, "schedules": ["constant", "cosine"]},
+        "hints": {"low": 0.01, "high": 1, "schedules": ["rise", "cosine"]},
+        "log_det": {"low": 0.01, "high": 1, "optional": True},
+    },
+    "warm_start": ["fold", "slice", "none"],
+    "learning_rate": {"low": 0.001, "high": 0.1},
+}
+
+
+def searching(name: str, **changes: Any) -> SearchConfig:
+    values = {
+        "name": name,
+        "teacher": "runs/teacher",
+        "dataset": "walks",
+        "student": {"kind": "coupling", "steps": 2, "width": 6},
+        "budget": {"share": 0.9},
+        "space": SPACE,
+        "train": {"steps": 8, "warmup": 2, "ema": 0.9},
+        "batch_size": 8,
+        "validate_every": 2,
+        "samples": {"rows": 20},
+        "trials": 6,
+    }
+    return SearchConfig.model_validate({**values, **changes})
+
+
+def space(**changes: Any) -> dict[str, Any]:
+    return {**SPACE, **changes}
