@@ -67,11 +67,23 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
             "train": {"steps": 6, "warmup": 2},
             "batch_size": 32,
         },
+        "search": {
+            "name": "students",
+            "teacher": "runs/teacher",
+            "dataset": "digits",
+            "student": {"kind": "glow", "levels": 1, "steps": 1, "width": 2},
+            "budget": {"share": 1},
+            "space": {"learning_rate": {"low": 0.001, "high": 0.01}},
+            "train": {"steps": 4},
+            "batch_size": 32,
+            "trials": 2,
+        },
         "publish": {"model": "digits", "source": "runs/teacher"},
     }
     for name, values in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
-    kinds = {"data": "prepare", "teacher": "train_teacher", "publish": "publish"}
+    kinds = {"data": "prepare", "teacher": "train_teacher", "search": "search"}
+    kinds |= {"publish": "publish"}
     stages = {name: {"kind": kind, "config": f"{name}.yaml"} for name, kind in kinds.items()}
     pipeline = {"name": "line", "stages": stages}
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
@@ -88,9 +100,12 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
     }
     assert starts[jobs[0]]["succeeded"] <= starts[jobs[1]]["starting"]
     assert starts[jobs[1]]["succeeded"] <= starts[jobs[2]]["starting"]
+    assert starts[jobs[2]]["succeeded"] <= starts[jobs[3]]["starting"]
     assert "trained runs/teacher" in call(store, "logs", jobs[1])
     rows = {row["job"]: row for row in json.loads(call(store, "queue", "--json"))}
     assert rows[jobs[1]]["progress"] == "6 of 6"
+    assert rows[jobs[2]]["progress"].endswith(("of 2 trials", "done"))
+    assert "trial 1: finished after 4 steps" in call(store, "logs", jobs[2])
 
 
 def test_a_job_is_enqueued_from_inside_ray(store: Store, tmp_path: Path) -> None:
