@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -23,6 +25,11 @@ class Cosine(Config):
     kind: Literal["cosine"] = "cosine"
     start: float = Field(gt=0, allow_inf_nan=False)
     until: float = Field(1.0, gt=0, le=1)
+
+    @property
+    def largest(self) -> float:
+        """The most that it ever is."""
+        return self.start
 
     def at(self, progress: float) -> float:
         """Returns the weight after a share of the steps."""
@@ -45,12 +52,52 @@ class Ramp(Config):
     end: Amount
     until: float = Field(1.0, gt=0, le=1)
 
+    @property
+    def largest(self) -> float:
+        """The most that it ever is."""
+        return max(self.start, self.end)
+
     def at(self, progress: float) -> float:
         """Returns the weight after a share of the steps."""
         return self.start + (self.end - self.start) * min(1.0, progress / self.until)
 
 
-Weight = Amount | Annotated[Cosine | Ramp, Field(discriminator="kind")]
+class Piecewise(Config):
+    """A weight that jumps from one value to the next, as population based training finds it.
+
+    Attributes:
+        values: One after the other.
+        until: Up to which share of the steps each holds, in growing order; the last is 1.
+    """
+
+    kind: Literal["piecewise"] = "piecewise"
+    values: tuple[Amount, ...] = Field(min_length=1)
+    until: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Piecewise:
+        shares = (0.0, *self.until)
+        growing = all(before < after for before, after in pairwise(shares))
+        if len(self.until) != len(self.values) or not growing or self.until[-1] != 1:
+            raise ValueError(
+                f"expected until as growing shares, one for each of {len(self.values)} values, "
+                f"the last of them 1; got {list(self.until)}"
+            )
+        return self
+
+    @property
+    def largest(self) -> float:
+        """The most that it ever is."""
+        return max(self.values)
+
+    def at(self, progress: float) -> float:
+        """Returns the weight after a share of the steps."""
+        place = bisect_right(self.until, progress)
+        return self.values[min(place, len(self.values) - 1)]
+
+
+Scheduled = Cosine | Ramp | Piecewise
+Weight = Amount | Annotated[Scheduled, Field(discriminator="kind")]
 
 
 class Weights(Config):
@@ -80,7 +127,7 @@ class Weights(Config):
         """Returns the weight of each term after a share of the steps."""
         weights = {name: getattr(self, name) for name in type(self).model_fields}
         return {
-            name: weight.at(progress) if isinstance(weight, Cosine | Ramp) else weight
+            name: weight.at(progress) if isinstance(weight, Scheduled) else weight
             for name, weight in weights.items()
         }
 
@@ -88,8 +135,5 @@ class Weights(Config):
         """Tells whether any of the terms counts at any time."""
         weights = [getattr(self, name) for name in names]
         return any(
-            weight.start > 0 or (isinstance(weight, Ramp) and weight.end > 0)
-            if isinstance(weight, Cosine | Ramp)
-            else weight > 0
-            for weight in weights
+            (weight.largest if isinstance(weight, Scheduled) else weight) > 0 for weight in weights
         )

@@ -25,9 +25,10 @@ from flowkd.artifacts import load_artifact
 from flowkd.config import dump_config
 from flowkd.errors import ConfigError, FlowkdError
 from flowkd.evaluation import EvaluationConfig, evaluate
-from flowkd.run_config import TrainingConfig
+from flowkd.run_config import DistillationConfig, TrainingConfig
 from flowkd.store import Store
 from flowkd.training import prepare_run
+from flowkd.weights import Piecewise
 from tuning.conclusion import refusal
 from tuning.config import FinalConfig, SearchConfig
 from tuning.records import Records, Trial, best_of
@@ -219,6 +220,33 @@ def test_trials_of_two_workers_learn_what_one_learns(storage: StorageConfig) -> 
     wanted = curve({**trial.begun.training, "scaling": {}}, storage)
     assert_alike(trial.ended.curve, wanted, 1e-4)
     assert trial.ended.seconds > 0
+
+
+def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: StorageConfig) -> None:
+    weights = {"latent": {"low": 0.001, "high": 10}, "density": {"low": 0.001, "high": 10}}
+    rate = {"low": 0.001, "high": 0.1}
+    config = searching(
+        "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
+        train={"steps": 100, "warmup": 2, "ema": 0.9}, validate_every=10,
+    )  # fmt: skip
+    search(config, storage)
+    trials = trials_of(config, storage)
+    assert [trial.state for trial in trials] == ["finished"] * 4
+    changes = 0
+    for trial in trials:
+        assert trial.ended is not None
+        found = TrainingConfig.model_validate(trial.training)
+        assert isinstance(found.objective, DistillationConfig)
+        schedule = found.objective.weights.latent
+        assert isinstance(schedule, Piecewise)
+        assert all(0.001 <= value <= 10 for value in schedule.values)
+        changes += len(schedule.values) - 1
+        assert_alike(trial.ended.curve, curve(trial.training, storage), 1e-4)
+    assert changes
+    written = _times(storage.store(), "population")
+    search(config, storage, resume=True)
+    assert _times(storage.store(), "population") == written
+    assert trials_of(config, storage) == trials
 
 
 def test_a_pareto_search_stops_no_trial(storage: StorageConfig) -> None:

@@ -141,6 +141,15 @@ def test_a_grid_takes_every_way_once(taught_store: Store) -> None:
         ),
         ({"space": space(learning_rate={"low": 1, "high": 0.1})}, "expected low below high"),
         ({"space": space(widths=[3])}, "widths"),
+        ({"algorithm": "pbt"}, "pbt: expected space.weights with a weight to choose, and none"),
+        (
+            {
+                "algorithm": "pbt",
+                "space": {"weights": {"latent": {"low": 1, "high": 2}}, "learning_rate": 1},
+                "scaling": {"workers": 2},
+            },
+            "pbt: expected scaling.workers: 1 and one objective; got 2",
+        ),
     ],
 )
 def test_a_faulty_config_is_refused(changes: dict[str, Any], said: str) -> None:

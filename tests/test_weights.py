@@ -6,7 +6,7 @@ import pytest
 
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
-from flowkd.weights import Cosine, Ramp, Weights
+from flowkd.weights import Cosine, Piecewise, Ramp, Weights
 
 
 def test_a_cosine_falls_to_zero_and_stays_there():
@@ -20,6 +20,13 @@ def test_a_ramp_is_a_line_and_then_level():
     weight = Ramp(start=1.0, end=2.0, until=0.5)
     assert [weight.at(p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([1, 1.5, 2, 2])
     assert Ramp(start=1.0, end=0.0).at(1.0) == 0.0
+
+
+def test_a_piecewise_weight_holds_each_value_up_to_its_share():
+    weight = Piecewise(values=(1.0, 3.0, 2.0), until=(0.25, 0.5, 1.0))
+    assert [weight.at(p) for p in (0, 0.2, 0.25, 0.4, 0.5, 0.99, 1)] == [1, 1, 3, 3, 2, 2, 2]
+    assert Weights(nll=0, latent=weight).ever("latent")
+    assert not Weights(latent=Piecewise(values=(0.0, 0.0), until=(0.5, 1.0))).ever("latent")
 
 
 def test_schedules_are_written_in_yaml():
@@ -55,8 +62,15 @@ def test_what_counts_at_some_time():
         ({"latent": math.inf}, "latent"),
         ({"latent": {"kind": "cosine", "start": 0}}, r"latent.*start"),
         ({"latent": {"kind": "cosine", "start": 1, "until": 2}}, r"latent.*until"),
-        ({"latent": {"kind": "linear", "start": 1}}, r"latent.*'cosine', 'ramp'"),
+        ({"latent": {"kind": "linear", "start": 1}}, r"latent.*'cosine', 'ramp', 'piecewise'"),
         ({"latents": 1}, "latents: unknown key"),
+        *(
+            (
+                {"latent": {"kind": "piecewise", "values": [1, 2], "until": until}},
+                r"expected until as growing shares, one for each of 2 values",
+            )
+            for until in ([1], [0.5, 0.4], [0.5, 0.9], [0, 1])
+        ),
     ],
 )
 def test_weights_that_mean_nothing_are_refused(weights, message):

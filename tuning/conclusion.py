@@ -78,7 +78,7 @@ def conclude(
 
 def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> TrainingConfig:
     """Returns the run of the best candidate on the full budget."""
-    values = TrainingConfig.model_validate(best.begun.training)
+    values = TrainingConfig.model_validate(best.training)
     steps = final.steps or config.train.steps
     return values.model_copy(
         update={

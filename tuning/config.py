@@ -13,7 +13,7 @@ from flowkd.lessons import SamplesConfig
 from flowkd.publish import ModelName
 from flowkd.run_config import RunName, ScalingConfig
 from flowkd.train import TrainConfig
-from tuning.space import SpaceConfig
+from tuning.space import SpaceConfig, WeightSpace
 
 Objective = Literal["bits_per_dim", "throughput"]
 
@@ -58,6 +58,23 @@ class StoppingConfig(Config):
     keep: float = Field(3, gt=1)
 
 
+class PopulationConfig(Config):
+    """Population based training: from time to time the worst go on as the best, changed a little.
+
+    Source: Jaderberg et al., Population Based Training of Neural Networks, 2017,
+    https://arxiv.org/abs/1711.09846.
+
+    Attributes:
+        every: Share of the steps between two such times.
+        worst: Share of the population that is replaced.
+        factor: By which each open weight is multiplied or divided.
+    """
+
+    every: float = Field(0.1, gt=0, lt=1)
+    worst: float = Field(0.25, gt=0, le=0.5)
+    factor: float = Field(1.5, gt=1)
+
+
 class FinalConfig(Config):
     """What becomes of the best candidate.
 
@@ -90,11 +107,13 @@ class SearchConfig(Config):
         budget: What a student may cost.
         space: What to choose from.
         train: How each trial trains; its learning rate is the space's.
-        algorithm: `tpe`: multivariate tree-structured Parzen estimator; or `random`, or `grid`.
+        algorithm: `tpe`: multivariate tree-structured Parzen estimator; `random`; `grid`; or `pbt`,
+            a random population whose weights change while it trains.
         objectives: One for the best, two for a Pareto front; trials then are not stopped early.
         trials: How many; a grid of more points is refused.
         concurrent: At once, at most; by default what fits.
         stopping: How bad trials are stopped early; none: all are trained to their end.
+        population: How those of `pbt` change.
         batch_size: Of each trial, over its workers, as the seven that follow.
         seed: Of the search and of every trial.
         scaling: What each trial runs on; one of several workers is a Ray Train run of its own.
@@ -109,11 +128,12 @@ class SearchConfig(Config):
     budget: BudgetConfig
     space: SpaceConfig
     train: TrainConfig
-    algorithm: Literal["tpe", "random", "grid"] = "tpe"
+    algorithm: Literal["tpe", "random", "grid", "pbt"] = "tpe"
     objectives: tuple[Objective, ...] = Field(("bits_per_dim",), min_length=1, max_length=2)
     trials: int = Field(30, ge=1)
     concurrent: int | None = Field(None, ge=1)
     stopping: StoppingConfig | None = StoppingConfig()
+    population: PopulationConfig = PopulationConfig()
     batch_size: int = Field(256, ge=1)
     train_rows: int | None = Field(None, ge=1)
     validation_rows: int = Field(1000, ge=1)
@@ -134,12 +154,27 @@ class SearchConfig(Config):
                 f"expected objectives [bits_per_dim] or [bits_per_dim, throughput]; got "
                 f"{list(self.objectives)}"
             )
+        if self.algorithm == "pbt":
+            self._check_population()
         return self
+
+    def _check_population(self) -> None:
+        open_ = [w for w in self.space.weights.values() if isinstance(w, WeightSpace)]
+        if not open_ or any(weight.schedules != ("constant",) for weight in open_):
+            raise ValueError(
+                "algorithm: pbt: expected space.weights with a weight to choose, and none with "
+                "schedules: it finds the schedule itself"
+            )
+        if self.scaling.workers > 1 or len(self.objectives) > 1:
+            raise ValueError(
+                f"algorithm: pbt: expected scaling.workers: 1 and one objective; got "
+                f"{self.scaling.workers} and {list(self.objectives)}: choose algorithm: tpe"
+            )
 
     @property
     def first_rung(self) -> int | None:
         """Steps after which trials may be stopped first; None where they are not."""
-        if self.stopping is None or len(self.objectives) > 1:
+        if self.stopping is None or len(self.objectives) > 1 or self.algorithm == "pbt":
             return None
         validations = max(1, round(self.stopping.first * self.train.steps / self.validate_every))
         step = validations * self.validate_every

@@ -45,12 +45,15 @@ class Ended:
         curve: Steps done, and best bits per dimension on the validation rows until then.
         seconds: Of its training alone.
         reason: Of a failure.
+        training: Config of a run that would have ended so, if it is another than was begun: of a
+            population, with the weights that it had from time to time.
     """
 
     state: State
     curve: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
     reason: str = ""
+    training: dict[str, Any] | None = None
 
     @property
     def bits_per_dim(self) -> float:
@@ -64,6 +67,11 @@ class Trial:
 
     begun: Begun
     ended: Ended | None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Config of the run that ends as the trial did."""
+        return (self.ended.training if self.ended else None) or self.begun.training
 
     @property
     def state(self) -> State:

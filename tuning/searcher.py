@@ -16,6 +16,7 @@ from flowkd.data.seeding import derive_seed
 from tuning.chooser import OptunaChooser
 from tuning.config import SearchConfig
 from tuning.plan import Plan
+from tuning.population import open_weights
 from tuning.records import Begun, Records
 
 MODES = {"bits_per_dim": "min", "throughput": "max"}
@@ -58,7 +59,14 @@ class Proposals(OptunaSearch):
         self._records.begin(
             Begun(number, dict(trial.params), training, candidate.shape.parameters, throughput)
         )
-        return {"number": number, "training": training, "throughput": throughput}
+        values = {"number": number, "training": training, "throughput": throughput}
+        if self._plan.config.algorithm == "pbt":
+            values["weights"] = open_weights(self._plan.config, candidate.training)
+        return values
+
+    def members(self, count: int) -> list[dict[str, Any]]:
+        """Proposes so many candidates at once: a population, with which Tune takes no searcher."""
+        return [self._propose(self._ot_study.ask()) for _ in range(count)]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -37,7 +37,7 @@ def train_trial(
     """
     records = Records(storage.store(), search)
     number, throughput = values["number"], values["throughput"]
-    trial = _Reports(records, number, throughput)
+    trial = Reports(records, number, throughput)
     known = records.ended(number)
     if known is not None:
         trial.repeat(known)
@@ -52,27 +52,35 @@ def train_trial(
         trial.fail(str(error))
 
 
-class _Reports:
+class Reports:
     """What a trial says of itself."""
 
     def __init__(self, records: Records, number: int, throughput: float | None) -> None:
         self._records = records
         self._number = number
         self.more: dict[str, Any] = {} if throughput is None else {"throughput": throughput}
-        self._curve: list[tuple[int, float]] = []
+        self.curve: list[tuple[int, float]] = []
         self.seconds = 0.0
 
-    def add(self, step: int, bits: float, last: bool) -> None:
+    def add(
+        self,
+        step: int,
+        bits: float,
+        last: bool,
+        training: dict[str, Any] | None = None,
+        checkpoint: tune.Checkpoint | None = None,
+    ) -> None:
         """Tells how good it is after so many steps; its end is kept before Tune hears of it."""
-        self._curve.append((step, bits))
+        self.curve = [*self.curve, (step, bits)]
         if last:
-            self._end(Ended("finished", self._curve, round(self.seconds, 3)))
-        self._tell(step, bits)
+            seconds = round(self.seconds, 3)
+            self._end(Ended("finished", self.curve, seconds, training=training))
+        self._tell(step, bits, checkpoint)
 
     def fail(self, reason: str) -> None:
         """Tells that it cannot be trained, or not further."""
-        self._end(Ended("failed", self._curve, round(self.seconds, 3), reason))
-        self._tell_failure(self._curve, reason)
+        self._end(Ended("failed", self.curve, round(self.seconds, 3), reason))
+        self._tell_failure(self.curve, reason)
 
     def repeat(self, known: Ended) -> None:
         """Tells again what was told before its end."""
@@ -90,12 +98,13 @@ class _Reports:
     def _end(self, ended: Ended) -> None:
         self._records.end(self._number, ended)
 
-    def _tell(self, step: int, bits: float) -> None:
-        tune.report({"step": step, "bits_per_dim": bits, "seconds": self.seconds, **self.more})
+    def _tell(self, step: int, bits: float, checkpoint: tune.Checkpoint | None = None) -> None:
+        told = {"step": step, "bits_per_dim": bits, "seconds": self.seconds, **self.more}
+        tune.report(told, checkpoint=checkpoint)
 
 
 def _train_here(
-    config: TrainingConfig, storage: StorageConfig, shared: Shared, trial: _Reports
+    config: TrainingConfig, storage: StorageConfig, shared: Shared, trial: Reports
 ) -> None:
     torch.set_num_threads(config.scaling.cpus)
     device = "cuda" if config.scaling.gpu else "cpu"

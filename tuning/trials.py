@@ -20,6 +20,7 @@ from flowkd.shared import Shared, share
 from tuning.chooser import Value, all_ways
 from tuning.config import SearchConfig
 from tuning.plan import Plan
+from tuning.population import MEMBER, population, train_member, values_of
 from tuning.records import Records
 from tuning.searcher import Proposals
 from tuning.trial import train_trial
@@ -66,19 +67,24 @@ def _run(
     count: int,
 ) -> None:
     shared = None if config.scaling.workers > 1 else _share(plan, storage)
+    one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
-        functools.partial(train_trial, search=config.name, storage=storage), shared=shared
+        functools.partial(one, search=config.name, storage=storage), shared=shared
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ.update(QUIET)
     with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
+        # A population takes turns, so that all of it is there at any time.
+        together = config.algorithm == "pbt"
+        resources = _share_of_cluster(config) if together else _resources(config.scaling)
         tuner = tune.Tuner(
-            tune.with_resources(trainable, _resources(config.scaling)),
+            tune.with_resources(trainable, resources),
+            param_space={MEMBER: tune.grid_search(proposals.members(count))} if together else None,
             tune_config=tune.TuneConfig(
-                search_alg=proposals,
+                search_alg=None if together else proposals,
                 scheduler=_scheduler(config),
-                num_samples=count,
-                max_concurrent_trials=_at_once(config),
+                num_samples=1 if together else count,
+                max_concurrent_trials=None if together else _at_once(config),
                 reuse_actors=config.scaling.workers == 1,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -95,7 +101,7 @@ def _run(
 
 
 def _name(trial: Trial) -> str:
-    return f"trial-{trial.config['number']:04}"
+    return f"trial-{values_of(trial)['number']:04}"  # as it began
 
 
 def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
@@ -114,6 +120,8 @@ def _share(plan: Plan, storage: StorageConfig) -> Shared:
 
 
 def _scheduler(config: SearchConfig) -> TrialScheduler | None:
+    if config.algorithm == "pbt":
+        return population(config)
     if config.first_rung is None or config.stopping is None:
         return None
     return ASHAScheduler(
@@ -130,6 +138,13 @@ def _resources(scaling: ScalingConfig) -> dict[str, float]:
     if scaling.workers > 1:  # its workers ask for their own
         return {"cpu": 0.01}
     return {"cpu": scaling.cpus, "gpu": 1 if scaling.gpu else 0}
+
+
+def _share_of_cluster(config: SearchConfig) -> dict[str, float]:
+    """Returns what a trial holds so that no more are trained at once than fit."""
+    held = {name: ray.cluster_resources().get(name.upper(), 0) for name in ("cpu", "gpu")}
+    each = {name: total / _at_once(config) for name, total in held.items()}
+    return {"cpu": each["cpu"], "gpu": 1 if config.scaling.gpu else 0}
 
 
 def _at_once(config: SearchConfig) -> int:

@@ -10,6 +10,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.config import SearchConfig
+from tuning.population import values_of
 from tuning.records import Begun, Ended, Records, State
 from tuning.status import Row, Status, chosen, seconds_left, write_status
 
@@ -34,6 +35,8 @@ class Watcher(Callback):
         self._config, self._records, self._show = config, records, show
         self._began = time.time()
         self._before = {trial.begun.number for trial in records.trials() if trial.ended}
+        # Of a population, one trial may go on with the config of another.
+        self._numbers: dict[str, int] = {}
         self._rows: dict[int, Row] = {}
         self._curves: dict[int, list[tuple[int, float]]] = {}
         self._written = 0.0
@@ -45,9 +48,9 @@ class Watcher(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial begins, or begins again after its worker was lost."""
-        number = trial.config["number"]
+        number = self._numbers.setdefault(trial.trial_id, values_of(trial)["number"])
         begun = Begun(**self._records.store.read_json(self._records.folder, *_path(number)))
-        self._curves[number] = []
+        self._curves.setdefault(number, [])
         self._rows[number] = Row(number, "running", 0, None, begun.size, chosen(begun.parameters))
 
     def on_trial_result(
@@ -59,14 +62,16 @@ class Watcher(Callback):
         **info: Any,
     ) -> None:
         """A trial tells how good it is."""
-        number = trial.config["number"]
+        number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if result.get("failed"):
             self._rows[number] = Row(
                 number, "failed", result["step"], None, row.size, result["failed"]
             )
         elif "step" in result:
-            self._curves[number].append((result["step"], result["bits_per_dim"]))
+            step = result["step"]
+            told = [point for point in self._curves[number] if point[0] < step]
+            self._curves[number] = [*told, (step, result["bits_per_dim"])]
             self._rows[number] = Row(
                 number, "running", result["step"], result["bits_per_dim"], row.size, row.note
             )
@@ -75,7 +80,7 @@ class Watcher(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial ends: by itself, or because it was stopped."""
-        number = trial.config["number"]
+        number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if row.state == "failed":
             return
@@ -89,7 +94,7 @@ class Watcher(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial's worker is lost for good; a search that goes on tries it again."""
-        number = trial.config["number"]
+        number = self._numbers.get(trial.trial_id, -1)
         row = self._rows.get(number)
         if row is not None:
             note = "its worker was lost; --resume tries it again"
