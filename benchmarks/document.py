@@ -7,13 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data
+from benchmarks import data, tuning
 from cluster.queue.config import QueueConfig
 
 QUEUE = QueueConfig()
 README = Path("README.md")
 DOCS = Path("docs")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
+PAGES = {"bench-tuning": "tuning"}
 MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
 AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
@@ -28,6 +29,7 @@ def main() -> None:
     pages = {
         "bench": bench,
         "bench-data": data.document,
+        "bench-tuning": tuning.document,
         "bench-warmstart": warm_starts,
         "tried": tried,
         "reliability": reliability,
@@ -35,7 +37,7 @@ def main() -> None:
     for name, write in pages.items():
         found = read(name)
         if found is not None:
-            (DOCS / f"{name}.md").write_text(write(found), encoding="utf-8")
+            (DOCS / f"{PAGES.get(name, name)}.md").write_text(write(found), encoding="utf-8")
 
 
 def read(name: str) -> dict[str, Any] | None:

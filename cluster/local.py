@@ -153,6 +153,13 @@ def connect() -> str:
     return address
 
 
+def disconnect() -> None:
+    """Ends this process's connection to Ray; what it runs there ends too."""
+    import ray
+
+    ray.shutdown()
+
+
 def _environment() -> dict[str, str]:
     """Returns what the processes see: this Python first, and nothing of another cluster."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

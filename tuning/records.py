@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ class Ended:
         curve: Steps done, and best bits per dimension on the validation rows until then.
         seconds: Of its training alone.
         reason: Of a failure.
+        time: When that was written, seconds since 1970.
         training: Config of a run that would have ended so, if it is another than was begun: of a
             population, with the weights that it had from time to time.
     """
@@ -53,6 +55,7 @@ class Ended:
     curve: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
     reason: str = ""
+    time: float = field(default_factory=time.time, compare=False)
     training: dict[str, Any] | None = None
 
     @property
