@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 
 from rich.console import Console
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ ROWS = [
     Row(3, "running", 120, 3.3, 4300, "learning_rate=0.004"),
     Row(4, "finished", 300, 3.2, 4400, "learning_rate=0.005"),
 ]
-STATUS = Status("searching", 20, 300, 100.0, 200.0, 400.0, 4, ROWS)
+STATUS = Status("searching", 20, 300, time.time() - 100, time.time(), 400.0, 4, ROWS)
 
 
 def shown(status: Status, width: int) -> list[str]:
@@ -40,6 +41,13 @@ def test_the_table_tells_how_far_it_is_what_runs_and_what_is_best() -> None:
     assert numbers == [3, 4, 0, 1, 2]  # what runs, then from the best to the worst
     assert re.search(r"4 +finished, best +300/300 +3\.2000 +4,400 +learning_rate=0\.005", lines[1])
     assert "a loss became infinite" in lines[4]
+
+
+def test_a_search_whose_driver_is_gone_says_so() -> None:
+    heading = " ".join(shown(replace(STATUS, time=time.time() - 600), 200)[:1])
+    assert heading.endswith("; not heard of for 10 min: --resume goes on with it")
+    done = replace(STATUS, time=time.time() - 600, stage="done")
+    assert "not heard of" not in "\n".join(shown(done, 200))
 
 
 def test_a_narrow_table_cuts_the_choices_and_no_figure() -> None:

@@ -17,6 +17,7 @@ from flowkd.store import Store
 from tuning.records import Records, search_names
 
 SHOWN = 12  # trials in the table
+SILENCE = 120.0  # seconds; a store may be away for as long
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def table(status: Status) -> Group:
         heading += f", {states[name]} {name}" if states[name] else ""
     if status.stage == "searching" and status.seconds_left is not None:
         heading += f", about {_duration(status.seconds_left)} left"
+    silent = time.time() - status.time
+    if status.stage == "searching" and silent > SILENCE:
+        heading += f"; not heard of for {_duration(silent)}: --resume goes on with it"
     shown = Table(box=None, pad_edge=False, expand=True)
     for column in ("trial", "state", "step", "bits/dim", "parameters"):
         width = max(len(column), 14 if column == "state" else 8)
