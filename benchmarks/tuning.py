@@ -59,7 +59,7 @@ FULL = {
 PAPER = {"weights": {"nll": 0.9, "latent": 0.1}, "learning_rate": RATE}
 WAYS: dict[str, dict[str, Any]] = {
     "TPE and ASHA": {
-        "space": FULL, "algorithm": "tpe", "trials": 40, "stopping": {"first": 0.2, "keep": 3},
+        "space": FULL, "algorithm": "tpe", "trials": 22, "stopping": {"first": 0.2, "keep": 3},
     },
     "random search": {"space": FULL, "algorithm": "random", "trials": TRIALS, "stopping": None},
     "paper's weights": {"space": PAPER, "algorithm": "random", "trials": TRIALS, "stopping": None},
