@@ -13,11 +13,11 @@ from tuning.axes import Axis
 # From the best fifth of the trials to the worst; the page defines these variables.
 RAMP = ("#050501", "#050502", "#050503", "#050504", "#050505")
 COLORS = VARIABLES | {color: f"var(--ramp-{n})" for n, color in enumerate(RAMP, start=1)}
-WIDTHS = (1.5, 1.1, 0.9, 0.7, 0.7)
+WIDTHS = (1.2, 0.9, 0.8, 0.7, 0.7)
 
 ABSENT, BEGIN = 0.0, 0.16  # the place of what was not chosen, and where the axes begin
 SPREAD = 0.5  # of a category's room: those that chose the same lie beside each other
-ROW = 31  # CSS pixels
+ROW = 32  # CSS pixels
 LETTERS = 34  # of categories beside each other; where there are more, only the ends are named
 
 
@@ -91,7 +91,7 @@ def _draw(drawn: Axes, axes: Sequence[Axis], bits: Sequence[float]) -> None:
         )
     drawn.grid(False)
     drawn.set_yticks(rows, [axis.name for axis in axes])
-    drawn.tick_params(axis="y", labelcolor=INK, labelsize=8.5)
+    drawn.tick_params(axis="y", labelcolor=INK, labelsize=9)
     drawn.set_xticks([ABSENT], ["absent"])
     drawn.tick_params(axis="x", labeltop=True, labelbottom=False, bottom=False, labelsize=8.5)
     drawn.spines["bottom"].set_visible(False)
@@ -118,7 +118,7 @@ def _name_values(drawn: Axes, row: int, axis: Axis) -> None:
             textcoords="offset points",
             ha=side,
             va="top",
-            fontsize=8,
+            fontsize=8.5,
             color=MUTED,
             zorder=5,
         )

@@ -12,8 +12,8 @@ from flowkd.hints import Hint
 from flowkd.plots import INK, MUTED, RULE, SERIES, WIDTH, svg_plot
 
 # In CSS pixels.
-TEACHER, STUDENT, BESIDE = 118, 222, 9  # the two columns, and how far off the names are
-HEADING, ROW, LEAST, TALLEST = 26, 17, 4, 620
+TEACHER, STUDENT, BESIDE = 112, 228, 9  # the two columns, and how far off the names are
+HEADING, TITLE, ROW, LEAST, TALLEST = 30, 14, 18, 4, 640
 NAMED = 10  # where rows are lower, only taps of hints are named
 
 
@@ -77,12 +77,12 @@ def lay_out(teacher: Mapping[str, Tap], student: Mapping[str, Tap]) -> Layout:
         first = next(tap for taps in both for tap in taps)
         shape = (teacher.get(first) or student[first]).shape
         levels.append(Level(y, f"{level} ({' x '.join(map(str, shape))})".strip()))
-        y += HEADING * 0.7
+        y += TITLE / 2
         for taps, found in zip(both, places, strict=True):
             for n, tap in enumerate(taps):
                 at = y + (n + 0.5) * counts[level] / len(taps) * row
                 found[tap] = Place(at, tap.removeprefix(f"{level}."))
-        y += counts[level] * row + HEADING * 0.4
+        y += counts[level] * row + TITLE * 1.5
     return Layout(y, row, levels, *places)
 
 
@@ -97,20 +97,20 @@ def _draw(axes: Axes, layout: Layout, hints: Sequence[Hint]) -> None:
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(layout.height, 0)
     for level in layout.levels:
-        axes.text(WIDTH / 2, level.y, level.title, ha="center", color=MUTED, fontsize=9)
+        axes.text(WIDTH / 2, level.y, level.title, ha="center", color=MUTED, fontsize=10)
     columns = (
         ("teacher", TEACHER, -BESIDE, "right", SERIES[0]),
         ("student", STUDENT, BESIDE, "left", SERIES[2]),
     )
     both = (layout.teacher, layout.student)
     for (title, x, off, side, color), places, named in zip(columns, both, hinted, strict=True):
-        axes.text(x, 10, title, ha="center", color=color, fontsize=11)
+        axes.text(x, 10, title, ha="center", color=color, fontsize=12)
         for tap, place in places.items():
             chosen = tap in named
             axes.plot(x, place.y, "o", color=color if chosen else RULE, markersize=4)
             if chosen or layout.row >= NAMED:
                 axes.text(
-                    x + off, place.y, place.label, ha=side, va="center_baseline", fontsize=9,
+                    x + off, place.y, place.label, ha=side, va="center", fontsize=10.5,
                     color=INK if chosen else MUTED,
                 )  # fmt: skip
     for number, hint in enumerate(hints):

@@ -100,21 +100,8 @@ def _draw_history(axes: Axes, trials: Sequence[Trial], steps: list[tuple[int, fl
         ("finished", "finished", SERIES[2], SERIES[2]),
     ):
         those = [trial for trial in judged if trial.state == state]
-        for marker, some in (
-            ("o", [trial for trial in those if trial.bits_per_dim <= top]),
-            ("^", [trial for trial in those if trial.bits_per_dim > top]),
-        ):
-            axes.plot(
-                [trial.begun.number for trial in some],
-                [min(trial.bits_per_dim, top) for trial in some],
-                linestyle="none",
-                marker=marker,
-                markersize=4,
-                markeredgecolor=color,
-                markerfacecolor=face,
-                label=label if some and marker == "o" else None,
-                clip_on=False,
-            )
+        spots = [(trial.begun.number, trial.bits_per_dim) for trial in those]
+        _scatter(axes, spots, top, label, color, face)
     if steps:
         last = max(trial.begun.number for trial in trials)
         numbers, bits = zip(*steps, (last, steps[-1][1]), strict=True)
@@ -152,18 +139,11 @@ def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], fast
         color=SERIES[1],
         linewidth=1,
     )
-    for those, color, face in ((points, MUTED, "none"), (best, SERIES[1], SERIES[1])):
-        axes.plot(
-            [sign * point.cost for point in those],
-            [min(point.bits, top) for point in those],
-            linestyle="none",
-            marker="o",
-            markersize=4.5,
-            markeredgecolor=color,
-            markerfacecolor=face,
-            clip_on=False,
-            label="not beaten" if those is best else "beaten",
-        )
+    for those, label, color, face in (
+        (points, "beaten", MUTED, "none"),
+        (best, "not beaten", SERIES[1], SERIES[1]),
+    ):
+        _scatter(axes, [(sign * p.cost, p.bits) for p in those], top, label, color, face)
     _legend(axes)
     axes.locator_params(nbins=5)
     axes.margins(0.08)
@@ -171,6 +151,32 @@ def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], fast
         axes.xaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     axes.set_xlabel("times the teacher's throughput" if faster else "parameters")
     axes.set_ylabel(BITS)
+
+
+def _scatter(
+    axes: Axes,
+    spots: Sequence[tuple[float, float]],
+    top: float,
+    label: str,
+    color: str,
+    face: str,
+) -> None:
+    """Draws trials; those beyond the top are triangles at the edge."""
+    for marker, some in (
+        ("o", [(x, y) for x, y in spots if y <= top]),
+        ("^", [(x, top) for x, y in spots if y > top]),
+    ):
+        if some:
+            axes.plot(
+                *zip(*some, strict=True),
+                linestyle="none",
+                marker=marker,
+                markersize=4.2,
+                markeredgecolor=color,
+                markerfacecolor=face,
+                label=label if marker == "o" else None,
+                clip_on=False,
+            )
 
 
 def _legend(axes: Axes) -> None:

@@ -22,7 +22,7 @@ from tuning.axes import Axis, axes_of, without_switches
 from tuning.choices_plot import RAMP, choices_plot, fifths
 from tuning.config import SearchConfig
 from tuning.hint_map import hint_map
-from tuning.importance import BEST, FEWEST, SHUFFLES, importances
+from tuning.importance import BEST, FEWEST, importances
 from tuning.pairs import chosen_taps
 from tuning.plots import SHOWN, Point, front_plot, history_plot, importance_plot
 from tuning.records import Trial, ranked
@@ -97,6 +97,7 @@ def render(
         history=Markup(history_plot(trials)) if ranked(trials) else None,
         choices=_choices(axes, bits),
         fifths=_fifths(bits),
+        places=any(axis.name.startswith("place.") for axis in axes),
         importance=_importance(axes, bits),
         fewest=FEWEST,
         maps=_maps(config, store, teacher, trials),
@@ -118,10 +119,13 @@ def _fifths(bits: list[float]) -> list[_Fifth]:
         if group is not None:
             groups.setdefault(group, []).append(value)
     return [
-        _Fifth(group + 1, f"{min(groups[group]):.3f} to {max(groups[group]):.3f}")
-        for group in range(len(RAMP))
-        if group in groups
+        _Fifth(group + 1, _range(groups[group])) for group in range(len(RAMP)) if group in groups
     ]
+
+
+def _range(bits: list[float]) -> str:
+    low, high = (f"{value:.3f}" for value in (min(bits), max(bits)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _importance(axes: list[Axis], bits: list[float]) -> _Plot | None:
@@ -129,14 +133,14 @@ def _importance(axes: list[Axis], bits: list[float]) -> _Plot | None:
     if not found:
         return None
     fewest, most = min(each.trials for each in found), max(each.trials for each in found)
-    rests = f"{most}" if fewest == most else f"{fewest} to {most}, as many as chose the parameter,"
+    rests = f"{most}" if fewest == most else f"{fewest} to {most}"
     first = f" The {SHOWN} most important of {len(found)} are shown." if len(found) > SHOWN else ""
     caption = (
-        f"How far the values that the best {BEST:.0%} of the trials chose of a parameter differ "
-        f"from those that all chose, as a share of the sum over all parameters (PED-ANOVA; it "
-        f"rests on {rests} trials that did not fail; those stopped early count by what they had "
-        f"reached). A parameter whose bar does not pass the black mark may decide nothing: by "
-        f"chance nine of ten bars stay below it, in {SHUFFLES} shuffles of the figures.{first}"
+        f"A bar is long if the best {BEST:.0%} of the trials chose otherwise than all of them did "
+        f"(PED-ANOVA, as a share of the sum). It rests on {rests} trials: those that chose the "
+        f"parameter and did not fail; those stopped early count by what they had reached. By "
+        f"chance nine of ten bars end before the upright mark: one that does not reach it may "
+        f"decide nothing, or was nearly always chosen alike.{first}"
     )
     return _Plot(caption, Markup(importance_plot(found)))
 
@@ -188,7 +192,7 @@ def _front(trials: list[Trial]) -> _Plot | None:
     caption = (
         f"Each finished trial; lower is better, and further to the {'right' if faster else 'left'} "
         f"is {'faster' if faster else 'smaller'}. No other trial is both as good and {than} as one "
-        f"that is not beaten."
+        f"that is not beaten. A triangle at the upper edge is a trial beyond it."
     )
     return _Plot(caption, Markup(front_plot(points, faster=faster)))
 

@@ -16,7 +16,12 @@ ALGORITHMS = {
     "random": "random",
     "grid": "every point of a grid",
 }
-STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "begun": "begun"}
+STATES = {
+    "finished": "finished",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "begun": "not ended",
+}
 
 
 def headline(
@@ -93,7 +98,7 @@ def _budget(budget: BudgetConfig) -> str:
     if budget.parameters is not None:
         return f"at most {budget.parameters:,} parameters"
     if budget.share is not None:
-        return f"at most {budget.share:.4g} of the teacher's parameters"
+        return f"at most {budget.share * 100:.4g}% of the teacher's parameters"
     return f"at least {budget.throughput:g} times the teacher's throughput"
 
 
