@@ -12,6 +12,7 @@ from tuning.records import Trial
 from tuning.space import Between, SpaceConfig
 
 GROUPS = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
+LONG = 30  # letters of a name beside a plot
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def axes_of(trials: Sequence[Trial], space: SpaceConfig) -> list[Axis]:
     ]
     names = sorted({name for each in chosen for name in each}, key=_order)
     return [_axis(name, tuple(each.get(name) for each in chosen), space) for name in names]
+
+
+def shortened(name: str) -> str:
+    """Returns a name as it fits beside a plot, without its middle if it is long."""
+    return name if len(name) <= LONG else f"{name[: LONG // 2]}...{name[3 - LONG // 2 :]}"
 
 
 def without_switches(axes: Sequence[Axis]) -> list[Axis]:

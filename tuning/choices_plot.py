@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from flowkd.plots import INK, MUTED, RULE, VARIABLES, svg_plot
-from tuning.axes import Axis
+from tuning.axes import Axis, shortened
 
 # From the best fifth of the trials to the worst; the page defines these variables.
 RAMP = ("#050501", "#050502", "#050503", "#050504", "#050505")
@@ -90,7 +90,7 @@ def _draw(drawn: Axes, axes: Sequence[Axis], bits: Sequence[float]) -> None:
             gid=f"trial-{place}",
         )
     drawn.grid(False)
-    drawn.set_yticks(rows, [axis.name for axis in axes])
+    drawn.set_yticks(rows, [shortened(axis.name) for axis in axes])
     drawn.tick_params(axis="y", labelcolor=INK, labelsize=9)
     drawn.set_xticks([ABSENT], ["absent"])
     drawn.tick_params(axis="x", labeltop=True, labelbottom=False, bottom=False, labelsize=8.5)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from flowkd.plots import INK, MUTED, RULE, SERIES, svg_plot
+from tuning.axes import shortened
 from tuning.importance import Importance
 from tuning.records import Trial
 
@@ -121,7 +122,7 @@ def _draw_importance(axes: Axes, found: Sequence[Importance]) -> None:
     axes.grid(False)
     axes.grid(axis="x", color=RULE)
     axes.set_axisbelow(True)
-    axes.set_yticks(rows, [each.name for each in found])
+    axes.set_yticks(rows, [shortened(each.name) for each in found])
     axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(left=0)
