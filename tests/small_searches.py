@@ -31,7 +31,7 @@ def searching(name: str, **changes: object) -> SearchConfig:
         "teacher": "runs/teacher",
         "dataset": "walks",
         "student": {"kind": "coupling", "width": 4},
-        "budget": {"share": 0.8},
+        "budget": {"share": 0.4},
         "space": SPACE,
         "train": {"steps": 100, "learning_rate": 0.01},
         "validate_every": 10,

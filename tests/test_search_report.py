@@ -90,6 +90,9 @@ def table_of(store, name, file):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_the_page_stands_alone(store, trials_of, name):
     page = assert_stands_alone(page_of(store, name))
+    style, rest = page_of(store, name).split("</style>")
+    for color in set(re.findall(r"(?:stroke|fill): var\((--[\w-]+)\)", rest)):
+        assert style.count(f"{color}:") == 2  # in the light and in the dark
     plots = [attrs for tag, attrs in page.elements if tag == "svg"]
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in plots)
 
@@ -220,10 +223,21 @@ def test_axes_hold_what_was_chosen_without_what_was_left(trials_of):
     assert axes["shape.steps"].categories == ["1", "2"]
     chosen = {n.split(" of ")[0] for trial in trials for n in trial.begun.parameters}
     assert set(axes) == chosen
+    assert any(" of " in name for trial in trials for name in trial.begun.parameters)
     values = [trial.begun.parameters.get("weights.latent.at") for trial in trials]
     assert list(axes["weights.latent.at"].values) == values
     left_out = set(axes) - {axis.name for axis in without_switches(list(axes.values()))}
     assert left_out == {"weights.latent", *(name for name in axes if name.startswith("hint."))}
+
+
+def test_a_switch_stays_where_it_says_more():
+    def names(at):
+        switch = Axis("weights.latent", ("on", "off", "off"), None, log=False)
+        both = [switch, Axis("weights.latent.at", at, (0.1, 1.0), log=True)]
+        return [axis.name for axis in without_switches(both)]
+
+    assert names((0.5, None, None)) == ["weights.latent.at"]
+    assert names((0.5, 0.2, None)) == ["weights.latent", "weights.latent.at"]
 
 
 def test_a_long_name_keeps_its_ends():
@@ -276,13 +290,28 @@ def test_the_map_draws_each_hint_once(store, trials_of):
 def test_the_map_joins_the_very_taps():
     teacher = {f"level{n}.step{k}": Tap((4, 2, 2), 4, 1) for n in range(3) for k in range(32)}
     student = {f"level{n}.step{k}": Tap((4, 2, 2), 4, 1) for n in range(3) for k in range(2)}
-    hints = [Hint(student="level1.step0", teacher="level1.step31")]
+    pairs = {
+        "level0.step0": "level0.step31",
+        "level1.step0": "level0.step3",
+        "level2.step1": "level2.step7",
+    }
+    hints = [Hint(student=ours, teacher=theirs) for ours, theirs in pairs.items()]
     layout = lay_out(teacher, student)
-    for flow in (layout.teacher, layout.student):
-        heights = [flow[tap].y for tap in (teacher if len(flow) > 6 else student)]
+    for flow, taps in ((layout.teacher, teacher), (layout.student, student)):
+        heights = [flow[tap].y for tap in taps]
         assert heights == sorted(set(heights))
-        assert heights[-1] < layout.height
+        assert 0 < heights[0] < heights[-1] < layout.height
     svg = hint_map("map", teacher, student, hints)
+    line = r'id="map-hint-(\d)">\s*<path d="M [\d.]+ ([\d.]+) \s*L [\d.]+ ([\d.]+)'
+    drawn = {
+        int(number): (float(left), float(right)) for number, left, right in re.findall(line, svg)
+    }
+    assert sorted(drawn) == [0, 1, 2]
+    wanted = [(layout.teacher[h.teacher].y, layout.student[h.student].y) for h in hints]
+    ys, expected = np.ravel([drawn[n] for n in range(3)]), np.ravel(wanted)
+    slope, offset = np.polyfit(expected, ys, 1)
+    assert 0.8 < slope <= 1
+    assert np.abs(slope * expected + offset - ys).max() < 0.01
     named = re.findall(r">(step\d+|level\d \(.*?\))<", svg)
-    assert sorted(named) == ["level0 (4 x 2 x 2)", "level1 (4 x 2 x 2)", "level2 (4 x 2 x 2)",
-                             "step0", "step31"]  # fmt: skip
+    levels = [f"level{n} (4 x 2 x 2)" for n in range(3)]
+    assert sorted(named) == sorted([*levels, "step0", "step0", "step1", "step3", "step31", "step7"])
