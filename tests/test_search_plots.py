@@ -17,7 +17,7 @@ from tuning.axes import LONG, Axis, axes_of, shortened, without_switches
 from tuning.choices_plot import ABSENT, BEGIN, choices_plot, fifths, place_of
 from tuning.hint_map import hint_map, lay_out
 from tuning.importance import FEWEST, importances
-from tuning.plots import Point, best_so_far, front
+from tuning.plots import MANY, Point, best_so_far, edge_of, front
 
 CONFIG = searching("random", algorithm="random")
 
@@ -52,6 +52,13 @@ def test_front_is_what_no_other_beats(seed):
         )
 
     assert set(front(points)) == {point for point in points if not beaten(point)}
+
+
+def test_only_a_few_of_many_lie_beyond_the_edge():
+    bits = np.random.default_rng(0).exponential(1.0, 100).tolist()
+    beyond = [value for value in bits if value > edge_of(bits)]
+    assert 0 < len(beyond) <= 15
+    assert edge_of([3.0] * 30) == edge_of(bits[: MANY - 1]) == edge_of([]) == math.inf
 
 
 def test_importance_finds_what_alone_decides(trials):

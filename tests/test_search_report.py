@@ -150,6 +150,9 @@ def test_the_page_names_the_best_and_the_failed(store, trials_of):
     page = page_of(store, "random")
     finished = sorted(t.bits_per_dim for t in trials if t.state == "finished")
     assert re.findall(r"<td>(\d\.\d{4})</td>", page) == [f"{bits:.4f}" for bits in finished[:ROWS]]
+    best = next(t for t in trials if t.bits_per_dim == finished[0])
+    rate = best.begun.parameters["learning_rate"]
+    assert f"<span>learning_rate <b>{rate:.3g}</b></span>" in page
     failed = [trial.ended.reason for trial in trials if trial.state == "failed"]
     assert len(failed) == 8
     assert all(f"<dd>{reason}</dd>" in page for reason in failed)

@@ -47,7 +47,8 @@ class Axis:
 def axes_of(trials: Sequence[Trial], space: SpaceConfig) -> list[Axis]:
     """Returns an axis for each parameter that any trial chose, related ones beside each other."""
     chosen = [
-        {_whole(name): value for name, value in trial.begun.parameters.items()} for trial in trials
+        {whole_name(name): value for name, value in trial.begun.parameters.items()}
+        for trial in trials
     ]
     names = sorted({name for each in chosen for name in each}, key=_order)
     return [_axis(name, tuple(each.get(name) for each in chosen), space) for name in names]
@@ -87,7 +88,7 @@ def _axis(name: str, values: tuple[Value | None, ...], space: SpaceConfig) -> Ax
     return Axis(name, values, (min(numbers), max(numbers)), log=min(numbers) > 0)
 
 
-def _whole(name: str) -> str:
+def whole_name(name: str) -> str:
     """Returns a parameter's name without those choices that the budget left."""
     return name.split(" of ", 1)[0]
 

@@ -15,6 +15,7 @@ from tuning.records import Trial
 
 SHOWN = 15  # parameters, the most important ones
 FAR = 1.25  # of the way from the best to nearly the worst: what lies beyond is drawn at the edge
+MANY = 10  # trials: fewer are all drawn where they are
 BITS = "bits per dimension"
 
 
@@ -95,18 +96,24 @@ def front_plot(points: Sequence[Point], *, faster: bool) -> str:
 
 def _draw_history(axes: Axes, trials: Sequence[Trial], steps: list[tuple[int, float]]) -> None:
     judged = [trial for trial in trials if math.isfinite(trial.bits_per_dim)]
-    top = _top([trial.bits_per_dim for trial in judged])
+    edge = edge_of([trial.bits_per_dim for trial in judged])
     for state, label, color, face in (
         ("stopped", "stopped early", MUTED, "none"),
         ("finished", "finished", SERIES[2], SERIES[2]),
     ):
         those = [trial for trial in judged if trial.state == state]
         spots = [(trial.begun.number, trial.bits_per_dim) for trial in those]
-        _scatter(axes, spots, top, label, color, face)
+        _scatter(axes, spots, edge, label, color, face)
     if steps:
         last = max(trial.begun.number for trial in trials)
-        numbers, bits = zip(*steps, (last, steps[-1][1]), strict=True)
-        axes.step(numbers, bits, where="post", color=SERIES[2], linewidth=1.3, label="best so far")
+        line = [(number, min(bits, edge)) for number, bits in (*steps, (last, steps[-1][1]))]
+        axes.step(
+            *zip(*line, strict=True),
+            where="post",
+            color=SERIES[2],
+            linewidth=1.3,
+            label="best so far",
+        )
     _legend(axes)
     axes.locator_params(axis="y", nbins=5)
     axes.locator_params(axis="x", nbins=6, integer=True)
@@ -132,10 +139,10 @@ def _draw_importance(axes: Axes, found: Sequence[Importance]) -> None:
 
 def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], faster: bool) -> None:
     sign = -1 if faster else 1
-    top = _top([point.bits for point in points])
+    edge = edge_of([point.bits for point in points])
     axes.step(
         [sign * point.cost for point in best],
-        [min(point.bits, top) for point in best],
+        [min(point.bits, edge) for point in best],
         where="post",
         color=SERIES[1],
         linewidth=1,
@@ -144,7 +151,7 @@ def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], fast
         (points, "beaten", MUTED, "none"),
         (best, "not beaten", SERIES[1], SERIES[1]),
     ):
-        _scatter(axes, [(sign * p.cost, p.bits) for p in those], top, label, color, face)
+        _scatter(axes, [(sign * p.cost, p.bits) for p in those], edge, label, color, face)
     _legend(axes)
     axes.locator_params(nbins=5)
     axes.margins(0.08)
@@ -157,15 +164,15 @@ def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], fast
 def _scatter(
     axes: Axes,
     spots: Sequence[tuple[float, float]],
-    top: float,
+    edge: float,
     label: str,
     color: str,
     face: str,
 ) -> None:
-    """Draws trials; those beyond the top are triangles at the edge."""
+    """Draws trials; those beyond the edge are triangles on it."""
     for marker, some in (
-        ("o", [(x, y) for x, y in spots if y <= top]),
-        ("^", [(x, top) for x, y in spots if y > top]),
+        ("o", [(x, y) for x, y in spots if y <= edge]),
+        ("^", [(x, edge) for x, y in spots if y > edge]),
     ):
         if some:
             axes.plot(
@@ -188,11 +195,11 @@ def _legend(axes: Axes) -> None:
         )  # fmt: skip
 
 
-def _top(bits: Sequence[float]) -> float:
-    """Returns up to where an axis goes, so that a few bad trials do not flatten the others."""
+def edge_of(bits: Sequence[float]) -> float:
+    """Returns up to where an axis goes, so that a few bad trials do not flatten many others."""
     ordered = sorted(bits)
-    if not ordered:
+    if len(ordered) < MANY:
         return math.inf
     nearly_worst = ordered[int(0.85 * (len(ordered) - 1))]
-    top = ordered[0] + FAR * (nearly_worst - ordered[0])
-    return top if top > ordered[0] else math.inf
+    edge = ordered[0] + FAR * (nearly_worst - ordered[0])
+    return edge if edge > ordered[0] else math.inf

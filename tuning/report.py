@@ -18,15 +18,14 @@ from flowkd.page import render_page
 from flowkd.report import compared
 from flowkd.run_config import DistillationConfig, TrainingConfig, complete_flow
 from flowkd.store import Store
-from tuning.axes import Axis, axes_of, without_switches
+from tuning.axes import Axis, axes_of, whole_name, without_switches
 from tuning.choices_plot import RAMP, choices_plot, fifths
 from tuning.config import SearchConfig
 from tuning.hint_map import hint_map
 from tuning.importance import BEST, FEWEST, importances
-from tuning.pairs import chosen_taps
+from tuning.pairs import OFF, chosen_taps
 from tuning.plots import SHOWN, Point, front_plot, history_plot, importance_plot
 from tuning.records import Trial, ranked
-from tuning.status import chosen
 from tuning.summary import facts, figures_of, headline
 from tuning.tables import curves_parquet, trials_parquet
 
@@ -47,7 +46,7 @@ class _Row(NamedTuple):
     size: str
     share: str
     throughput: str
-    choices: str
+    choices: list[tuple[str, str]]
 
 
 class _Fifth(NamedTuple):
@@ -206,7 +205,11 @@ def _row(trial: Trial, teacher_parameters: int) -> _Row:
         size=f"{size:,}",
         share=percent(size / teacher_parameters),
         throughput="" if rate is None else f"{rate:.2f}x",
-        choices=chosen(trial.begun.parameters),
+        choices=[
+            (whole_name(name), f"{value:.3g}" if isinstance(value, float) else str(value))
+            for name, value in trial.begun.parameters.items()
+            if value != OFF
+        ],
     )
 
 

@@ -87,6 +87,8 @@ def _concluded(outcome: Mapping[str, Any], figures: Mapping[str, FlowFigures]) -
 def _none_finished(trials: list[Trial]) -> str:
     if not trials:
         return "no trial has begun"
+    if len(trials) == 1:
+        return "its only trial was not trained to its end"
     return f"none of {len(trials)} trials was trained to its end"
 
 
