@@ -61,7 +61,9 @@ def headline(figures: Mapping[str, FlowFigures]) -> str:
             f"{_better_student(teacher, plain, distilled)}"
         )
     reached = (
-        "is at least as good as the teacher" if closed >= 1 else f"closes {percent(closed)} of {gap}"
+        "is at least as good as the teacher"
+        if closed >= 1
+        else f"closes {percent(closed)} of {gap}"
     )
     return f"The distilled student {', '.join(_savings(distilled, teacher))}, and {reached}."
 
