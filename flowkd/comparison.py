@@ -61,7 +61,9 @@ def headline(figures: Mapping[str, FlowFigures]) -> str:
             f"{_better_student(teacher, plain, distilled)}"
         )
     reached = (
-        "is at least as good as the teacher" if closed >= 1 else f"closes {_share(closed)} of {gap}"
+        "is at least as good as the teacher"
+        if closed >= 1
+        else f"closes {percent(closed)} of {gap}"
     )
     return f"The distilled student {', '.join(_savings(distilled, teacher))}, and {reached}."
 
@@ -73,7 +75,7 @@ def table(figures: Mapping[str, FlowFigures]) -> list[Row]:
         f"± {flow.standard_error:.3f}" if math.isfinite(flow.standard_error) else ""
         for flow in flows
     ]
-    shares = ["", *(_share(flow.parameters / first.parameters) for flow in others)]
+    shares = ["", *(percent(flow.parameters / first.parameters) for flow in others)]
 
     def rates(name: str, attribute: str) -> Row:
         values: list[float] = [getattr(flow, attribute) for flow in flows]
@@ -110,13 +112,13 @@ def _better_student(teacher: FlowFigures, plain: FlowFigures, distilled: FlowFig
 
 
 def _savings(flow: FlowFigures, teacher: FlowFigures) -> list[str]:
-    savings = [f"has {_share(flow.parameters / teacher.parameters)} of the teacher's parameters"]
+    savings = [f"has {percent(flow.parameters / teacher.parameters)} of the teacher's parameters"]
     if ratio := _ratio(flow.log_prob_per_second, teacher.log_prob_per_second):
         savings.append(f"computes log-likelihoods {ratio} times as fast")
     return savings
 
 
-def _share(share: float) -> str:
+def percent(share: float) -> str:
     """Returns a share in percent that never claims all, or none, where this is not so."""
     if 0 < share < 0.01:
         return "less than 1%"

@@ -1,4 +1,4 @@
-"""The report's plots as SVG that takes its colours from the page, and its grids of pictures."""
+"""Plots as SVG that takes its colours from the page, and grids of pictures."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def likelihood_plot(figures: Mapping[str, FlowFigures]) -> str:
     A line marks the first flow's, which the others are compared with.
     """
     spoken = ", ".join(f"{label} {flow.bits_per_dim:.3f}" for label, flow in figures.items())
-    return _svg(
+    return svg_plot(
         lambda axes: _draw_likelihood(axes, figures),
         name="likelihood",
         description=f"Bits per dimension: {spoken}",
@@ -79,7 +79,7 @@ def curves_plot(curves: Mapping[str, Curve], *, name: str, description: str) -> 
         name: Tells this plot's identifiers in the page from those of others.
         description: For those who don't see it.
     """
-    return _svg(lambda axes: _draw_curves(axes, curves), name=name, description=description)
+    return svg_plot(lambda axes: _draw_curves(axes, curves), name=name, description=description)
 
 
 def picture_grid(images: np.ndarray, columns: int) -> bytes:
@@ -174,7 +174,23 @@ def _of(choices: Sequence[str], place: int) -> str:
     return choices[place % len(choices)]
 
 
-def _svg(draw: Callable[[Axes], None], *, name: str, description: str, height: int = HEIGHT) -> str:
+def svg_plot(
+    draw: Callable[[Axes], None],
+    *,
+    name: str,
+    description: str,
+    height: int = HEIGHT,
+    colors: Mapping[str, str] = VARIABLES,
+) -> str:
+    """Returns what a function draws as an SVG element of a page.
+
+    Args:
+        draw: Draws on axes.
+        name: Tells this plot's identifiers in the page from those of others.
+        description: For those who don't see it.
+        height: In CSS pixels; the width is WIDTH.
+        colors: What becomes of the colours that it draws in.
+    """
     file = io.StringIO()
     with matplotlib.rc_context():
         # Not the user's matplotlibrc: equal input gives equal bytes everywhere.
@@ -184,21 +200,21 @@ def _svg(draw: Callable[[Axes], None], *, name: str, description: str, height: i
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _as_element(file.getvalue(), name, description, height)
-
-
-def _as_element(svg: str, name: str, description: str, height: int) -> str:
-    """Returns an SVG file as an element of a page that holds others, and has its own style."""
-    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^>]+>", lambda tag: _adapt(tag[0], name), body)
+    body = _adapted(file.getvalue(), name, colors)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(description)}">{body}'
     )
 
 
-def _adapt(tag: str, name: str) -> str:
-    tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
-    tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", tag)
-    return re.sub(r"#[0-9a-f]{6}\b", lambda color: VARIABLES.get(color[0], color[0]), tag)
+def _adapted(svg: str, name: str, colors: Mapping[str, str]) -> str:
+    """Returns what an SVG file holds for a page that holds others, and has its own style."""
+
+    def adapt(found: re.Match[str]) -> str:
+        tag = re.sub(r"font-family: [^;\"]*;? ?", "", found[0])
+        tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", tag)
+        return re.sub(r"#[0-9a-f]{6}\b", lambda color: colors.get(color[0], color[0]), tag)
+
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    return re.sub(r"<[^>]+>", adapt, body)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import base64
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from flowkd.comparison import ROLES, headline, in_order, table
 from flowkd.evaluation import FlowFigures
+from flowkd.page import render_page
 from flowkd.plots import Curve, curves_plot, likelihood_plot, picture_grid
 
-__all__ = ["ROLES", "TERMS", "Report", "headline", "picture_grid", "render"]
+__all__ = ["ROLES", "TERMS", "Report", "compared", "headline", "picture_grid", "render"]
 
 TERMS = {
     "nll": "negative log-likelihood of the data, nats per dimension",
@@ -89,22 +88,27 @@ def render(report: Report) -> str:
     if report.published not in figures:
         raise ValueError(f"expected one of {ROLES} as published; got {report.published!r}")
     pictures = {caption: each for caption, each in report.pictures.items() if each is not None}
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["shell"] = shlex.quote
-    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        report=report,
-        figures=figures,
+    return render_page(
+        Path(__file__).with_name("report.html"),
+        title=report.title,
         headline=headline(figures),
-        rows=table(figures),
-        likelihood=Markup(likelihood_plot(figures)),
+        report=report,
         learning=_learning_plot(report.curves),
         terms=_term_plots(report.curves.get("distilled", ())),
         pictures=[_picture(caption, images) for caption, images in pictures.items()],
         docs=_docs_address(report.endpoint or ""),
+        **compared(figures, report.published),
     )
+
+
+def compared(figures: Mapping[str, FlowFigures], published: str | None) -> dict[str, Any]:
+    """Returns what `comparison.html` shows: flows beside each other, and which is published."""
+    return {
+        "figures": figures,
+        "published": published,
+        "rows": table(figures),
+        "likelihood": Markup(likelihood_plot(figures)),
+    }
 
 
 def _learning_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup | None:

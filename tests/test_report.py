@@ -7,11 +7,11 @@ import math
 import re
 import shlex
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
 import pytest
+from pages import Page, assert_stands_alone
 from PIL import Image
 
 from flowkd.evaluation import FlowFigures
@@ -20,41 +20,8 @@ from flowkd.report import ROLES, TERMS, Report, headline, picture_grid, render
 from flowkd.requests import SampleRequest
 from flowkd.weights import Weights
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = "</pre></title><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
 ENDPOINT = "http://127.0.0.1:8000/v1/models/photos"
-
-
-class Page(HTMLParser):
-    """A page as a browser would take it: its elements, their attributes and all text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.elements, self.open, self.texts = [], [], []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    @property
-    def text(self):
-        return "".join(self.texts)
-
-    def attributes(self, name):
-        return [attrs[name] for _, attrs in self.elements if name in attrs]
 
 
 def figures(teacher=3.3, plain=3.5, distilled=3.4):
@@ -131,26 +98,7 @@ def whole():
 
 
 def test_stands_alone_and_is_well_formed(html):
-    page = Page(html)
-    links = [attrs.get("href") for tag, attrs in page.elements if tag == "a"]
-    # A reference inside the page, or data; only anchors lead elsewhere, and only to the endpoint.
-    assert all(re.match("https?://127.0.0.1:8000/", link) for link in links)
-    sources = [*page.attributes("src"), *page.attributes("xlink:href"), *page.attributes("href")]
-    assert all(re.match("data:image/png|#", source) for source in sources if source not in links)
-    assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object"}
-    assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
-    style = html[: html.index("</style>")]
-    assert "@import" not in style
-    assert "url(" not in style
-    assert len(html) < 1_000_000
-
-
-def test_identifiers_are_unique_and_found(html):
-    page = Page(html)
-    identifiers = page.attributes("id")
-    used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', html))
-    assert len(identifiers) == len(set(identifiers))
-    assert {one or other for one, other in used} <= set(identifiers)
+    assert_stands_alone(html, links="https?://127.0.0.1:8000/")
 
 
 def test_hostile_text_is_shown_as_it_is():

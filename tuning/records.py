@@ -86,6 +86,11 @@ class Trial:
         """On the validation rows; infinite where there is none."""
         return self.ended.bits_per_dim if self.ended else math.inf
 
+    @property
+    def steps(self) -> int:
+        """Done until the last validation; 0 for one that has not ended."""
+        return self.ended.curve[-1][0] if self.ended and self.ended.curve else 0
+
 
 class Records:
     """The records of a search, `searches/NAME/`.
@@ -172,6 +177,12 @@ def best_of(trials: list[Trial]) -> Trial | None:
     """Returns the finished trial of the fewest bits per dimension, or None."""
     finished = [trial for trial in trials if trial.state == "finished"]
     return min(finished, key=lambda trial: trial.bits_per_dim, default=None)
+
+
+def ranked(trials: list[Trial]) -> list[Trial]:
+    """Returns the trials that have bits per dimension, the best first; finished ones lead."""
+    judged = [trial for trial in trials if math.isfinite(trial.bits_per_dim)]
+    return sorted(judged, key=lambda trial: (trial.state != "finished", trial.bits_per_dim))
 
 
 def search_names(store: Store) -> list[str]:
