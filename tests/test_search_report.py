@@ -12,10 +12,12 @@ import yaml
 from pages import Page, assert_stands_alone
 from small_runs import furnish
 from small_searches import SPACE, searched, searching
+from typer.testing import CliRunner
 
 from flowkd.evaluation import FlowFigures
 from flowkd.store import Store
-from tuning.records import Ended
+from jobs.cli import app
+from tuning.records import Ended, Records
 from tuning.report import MAPS, ROWS, render, write_report
 
 HOSTILE = "</dd><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
@@ -171,3 +173,16 @@ def test_the_map_draws_each_hint_once(store, trials_of):
         assert f'aria-label="Hints: {told or "none"}"' in page
     assert any(trial.begun.training["objective"]["hints"] for trial in best[:MAPS])
     assert "hints-" not in page_of(store, "no hints")
+
+
+def test_a_report_is_written_before_the_end(local_store):
+    furnish(local_store)
+    config = searching("unfinished")
+    Records(local_store, "unfinished").open(config, resume=False)
+    searched(local_store, config, 4, "fs.x")
+    call = ["search", "report", "unfinished", "--store", local_store.uri]
+    assert CliRunner().invoke(app, call).exit_code == 0
+    page = local_store.read("searches", "unfinished", "report.html").decode()
+    assert page == render(config, local_store, Records(local_store, "unfinished").trials(), None)
+    called = CliRunner().invoke(app, ["search", "report", "x", "--store", local_store.uri])
+    assert (called.exit_code, "there are unfinished" in called.output) == (1, True)

@@ -16,7 +16,8 @@ from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError
 from tuning.config import SearchConfig
-from tuning.status import Status, read_status, table
+from tuning.records import Records
+from tuning.status import Status, no_search, read_status, table
 
 Config = Annotated[Path | None, typer.Option(help="YAML file; see jobs/configs/search.")]
 StoreUri = Annotated[
@@ -65,6 +66,24 @@ def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> 
         print(json.dumps(asdict(status)))
     else:
         Console(highlight=False).print(table(status))
+
+
+@app.command("report")
+def report_command(name: str, store: StoreUri = None) -> None:
+    """Write the report of a search as far as it is, searches/NAME/report.html."""
+    from tuning.report import write_report  # takes seconds to import
+
+    try:
+        storage = StorageConfig.from_uri(store)
+        records = Records(storage.store(), name)
+        config = records.config()
+        if config is None:
+            raise no_search(records.store, name)
+        write_report(config, records.store, records.trials(), records.read("outcome.json"))
+    except FlowkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    console.print(f"report    searches/{name}/report.html in {storage.uri}")
 
 
 def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = False) -> None:

@@ -77,9 +77,14 @@ def read_status(store: Store, name: str) -> Status:
     """Returns how far a search is; raises ConfigError if there is none."""
     values = Records(store, name).read("status.json")
     if values is None:
-        known = ", ".join(search_names(store)) or "none"
-        raise ConfigError(f"no search {name!r} in {store.uri}; there are {known}")
+        raise no_search(store, name)
     return Status(**{**values, "rows": [Row(**row) for row in values["rows"]]})
+
+
+def no_search(store: Store, name: str) -> ConfigError:
+    """Returns the error for a search that is not there, with those that are."""
+    known = ", ".join(search_names(store)) or "none"
+    return ConfigError(f"no search {name!r} in {store.uri}; there are {known}")
 
 
 def table(status: Status) -> Group:
