@@ -178,7 +178,6 @@ def test_the_map_draws_each_hint_once(store, trials_of):
 def test_a_report_is_written_before_the_end(local_store):
     furnish(local_store)
     config = searching("unfinished")
-    Records(local_store, "unfinished").open(config, resume=False)
     searched(local_store, config, 4, "fs.x")
     call = ["search", "report", "unfinished", "--store", local_store.uri]
     assert CliRunner().invoke(app, call).exit_code == 0
