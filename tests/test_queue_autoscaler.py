@@ -44,7 +44,13 @@ def autoscaling(address: str) -> dict[str, object]:
         "max_workers": 1,
         "upscaling_speed": 1.0,
         "idle_timeout_minutes": 0.05,
-        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": address,
+            "use_node_id_as_ip": True,  # all nodes have one address; else none counts as alive
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "rare": {
