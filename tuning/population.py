@@ -16,7 +16,6 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.storage import StorageConfig
 from flowkd.data.seeding import derive_seed
-from flowkd.errors import FlowkdError
 from flowkd.run_config import DistillationConfig, TrainingConfig
 from flowkd.shared import Shared
 from flowkd.training import prepare_run
@@ -24,7 +23,7 @@ from flowkd.weights import Piecewise
 from tuning.config import SearchConfig
 from tuning.records import Records
 from tuning.space import WeightSpace
-from tuning.trial import Reports
+from tuning.trial import CANDIDATES_FAULT, Reports
 
 # Weights and the step from which on they hold.
 Course = list[tuple[int, dict[str, float]]]
@@ -96,7 +95,7 @@ def train_member(
         return
     try:
         _train(values, storage, shared, reports)
-    except FlowkdError as error:
+    except CANDIDATES_FAULT as error:
         reports.fail(str(error))
 
 

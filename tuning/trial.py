@@ -13,7 +13,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from cluster.launch import run_training
 from cluster.storage import StorageConfig
-from flowkd.errors import FlowkdError
+from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.run_config import TrainingConfig
 from flowkd.shared import Shared
 from flowkd.training import prepare_run
@@ -21,6 +21,8 @@ from tuning.records import Ended, Records
 
 # What a trial that failed counts for the search, in bits per dimension: worse than any that learns.
 FAILED = 1e3
+# All else, such as a store that is away, is no candidate's fault: the trial is begun again.
+CANDIDATES_FAULT = (ConfigError, NonFiniteError)
 
 
 def train_trial(
@@ -48,7 +50,7 @@ def train_trial(
             run_training(config, storage, callbacks=[_TellTune(trial.more)])
         else:
             _train_here(config, storage, shared, trial)
-    except FlowkdError as error:
+    except CANDIDATES_FAULT as error:
         trial.fail(str(error))
 
 
