@@ -16,13 +16,8 @@ from flowkd.errors import FlowkdError
 from flowkd.run_config import ScalingConfig
 
 WAIT_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
-# Ray Train's names of what happens to workers that are asked for and not placed.
-UNPLACED = (
-    "PlaceError",
-    "WorkerGroupStartupTimeoutError",
-    "WorkerGroupStartupFailedError",
-    "InsufficientClusterResourcesError",
-)
+# Names of what ends Ray Train's controller when workers are asked for and not placed.
+UNPLACED = ("PlaceError", "WorkerGroupStartupTimeoutError", "InsufficientClusterResourcesError")
 
 
 class PlaceError(FlowkdError):

@@ -34,7 +34,6 @@ def three_nodes() -> Iterator[Cluster]:
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
-    started: list[psutil.Process] = []
     try:
         for _ in range(2):
             cluster.add_node(wait=False, num_cpus=1)
@@ -42,7 +41,7 @@ def three_nodes() -> Iterator[Cluster]:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="WARNING")
         yield cluster
     finally:
-        started += psutil.Process().children(recursive=True)
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
         cluster.shutdown()
         end(started)
@@ -85,7 +84,10 @@ def lose_a_node(cluster: Cluster, store: Store, run: str, found: dict[str, float
 
 def is_worker(process: psutil.Process) -> bool:
     """Tells whether a process trains."""
-    return "TrainWorker" in " ".join(process.cmdline())
+    try:
+        return "TrainWorker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # an idle one, which Ray has ended
+        return False
 
 
 def main() -> None:
@@ -94,7 +96,9 @@ def main() -> None:
     found: dict[str, float] = {}
     with three_nodes() as cluster:
         killer = threading.Thread(
-            target=lose_a_node, args=(cluster, storage.store(), config.name, found)
+            target=lose_a_node,
+            args=(cluster, storage.store(), config.name, found),
+            daemon=True,
         )
         killer.start()
         run_training(config, storage)
