@@ -12,6 +12,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from cluster.places import WaitsForPlaces, resources_per_worker, says_what_is_missing
 from cluster.stopping import forget_stop, stops_on_sigterm
 from cluster.storage import StorageConfig
 from cluster.worker import train_worker
@@ -42,6 +43,7 @@ def run_training(
         ConfigError: The name is taken by a run of another config, or the config does not fit.
         NonFiniteError: A term became NaN or infinite.
         StoppedError: SIGTERM came; the run can go on from where it was.
+        PlaceError: The workers found no place on the cluster.
     """
     store = storage.store()
     reference = f"runs/{config.name}"
@@ -52,7 +54,7 @@ def run_training(
     store.write(dump_config(config).encode(), reference, "config.yaml")
     filesystem, root = storage.ray_filesystem()
     scaling = config.scaling
-    resources: dict[str, Any] = {"CPU": scaling.cpus, **({"GPU": 1} if scaling.gpu else {})}
+    elastic = scaling.least < scaling.workers
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={
@@ -62,18 +64,22 @@ def run_training(
         },
         torch_config=TorchConfig(backend="nccl" if scaling.gpu else "gloo"),
         scaling_config=RayScalingConfig(
-            num_workers=scaling.workers, use_gpu=scaling.gpu, resources_per_worker=resources
+            num_workers=(scaling.least, scaling.workers) if elastic else scaling.workers,
+            use_gpu=scaling.gpu,
+            resources_per_worker=resources_per_worker(scaling),
         ),
         run_config=RunConfig(
             name="checkpoints",
             storage_path=f"{root}/{reference}",
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=scaling.max_failures),
+            failure_config=FailureConfig(
+                max_failures=scaling.max_failures, controller_failure_limit=scaling.max_waits
+            ),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, *([WaitsForPlaces(scaling.max_waits)] if elastic else [])],
         ),
     )
-    with stops_on_sigterm(store, config.name):
+    with stops_on_sigterm(store, config.name), says_what_is_missing(config.name, scaling):
         outcome = trainer.fit().return_value
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -72,18 +73,52 @@ class ScalingConfig(Config):
 
     Attributes:
         workers: Number of data-parallel workers; the global batch is split between them.
+        min_workers: As many are enough to begin or go on, if the cluster has no more; the global
+            batch stays the same. By default exactly `workers`.
         gpu: Whether each has a GPU.
         cpus: CPU cores, and threads, of each worker.
         resident_gib: The most rows that each worker keeps in memory, in GiB; if its share of the
             data set is more, it streams them. The batches are the same.
         max_failures: How often a run whose worker died goes on from its last checkpoint.
+        max_waits: How often, over the run, a minute may pass without a place for the workers.
     """
 
     workers: int = Field(1, ge=1)
+    min_workers: int | None = Field(None, ge=1)
     gpu: bool = False
     cpus: int = Field(1, ge=1)
     resident_gib: float = Field(4.0, gt=0)
     max_failures: int = Field(2, ge=0)
+    max_waits: int = Field(10, ge=0)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> ScalingConfig:
+        if self.least > self.workers:
+            raise ValueError(
+                f"expected min_workers of at most workers = {self.workers}; got {self.least}"
+            )
+        return self
+
+    @property
+    def least(self) -> int:
+        """The number of workers that a run does with."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    def check_divides(self, field: str, rows: int) -> None:
+        """Raises ValueError unless every number of workers that there may be divides a batch."""
+        counts = range(self.least, self.workers + 1)
+        bad = [count for count in counts if rows % count]
+        if not bad:
+            return
+        if len(counts) == 1:
+            raise ValueError(
+                f"expected {field} divisible by scaling.workers = {self.workers}; got {rows}"
+            )
+        raise ValueError(
+            f"expected {field} divisible by each number of workers from scaling.min_workers = "
+            f"{self.least} to scaling.workers = {self.workers}; got {rows}, which {bad[0]} does "
+            f"not divide: take a multiple of {math.lcm(*counts)}, or a narrower range"
+        )
 
 
 class TrainingConfig(Config):
@@ -121,18 +156,10 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _divides(self) -> TrainingConfig:
-        if self.batch_size % self.scaling.workers:
-            raise ValueError(
-                f"expected batch_size divisible by scaling.workers = {self.scaling.workers}; "
-                f"got {self.batch_size}"
-            )
+        self.scaling.check_divides("batch_size", self.batch_size)
         if isinstance(self.objective, DistillationConfig):
             drawn = self.objective.samples.batch_size or 0
-            if drawn % self.scaling.workers:
-                raise ValueError(
-                    f"expected objective.samples.batch_size divisible by scaling.workers = "
-                    f"{self.scaling.workers}; got {drawn}"
-                )
+            self.scaling.check_divides("objective.samples.batch_size", drawn)
         if self.dataset == NO_DATA:
             self._check_without_data()
         return self
