@@ -84,8 +84,8 @@ def check_config(kind: str, values: dict[str, Any], source: str) -> BaseModel:
 def resources_of(config: BaseModel) -> Resources:
     """Returns what a job of this config takes of the cluster."""
     if isinstance(config, TrainingConfig):
-        scaling = config.scaling
-        return Resources(workers=scaling.workers, cpus=scaling.cpus, gpus=1 if scaling.gpu else 0)
+        scaling, gpus = config.scaling, 1 if config.scaling.gpu else 0
+        return Resources(workers=scaling.least, cpus=scaling.cpus, gpus=gpus)
     if isinstance(config, SearchConfig):
         scaling, at_once = config.scaling, config.concurrent or 1
         gpus = 1 if scaling.gpu else 0
