@@ -94,12 +94,15 @@ def started(manifest, folder):
             "sys.exit(0 if again else 1)\n"
         )
         stub.chmod(0o755)
-    sleep = folder / "sleep"
-    sleep.write_text("#!/bin/sh\n")
+    sleep, ended = folder / "sleep", folder / "ended"
+    sleep.write_text(f"#!/bin/sh\nuntil [ -e {ended} ]; do /bin/sleep 0.05; done\n")
     sleep.chmod(0o755)
     script = script.replace("/tmp/flowkd-start.log", str(folder / "log"))
     env = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", script], env=env, check=True, timeout=60)
+    try:  # it ends while the first program still fails: the container waits for it
+        subprocess.run(["bash", "-c", script], env=env, check=True, timeout=20)
+    finally:
+        ended.touch()
     deadline = time.monotonic() + 60
     while not record.exists() or len(record.read_text().splitlines()) < 6:
         assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -134,6 +137,8 @@ def test_the_head_offers_no_cpu_and_no_gpu(manifest):
     found = autoscaled(manifest)
     head = found["available_node_types"][found["head_node_type"]]["resources"]
     assert (head["CPU"], head.get("GPU", 0)) == (0, 0)
+    launcher = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text(encoding="utf-8"))
+    assert head["CPU"] == launcher["available_node_types"]["head"]["resources"]["CPU"]
     selector = groups(manifest)[0]["template"]["spec"]["nodeSelector"]
     assert selector == {"karpenter.sh/capacity-type": "on-demand"}, "job drivers live on the head"
 
@@ -189,6 +194,14 @@ def test_ray_knows_every_option_and_the_dashboard_is_on_loopback(manifest):
         if "groupName" not in group:
             assert (parsed["dashboard_host"], parsed["port"]) == ("127.0.0.1", 6379)
             assert group["serviceType"] == "ClusterIP"
+
+
+def test_only_the_clusters_own_pods_reach_it(manifest):
+    (policy,) = [each["spec"] for each in manifest if each["kind"] == "NetworkPolicy"]
+    own = {"matchLabels": {"ray.io/cluster": ray_cluster(manifest)["metadata"]["name"]}}
+    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["podSelector"] == own
+    assert policy["ingress"] == [{"from": [{"podSelector": own}]}]
 
 
 def test_the_token_is_asked_for_and_no_secret_is_in_the_file(manifest):
