@@ -24,7 +24,7 @@ from flowkd.training import run_in_process
 
 STEPS, EVERY = 600, 100
 SOON = {
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "4",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "12",  # of a machine that does other things too
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
