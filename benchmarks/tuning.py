@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from statistics import fmean, stdev
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -245,22 +246,29 @@ def document(results: dict[str, Any]) -> str:
         rows.append(f"| {way} | {' | '.join(cells)} | {trials:.0f} |")
     heads = " | ".join(f"after {share * BUDGET:,.0f} steps" for share in SHARES)
     over = results["overhead"]
+    how = (
+        f"All three train the quickstart's distilled student of its teacher "
+        f"({results['teacher_bits_per_dim']:.3f} bits/dim), {STEPS} steps a trial, two trials at a "
+        f"time. *TPE and ASHA* and *random search* choose hints, weights and their schedules, warm "
+        f"start and learning rate; the first stops trials that fall behind and so begins more of "
+        f"them. *Paper's weights* are .9 nll and .1 latent from a random start, and the whole "
+        f"budget goes into its learning rate, in the same range; what a folded start alone gives "
+        f"is in [study.md](study.md). Best validation bits/dim of the trials that were finished, "
+        f"mean and standard deviation over {len(SEEDS)} seeds:"
+    )
+    cost = (
+        f"**Overhead.** {over['trials']} trials of {over['seconds_of_a_trial']:.0f} s each, "
+        f"{over['at_once']} at a time, took {over['wall_seconds']:.0f} s: {over['ratio']:.3f} times "
+        f"their pure training (aim: at most {AIM} for trials of 60 s)."
+    )
     return f"""# Does the search pay?
 
 `make bench-tuning`, {results["date"]}, {results["machine"]}, torch {results["torch"]};
 {results["seconds"] / 60:.0f} minutes in all.
 
-{sentence(results)}
+{fill(sentence(results), 100)}
 
-All three train the quickstart's distilled student of its teacher ({
-        results["teacher_bits_per_dim"]:.3f} bits/dim), {
-        STEPS
-    } steps a trial, two trials at a time. *TPE
-and ASHA* and *random search* choose hints, weights and their schedules, warm start and learning
-rate; the first stops trials that fall behind and so begins more of them. *Paper's weights* are .9
-nll and .1 latent from a random start, and the whole budget goes into its learning rate, in the same
-range. Best validation bits/dim of the trials that were finished, mean and standard deviation over
-{len(SEEDS)} seeds:
+{fill(how, 100)}
 
 | | {heads} | trials |
 | --- | --- | --- | --- | --- |
@@ -271,10 +279,7 @@ range. Best validation bits/dim of the trials that were finished, mean and stand
 The best is chosen on the rows that it is judged on here, so that all figures are a little too good;
 what a search publishes is looked at on the test split.
 
-**Overhead.** {over["trials"]} trials of {over["seconds_of_a_trial"]:.0f} s each, {
-        over["at_once"]
-    } at a time, took {over["wall_seconds"]:.0f} s: {over["ratio"]:.3f} times their
-pure training (aim: at most {AIM}).
+{fill(cost, 100)}
 """
 
 
