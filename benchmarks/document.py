@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, tuning
+from benchmarks import data, tuning_page
 from cluster.queue.config import QueueConfig
 
 QUEUE = QueueConfig()
@@ -29,7 +29,7 @@ def main() -> None:
     pages = {
         "bench": bench,
         "bench-data": data.document,
-        "bench-tuning": tuning.document,
+        "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,
         "tried": tried,
         "reliability": reliability,

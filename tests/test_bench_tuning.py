@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tuning import (
+from benchmarks.tuning import WAYS
+from benchmarks.tuning_page import (
     BUDGET,
     SEEDS,
-    WAYS,
     Point,
     best_so_far,
     document,
