@@ -22,7 +22,11 @@ ROWS = [
     Row(3, "running", 120, 3.3, 4300, "learning_rate=0.004"),
     Row(4, "finished", 300, 3.2, 4400, "learning_rate=0.005"),
 ]
-STATUS = Status("searching", 20, 300, time.time() - 100, time.time(), 400.0, 4, ROWS)
+STATUS = Status("searching", 20, 300, 100.0, 200.0, 400.0, 4, ROWS)
+
+
+def now(status: Status) -> Status:
+    return replace(status, time=time.time())
 
 
 def shown(status: Status, width: int) -> list[str]:
@@ -33,7 +37,7 @@ def shown(status: Status, width: int) -> list[str]:
 
 
 def test_the_table_tells_how_far_it_is_what_runs_and_what_is_best() -> None:
-    heading, _, *lines = shown(STATUS, 120)
+    heading, _, *lines = shown(now(STATUS), 120)
     assert heading == (
         "searching: 4 of 20 trials, 1 running, 1 stopped, 1 failed, about 7 min left"
     )
@@ -51,9 +55,11 @@ def test_a_search_whose_driver_is_gone_says_so() -> None:
 
 
 def test_a_narrow_table_cuts_the_choices_and_no_figure() -> None:
-    for line, row in zip(shown(STATUS, 70)[2:], sorted(ROWS, key=lambda r: r.number), strict=False):
+    for line, row in zip(
+        shown(now(STATUS), 70)[2:], sorted(ROWS, key=lambda r: r.number), strict=False
+    ):
         assert len(line) <= 70, row
-    assert any("300/300" in line and "3.2000" in line for line in shown(STATUS, 70))
+    assert any("300/300" in line and "3.2000" in line for line in shown(now(STATUS), 70))
 
 
 def test_what_is_left_is_told_as_it_went() -> None:

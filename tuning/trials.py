@@ -141,10 +141,10 @@ def _resources(scaling: ScalingConfig) -> dict[str, float]:
 
 
 def _share_of_cluster(config: SearchConfig) -> dict[str, float]:
-    """Returns what a trial holds so that no more are trained at once than fit."""
-    held = {name: ray.cluster_resources().get(name.upper(), 0) for name in ("cpu", "gpu")}
-    each = {name: total / _at_once(config) for name, total in held.items()}
-    return {"cpu": each["cpu"], "gpu": 1 if config.scaling.gpu else 0}
+    """Returns what a trial holds so that no more are trained at once than fit beside the rest."""
+    free = ray.available_resources().get("CPU", 0.0)
+    cpus = max(float(config.scaling.cpus), free / _at_once(config))
+    return {"cpu": cpus, "gpu": 1 if config.scaling.gpu else 0}
 
 
 def _at_once(config: SearchConfig) -> int:
