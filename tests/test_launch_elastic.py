@@ -57,11 +57,13 @@ def test_a_run_that_loses_a_node_goes_on_with_what_remains(
     assert found["workers"] == 2
     assert found["nodes"] == 2  # the head, and one of one CPU
     log = read_log(local_store, "shrunk")
-    assert [line["step"] for line in log] == list(range(1, STEPS + 1))
-    # What it had done was not done again.
-    assert log[EVERY - 1]["time"] < found["lost"] < log[-1]["time"]
+    steps = [line["step"] for line in log]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == STEPS
+    # What it had done was not done again; only the last second's metrics go with a machine.
+    assert next(line["step"] for line in log if line["time"] > found["lost"]) > EVERY
     losses = np.array([line["loss"] for line in log])
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_allclose(losses, [expected[step - 1] for step in steps], rtol=1e-5)
     reliability(
         "loss of a node of an elastic run",
         "SIGKILL to one of three raylets and its workers; scaling.min_workers: 1, workers: 2",

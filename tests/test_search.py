@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import ray
 import yaml
 from queues import wait_for
+from ray.util.placement_group import placement_group, remove_placement_group
 from searches import searching, space
 from servers.faults import FaultProxy
 from small_runs import furnish
@@ -222,6 +226,18 @@ def test_trials_of_two_workers_learn_what_one_learns(storage: StorageConfig) -> 
     assert trial.ended.seconds > 0
 
 
+@contextmanager
+def others_on_the_cluster(cpus: float) -> Iterator[None]:
+    """Holds CPUs, as what else runs there does."""
+    if cpus <= 0:
+        yield
+        return
+    group = placement_group([{"CPU": 1}] * int(cpus))
+    assert group.wait(60)
+    yield
+    remove_placement_group(group)
+
+
 def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: StorageConfig) -> None:
     weights = {"latent": {"low": 0.001, "high": 10}, "density": {"low": 0.001, "high": 10}}
     rate = {"low": 0.001, "high": 0.1}
@@ -229,7 +245,8 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
         "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
         train={"steps": 100, "warmup": 2, "ema": 0.9}, validate_every=10,
     )  # fmt: skip
-    search(config, storage)
+    with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
+        search(config, storage)  # whose members share what is left
     trials = trials_of(config, storage)
     assert [trial.state for trial in trials] == ["finished"] * 4
     changes = 0

@@ -23,10 +23,16 @@ from tuning.report import MAPS, ROWS, render, write_report
 HOSTILE = "</dd><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
 FIGURES = FlowFigures("runs/teacher", 3.3, 0.01, 400_000, 1000.0, 900.0, 1800, 2e-6)
 NO_HINTS = {name: part for name, part in SPACE.items() if name != "hints"} | {"weights": {"nll": 1}}
+PLAIN = {"low": 0.1, "high": 1}
 TWO_SHAPES = SPACE | {"shape": {"steps": [1, 2]}}  # each is timed for a second
 SEARCHES = {
     "random": (searching("random", algorithm="random"), 48, "fffs.x"),
     "grid": (searching("grid", algorithm="grid", space=NO_HINTS), 15, "ffs"),
+    "population": (
+        searching("population", algorithm="pbt", space=NO_HINTS | {"weights": {"latent": PLAIN}}),
+        3,
+        "f",
+    ),
     "no hints": (searching("no-hints", space=NO_HINTS), 16, "fs"),
     "two objectives": (
         searching("two", objectives=["bits_per_dim", "throughput"], space=TWO_SHAPES),

@@ -15,6 +15,7 @@ ALGORITHMS = {
     "tpe": "multivariate tree-structured Parzen estimator",
     "random": "random",
     "grid": "every point of a grid",
+    "pbt": "population based training of a random population",
 }
 STATES = {
     "finished": "finished",

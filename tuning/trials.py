@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import tempfile
 from typing import Any
@@ -74,9 +75,8 @@ def _run(
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ.update(QUIET)
     with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
-        # A population takes turns, so that all of it is there at any time.
         together = config.algorithm == "pbt"
-        resources = _share_of_cluster(config) if together else _resources(config.scaling)
+        resources = _shares(config.scaling, count) if together else _resources(config.scaling)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             param_space={MEMBER: tune.grid_search(proposals.members(count))} if together else None,
@@ -140,11 +140,18 @@ def _resources(scaling: ScalingConfig) -> dict[str, float]:
     return {"cpu": scaling.cpus, "gpu": 1 if scaling.gpu else 0}
 
 
-def _share_of_cluster(config: SearchConfig) -> dict[str, float]:
-    """Returns what a trial holds so that no more are trained at once than fit beside the rest."""
-    free = ray.available_resources().get("CPU", 0.0)
-    cpus = max(float(config.scaling.cpus), free / _at_once(config))
-    return {"cpu": cpus, "gpu": 1 if config.scaling.gpu else 0}
+def _shares(scaling: ScalingConfig, members: int) -> dict[str, float]:
+    """Returns what each of a population holds, so that all of it trains at once beside the rest.
+
+    Where there are fewer CPUs, or GPUs, than that takes, members share them: to take turns would
+    cost seconds at each.
+    """
+    free = ray.available_resources()
+    wanted = {"cpu": float(scaling.cpus), "gpu": 1.0 if scaling.gpu else 0.0}
+    return {
+        name: min(amount, math.floor(100 * free.get(name.upper(), 0.0) / members) / 100)
+        for name, amount in wanted.items()
+    }
 
 
 def _at_once(config: SearchConfig) -> int:
