@@ -142,8 +142,8 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
 
 def test_a_lost_worker_costs_no_trial(storage: StorageConfig, tmp_path: Path) -> None:
     config = searching(
-        "lost", train={"steps": 300, "warmup": 2, "ema": 0.9}, validate_every=100, trials=3,
-        concurrent=1,
+        "lost", train={"steps": 1500, "warmup": 2, "ema": 0.9}, validate_every=500, trials=3,
+        concurrent=1, stopping=None,
     )  # fmt: skip
     killed: list[int] = []
 
