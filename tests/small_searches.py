@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import optuna
+import searches
 
 from flowkd.store import Store
 from tuning.chooser import OptunaChooser, grid
@@ -27,9 +28,6 @@ SPACE = {
 def searching(name: str, **changes: object) -> SearchConfig:
     """Config of a search of the small store's teacher."""
     values = {
-        "name": name,
-        "teacher": "runs/teacher",
-        "dataset": "walks",
         "student": {"kind": "coupling", "width": 4},
         "budget": {"share": 0.4},
         "space": SPACE,
@@ -37,7 +35,7 @@ def searching(name: str, **changes: object) -> SearchConfig:
         "validate_every": 10,
         "trials": 60,
     }
-    return SearchConfig.model_validate({**values, **changes})
+    return searches.searching(name, **{**values, **changes})
 
 
 def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs.x") -> list[Trial]:

@@ -19,6 +19,7 @@ from flowkd.store import Store
 from jobs.cli import app
 from tuning.records import Ended, Records
 from tuning.report import MAPS, ROWS, render, write_report
+from tuning.tables import trials_parquet
 
 HOSTILE = "</dd><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
 FIGURES = FlowFigures("runs/teacher", 3.3, 0.01, 400_000, 1000.0, 900.0, 1800, 2e-6)
@@ -191,3 +192,11 @@ def test_a_report_is_written_before_the_end(local_store):
     assert page == render(config, local_store, Records(local_store, "unfinished").trials(), None)
     called = CliRunner().invoke(app, ["search", "report", "x", "--store", local_store.uri])
     assert (called.exit_code, "there are unfinished" in called.output) == (1, True)
+
+
+def test_the_config_of_a_population_is_the_one_that_can_be_trained_again(trials_of):
+    trial = trials_of["population"][0]
+    followed = {**trial.begun.training, "seed": 7}
+    ended = replace(trial, ended=replace(trial.ended, training=followed))
+    [row] = pq.read_table(io.BytesIO(trials_parquet([ended]))).to_pylist()
+    assert yaml.safe_load(row["config"]) == followed

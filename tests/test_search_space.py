@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -14,9 +14,10 @@ from flowkd.errors import ConfigError
 from flowkd.run_config import DistillationConfig, complete_flow
 from flowkd.store import Store
 from flowkd.training import check_run
+from flowkd.weights import Weights
 from tuning.chooser import OptunaChooser, all_ways, grid
 from tuning.plan import Candidate, Plan
-from tuning.space import Between
+from tuning.space import Between, Term
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 DRAWS = 80
@@ -85,6 +86,10 @@ def test_what_no_parent_chose_does_not_exist(plan: Plan) -> None:
         assert off == ("weights.samples.at" not in parameters) == (objective.weights.samples == 0)
         steps = parameters.get("shape.steps", "1")
         assert str(candidate.shape.sizes["steps"]) == steps
+
+
+def test_each_term_may_be_weighted() -> None:
+    assert set(get_args(Term)) == set(Weights.model_fields)
 
 
 def test_equal_parameters_give_equal_candidates(plan: Plan) -> None:

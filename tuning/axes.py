@@ -81,7 +81,8 @@ def _axis(name: str, values: tuple[Value | None, ...], space: SpaceConfig) -> Ax
         return Axis(name, values, (0.0, 1.0), log=False)
     asked = space.learning_rate
     if name.startswith("weights."):
-        asked = space.weights.get(name.split(".")[1], 0.0)  # type: ignore[call-overload]
+        named = name.split(".")[1]
+        asked = next((weight for term, weight in space.weights.items() if term == named), 0.0)
     numbers = [float(value) for value in values if value is not None]
     if isinstance(asked, Between):
         numbers += [asked.low, asked.high]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from flowkd.plots import INK, MUTED, RULE, VARIABLES, svg_plot
 from tuning.axes import Axis, shortened
+from tuning.chooser import Value
 
 # From the best fifth of the trials to the worst; the page defines these variables.
 RAMP = ("#050501", "#050502", "#050503", "#050504", "#050505")
@@ -47,7 +48,7 @@ def choices_plot(axes: Sequence[Axis], bits: Sequence[float]) -> str:
     )
 
 
-def place_of(axis: Axis, value: object, offset: float = 0.0) -> float:
+def place_of(axis: Axis, value: Value | None, offset: float = 0.0) -> float:
     """Returns where a value lies on an axis of length 1: from BEGIN on, or at ABSENT.
 
     Args:
@@ -62,7 +63,7 @@ def place_of(axis: Axis, value: object, offset: float = 0.0) -> float:
         at = (axis.categories.index(str(value)) + 0.5 + 0.5 * SPREAD * offset) / count
     else:
         low, high = axis.bounds
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
         if axis.log:
             low, high, number = math.log(low), math.log(high), math.log(number)
         at = (number - low) / (high - low) if high > low else 0.5

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.weights import Cosine, Ramp, Weights
+from flowkd.weights import Cosine, Ramp
 
 Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
 AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that count only where there are hints
@@ -147,6 +147,3 @@ def scheduled(weight: float, schedule: Schedule) -> float | Cosine | Ramp:
     if schedule == "cosine":
         return Cosine(start=weight)
     return Ramp(end=weight) if schedule == "rise" else weight
-
-
-assert set(Term.__args__) == set(Weights.model_fields)  # type: ignore[attr-defined]

@@ -33,7 +33,7 @@ def trials_parquet(trials: Sequence[Trial]) -> bytes:
         "parameters": pa.array([trial.begun.size for trial in trials], pa.int64()),
         "throughput": pa.array([trial.begun.throughput for trial in trials], pa.float64()),
         "reason": pa.array([_reason(trial) for trial in trials], pa.string()),
-        "config": pa.array([_yaml(trial.begun.training) for trial in trials], pa.string()),
+        "config": pa.array([_yaml(trial.training) for trial in trials], pa.string()),
     }
     for name in dict.fromkeys(name for trial in trials for name in trial.begun.parameters):
         columns[CHOICE + name] = _choices([trial.begun.parameters.get(name) for trial in trials])
