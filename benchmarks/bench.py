@@ -20,18 +20,18 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from cluster.launch import run_training
 from cluster.local import connect
 from cluster.storage import StorageConfig
-from flowkd.build import GlowConfig, build_flow
-from flowkd.conditioners import Conditioner
+from cluster.train.launch import run_training
 from flowkd.data import prepare
-from flowkd.data.photos import PhotosConfig
-from flowkd.flow import Flow
-from flowkd.run_config import ScalingConfig, TrainingConfig
-from flowkd.run_log import read_log
-from flowkd.train import TrainConfig
-from flowkd.training import prepare_run
+from flowkd.data.importers.photos import PhotosConfig
+from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.flow import Flow
+from flowkd.nn import Conditioner
+from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.loop import TrainConfig
+from flowkd.training.metrics_log import read_log
+from flowkd.training.prepare import prepare_run
 
 RESULTS = Path("results/bench.json")
 BATCH = 16

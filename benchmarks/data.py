@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowkd.build import build_flow
 from flowkd.config import load_config
 from flowkd.data import Arrays, Batches, Examples, StoredRows, read_manifest, write_dataset
+from flowkd.data.importers.photos import PhotosConfig, photographs, tiles
+from flowkd.data.importers.pictures import grid_crops
 from flowkd.data.importing import Part, import_parts
-from flowkd.data.photos import PhotosConfig, photographs, tiles
-from flowkd.data.pictures import grid_crops
-from flowkd.objectives import MaximumLikelihood
-from flowkd.run_config import TrainingConfig
-from flowkd.store import Store
-from flowkd.train import AveragedFlow, make_optimizer, train
-from tests.servers.swift import SwiftServer
+from flowkd.distill.losses import MaximumLikelihood
+from flowkd.flows.configs import build_flow
+from flowkd.store.store import Store
+from flowkd.training.config import TrainingConfig
+from flowkd.training.loop import AveragedFlow, make_optimizer, train
+from tests.support.servers.swift import SwiftServer
 
 RESULTS = Path("results/bench-data.json")
 STUDENT = Path("jobs/configs/quickstart/plain.yaml")

@@ -26,19 +26,19 @@ from benchmarks.tried_networks import (
     separable,
 )
 from benchmarks.tried_recipes import Heads, fisher_fold, fold, heads, inherit, refitted, scores
-from flowkd.artifacts import load_artifact
-from flowkd.build import GlowConfig, build_flow, count_parameters
 from flowkd.config import load_config
 from flowkd.data import Batches, evaluation_batches, load_split, read_manifest
-from flowkd.flow import Flow
-from flowkd.hints import Hint
-from flowkd.metrics import bits_per_dim, gap_closed
-from flowkd.objectives import Distillation, MaximumLikelihood
-from flowkd.store import Store
-from flowkd.study.config import StudyConfig
-from flowkd.study.plan import plan
-from flowkd.train import AveragedFlow, TrainConfig, make_optimizer, train
-from flowkd.weights import Cosine, Weights
+from flowkd.distill.hints import Hint
+from flowkd.distill.losses import Distillation, MaximumLikelihood
+from flowkd.distill.schedules import Cosine, Weights
+from flowkd.evaluation.metrics import bits_per_dim, gap_closed
+from flowkd.flows.configs import GlowConfig, build_flow, count_parameters
+from flowkd.flows.flow import Flow
+from flowkd.registry.artifacts import load_artifact
+from flowkd.store.store import Store
+from flowkd.training.loop import AveragedFlow, TrainConfig, make_optimizer, train
+from jobs.study.config import StudyConfig
+from jobs.study.plan import plan
 
 RESULTS = Path("results/tried.json")
 STUDY = Path("jobs/configs/study/photos.yaml")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, scaled_dot_product_attention
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.conditioners import Conditioner, ConvNet
-from flowkd.flow import Flow
+from flowkd.flows.flow import Flow
+from flowkd.nn import Conditioner, ConvNet
 
 
 class Extended(Conditioner):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tried_networks import networks
-from flowkd.build import GlowConfig, build_flow
 from flowkd.data import Batch
-from flowkd.flow import Flow
-from flowkd.objectives import Losses
-from flowkd.warmstart import WarmStart, warm_start
-from flowkd.warmstart.units import matched
-from flowkd.warmstart.width import most_telling, narrow
-from flowkd.weights import Cosine
+from flowkd.distill.losses import Losses
+from flowkd.distill.schedules import Cosine
+from flowkd.distill.warmstart import WarmStart, warm_start
+from flowkd.distill.warmstart.layout import matched
+from flowkd.distill.warmstart.width import most_telling, narrow
+from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.flow import Flow
 
 if TYPE_CHECKING:
     from benchmarks.tried import Setting

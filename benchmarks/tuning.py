@@ -32,9 +32,9 @@ from cluster.local import connect, disconnect, down, up
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.data import prepare
-from flowkd.run_config import ScalingConfig, TrainingConfig
-from flowkd.store import Store
-from flowkd.training import run_in_process
+from flowkd.store.store import Store
+from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.prepare import run_in_process
 from jobs.prepare import PrepareConfig
 from tuning.config import SearchConfig
 from tuning.records import Records

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from flowkd.study.plots import to_png
+from jobs.study.plots import to_png
 from tuning.records import Trial
 
 PICTURE = "tuning.png"

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.build import CouplingConfig, GlowConfig, build_flow, count_parameters
-from flowkd.flow import Flow
-from flowkd.warmstart import WarmStart, warm_start
+from flowkd.distill.warmstart import WarmStart, warm_start
+from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.flow import Flow
 
 RESULTS = Path("results/bench-warmstart.json")
 PIXELS = {"mean": 128.0, "scale": 256.0}

@@ -8,10 +8,10 @@ from typing import Any
 from pyarrow import fs as pafs
 from pydantic import Field, field_validator
 
-from flowkd.arrow import arrow_filesystem
 from flowkd.config import Config
 from flowkd.errors import StoreError
-from flowkd.store import PATIENCE, Store, default_uri
+from flowkd.store.arrow import arrow_filesystem
+from flowkd.store.store import PATIENCE, Store, default_uri
 
 CHECK_PATIENCE = 5.0  # seconds
 SECRETS = frozenset({"key", "secret", "token", "password", "account_key", "sas_token"})

@@ -11,11 +11,11 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError
-from flowkd.study.capacity import CapacityConfig
-from flowkd.study.capacity_document import write_capacity
-from flowkd.study.front import capacity_results
-from flowkd.study.writing import write_results
 from jobs.study import Replace, StoreUri, Train, Workers, end, run_studies
+from jobs.study.capacity import CapacityConfig
+from jobs.study.capacity_document import write_capacity
+from jobs.study.front import capacity_results
+from jobs.study.writing import write_results
 
 app = typer.Typer(add_completion=False)
 

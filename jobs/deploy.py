@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cluster.local import connect
-from cluster.serving import deploy
-from cluster.serving_config import ServingConfig
+from cluster.serve.app import deploy
+from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
-from jobs.entry import run_job
+from jobs.cli.entry import run_job
 
 
 def deploy_models(config: ServingConfig, storage: StorageConfig) -> None:

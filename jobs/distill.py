@@ -5,9 +5,9 @@ from __future__ import annotations
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError
-from flowkd.run_config import TrainingConfig
-from jobs.entry import run_job
-from jobs.progress import train_with_progress
+from flowkd.training.config import TrainingConfig
+from jobs.cli.entry import run_job
+from jobs.cli.progress import train_with_progress
 
 
 def distill(config: TrainingConfig, storage: StorageConfig) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from jobs.cli_queue import submit_job
+from jobs.cli.queue import submit_job
 
 if __name__ == "__main__":
     typer.run(submit_job)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cluster.storage import StorageConfig
-from flowkd.evaluation import EvaluationConfig, evaluate
-from jobs.entry import run_job
-from jobs.tables import comparison_table
+from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from jobs.cli.entry import run_job
+from jobs.cli.tables import comparison_table
 
 
 def evaluate_flows(config: EvaluationConfig, storage: StorageConfig) -> None:

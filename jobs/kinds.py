@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cluster.queue.job import Resources
-from cluster.serving_config import ServingConfig
+from cluster.queue.spec import Resources
+from cluster.serve.config import ServingConfig
 from flowkd.config import apply_overrides, parse_config, read_values
 from flowkd.errors import ConfigError
-from flowkd.evaluation import EvaluationConfig
-from flowkd.publish import PublishConfig
-from flowkd.run_config import TrainingConfig
+from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.registry.publish import PublishConfig
+from flowkd.training.config import TrainingConfig
 from jobs.prepare import PrepareConfig
 from tuning.config import SearchConfig
 

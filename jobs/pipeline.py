@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from cluster.queue.job import JobSpec
+from cluster.queue.spec import JobSpec
 from flowkd.config import Config, load_config
 from jobs.kinds import find_kind, read_config
 from jobs.submission import Options, make_spec

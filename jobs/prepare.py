@@ -6,7 +6,7 @@ from pydantic import RootModel
 
 from cluster.storage import StorageConfig
 from flowkd.data import DatasetConfig, prepare
-from jobs.entry import run_job
+from jobs.cli.entry import run_job
 
 
 class PrepareConfig(RootModel[DatasetConfig]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster.storage import StorageConfig
-from flowkd.publish import PublishConfig, publish
-from jobs.entry import run_job
+from flowkd.registry.publish import PublishConfig, publish
+from jobs.cli.entry import run_job
 
 
 def publish_run(config: PublishConfig, storage: StorageConfig) -> None:

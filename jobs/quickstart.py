@@ -13,25 +13,25 @@ import httpx
 import numpy as np
 import torch
 
-from cluster.launch import git_commit
 from cluster.local import connect
-from cluster.serving import deploy
-from cluster.serving_config import ServingConfig
+from cluster.serve.app import deploy
+from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
-from flowkd.artifacts import load_artifact
+from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
 from flowkd.data import load_split, prepare, read_manifest
-from flowkd.evaluation import EvaluationConfig, FlowFigures, evaluate
-from flowkd.metrics import gap_closed
-from flowkd.publish import PublishConfig, publish
-from flowkd.report import Report, render
-from flowkd.run_config import TrainingConfig
-from flowkd.run_log import read_log
-from flowkd.store import Store
-from jobs.entry import run_job
+from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.metrics import gap_closed
+from flowkd.registry.artifacts import load_artifact
+from flowkd.registry.publish import PublishConfig, publish
+from flowkd.report.page import Report, render
+from flowkd.store.store import Store
+from flowkd.training.config import TrainingConfig
+from flowkd.training.metrics_log import read_log
+from jobs.cli.entry import run_job
+from jobs.cli.progress import console, stage, train_with_progress, working
+from jobs.cli.tables import comparison_table
 from jobs.prepare import PrepareConfig
-from jobs.progress import console, stage, train_with_progress, working
-from jobs.tables import comparison_table
 
 ROLES = ("teacher", "plain", "distilled")
 ASKED = 16

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cluster.queue.job import JobSpec, Limits, Retries
+from cluster.queue.spec import JobSpec, Limits, Retries
 from flowkd.config import Config, parse_config
 from jobs.kinds import find_kind, name_of, resources_of
 

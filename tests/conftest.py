@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from reliability import reliability as reliability  # a fixture
 from s3fs import S3FileSystem
-from servers.faults import FaultProxy
-from servers.moto import MotoServer
-from servers.swift import SwiftServer
-from small_runs import furnish
 
 from cluster.local import LocalCluster, down, up
-from flowkd.store import Store
+from flowkd.store.store import Store
+from tests.support.reliability import reliability as reliability  # a fixture
+from tests.support.servers.faults import FaultProxy
+from tests.support.servers.moto import MotoServer
+from tests.support.servers.swift import SwiftServer
+from tests.support.small_runs import furnish
 
 # The root of a store of one's own, for the tests that use s3_store: see CONTRIBUTING.md.
 OWN = os.environ.get("FLOWKD_TEST_STORE", "").rstrip("/")

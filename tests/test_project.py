@@ -13,7 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support import ROOT
+
 CHECKS = {
     "style": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
@@ -40,7 +41,7 @@ ALONE = """
         print(module.name)
 
     import torch
-    from flowkd.build import CouplingConfig, build_flow
+    from flowkd.flows.configs import CouplingConfig, build_flow
 
     flow = build_flow(CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, steps=2, width=8))
     x = flow.sample(5, generator=torch.Generator().manual_seed(0))

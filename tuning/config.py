@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from flowkd.build import FlowConfig
-from flowkd.cache import CacheConfig
 from flowkd.config import Config
-from flowkd.lessons import SamplesConfig
-from flowkd.publish import ModelName
-from flowkd.run_config import RunName, ScalingConfig
-from flowkd.train import TrainConfig
+from flowkd.distill.cache import CacheConfig
+from flowkd.distill.teacher_samples import SamplesConfig
+from flowkd.flows.configs import FlowConfig
+from flowkd.registry.publish import ModelName
+from flowkd.training.config import RunName, ScalingConfig
+from flowkd.training.loop import TrainConfig
 from tuning.space import SpaceConfig, WeightSpace
 
 Objective = Literal["bits_per_dim", "throughput"]

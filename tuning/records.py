@@ -11,7 +11,7 @@ import yaml
 
 from flowkd.config import dump_config, parse_config
 from flowkd.errors import ConfigError
-from flowkd.store import Store
+from flowkd.store.store import Store
 from tuning.config import SearchConfig
 
 State = Literal["begun", "finished", "stopped", "failed"]

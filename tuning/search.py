@@ -11,14 +11,14 @@ from typing import Any
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
-from tuning.chooser import grid
-from tuning.conclusion import conclude
+from tuning.candidates import Plan
 from tuning.config import SearchConfig
-from tuning.plan import Plan
+from tuning.final import conclude
 from tuning.records import Records, Trial
-from tuning.report import write_report
+from tuning.report.page import write_report
+from tuning.sampling import grid
 from tuning.status import Status
-from tuning.trials import run_trials
+from tuning.tune import run_trials
 from tuning.watching import Watcher
 
 
@@ -81,6 +81,6 @@ def _check_some(config: SearchConfig, trials: list[Trial]) -> None:
 
 
 if __name__ == "__main__":
-    from tuning.cli import app
+    from jobs.cli.search import app
 
     app()

@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from flowkd.data.seeding import derive_seed
-from tuning.chooser import OptunaChooser
+from tuning.candidates import Plan
 from tuning.config import SearchConfig
-from tuning.plan import Plan
-from tuning.population import open_weights
+from tuning.pbt import open_weights
 from tuning.records import Begun, Records
+from tuning.sampling import OptunaChooser
 
 MODES = {"bits_per_dim": "min", "throughput": "max"}
 

@@ -10,12 +10,12 @@ from itertools import product
 from pydantic import ValidationError
 
 from flowkd.bijectors import Tap
-from flowkd.build import CouplingConfig, GlowConfig, build_flow, count_parameters
 from flowkd.data import Manifest
+from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flow import Flow
-from flowkd.run_config import complete_flow
-from flowkd.warmstart import check_warm_start
+from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.flow import Flow
+from flowkd.training.config import complete_flow
 from tuning.config import SearchConfig
 from tuning.space import Size, WarmStart
 

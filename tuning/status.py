@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowkd.errors import ConfigError
-from flowkd.store import Store
+from flowkd.store.store import Store
 from tuning.records import Records, search_names
 
 SHOWN = 12  # trials in the table

@@ -11,12 +11,12 @@ from ray.train import Checkpoint
 from ray.train.v2._internal.execution.context import TrainRunContext
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from cluster.launch import run_training
 from cluster.storage import StorageConfig
+from cluster.train.launch import run_training
 from flowkd.errors import ConfigError, NonFiniteError
-from flowkd.run_config import TrainingConfig
-from flowkd.shared import Shared
-from flowkd.training import prepare_run
+from flowkd.training.config import TrainingConfig
+from flowkd.training.prepare import prepare_run
+from flowkd.training.shared import Shared
 from tuning.records import Ended, Records
 
 # What a trial that failed counts for the search, in bits per dimension: worse than any that learns.

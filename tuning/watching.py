@@ -10,7 +10,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.config import SearchConfig
-from tuning.population import values_of
+from tuning.pbt import values_of
 from tuning.records import Begun, Ended, Records, State
 from tuning.status import Row, Status, chosen, seconds_left, write_status
 

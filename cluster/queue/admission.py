@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from cluster.queue.job import Resources
+from cluster.queue.spec import Resources
 from flowkd.config import Config
 
 EPSILON = 1e-6  # Ray counts resources in steps of 1e-4

@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from cluster.queue.admission import Room, admit, fits_ever, in_line
-from cluster.queue.attempts import submit, watch
+from cluster.queue.autoscale import Growth
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, State
-from cluster.queue.growth import Growth
-from cluster.queue.job import JobSpec
 from cluster.queue.known import Job, as_waiting
 from cluster.queue.messages import Request
 from cluster.queue.ray_jobs import ClusterError, Known
 from cluster.queue.records import QueueError, Records
+from cluster.queue.spec import JobSpec
 from cluster.queue.table import TableWriter
+from cluster.queue.watch import submit, watch
 from flowkd.errors import ConfigError
 
 MANY, READERS = 20, 16

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from cluster.queue.admission import Waiting
 from cluster.queue.events import JobState
-from cluster.queue.job import JobSpec
 from cluster.queue.messages import Heartbeat
+from cluster.queue.spec import JobSpec
 
 
 class Job:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from cluster.queue.admission import QueueLimits
-from cluster.queue.job import JobSpec
+from cluster.queue.spec import JobSpec
 from flowkd.config import Config
 
 

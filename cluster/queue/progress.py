@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cluster.queue.job import JobSpec
-from flowkd.run_log import last_record
-from flowkd.store import Store
+from cluster.queue.spec import JobSpec
+from flowkd.store.store import Store
+from flowkd.training.metrics_log import last_record
 
 
 def progress_of(store: Store, spec: JobSpec) -> str:

@@ -17,7 +17,7 @@ from ray.job_submission import JobStatus
 from cluster.queue.admission import Room
 from cluster.queue.config import QueueConfig
 from flowkd.errors import FlowkdError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 # What nodes always have, and no job asks for.
 INTERNAL = ("node:", "memory", "object_store_memory", "accelerator_type:")
@@ -69,7 +69,7 @@ class RayJobs:
         try:
             self._client.submit_job(
                 entrypoint=(
-                    f"exec {sys.executable} -m cluster.queue.attempt {job} {attempt} "
+                    f"exec {sys.executable} -m cluster.queue.runner {job} {attempt} "
                     f"--store {shlex.quote(self._store.uri)} {options}"
                 ),
                 submission_id=submission_id(job, attempt),

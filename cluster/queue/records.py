@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from cluster.queue.events import Event, JobState, state_after
-from cluster.queue.job import JobSpec
 from cluster.queue.messages import Accepted, Heartbeat, Outcome, Request, Table
+from cluster.queue.spec import JobSpec
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, FlowkdError, StoreError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 QUEUE = "queue"
 INBOX = "queue-inbox"

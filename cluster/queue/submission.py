@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from cluster.queue.admission import fits_ever
-from cluster.queue.job import JobSpec
 from cluster.queue.messages import Table
 from cluster.queue.records import QueueError, Records
+from cluster.queue.spec import JobSpec
 
 
 def submit(records: Records, spec: JobSpec) -> bool:

@@ -13,7 +13,7 @@ from queue import Full, Queue
 import httpx
 
 from cluster.queue.events import Event
-from cluster.queue.job import JobSpec
+from cluster.queue.spec import JobSpec
 
 SECRET = "FLOWKD_WEBHOOK_SECRET"  # the name of a variable of the dispatcher's environment
 HEADER = "X-Flowkd-Signature-256"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors.base import Bijector
-from flowkd.conditioners import Conditioner
+from flowkd.nn import Conditioner
 
 LOG_SCALE_BOUND = 2.0
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from flowkd.bijectors.base import Bijector
-from flowkd.conditioners import pointwise
+from flowkd.nn import pointwise
 
 
 class Invertible1x1(Bijector):

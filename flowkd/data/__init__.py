@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from flowkd.data import (
+from flowkd.data.batch import Batch, BatchSource
+from flowkd.data.dequantize import dequantise, evaluation_batches
+from flowkd.data.importers import (
     celeba,
     cifar,
     digits,
@@ -17,29 +19,27 @@ from flowkd.data import (
     photos,
     table,
 )
-from flowkd.data.batch import Batch, BatchSource
-from flowkd.data.batches import Batches
-from flowkd.data.celeba import CelebaConfig
-from flowkd.data.cifar import CifarConfig
-from flowkd.data.density import bsds300, gas, hepmass, miniboone, power
-from flowkd.data.density.bsds300 import Bsds300Config
-from flowkd.data.density.gas import GasConfig
-from flowkd.data.density.hepmass import HepmassConfig
-from flowkd.data.density.miniboone import MiniBooNEConfig
-from flowkd.data.density.power import PowerConfig
-from flowkd.data.digits import DigitsConfig
-from flowkd.data.examples import Examples
-from flowkd.data.imagenet32 import Imagenet32Config
-from flowkd.data.images import ImagesConfig
+from flowkd.data.importers.celeba import CelebaConfig
+from flowkd.data.importers.cifar import CifarConfig
+from flowkd.data.importers.density import bsds300, gas, hepmass, miniboone, power
+from flowkd.data.importers.density.bsds300 import Bsds300Config
+from flowkd.data.importers.density.gas import GasConfig
+from flowkd.data.importers.density.hepmass import HepmassConfig
+from flowkd.data.importers.density.miniboone import MiniBooNEConfig
+from flowkd.data.importers.density.power import PowerConfig
+from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.imagenet32 import Imagenet32Config
+from flowkd.data.importers.images import ImagesConfig
+from flowkd.data.importers.patches import PatchesConfig
+from flowkd.data.importers.photos import PhotosConfig
+from flowkd.data.importers.table import TableConfig
+from flowkd.data.loader import Batches
 from flowkd.data.manifest import Manifest, Shard, Split, dataset_names, read_manifest
-from flowkd.data.noise import dequantise, evaluation_batches
-from flowkd.data.patches import PatchesConfig
-from flowkd.data.photos import PhotosConfig
 from flowkd.data.reading import StoredRows, load_split
-from flowkd.data.table import TableConfig
+from flowkd.data.rows import Examples
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 __all__ = [
     "Arrays",

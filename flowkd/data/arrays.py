@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 
+from flowkd.data.npy import read_npy_header
 from flowkd.errors import DataError
-from flowkd.npy import read_npy_header
 
 
 def read_npy(data: bytes, where: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from flowkd.data.writing import (
     write_shards,
 )
 from flowkd.errors import ConfigError, DataError, StoreError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 PROGRESS = "import.json"
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, DataError, StoreError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"

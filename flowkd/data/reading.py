@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from flowkd.data.examples import Examples, pieces_for
 from flowkd.data.manifest import Manifest, Shard
+from flowkd.data.rows import Examples, pieces_for
 from flowkd.data.shards import fill, read_shard, remedy
 from flowkd.errors import DataError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 
 class StoredRows:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowkd.data.manifest import Manifest, Shard
 from flowkd.errors import DataError, StoreError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 
 def read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:

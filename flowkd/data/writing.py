@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from flowkd.data.manifest import MANIFEST, SPLITS, Manifest, Shard, Split, read_manifest
 from flowkd.errors import DataError
-from flowkd.store import Store
+from flowkd.store.store import Store
 
 SHARD_BYTES = 16 * 2**20
 

@@ -1,0 +1,82 @@
+"""What an attempt prints: passed on to Ray's own log, and kept in the store in segments."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from flowkd.errors import FlowkdError
+from flowkd.store.append_log import Segments
+from flowkd.store.store import Store
+
+SECONDS, LONGEST_PAUSE = 1.0, 10.0
+
+
+class LogUpload:
+    """Copies a file that grows to standard output and to `queue/<job>/attempts/<n>/log/`.
+
+    While the store is away or full, the file waits; the block is left once all of it is there.
+
+    Args:
+        store: Where.
+        job: Id of the job.
+        attempt: Its number.
+        path: The file.
+    """
+
+    def __init__(self, store: Store, job: str, attempt: int, path: Path) -> None:
+        self._segments = Segments(store, log_folder(job, attempt), ".txt")
+        self._path = path
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._copy_regularly, daemon=True)
+
+    def __enter__(self) -> LogUpload:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _copy_regularly(self) -> None:
+        data, pause = b"", SECONDS
+        with self._path.open("rb") as file:
+            while True:
+                closing = self._closing.wait(SECONDS)
+                try:
+                    while data := data or self._next(file):
+                        self._segments.append(data)
+                        data = b""
+                    if closing:
+                        return
+                except (FlowkdError, OSError) as error:
+                    print(f"log not written, trying again: {error}", file=sys.stderr, flush=True)
+                    if closing:
+                        time.sleep(pause)
+                        pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _next(self, file: IO[bytes]) -> bytes:
+        data = file.read(self._segments.room)
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return data
+
+
+def log_folder(job: str, attempt: int) -> tuple[str, ...]:
+    """Returns where an attempt's log lies."""
+    return "queue", job, "attempts", str(attempt), "log"
+
+
+def read_log(store: Store, job: str, attempt: int, start: int = 0) -> Iterator[bytes]:
+    """Yields what an attempt has printed, from a byte on."""
+    folder = log_folder(job, attempt)
+    position = 0
+    for name in store.list(*folder):
+        data = store.read(*folder, name)
+        if position + len(data) > start:
+            yield data[max(0, start - position) :]
+        position += len(data)

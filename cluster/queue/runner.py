@@ -1,0 +1,188 @@
+"""One attempt at a job, as the entrypoint of a Ray job: it begins once, says that it lives, and
+stops whatever it started when it is stopped, when nobody can hear it, and when it is killed.
+
+python -m cluster.queue.runner JOB ATTEMPT --store URI
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from cluster.queue.job_log import LogUpload
+from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.progress import progress_of
+from cluster.queue.records import Records
+from cluster.queue.spec import JobSpec
+from cluster.storage import StorageConfig
+from flowkd.errors import FlowkdError
+
+BEAT_SECONDS = 2.0
+STORE_PATIENCE = 5.0  # of each operation: what fails is tried again by the caller
+NOT_MINE = 76
+TIMED_OUT = 124
+CANCELLED = 130
+POLL_SECONDS = 0.2
+# Leads the process group of the command. Its standard input ends when this process does, however
+# that came; then it kills the group, itself included.
+GUARD = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r _; kill -9 0")
+
+
+class Attempt:
+    """Runs a job's command and keeps its record.
+
+    Args:
+        records: Of the queue.
+        job: Its id.
+        number: Of the attempt.
+        silence: If it could not say for so many seconds that it is alive, it stops; the dispatcher
+            waits for longer before it begins another, so that no two run at once.
+        grace: Seconds that the command has to stop.
+    """
+
+    def __init__(
+        self, records: Records, job: str, number: int, silence: float, grace: float
+    ) -> None:
+        self._heard = time.monotonic()  # when what was last heard of it was sent
+        self.records = records
+        self.job = job
+        self.number = number
+        self.spec: JobSpec = records.spec(job).spec
+        self.silence = silence
+        self.grace = grace
+        self._stopping = threading.Event()
+        self._reason = ""
+        self._done = threading.Event()
+
+    def run(self) -> int:
+        """Runs the command, unless another process does or the job is cancelled; returns its code.
+
+        Raises:
+            FlowkdError: The store cannot be read or written, before anything is started.
+        """
+        signal.signal(signal.SIGTERM, lambda *_: self._stop("stopped"))
+        if not self.records.begin(self.job, self.number):
+            print(f"attempt {self.number} of job {self.job} has begun elsewhere, or may not begin")
+            return NOT_MINE
+        if self.records.cancelled(self.job) or self._stopping.is_set():
+            return self._end(CANCELLED, self._reason or "cancelled before it started")
+        with tempfile.TemporaryDirectory(prefix="flowkd-job-") as folder:
+            log = Path(folder, "log.txt")
+            beats = threading.Thread(target=self._beat_regularly, daemon=True)
+            upload = LogUpload(self.records.store, self.job, self.number, log)
+            with log.open("wb") as output, subprocess.Popen(
+                GUARD, stdin=subprocess.PIPE, process_group=0
+            ) as guard:  # fmt: skip
+                child = self._start(folder, output.fileno(), guard.pid)
+                beats.start()
+                with upload:
+                    code = self._wait(child, guard.pid)
+            self._done.set()
+        return self._end(code, self._reason)
+
+    def _start(self, folder: str, output: int, group: int) -> subprocess.Popen[bytes]:
+        config = Path(folder, "config.yaml")
+        config.write_text(yaml.safe_dump(self.spec.config, sort_keys=False), encoding="utf-8")
+        places = {"{config}": str(config), "{store}": self.records.store.uri}
+        command = [places.get(word, word) for word in self.spec.command]
+        if command[0] == "python":
+            command[0] = sys.executable
+        environment = {**os.environ, "FLOWKD_JOB": self.job, "PYTHONUNBUFFERED": "1"}
+        try:
+            return subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment,
+                process_group=group,
+            )  # fmt: skip
+        except OSError as error:
+            os.write(output, f"cannot run {command[0]}: {error}\n".encode())
+            return subprocess.Popen(("/bin/sh", "-c", "exit 127"), process_group=group)
+
+    def _wait(self, child: subprocess.Popen[bytes], group: int) -> int:
+        """Waits for the command, and ends whatever it leaves behind."""
+        began = time.monotonic()
+        limit = self.spec.limits.running
+        while child.poll() is None:
+            if limit is not None and time.monotonic() - began > limit:
+                self._stop(f"ran for longer than {limit:g} s")
+            if time.monotonic() - self._heard > self.silence:
+                self._stop("could not reach the store to say that it is alive")
+            if self._stopping.wait(POLL_SECONDS):
+                os.killpg(group, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(self.grace)
+                break
+        os.killpg(group, signal.SIGKILL)
+        code = child.wait()
+        if self._reason.startswith("ran for longer"):
+            return TIMED_OUT
+        return 128 - code if code < 0 else code
+
+    def _stop(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._stopping.set()
+
+    def _beat_regularly(self) -> None:
+        beats, progress = 0, ""
+        while True:
+            try:
+                beats += 1
+                sent = time.monotonic()
+                heartbeat = Heartbeat(beats=beats, time=time.time(), progress=progress)
+                self.records.beat(self.job, self.number, heartbeat)
+                self._heard = sent
+                if self.records.must_stop(self.job, self.number):
+                    self._stop("stopped")
+                progress = progress_of(self.records.store, self.spec)
+            except (FlowkdError, OSError) as error:
+                print(f"no heartbeat written, trying again: {error}", flush=True)
+            if self._done.wait(min(BEAT_SECONDS, self.silence / 5)):
+                return
+
+    def _end(self, code: int, reason: str) -> int:
+        lost = reason.startswith(("stopped", "could not reach"))
+        outcome = Outcome(exit_code=code, reason=reason, lost=lost, time=time.time())
+        insist(lambda: self.records.end(self.job, self.number, outcome), "outcome")
+        print(f"attempt {self.number} of job {self.job} ended with {code} {reason}".rstrip())
+        return code
+
+
+def insist(write: Callable[[], object], what: str) -> None:
+    """Writes something for as long as it takes: a store that is away or full may come back."""
+    pause = 0.5
+    while True:
+        try:
+            write()
+            return
+        except (FlowkdError, OSError) as error:
+            print(f"{what} not written, trying again in {pause:g} s: {error}", flush=True)
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+
+
+def main() -> int:
+    """Runs the attempt of the command line and returns its exit code."""
+    parser = argparse.ArgumentParser(description="One attempt at a job of the queue.")
+    parser.add_argument("job")
+    parser.add_argument("attempt", type=int)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--silence", type=float, default=60.0)
+    parser.add_argument("--grace", type=float, default=30.0)
+    asked = parser.parse_args()
+    storage = StorageConfig.from_uri(asked.store).model_copy(update={"patience": STORE_PATIENCE})
+    records = Records(storage.store())
+    return Attempt(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

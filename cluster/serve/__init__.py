@@ -1,0 +1,1 @@
+"""Serving over HTTP: models on Ray Serve, the API, its limits."""

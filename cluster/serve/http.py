@@ -1,0 +1,148 @@
+"""HTTP without a framework's opinion: bodies, media types, and errors in one form."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import Request, Response
+
+from flowkd.data.npy import read_npy_header
+from flowkd.predict.model import QueryError
+
+JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
+MESSAGE_MAX = 2000
+
+
+class ApiError(Exception):
+    """An answer that is an error: an HTTP status, a code for programs, a message for people."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers
+
+
+def error_response(error: ApiError) -> Response:
+    """Returns the body that all errors have: {"error": {"code", "message"}}."""
+    message = error.message
+    if len(message) > MESSAGE_MAX:
+        message = f"{message[:MESSAGE_MAX]} ..."
+    body = {"error": {"code": error.code, "message": message}}
+    return Response(orjson.dumps(body), error.status, error.headers, JSON)
+
+
+def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
+    """Returns a value, numpy arrays included, as JSON."""
+    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, headers=headers, media_type=JSON)
+
+
+def npy_response(array: np.ndarray, headers: dict[str, str]) -> Response:
+    """Returns an array as a .npy file."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return Response(file.getvalue(), headers=headers, media_type=NPY)
+
+
+def media_type(request: Request, known: Sequence[str]) -> str:
+    """Returns the body's media type; ApiError 415 unless it is one of the known."""
+    given = request.headers.get("content-type", "")
+    found = given.partition(";")[0].strip().lower()
+    if found not in known:
+        raise ApiError(
+            415,
+            "unsupported_media_type",
+            f"expected Content-Type: {' or '.join(known)}; got {given or 'none'}",
+        )
+    return found
+
+
+def accepted(request: Request, offered: Sequence[str], why_not: str = "") -> str:
+    """Returns which of the offered media types the client likes best, the first on a tie.
+
+    Raises:
+        ApiError: 406, it accepts none of them; `why_not` is added to the message.
+    """
+    header = request.headers.get("accept") or "*/*"
+    qualities = [_quality(header, kind) for kind in offered]
+    best = max(qualities)
+    if best <= 0:
+        message = f"expected Accept: {' or '.join(offered)}; got {header}"
+        raise ApiError(406, "not_acceptable", f"{message}; {why_not}" if why_not else message)
+    return offered[qualities.index(best)]
+
+
+def _quality(header: str, kind: str) -> float:
+    """Returns the weight of a media type: of the most specific range that covers it."""
+    found: dict[str, float] = {}
+    for item in header.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = 0.0
+    ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+    return next((found[name] for name in ranges if name in found), 0.0)
+
+
+async def read_body(request: Request, most: int, seconds: float) -> bytes:
+    """Returns the body; ApiError 413 as soon as it is too large, 400 if empty, 408 if slow."""
+    too_large = ApiError(
+        413, "body_too_large", f"expected a body of at most {most} bytes; send fewer examples"
+    )
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most:
+        raise too_large
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError as error:
+        message = f"expected the whole body within {seconds:g} s; got {size} bytes"
+        raise ApiError(408, "body_too_slow", message) from error
+    if not size:
+        raise ApiError(400, "empty_body", "expected a body; got an empty one")
+    return b"".join(parts)
+
+
+def parse_json(body: bytes) -> Any:
+    """Returns a body as plain values; ApiError 400 if it is not JSON, which has no NaN."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, "malformed_body", f"expected JSON: {error}") from error
+
+
+def parse_npy(body: bytes) -> np.ndarray:
+    """Returns the array of a .npy body, without any pickle and no larger than the body.
+
+    Raises:
+        ApiError: 400, it is not a .npy file, or is cut off.
+        QueryError: It holds something other than numbers.
+    """
+    file = io.BytesIO(body)
+    try:
+        header = read_npy_header(file)
+    except ValueError as error:
+        raise ApiError(400, "malformed_body", f"expected a .npy file: {error}") from error
+    if header.dtype.kind not in "iuf":
+        raise QueryError(f"x: expected integers or floats; got dtype {header.dtype}")
+    try:
+        return header.array(memoryview(body)[file.tell() :])
+    except ValueError as error:
+        message = f"{error}: the .npy file is cut off or too long"
+        raise ApiError(400, "malformed_body", message) from error

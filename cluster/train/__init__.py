@@ -1,0 +1,1 @@
+"""Training on Ray Train: launch, workers, checkpoints, placement, preemption."""

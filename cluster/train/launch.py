@@ -1,0 +1,129 @@
+"""Runs a training on Ray Train: any number of workers, resumed by name, its state in the store."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
+from ray.train import ScalingConfig as RayScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from cluster.storage import StorageConfig
+from cluster.train.placement import WaitsForPlaces, resources_per_worker, says_what_is_missing
+from cluster.train.preemption import forget_stop, stops_on_sigterm
+from cluster.train.worker import train_worker
+from flowkd.config import dump_config, parse_config
+from flowkd.errors import ConfigError, NonFiniteError, StoppedError
+from flowkd.store.store import Store
+from flowkd.training.config import TrainingConfig
+from flowkd.training.prepare import check_run
+
+
+def run_training(
+    config: TrainingConfig, storage: StorageConfig, callbacks: Sequence[UserCallback] = ()
+) -> str:
+    """Trains a run on the cluster that this process is connected to.
+
+    A run of the same name and config goes on from its last checkpoint; a finished one is
+    returned at once.
+
+    Args:
+        config: What to train.
+        storage: Where everything is kept.
+        callbacks: Are told by Ray Train what workers report.
+
+    Returns:
+        The reference of the result, `runs/NAME`.
+
+    Raises:
+        ConfigError: The name is taken by a run of another config, or the config does not fit.
+        NonFiniteError: A term became NaN or infinite.
+        StoppedError: SIGTERM came; the run can go on from where it was.
+        PlaceError: The workers found no place on the cluster.
+    """
+    store = storage.store()
+    reference = f"runs/{config.name}"
+    _check_name(config, store)
+    if store.exists(reference, "result", "manifest.json"):
+        return reference
+    check_run(config, store)
+    store.write(dump_config(config).encode(), reference, "config.yaml")
+    filesystem, root = storage.ray_filesystem()
+    scaling = config.scaling
+    elastic = scaling.least < scaling.workers
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "training": config.model_dump(mode="json"),
+            "storage": storage.model_dump(mode="json"),
+            "commit": git_commit(),
+        },
+        torch_config=TorchConfig(backend="nccl" if scaling.gpu else "gloo"),
+        scaling_config=RayScalingConfig(
+            num_workers=(scaling.least, scaling.workers) if elastic else scaling.workers,
+            use_gpu=scaling.gpu,
+            resources_per_worker=resources_per_worker(scaling),
+        ),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=f"{root}/{reference}",
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(
+                max_failures=scaling.max_failures, controller_failure_limit=scaling.max_waits
+            ),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            callbacks=[*callbacks, *([WaitsForPlaces(scaling.max_waits)] if elastic else [])],
+        ),
+    )
+    with stops_on_sigterm(store, config.name), says_what_is_missing(config.name, scaling):
+        outcome = trainer.fit().return_value
+    if outcome["error"]:
+        raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")
+    if outcome["stopped"] is not None:
+        forget_stop(store, config.name)
+        raise StoppedError(
+            f"run {config.name!r} was stopped after {outcome['stopped']} steps, of which it keeps "
+            f"a checkpoint: the same command goes on from there"
+        )
+    return reference
+
+
+def git_commit() -> str | None:
+    """Returns the commit of the code that runs, or None outside a checkout."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def _check_name(config: TrainingConfig, store: Store) -> None:
+    path = ("runs", config.name, "config.yaml")
+    if not store.exists(*path):
+        return
+    known = parse_config(TrainingConfig, yaml.safe_load(store.read(*path)), source="/".join(path))
+    # What a run is made on may change between its attempts; what it is may not.
+    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
+    difference = _first_difference(before, now)
+    if difference:
+        raise ConfigError(
+            f"run {config.name!r} exists in {store.uri} with another config: {difference}; "
+            f"choose another name, or remove runs/{config.name} first"
+        )
+
+
+def _first_difference(known: Any, now: Any, path: str = "") -> str | None:
+    if isinstance(known, dict) and isinstance(now, dict):
+        inner = (
+            _first_difference(known.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+            for key in known | now
+        )
+        return next((found for found in inner if found), None)
+    return None if known == now else f"{path} was {known!r}, now {now!r}"

@@ -1,0 +1,102 @@
+"""The places that a run's workers ask of the cluster, and what is said when they get none."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.train import ControllerError
+from ray.train.v2._internal.execution.callback import ControllerCallback
+
+from flowkd.errors import FlowkdError
+from flowkd.training.config import ScalingConfig
+
+WAIT_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+# Names of what ends Ray Train's controller when workers are asked for and not placed.
+UNPLACED = ("PlaceError", "WorkerGroupStartupTimeoutError", "InsufficientClusterResourcesError")
+
+
+class PlaceError(FlowkdError):
+    """A training whose workers find no place on the cluster."""
+
+
+class WaitsForPlaces(ControllerCallback):
+    """Ends a run of min_workers or more that has waited too long for that many places.
+
+    Ray Train counts in vain attempts to start workers; below the least number it attempts nothing,
+    and would wait for ever.
+
+    Args:
+        waits: How many attempts would have been as long.
+    """
+
+    def __init__(self, waits: int) -> None:
+        self._seconds = (waits + 1) * float(os.environ.get(WAIT_SECONDS, "60"))
+        self._since = 0.0
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Begins to count, in the controller's process."""
+        self._since = time.monotonic()
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Is told of each turn of Ray Train's loop; in one that does nothing, the state stays."""
+        if current_state is not previous_state:
+            self._since = time.monotonic()
+            return
+        if time.monotonic() - self._since > self._seconds:
+            raise PlaceError("the cluster had fewer places than scaling.min_workers")
+        time.sleep(0.1)  # Ray's loop does not
+
+
+def resources_per_worker(scaling: ScalingConfig) -> dict[str, float]:
+    """Returns what each worker takes."""
+    return {"CPU": scaling.cpus, **({"GPU": 1} if scaling.gpu else {})}
+
+
+@contextmanager
+def says_what_is_missing(run: str, scaling: ScalingConfig) -> Iterator[None]:
+    """Turns an error of Ray Train's controller into one that tells a user what to do.
+
+    Raises:
+        PlaceError: The workers found no place.
+        FlowkdError: Anything else that the controller could not do, as reaching the store.
+    """
+    try:
+        yield
+    except ControllerError as error:
+        reason = error.controller_failure
+        if type(reason).__name__ not in UNPLACED:
+            raise FlowkdError(
+                f"run {run!r}: Ray Train could not go on: {_first_line(reason)}; the same command "
+                f"goes on from the last checkpoint"
+            ) from error
+        raise PlaceError(
+            f"run {run!r}: found no place for its workers: asked for {_asked(scaling)}; the "
+            f"cluster's nodes have {_nodes()}, of which {_listed(ray.available_resources())} free: "
+            f"lower scaling.workers or scaling.cpus, set scaling.min_workers, or add nodes; the "
+            f"same command goes on from where it was"
+        ) from error
+
+
+def _asked(scaling: ScalingConfig) -> str:
+    least = f"at least {scaling.least} of " if scaling.least < scaling.workers else ""
+    return f"{least}{scaling.workers} times {_listed(resources_per_worker(scaling))}"
+
+
+def _nodes() -> str:
+    return "; ".join(_listed(node["Resources"]) for node in ray.nodes() if node["Alive"]) or "none"
+
+
+def _listed(amounts: dict[str, float]) -> str:
+    return (
+        ", ".join(f"{amounts.get(name, 0):g} {name}" for name in ("CPU", "GPU") if name in amounts)
+        or "0 CPU"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,96 @@
+"""Which crops of a picture are rows: one way for folders, zips and tars."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from flowkd.config import Config
+from flowkd.data.importers.pictures import grid_crops, read_picture
+from flowkd.data.seeding import derive_seed
+from flowkd.errors import DataError
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MAX_PICTURE_BYTES = 2**28
+PART_BYTES = 2**26
+PART_PICTURES = 4096
+GRID_PICTURES = 16  # of unknown size, and all of each is taken
+
+
+class CropsConfig(Config):
+    """Crops of pictures.
+
+    Attributes:
+        crop: Side of a crop, in pixels.
+        mode: `center`: one crop a picture; `random`: `crops` of them, which may overlap; `grid`:
+            all that lie side by side.
+        crops: Random crops of each picture.
+        resize: Scales every picture to this shorter side, in pixels, before it is cropped.
+        channels: 3 for colour, 1 for grey.
+        seed: Seed of the random crops.
+    """
+
+    crop: int = Field(32, ge=1)
+    mode: Literal["center", "random", "grid"] = "center"
+    crops: int = Field(1, ge=1)
+    resize: int | None = Field(None, ge=1)
+    channels: Literal[1, 3] = 3
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CropsConfig:
+        if self.resize is not None and self.resize < self.crop:
+            raise ValueError(f"expected resize of at least crop {self.crop}; got {self.resize}")
+        if self.crops > 1 and self.mode != "random":
+            raise ValueError(f"crops={self.crops} goes with mode: random; got mode {self.mode!r}")
+        return self
+
+
+def is_picture(name: str) -> bool:
+    """Tells whether a file's name ends as a picture's, and no part of its path is hidden."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") and part != ".." for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def per_part(config: CropsConfig) -> int:
+    """Returns of how many pictures the crops are in memory at a time."""
+    if config.mode == "grid":
+        return GRID_PICTURES
+    size = config.crops * config.channels * config.crop**2
+    return min(max(1, PART_BYTES // size), PART_PICTURES)
+
+
+def crops_of(data: bytes, name: str, where: str, config: CropsConfig) -> np.ndarray:
+    """Returns the crops (N, C, crop, crop) of a picture's file.
+
+    Args:
+        data: The file's bytes.
+        name: Its name in the source, by which its random crops are drawn.
+        where: What error messages call it.
+        config: Which crops.
+
+    Raises:
+        DataError: The picture is unreadable, too large, or smaller than the crop.
+    """
+    pixels = read_picture(data, where, channels=config.channels, shorter_side=config.resize)
+    _, height, width = pixels.shape
+    crop = config.crop
+    if min(height, width) < crop:
+        raise DataError(
+            f"{where} is smaller than the crop: expected at least {crop}x{crop} pixels; got "
+            f"{width}x{height}; set resize: {crop} to scale pictures, or lower crop"
+        )
+    if config.mode == "grid":
+        return grid_crops(pixels, crop, crop)
+    if config.mode == "center":
+        corners = [((height - crop) // 2, (width - crop) // 2)]
+    else:
+        rng = np.random.default_rng(derive_seed(config.seed, f"images/crops/{name}"))
+        tops = rng.integers(0, height - crop + 1, config.crops)
+        lefts = rng.integers(0, width - crop + 1, config.crops)
+        corners = list(zip(tops.tolist(), lefts.tolist(), strict=True))
+    return np.stack([pixels[:, top : top + crop, left : left + crop] for top, left in corners])

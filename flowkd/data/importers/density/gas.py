@@ -1,0 +1,76 @@
+"""Dataset `gas`: GAS, what chemical sensors read in a mixture of ethylene and carbon monoxide."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from flowkd.data.importers.density.archive import MOST, read_members
+from flowkd.data.importers.density.published import (
+    DensityConfig,
+    Published,
+    last_tenth,
+    standardised,
+    write,
+)
+from flowkd.data.importers.frames import read_frame
+from flowkd.data.importers.sources import Member
+from flowkd.data.importers.table import read_numbers
+from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.errors import DataError
+from flowkd.store.store import Store
+
+FILE = "gas/ethylene_CO.pickle"
+NOT_SENSORS = ("Meth", "Eth", "Time")
+MOST_CORRELATION = 0.98
+PUBLISHED = Published("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
+
+
+class GasConfig(DensityConfig):
+    """GAS, as in DensityConfig; its file may be converted to .parquet or .csv."""
+
+    kind: Literal["gas"] = "gas"
+    name: DatasetName = "gas"
+
+
+def prepare(config: GasConfig, store: Store) -> Manifest:
+    """Writes the dataset and returns its manifest; raises DataError where the source is another.
+
+    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+    https://github.com/gpapamak/maf, datasets/gas.py.
+    """
+    if PurePosixPath(config.source).suffix in (".csv", ".parquet"):
+        names, rows = read_numbers(config.source)
+        values = np.ascontiguousarray(rows.T)
+    else:
+        [(names, values)] = read_members(config.source, [FILE], _read)
+    missing = [name for name in NOT_SENSORS if name not in names]
+    if missing:
+        raise DataError(
+            f"expected columns {', '.join(NOT_SENSORS)} besides the sensors in {config.source}; "
+            f"it has no {', '.join(missing)}, but: {', '.join(names)}"
+        )
+    sensors = [number for number, name in enumerate(names) if name not in NOT_SENSORS]
+    kept = [sensors[number] for number in _uncorrelated(values[sensors])]
+    values = values[kept]
+    mean, scale = values.mean(axis=1), values.std(axis=1, ddof=1)
+    rest, test = last_tenth(standardised(values.T, mean, scale), config.source)
+    train, val = last_tenth(rest, config.source)
+    splits = {"train": train, "val": val, "test": test}
+    return write(config, store, PUBLISHED, splits, [names[number] for number in kept])
+
+
+def _read(member: Member) -> tuple[list[str], np.ndarray]:
+    return read_frame(member.read(MOST), member.where)
+
+
+def _uncorrelated(values: np.ndarray) -> list[int]:
+    """Returns the rows that remain while the first that is correlated with another is dropped."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alike = np.corrcoef(values) > MOST_CORRELATION
+    kept = list(range(len(values)))
+    while (partners := alike[np.ix_(kept, kept)].sum(axis=1) > 1).any():
+        del kept[int(np.argmax(partners))]
+    return kept

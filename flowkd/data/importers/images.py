@@ -1,0 +1,202 @@
+"""Dataset `images`: crops of the user's own pictures, split by file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from flowkd.data.importers.crops import (
+    MAX_PICTURE_BYTES,
+    SUFFIXES,
+    CropsConfig,
+    crops_of,
+    is_picture,
+    per_part,
+)
+from flowkd.data.importers.published import fingerprint_of
+from flowkd.data.importers.sources import Member, Source
+from flowkd.data.importers.tars import Sample, label_of, split_by_name, tar_parts, tars_at
+from flowkd.data.importing import Part, import_parts
+from flowkd.data.manifest import SPLITS, DatasetName, Manifest
+from flowkd.data.splits import draw_fractions
+from flowkd.data.writing import Arrays
+from flowkd.errors import DataError
+from flowkd.store.store import Store
+
+
+class ImagesConfig(CropsConfig):
+    """Crops of pictures; all crops of one file are in one split.
+
+    Attributes:
+        source: A folder, searched with all its subfolders; a zip; a tar, a folder of tars, or tars
+            as in `shards/{000..012}.tar` or `shards/*.tar`; any fsspec URL.
+        labels: Whether a class is stored as the context: of folders and zips the first subfolder's
+            name; of tars the number in `000123.cls` beside `000123.jpg`.
+        classes: The number of classes, of tars with labels only.
+        val_fraction: Share of the files; test_fraction likewise. Of tars, whose files are not
+            known before they are read, each file is drawn on its own, by a hash of its name.
+        seed: Seed of the split, the random crops and the order.
+    """
+
+    kind: Literal["images"] = "images"
+    source: str = Field(min_length=1)
+    name: DatasetName
+    labels: bool = False
+    classes: int | None = Field(None, ge=1)
+    val_fraction: float = Field(0.1, gt=0, lt=1)
+    test_fraction: float = Field(0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _classes_go_with_labels(self) -> ImagesConfig:
+        if self.classes is not None and not self.labels:
+            raise ValueError(f"classes={self.classes} goes with labels: true; got labels: false")
+        return self
+
+
+def prepare(config: ImagesConfig, store: Store) -> Manifest:
+    """Writes the dataset, some thousand crops at a time, and returns its manifest.
+
+    Tars are WebDataset's: files of one name, but for what follows the first dot, belong together
+    (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
+    https://github.com/webdataset/webdataset).
+
+    Raises:
+        DataError: The source is missing, has no pictures or too few, or a picture is unreadable,
+            truncated, too large, smaller than the crop, or (with labels) without a class.
+    """
+    tars = _tars(config)
+    if tars:
+        about = _about(config, f"pictures of {len(tars)} tars, {config.source}", config.classes)
+        return import_parts(
+            store,
+            about,
+            _tar_parts(config, tars),
+            fingerprint=fingerprint_of(tars),
+            seed=config.seed,
+        )
+    source = Source(config.source)
+    with source.listed(is_picture) as found:
+        files = sorted(found, key=lambda file: file.name)
+        if not files:
+            raise DataError(
+                f"no pictures in {config.source!r} among its {len(list(source.members()))} files; "
+                f"looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+            )
+        for file, other in pairwise(files):
+            if file.name == other.name:  # of a zip; one could be train and the other test
+                raise DataError(f"{file.where} is there twice; remove one, or rename it")
+        classes = _classes(files, config) if config.labels else None
+        names = sorted(set(classes)) if classes else None
+        about = _about(config, f"{len(files)} pictures of {config.source}", names)
+        return import_parts(
+            store,
+            about,
+            _file_parts(config, files, classes),
+            fingerprint=source.fingerprint(),
+            seed=config.seed,
+        )
+
+
+def _tars(config: ImagesConfig) -> list[Source]:
+    try:
+        tars = tars_at(config.source)
+    except DataError as error:
+        raise DataError(f"no folder {config.source!r}, nor a zip or tar of it: {error}") from error
+    if tars and config.labels and config.classes is None:
+        raise DataError(
+            f"expected the number of classes for labels from {config.source}: a tar does not tell "
+            f"it before it is read; set classes"
+        )
+    if config.classes is not None and not tars:
+        raise DataError(f"classes={config.classes} is for tars; {config.source} has none")
+    return tars
+
+
+def _about(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
+    names = None if classes is None or isinstance(classes, int) else list(classes)
+    return Manifest(
+        name=config.name,
+        kind="image",
+        event_shape=(config.channels, config.crop, config.crop),
+        bins=256,
+        classes=len(names) if names else classes if isinstance(classes, int) else None,
+        class_names=names,
+        splits={},
+        source=source,
+        config=config.model_dump(mode="json"),
+    )
+
+
+def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[Part]:
+    def rows(sample: Sample) -> tuple[np.ndarray, int | None]:
+        label = None if config.classes is None else label_of(sample, config.classes)
+        return crops_of(sample.picture, sample.name, sample.where, config), label
+
+    split = partial(
+        split_by_name,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+    return tar_parts(tars, per_part(config), rows, split)
+
+
+def _file_parts(
+    config: ImagesConfig, files: Sequence[Member], classes: Sequence[str] | None
+) -> Iterator[Part]:
+    chosen = draw_fractions(
+        len(files),
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+        what=f"pictures in {config.source}",
+    )
+    # In the order drawn, so that a part has pictures of all classes.
+    drawn = [(split, int(number)) for split in SPLITS for number in chosen[split]]
+    names = sorted(set(classes or ()))
+    labels = None if classes is None else [names.index(name) for name in classes]
+    count = per_part(config)
+    for start in range(0, len(drawn), count):
+        part = drawn[start : start + count]
+        yield Part(f"pictures {start}", partial(_read, part, files, labels, config))
+
+
+def _read(
+    part: Sequence[tuple[str, int]],
+    files: Sequence[Member],
+    labels: Sequence[int] | None,
+    config: ImagesConfig,
+) -> Mapping[str, Arrays]:
+    crops: dict[str, list[np.ndarray]] = defaultdict(list)
+    classes: dict[str, list[int]] = defaultdict(list)
+    for split, number in part:
+        file = files[number]
+        found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config)
+        crops[split].append(found)
+        if labels is not None:
+            classes[split] += [labels[number]] * len(found)
+    return {
+        split: Arrays(np.concatenate(found), np.array(classes[split], np.int64) if labels else None)
+        for split, found in crops.items()
+    }
+
+
+def _classes(files: Sequence[Member], config: ImagesConfig) -> list[str]:
+    """Returns the first subfolder's name of each file; of a zip, below the folder zipped."""
+    paths = [PurePosixPath(file.name).parts for file in files]
+    if config.source.lower().endswith(".zip") and len({path[0] for path in paths}) == 1:
+        paths = [path[1:] or path for path in paths]
+    for file, path in zip(files, paths, strict=True):
+        if len(path) < 2:
+            raise DataError(
+                f"{file.name} lies directly in {config.source}; with labels, expected every "
+                f"picture in a subfolder named after its class; move it, or set labels: false"
+            )
+    return [path[0] for path in paths]

@@ -1,0 +1,1 @@
+"""Distillation: losses, their weights over time, hints, teacher samples, warm starts."""

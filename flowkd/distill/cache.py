@@ -1,0 +1,123 @@
+"""A teacher's answers, computed once and kept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from flowkd.config import Config
+from flowkd.data import Batch, Examples, StoredRows, evaluation_batches
+from flowkd.data.seeding import derive_seed
+from flowkd.distill.targets import answer, names_of_answers
+from flowkd.errors import ConfigError
+from flowkd.flows.flow import Flow
+
+CHUNK = 500
+FLOAT_BYTES = 4
+
+
+class CacheConfig(Config):
+    """The teacher's answers, computed once before training, with the very noise of its rows.
+
+    Attributes:
+        kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
+        copies: How many noisy versions of each row are kept, of data of integers.
+        limit_gib: The most that each worker may keep, data and samples together, in GiB.
+    """
+
+    kind: Literal["none", "memory", "disk"] = "none"
+    copies: int = Field(1, ge=1)
+    limit_gib: float = Field(4.0, gt=0)
+
+
+def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[str]) -> None:
+    """Raises ConfigError if so many rows, with the teacher's answers, are more than the limit."""
+    each = 1 + 2 * teacher.dimensions + len(taps) * (1 + teacher.dimensions)
+    needed = rows * each * FLOAT_BYTES / 2**30
+    if needed > cache.limit_gib:
+        raise ConfigError(
+            f"objective.cache: expected at most limit_gib = {cache.limit_gib}; got {needed:.2f} "
+            f"GiB for {rows} rows and {len(taps)} hints: lower copies, train_rows or "
+            f"samples.rows, raise limit_gib, or choose kind: none"
+        )
+
+
+def cache_answers(
+    teacher: Flow, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
+) -> Examples:
+    """Returns rows together with the teacher's answers to them.
+
+    Args:
+        teacher: Is asked once for every row.
+        parts: The rows, which carry their noise already.
+        rows: How many there are in all parts.
+        taps: Where the teacher's states are recorded.
+        kind: `memory` or `disk`.
+    """
+    device = next(teacher.parameters()).device
+    columns: dict[str, Tensor] = {}
+    start = 0
+    for part in parts:
+        seen = part.to(device)
+        values = {"x": seen.x, **answer(teacher, seen.x, seen.context, taps)}
+        if seen.context is not None:
+            values["context"] = seen.context
+        for name, value in values.items():
+            if name not in columns:
+                columns[name] = _allocate((rows, *value.shape[1:]), value.dtype, kind)
+            columns[name][start : start + len(part)] = value.cpu()
+        start += len(part)
+    return Examples(columns.pop("x"), columns.pop("context", None), columns)
+
+
+def answers_to_data(
+    teacher: Flow,
+    rows: StoredRows | Examples,
+    bins: int | None,
+    taps: Collection[str],
+    cache: CacheConfig,
+    seed: int,
+) -> Examples:
+    """Returns the rows of a data set, each as many times as noisy copies are kept, with answers.
+
+    Args:
+        teacher: Is asked.
+        rows: To train on.
+        bins: The number of integer values of x; None if x is continuous, and kept once.
+        taps: Where the teacher's states are recorded.
+        cache: How they are kept.
+        seed: Of the run.
+    """
+    copies = cache.copies if bins is not None else 1
+    parts = (
+        part
+        for copy in range(copies)
+        for part in evaluation_batches(rows.all(), bins, CHUNK, derive_seed(seed, "cache", copy))
+    )
+    known = cache_answers(teacher, parts, copies * len(rows), taps, cache.kind)
+    return replace(known, pieces=[*rows.sizes] * copies)
+
+
+def with_taps(known: Examples, taps: Collection[str]) -> Examples:
+    """Returns rows with no other answers than those for these taps."""
+    wanted = names_of_answers(taps)
+    return replace(known, answers={name: known.answers[name] for name in wanted})
+
+
+def _allocate(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> Tensor:
+    memory = torch.empty(0, dtype=dtype)
+    if kind != "disk":
+        return memory.new_empty(shape)
+    with tempfile.TemporaryDirectory(prefix="flowkd-cache-") as folder:
+        # The file loses its name at once: its space is free again when the process ends.
+        file = Path(folder, "answers.npy")
+        mapped = np.lib.format.open_memmap(file, "w+", memory.numpy().dtype, shape)
+        return torch.from_numpy(mapped)

@@ -1,0 +1,179 @@
+"""What a flow is trained to do: each objective is a module, so that DDP can wrap it whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from flowkd.data.batch import Batch
+from flowkd.distill.hints import Hint, check_hints
+from flowkd.distill.schedules import Weights
+from flowkd.distill.targets import Answers, answer
+from flowkd.flows.flow import Encoding, Flow
+
+# Terms that compare what student and teacher make of the same rows, and those of the taps.
+AT_TAPS = ("hints", "log_det")
+ENCODED = ("density", "latent", *AT_TAPS)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """A loss and what it is made of.
+
+    Attributes:
+        total: The weighted sum, a scalar with a gradient.
+        terms: Each term by name, unweighted scalars.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class MaximumLikelihood(nn.Module):
+    """The negative log-likelihood of data, `nll`, in nats per dimension.
+
+    Args:
+        flow: What is trained.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
+        """Computes the loss of a batch; how far the training is plays no part."""
+        nll = -self.flow(batch.x, batch.context).log_prob.mean() / self.flow.dimensions
+        return Losses(nll, {"nll": nll})
+
+
+class Distillation(nn.Module):
+    """A student learns from data and from its teacher.
+
+    With x data, y teacher samples, z ~ N(0, I), h_i the states at the hints' taps and l_i the
+    log-dets up to there, D the dimensions, S student, T teacher, and means over rows and all
+    dimensions:
+    nll = -log p_S(x) / D; samples = -log p_S(y) / D;
+    density = mean ((log p_S - log p_T) / D)^2; latent = mean (z_S - z_T)^2;
+    hints = mean over i of mean (h_Si - h_Ti)^2; log_det = mean over i of mean ((l_Si - l_Ti) / D)^2
+    - these four over x and y together;
+    synthesis = mean |S^-1(t z) - T^-1(t z)|, in preprocessed units, with t the temperature.
+    Source of nll, latent, hints and synthesis: Distilling Normalizing Flows, 2025,
+    https://arxiv.org/abs/2506.21003.
+
+    Args:
+        student: What is trained.
+        teacher: Is frozen here, and never changes.
+        hints: Pairs of taps.
+        weights: Of the terms.
+        temperature: Of the noise for `synthesis`.
+
+    Raises:
+        ValueError: Flows of different events, latents or contexts; hints that could not teach;
+            hints without a weight, or the reverse.
+    """
+
+    def __init__(
+        self,
+        student: Flow,
+        teacher: Flow,
+        hints: Sequence[Hint] = (),
+        weights: Weights | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weights = weights or Weights()
+        self.hints = tuple(hints)
+        self.temperature = temperature
+        _check_pair(student, teacher)
+        if bool(hints) != self.weights.ever(*AT_TAPS):
+            raise ValueError(
+                f"expected hints together with a weight for them or for log_det; got {len(hints)} "
+                f"hints, hints: {self.weights.hints}, log_det: {self.weights.log_det}"
+            )
+        check_hints(student, teacher, self.hints)
+        self.flow = student
+        self.teacher = teacher.requires_grad_(False)
+
+    def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
+        """Computes the loss of a batch.
+
+        Args:
+            batch: Data, the last `batch.samples` rows of them drawn from the teacher; the very
+                same noisy rows go to student and teacher. Answers that it carries are taken as
+                the teacher's. `z` is noise, (B, D), for `synthesis`.
+            progress: Share of the steps that are done, for weights with a schedule.
+        """
+        weights = self.weights.at(progress)
+        tapped = any(weights[name] for name in AT_TAPS)
+        student = self.flow(
+            batch.x, batch.context, [hint.student for hint in self.hints] if tapped else ()
+        )
+        terms = self._likelihood(student, batch, weights)
+        if any(weights[name] for name in ENCODED):
+            taps = [hint.teacher for hint in self.hints] if tapped else ()
+            values = batch.answers or answer(self.teacher, batch.x, batch.context, taps)
+            terms |= self._matching(student, Answers(values), weights)
+        if weights["synthesis"]:
+            terms["synthesis"] = self._synthesis(batch.z, batch.context)
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return Losses(total, terms)
+
+    def _likelihood(
+        self, student: Encoding, batch: Batch, weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        data = len(batch) - batch.samples
+        nats = -student.log_prob / self.flow.dimensions
+        terms = {"nll": nats[:data].mean()} if data else {}
+        if weights["samples"]:
+            if not batch.samples:
+                raise ValueError("expected teacher samples for the term 'samples'; got none")
+            terms["samples"] = nats[data:].mean()
+        return terms
+
+    def _matching(
+        self, student: Encoding, teacher: Answers, weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        dimensions = self.flow.dimensions
+        terms: dict[str, Tensor] = {}
+        if weights["density"]:
+            difference = (student.log_prob - teacher.log_prob) / dimensions
+            terms["density"] = difference.square().mean()
+        if weights["latent"]:
+            terms["latent"] = (student.z - teacher.z).square().mean()
+        if weights["hints"]:
+            distances = [
+                hint.distance(
+                    student.states[hint.student],
+                    teacher.state(hint.teacher),
+                    self.flow.taps[hint.student].channels,
+                )
+                for hint in self.hints
+            ]
+            terms["hints"] = torch.stack(distances).mean()
+        if weights["log_det"]:
+            contributions = [
+                student.states[hint.student].log_det - teacher.state(hint.teacher).log_det
+                for hint in self.hints
+            ]
+            terms["log_det"] = (torch.stack(contributions) / dimensions).square().mean()
+        return terms
+
+    def _synthesis(self, z: Tensor | None, context: Tensor | None) -> Tensor:
+        if z is None:
+            raise ValueError("expected noise z of (B, D) for the term 'synthesis'; got none")
+        z = self.temperature * z.view(-1, *self.flow.latent_shape)
+        context = None if context is None else context[: len(z)]
+        with torch.no_grad():
+            target, _ = self.teacher.preprocess(self.teacher.inverse(z, context))
+        made, _ = self.teacher.preprocess(self.flow.inverse(z, context))
+        return (made - target).abs().mean()
+
+
+def _check_pair(student: Flow, teacher: Flow) -> None:
+    for name in ("event_shape", "latent_shape", "context"):
+        ours, theirs = getattr(student, name), getattr(teacher, name)
+        if ours != theirs:
+            raise ValueError(f"expected a student of the teacher's {name} {theirs}; got {ours}")

@@ -1,0 +1,13 @@
+"""A student that begins from its teacher, or from another flow: closed form, no gradients.
+
+- `fold`: the best small copy. Depth: a coupling that goes is replaced by its best linear fit, which
+  merges into the next step's 1x1 convolution. Width: of each network's hidden units, those are kept
+  from which the others are best rebuilt, and the rebuilding is added to their outgoing weights.
+- `inherit`: ActNorm, 1x1 convolutions and split priors; the networks begin anew.
+- `slice`, `copy`: controls. What is kept is kept as it was, and what goes is not made up for.
+"""
+
+from flowkd.distill.warmstart.check import WarmStart, check_warm_start
+from flowkd.distill.warmstart.warm_start import warm_start
+
+__all__ = ["WarmStart", "check_warm_start", "warm_start"]

@@ -1,0 +1,82 @@
+"""Fewer steps: a coupling that goes becomes its best linear fit, merged into the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from flowkd.bijectors import Chain
+from flowkd.distill.warmstart.affine import Affine
+from flowkd.distill.warmstart.batching import leading_rows
+from flowkd.distill.warmstart.layout import Unit, segments
+from flowkd.distill.warmstart.prune_steps import Choice
+from flowkd.distill.warmstart.steps import Level, Part
+from flowkd.flows.flow import Flow
+
+SCORING_PLACES = 4096
+
+
+def fold_depth(source: Flow, shallow: Flow, x: Tensor, context: Tensor | None) -> None:
+    """Fills a flow of fewer steps.
+
+    Args:
+        source: Is only read.
+        shallow: As the source, but of fewer steps; is changed.
+        x: Calibration data, (B, *event_shape).
+        context: As vectors, (B, width).
+    """
+    counts = [len(targets) for targets in segments(shallow)]
+    stages = _choose(list(segments(source)), counts, x, context)
+    h = x
+    for stage, targets in zip(stages, segments(shallow), strict=True):
+        if isinstance(stage, Level):
+            stage = stage.settle(h, context)
+            _write(stage.parts, [target.step for target in targets])
+            h, _ = stage(h, context)
+            continue
+        for unit, target in zip(stage, targets, strict=True):
+            target.bijector.load_state_dict(unit.bijector.state_dict())
+            h, _ = unit(h, context)
+
+
+def _choose(
+    source: Sequence[list[Unit]], counts: Sequence[int], x: Tensor, context: Tensor | None
+) -> list[Level | list[Unit]]:
+    """Returns levels in which so many couplings stay, and what stands between them.
+
+    The last level first: each is chosen with all after it folded already, which saves much time.
+    """
+    entries = [x]
+    for units in source:
+        h = entries[-1]
+        for unit in units:
+            h, _ = unit(h, context)
+        entries.append(h)
+    chosen: list[Level | list[Unit]] = []
+    after: list[Level | Unit] = []
+    for units, count, h in reversed(list(zip(source, counts, entries, strict=False))):
+        if units[0].is_step:
+            level = Level(
+                [Part(Affine.of(unit.step), unit.coupling) for unit in units], units[0].channels
+            )
+            level = Choice(after, *leading_rows(h, context, SCORING_PLACES))(level, count)
+            chosen, after = [level, *chosen], [level, *after]
+        else:
+            chosen, after = [units, *chosen], [*units, *after]
+    return chosen
+
+
+def _write(parts: Sequence[Part], steps: Sequence[Chain]) -> None:
+    """Sets the steps that stay; linear parts merge into the affine map of the next of them."""
+    pending = Affine.identity(len(parts[0].affine.shift))
+    filled = iter(steps)
+    for part in parts:
+        pending = part.affine.after(pending)
+        if part.linear is not None:
+            pending = part.linear.after(pending)
+            continue
+        step = next(filled)
+        pending.write(step)
+        step["coupling"].load_state_dict(part.coupling.state_dict())
+        pending = Affine.identity(len(pending.shift))

@@ -1,0 +1,86 @@
+"""A flow, level by level: its steps, and what stands between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import torch
+from torch import Tensor
+
+from flowkd.bijectors import AffineCoupling, Bijector, Chain, Leading
+from flowkd.distill.warmstart.batching import forward_by_rows
+from flowkd.flows.flow import Flow
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A step, or any other bijector of the chain, on the leading channels that it sees."""
+
+    path: str
+    bijector: Bijector
+    channels: int
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is an actnorm, a mix and a coupling."""
+        return isinstance(self.bijector, Chain)
+
+    @property
+    def step(self) -> Chain:
+        """The actnorm, mix and coupling."""
+        assert isinstance(self.bijector, Chain)
+        return self.bijector
+
+    @property
+    def coupling(self) -> AffineCoupling:
+        """The step's coupling."""
+        coupling = self.step["coupling"]
+        assert isinstance(coupling, AffineCoupling)
+        return coupling
+
+    def __call__(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Maps the complete state forward, some rows at a time."""
+        z, log_det = forward_by_rows(self.bijector, h[:, : self.channels], context)
+        if self.channels == h.shape[1]:
+            return z, log_det
+        return torch.cat([z, h[:, self.channels :]], dim=1), log_det
+
+
+def segments(flow: Flow) -> Iterator[list[Unit]]:
+    """Yields a flow's bijectors in the order of forward: a level's steps, what follows, and on."""
+    for _, units in groupby(_walk(flow), key=lambda unit: unit.is_step):
+        yield list(units)
+
+
+def matched(student: Flow, source: Flow) -> Iterator[tuple[Unit, list[Unit]]]:
+    """Yields each of a student's units with the source's that it stands for.
+
+    The steps of each level are grouped evenly, in order; everything else stands for itself.
+    """
+    for ours, theirs in zip(segments(student), segments(source), strict=True):
+        bounds = group_bounds(len(ours), len(theirs))
+        for unit, (start, stop) in zip(ours, bounds, strict=True):
+            yield unit, theirs[start:stop]
+
+
+def group_bounds(groups: int, items: int) -> list[tuple[int, int]]:
+    """Returns where each of some even groups of items starts and stops."""
+    edges = [items * number // groups for number in range(groups + 1)]
+    return list(pairwise(edges))
+
+
+def _walk(flow: Flow) -> Iterator[Unit]:
+    shape = flow.event_shape
+    for name, bijector in flow.chain.items():
+        channels = shape[0]
+        if isinstance(bijector, Leading):
+            channels, bijector = bijector.channels, bijector.bijector
+        if isinstance(bijector, Chain) and name.startswith("level"):
+            for path, part in bijector.items():
+                yield Unit(f"{name}.{path}", part, channels)
+        else:
+            yield Unit(name, bijector, channels)
+        if channels == shape[0]:
+            shape = bijector.output_shape(shape)

@@ -1,0 +1,81 @@
+"""A step taken apart: its affine map, then its coupling, or a linear map that stands in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from flowkd.bijectors import AffineCoupling
+from flowkd.distill.warmstart.affine import Affine
+from flowkd.distill.warmstart.batching import forward_by_rows
+
+State = tuple[Tensor, Tensor]  # h, and the log_det up to it
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a step becomes."""
+
+    affine: Affine
+    coupling: AffineCoupling
+    linear: Affine | None = None
+
+    def __call__(self, state: State, context: Tensor | None) -> State:
+        """Maps (B, C, *rest) forward."""
+        h, log_det = state
+        h, log_det = self.affine(h), log_det + self.affine.log_det(h)
+        if self.linear is not None:
+            return self.linear(h), log_det + self.linear.log_det(h)
+        y, more = forward_by_rows(self.coupling, h, context)
+        return y, log_det + more
+
+    def linearised(self, h: Tensor, y: Tensor) -> Part:
+        """Returns it with a linear map for the coupling, so that it is nearest to h -> y."""
+        return replace(self, linear=Affine.fit(self.affine(h), y, self.coupling.kept))
+
+
+def settle(
+    parts: Sequence[Part], start: State, context: Tensor | None
+) -> tuple[list[Part], list[State]]:
+    """Fits the linear maps anew, each on what the parts before it make of the data.
+
+    Args:
+        parts: Consecutive ones.
+        start: Before the first.
+        context: As vectors, (B, width).
+
+    Returns:
+        The parts, and the states: before each, and after the last.
+    """
+    settled: list[Part] = []
+    states = [start]
+    for part in parts:
+        if part.linear is not None:
+            y, _ = replace(part, linear=None)(states[-1], context)
+            part = part.linearised(states[-1][0], y)
+        settled.append(part)
+        states.append(part(states[-1], context))
+    return settled, states
+
+
+@dataclass(frozen=True)
+class Level:
+    """Consecutive parts, on the leading channels that they see."""
+
+    parts: Sequence[Part]
+    channels: int
+
+    def __call__(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Maps the complete state forward, with log|det|."""
+        state = h[:, : self.channels], h.new_zeros(len(h))
+        for part in self.parts:
+            state = part(state, context)
+        return torch.cat([state[0], h[:, self.channels :]], dim=1), state[1]
+
+    def settle(self, h: Tensor, context: Tensor | None) -> Level:
+        """Fits the linear maps anew, on the complete states that the level meets."""
+        start = h[:, : self.channels], h.new_zeros(len(h))
+        return replace(self, parts=settle(self.parts, start, context)[0])

@@ -1,0 +1,103 @@
+"""The four ways to begin from another flow, behind one door."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowkd.distill.warmstart.affine import Affine
+from flowkd.distill.warmstart.check import WarmStart, check_warm_start, fewer, narrower
+from flowkd.distill.warmstart.depth import fold_depth
+from flowkd.distill.warmstart.layout import matched, segments
+from flowkd.distill.warmstart.width import Select, largest, most_telling, narrow
+from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.flow import Flow
+
+
+@torch.no_grad()
+def warm_start(
+    kind: WarmStart,
+    student: Flow,
+    student_config: GlowConfig | CouplingConfig,
+    source: Flow,
+    source_config: GlowConfig | CouplingConfig,
+    x: Tensor,
+    context: Tensor | None = None,
+) -> None:
+    """Sets a student's parameters from those of a larger flow; the same data give the same student.
+
+    Args:
+        kind: `fold` to begin as the best small copy of the source; `inherit` to take its ActNorm,
+            mixes and split priors alone; `slice` or `copy` to take a part of it as it is.
+        student: Of the source's family, at most as deep and as wide; is changed. `inherit` leaves
+            its coupling networks as they are and takes them to be new: zero in the last layer.
+        student_config: What it was built from.
+        source: Is only read.
+        source_config: What it was built from.
+        x: Calibration data, (B, *event_shape), in data units; some hundred different rows.
+        context: Of the calibration data.
+
+    Raises:
+        ValueError: What `check_warm_start` refuses, or data that are not the source's.
+    """
+    check_warm_start(kind, student_config, source_config, rows=len(x))
+    vectors = source.encode_context(context, x)
+    source(x[:1], None if context is None else context[:1])  # it refuses what is not its data
+    if kind == "inherit":
+        _inherit(student, source, source_config, x, vectors)
+        return
+    if kind == "fold" and fewer(student_config, source_config, "steps"):
+        shallow = build_flow(source_config.model_copy(update={"steps": student_config.steps})).to(x)
+        fold_depth(source, shallow, x, vectors)
+        source = shallow
+    _take(student, source)
+    if narrower(student_config, source_config):
+        _narrow(student, source, x, vectors, most_telling if kind == "fold" else largest)
+
+
+def _take(student: Flow, source: Flow) -> None:
+    """Copies what a student's units share in shape with the last of those they stand for."""
+    for unit, group in matched(student, source):
+        theirs = group[-1].bijector.state_dict()
+        for name, value in unit.bijector.state_dict().items():
+            if value.shape == theirs[name].shape:
+                value.copy_(theirs[name])
+
+
+def _narrow(student: Flow, source: Flow, x: Tensor, context: Tensor | None, select: Select) -> None:
+    """Sets each narrow network from the wide one it stands for, on what that sees in the source."""
+    narrower = {group[-1].path: unit for unit, group in matched(student, source)}
+    h = x
+    for unit in (unit for segment in segments(source) for unit in segment):
+        if unit.is_step and unit.path in narrower:
+            seen = Affine.of(unit.step)(h[:, : unit.channels])[:, : unit.coupling.kept]
+            small = narrower[unit.path].coupling.conditioner
+            if count_parameters(small) < count_parameters(unit.coupling.conditioner):
+                narrow(unit.coupling.conditioner, small, seen, context, select)
+        h, _ = unit(h, context)
+
+
+def _inherit(
+    student: Flow,
+    source: Flow,
+    source_config: GlowConfig | CouplingConfig,
+    x: Tensor,
+    context: Tensor | None,
+) -> None:
+    """Sets ActNorm, mixes and split priors; couplings are taken to be the identity.
+
+    The source's ActNorms expect what its couplings yield. Without those they are initialised anew,
+    and before steps are composed: the scales inside a composed map could not be, afterwards.
+    """
+    linear = build_flow(source_config.model_copy(update={"width": 1, "inner": None})).to(x)
+    for unit, (original,) in matched(linear, source):
+        if unit.is_step:
+            unit.step["mix"].load_state_dict(original.step["mix"].state_dict())
+        else:
+            unit.bijector.load_state_dict(original.bijector.state_dict())
+    linear.chain.initialize(x, context)
+    for unit, group in matched(student, linear):
+        if unit.is_step:
+            Affine.of_all([original.step for original in group]).write(unit.step)
+        else:
+            unit.bijector.load_state_dict(group[-1].bijector.state_dict())

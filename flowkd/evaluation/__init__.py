@@ -1,0 +1,1 @@
+"""Figures of flows on held-out data: likelihood, round trip, throughput."""

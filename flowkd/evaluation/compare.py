@@ -1,0 +1,145 @@
+"""Flows beside each other on held-out data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from pydantic import Field
+
+from flowkd.config import Config
+from flowkd.data import Examples, evaluation_batches, load_split, read_manifest
+from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood, round_trip_error
+from flowkd.flows.flow import Flow
+from flowkd.flows.inference import for_inference
+from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.store.store import Store
+from flowkd.training.config import RunName
+
+
+class EvaluationConfig(Config):
+    """What to compare, and on what.
+
+    Attributes:
+        name: The figures are kept as `evaluations/NAME.json`.
+        flows: Label to reference; the first is what the others are compared with.
+        dataset: Name of a prepared data set.
+        split: Choose on `val`; report on `test`, once.
+        rows: At most so many.
+        batch_size: Of the throughput measurement.
+        threads: Of the throughput measurement.
+        seconds: About how long to measure throughput, log_prob and sampling each.
+    """
+
+    name: RunName
+    flows: dict[str, str] = Field(min_length=1)
+    dataset: str
+    split: str = "test"
+    rows: int | None = Field(None, ge=2)
+    batch_size: int = Field(64, ge=1)
+    threads: int = Field(1, ge=1)
+    seconds: float = Field(5.0, gt=0)
+
+
+@dataclass(frozen=True)
+class FlowFigures:
+    """What is reported of one flow.
+
+    Throughput was measured beside the other flows', each in its form for inference.
+
+    Attributes:
+        reference: Of the artifact.
+        bits_per_dim: Mean over the split.
+        standard_error: Of bits_per_dim.
+        parameters: Number of trainable values.
+        log_prob_per_second: Examples whose log_prob is computed in a second.
+        samples_per_second: Examples that are sampled in a second.
+        steps: Optimiser steps of its training.
+        round_trip: Largest |inverse(forward(x)) - x| in preprocessed units.
+    """
+
+    reference: str
+    bits_per_dim: float
+    standard_error: float
+    parameters: int
+    log_prob_per_second: float
+    samples_per_second: float
+    steps: int
+    round_trip: float
+
+
+def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
+    """Compares flows on one split and writes the figures to the store.
+
+    Raises:
+        ConfigError: A flow of another event shape than the data set's.
+        NonFiniteError: A likelihood that is NaN or infinite.
+    """
+    manifest = read_manifest(store, config.dataset)
+    artifacts = {label: load_artifact(store, where) for label, where in config.flows.items()}
+    for label, artifact in artifacts.items():
+        if artifact.flow.event_shape != tuple(manifest.event_shape):
+            raise ConfigError(
+                f"flows.{label}: expected event_shape {tuple(manifest.event_shape)} of data set "
+                f"{manifest.name!r}; got {artifact.flow.event_shape}"
+            )
+    rows = load_split(store, manifest, config.split, limit=config.rows)
+    rates = _throughput(artifacts, rows, manifest.bins, config)
+    figures = {
+        label: _figures(label, artifact, rows, manifest.bins, rates[label])
+        for label, artifact in artifacts.items()
+    }
+    store.write_json(
+        {label: asdict(value) for label, value in figures.items()},
+        "evaluations",
+        f"{config.name}.json",
+    )
+    return figures
+
+
+def _figures(
+    label: str, artifact: Artifact, rows: Examples, bins: int | None, rates: tuple[float, float]
+) -> FlowFigures:
+    flow = artifact.flow
+    seen = _seen(flow, rows)
+    likelihood = evaluate_likelihood(flow, seen, bins)
+    if not torch.isfinite(torch.tensor(likelihood.bits_per_dim)):
+        raise NonFiniteError(f"flow {label!r}: bits/dim is {likelihood.bits_per_dim}")
+    first = next(evaluation_batches(seen, bins, 256, seed=0))
+    return FlowFigures(
+        reference=artifact.reference,
+        bits_per_dim=likelihood.bits_per_dim,
+        standard_error=likelihood.standard_error,
+        parameters=sum(parameter.numel() for parameter in flow.parameters()),
+        log_prob_per_second=rates[0],
+        samples_per_second=rates[1],
+        steps=int(artifact.metrics.get("steps", 0)),
+        round_trip=round_trip_error(flow, first.x, first.context),
+    )
+
+
+def _seen(flow: Flow, rows: Examples) -> Examples:
+    return rows if flow.context.width else replace(rows, context=None)
+
+
+@torch.no_grad()
+def _throughput(
+    artifacts: dict[str, Artifact], rows: Examples, bins: int | None, config: EvaluationConfig
+) -> dict[str, tuple[float, float]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    score, draw = {}, {}
+    for label, artifact in artifacts.items():
+        flow = for_inference(artifact.flow)
+        batch = next(evaluation_batches(_seen(flow, rows), bins, config.batch_size, seed=0))
+        z = flow(batch.x, batch.context).z
+        score[label] = lambda flow=flow, batch=batch: flow.log_prob(batch.x, batch.context)
+        draw[label] = lambda flow=flow, z=z, batch=batch: flow.inverse(z, batch.context)
+    try:
+        scored = calls_per_second(score, seconds=config.seconds)
+        drawn = calls_per_second(draw, seconds=config.seconds)
+    finally:
+        torch.set_num_threads(threads)
+    size = min(config.batch_size, len(rows))
+    return {label: (size * scored[label], size * drawn[label]) for label in artifacts}

@@ -1,0 +1,1 @@
+"""What a served flow answers: log-densities and samples, free of HTTP."""

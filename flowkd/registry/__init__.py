@@ -1,0 +1,1 @@
+"""Published models: immutable artifacts, aliases that point at them, what a store holds."""

@@ -1,0 +1,175 @@
+"""Aliases: names of a model that point at one of its versions, and move by compare-and-swap.
+
+`models/NAME/aliases/ALIAS/00000007.json` is where an alias pointed after its seventh move; the
+highest number counts. Whoever moves it creates the next number, which only one can. What has been
+written stays: were a number free again, a slow writer could take it, and believe to have moved an
+alias that long points elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+import uuid
+import warnings
+from datetime import UTC, datetime
+
+from flowkd.config import Config, parse_config
+from flowkd.errors import ConfigError, StoreError
+from flowkd.store.atomicity import creates_are_atomic
+from flowkd.store.locks import LIFE, claim
+from flowkd.store.store import NAME, Store
+
+POINTER = re.compile(r"([0-9]{8})\.json")
+PAUSE = 0.1  # seconds, at most, after a lost race
+
+_warned: set[str] = set()
+
+
+class Move(Config):
+    """Where an alias pointed from one move to the next.
+
+    Attributes:
+        number: Of the move, from 1.
+        version: It pointed at.
+        time: ISO 8601, by the clock of who moved it.
+        nonce: Tells this move from all others.
+    """
+
+    number: int
+    version: str
+    time: str
+    nonce: str
+
+
+def alias_names(store: Store, model: str) -> list[str]:
+    """Returns the names of a model's aliases."""
+    return store.list("models", model, "aliases")
+
+
+def alias_version(store: Store, model: str, alias: str) -> str | None:
+    """Returns the version that an alias points at; None where there is no such alias."""
+    numbers = _numbers(store, model, alias)
+    return _read(store, model, alias, numbers[-1]).version if numbers else None
+
+
+def alias_versions(store: Store, model: str) -> dict[str, str]:
+    """Returns the version that each alias of a model points at."""
+    found = {alias: alias_version(store, model, alias) for alias in alias_names(store, model)}
+    return {alias: version for alias, version in found.items() if version is not None}
+
+
+def alias_history(store: Store, model: str, alias: str) -> list[Move]:
+    """Returns all moves of an alias, the current one last."""
+    return [_read(store, model, alias, n) for n in _numbers(store, model, alias)]
+
+
+def set_alias(
+    store: Store, model: str, alias: str, version: str, expected: str | None = None
+) -> int:
+    """Points an alias of a model at one of its versions, and returns the number of this move.
+
+    Args:
+        store: Where; if it cannot create objects atomically, one writer at a time moves an alias,
+            and a warning says so.
+        model: Name of the model.
+        alias: What to move, or to make.
+        version: Where to.
+        expected: Move it only if it points at this version; None for wherever it points.
+
+    Raises:
+        StoreError: No such version; the alias does not point where expected; others kept moving it
+            for all of the store's patience.
+    """
+    if not NAME.fullmatch(alias):
+        raise StoreError(f"expected an alias of letters, digits, '.', '_' and '-'; got {alias!r}")
+    if not store.exists("models", model, version, "manifest.json"):
+        raise StoreError(
+            f"no version models/{model}/{version} in {store.uri}: `flowkd models list` tells which "
+            "there are"
+        )
+    if creates_are_atomic(store):
+        return _move_racing(store, model, alias, version, expected)
+    return _move_claimed(store, model, alias, version, expected)
+
+
+def _move_racing(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
+    deadline = time.monotonic() + store.patience
+    while True:
+        number = _next(store, model, alias, expected)
+        if _create(store, model, alias, version, number):
+            return number
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"could not move alias {alias!r} of model {model!r} within {store.patience:g} s: "
+                f"others moved it each time, last as number {number}; try again"
+            )
+        time.sleep(random.uniform(0, PAUSE))
+
+
+def _move_claimed(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
+    if store.uri not in _warned:
+        _warned.add(store.uri)
+        warnings.warn(
+            f"of several conditional writes to {store.uri} at once, more than one succeeds, so "
+            "aliases are moved there by one writer at a time; after a crash, others wait up to "
+            f"{LIFE / 60:g} minutes for their turn",
+            stacklevel=3,
+        )
+    _next(store, model, alias, expected)  # no need to wait for what cannot be
+    mine = claim(store, f"{_folder(model, alias)}/claims")
+    try:
+        number = _next(store, model, alias, expected)
+    except StoreError:
+        store.remove(mine)
+        raise
+    # Should this fail, the claim stays until it lapses: the write may arrive yet.
+    created = _create(store, model, alias, version, number)
+    store.remove(mine)
+    if not created:
+        raise StoreError(
+            f"alias {alias!r} of model {model!r} got its number {number} from a writer without a "
+            f"claim; is one at work that takes conditional writes to {store.uri} for atomic?"
+        )
+    return number
+
+
+def _next(store: Store, model: str, alias: str, expected: str | None) -> int:
+    """Returns the number after the highest; raises StoreError if that points elsewhere."""
+    numbers = _numbers(store, model, alias)
+    if expected is not None:
+        found = _read(store, model, alias, numbers[-1]) if numbers else None
+        if found is None or found.version != expected:
+            there = f"{found.version} since {found.time}" if found else "no such alias"
+            raise StoreError(
+                f"expected alias {alias!r} of model {model!r} to point at {expected}; got {there}: "
+                f"it was not moved; see `flowkd models alias {model} {alias}`, and expect that "
+                "version if it is still to be moved"
+            )
+    return numbers[-1] + 1 if numbers else 1
+
+
+def _create(store: Store, model: str, alias: str, version: str, number: int) -> bool:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    pointer = {"version": version, "time": now, "nonce": uuid.uuid4().hex}
+    data = json.dumps(pointer, indent=2).encode() + b"\n"
+    return store.create(data, _folder(model, alias), f"{number:08}.json")
+
+
+def _numbers(store: Store, model: str, alias: str) -> list[int]:
+    found = (POINTER.fullmatch(name) for name in store.list(_folder(model, alias)))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _read(store: Store, model: str, alias: str, number: int) -> Move:
+    path = f"{_folder(model, alias)}/{number:08}.json"
+    try:
+        return parse_config(Move, {"number": number, **store.read_json(path)}, source=path)
+    except (ConfigError, TypeError) as error:
+        raise StoreError(f"{error}; move the alias again, without expecting a version") from error
+
+
+def _folder(model: str, alias: str) -> str:
+    return f"models/{model}/aliases/{alias}"

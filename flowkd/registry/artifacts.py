@@ -1,0 +1,237 @@
+"""Artifacts: a flow as immutable, verified parts in the store, named by a manifest.
+
+A reader trusts manifests alone: `manifest.json` is written last, and names each part with its
+size and SHA-256. Nothing that is read is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import safetensors.torch
+import yaml
+from pydantic import Field
+from safetensors import SafetensorError
+
+from flowkd.config import Config, dump_config, parse_config
+from flowkd.errors import ConfigError, StoreError
+from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig, build_flow
+from flowkd.flows.flow import Flow
+from flowkd.registry.aliases import alias_names, alias_version
+from flowkd.registry.card import Lineage, model_card
+from flowkd.store.store import NAME, Store
+
+FORMAT: Literal[1] = 1
+PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
+
+
+class Part(Config):
+    """One object of an artifact."""
+
+    sha256: str
+    bytes: int
+
+
+class ArtifactManifest(Config):
+    """What an artifact consists of."""
+
+    format: Literal[1] = FORMAT
+    created: str
+    parts: dict[str, Part]
+    lineage: Lineage = Lineage()
+
+
+class ArtifactConfig(Config):
+    """The part `config.yaml`: how to build the flow, and how it was trained."""
+
+    flow: FlowConfig
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A flow read back from the store.
+
+    Attributes:
+        reference: What it was asked for by.
+        version: Last part of its path.
+        flow: With its weights, in eval mode, gradients off.
+    """
+
+    reference: str
+    version: str
+    flow: Flow
+    config: ArtifactConfig
+    metrics: dict[str, Any]
+    manifest: ArtifactManifest
+
+
+def write_artifact(
+    store: Store,
+    folder: str,
+    flow: Flow,
+    config: GlowConfig | CouplingConfig,
+    *,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    lineage: Lineage | None = None,
+) -> ArtifactManifest:
+    """Writes a flow below a folder of the store: parts, verification, then the manifest.
+
+    Raises:
+        StoreError: The folder holds an artifact already, or a part reads back otherwise.
+    """
+    if store.exists(folder, "manifest.json"):
+        raise StoreError(f"{folder} of {store.uri} holds an artifact, and artifacts never change")
+    whole = ArtifactConfig(flow=config, training=dict(training or {}))
+    lineage = lineage or Lineage()
+    weights = {name: value.contiguous() for name, value in flow.state_dict().items()}
+    contents = {
+        "config.yaml": dump_config(whole).encode(),
+        "weights.safetensors": safetensors.torch.save(weights),
+        "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
+        "README.md": model_card(folder, flow, dict(metrics or {}), lineage).encode(),
+    }
+    parts = {name: Part(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()}
+    for name, data in contents.items():
+        store.write(data, folder, name)
+    for name, part in parts.items():
+        _verify(store.read(folder, name), part, f"{folder}/{name}", store)
+    manifest = ArtifactManifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"), parts=parts, lineage=lineage
+    )
+    store.write_json(manifest.model_dump(mode="json"), folder, "manifest.json")
+    return manifest
+
+
+def publish_artifact(
+    store: Store, name: str, flow: Flow, config: GlowConfig | CouplingConfig, **more: Any
+) -> str:
+    """Writes a new version of a model and returns its name; `more` as for write_artifact."""
+    if not NAME.fullmatch(name):
+        raise StoreError(
+            f"expected a model name of letters, digits, '.', '_' and '-'; got {name!r}"
+        )
+    version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    write_artifact(store, f"models/{name}/{version}", flow, config, **more)
+    return version
+
+
+def versions(store: Store, name: str) -> list[str]:
+    """Returns a model's complete versions, oldest first."""
+    return [
+        version
+        for version in store.list("models", name)
+        if version != "aliases" and store.exists("models", name, version, "manifest.json")
+    ]
+
+
+def resolve(store: Store, reference: str) -> str:
+    """Returns the folder of an artifact.
+
+    Args:
+        store: Where to look.
+        reference: `models/NAME@ALIAS`, `models/NAME@VERSION`, or `runs/RUN`.
+
+    Raises:
+        StoreError: Nothing of that name; what there is is listed.
+    """
+    kind, _, rest = reference.partition("/")
+    name, _, version = rest.partition("@")
+    known = kind in ("models", "runs") and NAME.fullmatch(name)
+    if not known or (kind == "runs") == ("@" in rest):
+        raise StoreError(f"expected models/NAME@VERSION_OR_ALIAS or runs/RUN; got {reference!r}")
+    if kind == "runs":
+        if not store.exists("runs", name, "result", "manifest.json"):
+            finished = [
+                run
+                for run in store.list("runs")
+                if store.exists("runs", run, "result", "manifest.json")
+            ]
+            raise StoreError(
+                f"no finished run {name!r} in {store.uri}; finished are: "
+                f"{', '.join(finished) or 'none'}"
+            )
+        return f"runs/{name}/result"
+    aliases = alias_names(store, name)
+    if version in aliases:
+        version = alias_version(store, name, version) or version
+    complete = versions(store, name)
+    if version not in complete:
+        raise StoreError(
+            f"no {version!r} of model {name!r} in {store.uri}; aliases: "
+            f"{', '.join(aliases) or 'none'}; versions: {', '.join(complete) or 'none'}"
+        )
+    return f"models/{name}/{version}"
+
+
+def read_manifest(store: Store, folder: str) -> ArtifactManifest:
+    """Returns the manifest of the artifact in a folder; raises StoreError if it is not one."""
+    values = store.read_json(folder, "manifest.json")
+    try:
+        return parse_config(ArtifactManifest, values, source=f"{folder}/manifest.json")
+    except ConfigError as error:
+        raise StoreError(str(error)) from error
+
+
+def load_artifact(store: Store, reference: str) -> Artifact:
+    """Reads an artifact and verifies each part against its manifest.
+
+    Args:
+        store: Where to read.
+        reference: As `resolve` takes it.
+
+    Raises:
+        StoreError: Nothing of that name; a part that is missing, cut off or altered; weights
+            that do not fit the config.
+    """
+    folder = resolve(store, reference)
+    manifest = read_manifest(store, folder)
+    if set(manifest.parts) != set(PARTS):
+        raise StoreError(f"{folder}: expected parts {', '.join(PARTS)}; got {list(manifest.parts)}")
+    contents = {}
+    for name, part in manifest.parts.items():
+        contents[name] = store.read(folder, name)
+        _verify(contents[name], part, f"{folder}/{name}", store)
+    try:
+        values = yaml.safe_load(contents["config.yaml"])
+        metrics = json.loads(contents["metrics.json"])
+    except (yaml.YAMLError, ValueError) as error:
+        raise StoreError(f"{folder}: a part cannot be read: {error}") from error
+    config = parse_config(ArtifactConfig, values, source=f"{folder}/config.yaml")
+    flow = build_flow(config.flow)
+    try:
+        flow.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
+    except (SafetensorError, RuntimeError) as error:
+        raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
+    flow.eval().requires_grad_(False)
+    version = folder.rsplit("/", 1)[-1]
+    return Artifact(reference, version, flow, config, metrics, manifest)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def difference(data: bytes, part: Part) -> str | None:
+    """Returns in words how bytes are not what a manifest says of them, or None."""
+    if len(data) == part.bytes and _hash(data) == part.sha256:
+        return None
+    return (
+        f"expected {part.bytes} bytes of SHA-256 {part.sha256[:12]}; got {len(data)} of "
+        f"{_hash(data)[:12]}"
+    )
+
+
+def _verify(data: bytes, part: Part, path: str, store: Store) -> None:
+    found = difference(data, part)
+    if found:
+        raise StoreError(
+            f"{path} of {store.uri} is not what its manifest says: {found}; publish it again"
+        )

@@ -1,0 +1,48 @@
+"""The README.md of an artifact, and where the artifact comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowkd.config import Config
+from flowkd.flows.flow import Flow
+
+
+class Lineage(Config):
+    """Where an artifact comes from.
+
+    Attributes:
+        dataset: Name of the data set.
+        run: Name of the training run.
+        teacher: Reference of the teacher, for a student.
+        search: Name of the search that chose it.
+        commit: Git commit of the code.
+        bins: How many integers a data value may take, if it was dequantised.
+    """
+
+    dataset: str | None = None
+    run: str | None = None
+    teacher: str | None = None
+    search: str | None = None
+    commit: str | None = None
+    bins: int | None = None
+
+
+def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
+    """Returns Markdown that tells what an artifact is, how good, and made from what."""
+    parameters = sum(parameter.numel() for parameter in flow.parameters())
+    rows = [f"| {name} | {value} |" for name, value in metrics.items()]
+    origin = [f"- {key}: {value}" for key, value in lineage.model_dump().items() if value]
+    return "\n".join(
+        [
+            f"# {folder}",
+            "",
+            f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
+            f"parameters, conditioned on {flow.context}.",
+            "",
+            *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
+            *(["Made from:", "", *origin, ""] if origin else []),
+            "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",
+            "",
+        ]
+    )

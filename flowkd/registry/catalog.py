@@ -1,0 +1,225 @@
+"""What a store holds: models, their versions and aliases, runs; and how to remove what may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from flowkd.config import Config
+from flowkd.errors import StoreError
+from flowkd.registry.aliases import alias_versions
+from flowkd.registry.artifacts import ArtifactManifest, difference, read_manifest, resolve, versions
+from flowkd.store.store import Store
+from flowkd.training.metrics_log import read_log
+
+
+class ModelVersion(Config):
+    """A published version of a model.
+
+    Attributes:
+        model: Its name.
+        version: Of this version.
+        aliases: Those that point at it.
+        created: ISO 8601.
+        bytes: Of all parts.
+    """
+
+    model: str
+    version: str
+    aliases: tuple[str, ...]
+    created: str
+    bytes: int
+
+    @property
+    def reference(self) -> str:
+        """What it is loaded by."""
+        return f"models/{self.model}@{self.version}"
+
+
+class RunState(Config):
+    """A training, as far as it came.
+
+    Attributes:
+        run: Its name.
+        state: Whether its result is there, it failed for good, or neither.
+        step: The last step in its metrics.
+        validation_bits_per_dim: The best on its validation rows so far.
+        checkpoints: Names of those that are kept, oldest first.
+    """
+
+    run: str
+    state: Literal["finished", "failed", "unfinished"]
+    step: int
+    validation_bits_per_dim: float | None
+    checkpoints: tuple[str, ...]
+
+
+def model_versions(store: Store, model: str | None = None) -> list[ModelVersion]:
+    """Returns the complete versions of a model, or of all, oldest first.
+
+    Raises:
+        StoreError: No model of this name.
+    """
+    known = store.list("models")
+    if model is not None and model not in known:
+        raise StoreError(f"no model {model!r} in {store.uri}; there are {_listed(known)}")
+    return [found for name in ([model] if model else known) for found in _versions_of(store, name)]
+
+
+def find_damage(store: Store, reference: str) -> list[str]:
+    """Reads every part of an artifact again; returns what is not as its manifest says, in words.
+
+    Raises:
+        StoreError: Nothing of that name, or its manifest cannot be read.
+    """
+    folder = resolve(store, reference)
+    damage = []
+    for name, part in read_manifest(store, folder).parts.items():
+        if not store.exists(folder, name):
+            damage.append(f"{folder}/{name}: expected {part.bytes} bytes; it is missing")
+            continue
+        found = difference(store.read(folder, name), part)
+        if found:
+            damage.append(f"{folder}/{name}: {found}")
+    return damage
+
+
+def remove_version(store: Store, model: str, version: str) -> None:
+    """Removes a version of a model: first its manifest, so that no half of it is ever visible.
+
+    Raises:
+        StoreError: No such version; an alias points at it; an artifact was taught by it.
+    """
+    folder = resolve(store, f"models/{model}@{version}")
+    if not folder.endswith(f"/{version}"):
+        raise StoreError(f"expected a version of model {model!r}; got the alias {version!r}")
+    pointing = [
+        alias for alias, target in alias_versions(store, model).items() if target == version
+    ]
+    if pointing:
+        raise StoreError(
+            f"models/{model}@{version} is pointed at by alias {_listed(pointing)}: move it to "
+            f"another version first"
+        )
+    taught = [name for name, manifest in _artifacts(store) if _teacher(store, manifest) == folder]
+    if taught:
+        raise StoreError(
+            f"models/{model}@{version} is the teacher of {_listed(taught)}, whose lineage would "
+            f"lead nowhere: remove these first"
+        )
+    store.remove(folder, "manifest.json")
+    store.remove(folder)
+
+
+def run_states(store: Store) -> list[RunState]:
+    """Returns all runs, by name."""
+    return [run_state(store, run) for run in store.list("runs")]
+
+
+def run_state(store: Store, run: str) -> RunState:
+    """Returns how far a run came.
+
+    Raises:
+        StoreError: No run of this name.
+    """
+    known = store.list("runs")
+    if run not in known:
+        raise StoreError(f"no run {run!r} in {store.uri}; there are {_listed(known)}")
+    log = read_log(store, run)
+    judged = [line[key] for line in log if (key := "validation_bits_per_dim") in line]
+    state: Literal["finished", "failed", "unfinished"] = "unfinished"
+    if store.exists("runs", run, "result", "manifest.json"):
+        state = "finished"
+    elif store.exists("runs", run, "failure.json"):
+        state = "failed"
+    return RunState(
+        run=run,
+        state=state,
+        step=log[-1]["step"] if log else 0,
+        validation_bits_per_dim=min(judged) if judged else None,
+        checkpoints=tuple(_checkpoints(store, run)),
+    )
+
+
+def prune_checkpoints(
+    store: Store, keep: int, run: str | None = None, *, dry: bool = False
+) -> list[str]:
+    """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
+
+    Nothing that an artifact's lineage names is a checkpoint, so lineages stay whole. A run that is
+    not finished keeps those of Ray Train's notes, too: it would not go on without them.
+
+    Args:
+        store: Where.
+        keep: How many stay, at least 1, so that an unfinished run can go on.
+        run: Of this run alone.
+        dry: Only tell.
+
+    Returns:
+        The folders removed.
+
+    Raises:
+        StoreError: No run of this name, or none to keep.
+    """
+    if keep < 1:
+        raise StoreError(f"expected to keep at least 1 checkpoint; got {keep}")
+    runs = [run_state(store, run)] if run is not None else run_states(store)
+    going = [
+        ("runs", each.run, "checkpoints", name)
+        for each in runs
+        for name in each.checkpoints[:-keep]
+        if each.state == "finished" or f'"{name}"' not in _noted(store, each.run)
+    ]
+    if not dry:
+        for folder in going:
+            store.remove(*folder)
+    return ["/".join(folder) for folder in going]
+
+
+def _versions_of(store: Store, model: str) -> Iterator[ModelVersion]:
+    aliases = alias_versions(store, model)
+    for version in versions(store, model):
+        manifest = read_manifest(store, f"models/{model}/{version}")
+        yield ModelVersion(
+            model=model,
+            version=version,
+            aliases=tuple(alias for alias, target in aliases.items() if target == version),
+            created=manifest.created,
+            bytes=sum(part.bytes for part in manifest.parts.values()),
+        )
+
+
+def _artifacts(store: Store) -> Iterator[tuple[str, ArtifactManifest]]:
+    """Yields the reference and manifest of every artifact, of models and of finished runs."""
+    for found in model_versions(store):
+        folder = f"models/{found.model}/{found.version}"
+        yield found.reference, read_manifest(store, folder)
+    for run in store.list("runs"):
+        if store.exists("runs", run, "result", "manifest.json"):
+            yield f"runs/{run}", read_manifest(store, f"runs/{run}/result")
+
+
+def _teacher(store: Store, manifest: ArtifactManifest) -> str | None:
+    """Returns the folder of an artifact's teacher, if that is still there."""
+    if manifest.lineage.teacher is None:
+        return None
+    try:
+        return resolve(store, manifest.lineage.teacher)
+    except StoreError:
+        return None
+
+
+def _checkpoints(store: Store, run: str) -> list[str]:
+    # Ray Train's own notes, checkpoint_manager_snapshot.json, lie beside them.
+    names = store.list("runs", run, "checkpoints")
+    return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]
+
+
+def _noted(store: Store, run: str) -> str:
+    """Returns what Ray Train has noted of a run's checkpoints, as text."""
+    path = ("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
+    return store.read(*path).decode() if store.exists(*path) else ""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"

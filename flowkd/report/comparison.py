@@ -1,0 +1,133 @@
+"""A teacher and its students beside each other: in one sentence, and as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.metrics import gap_closed
+
+ROLES = ("teacher", "plain", "distilled")
+
+
+class Cell(NamedTuple):
+    """A figure, and in small print how certain it is or how it compares."""
+
+    value: str
+    note: str = ""
+
+
+class Row(NamedTuple):
+    """The same figure of each flow."""
+
+    name: str
+    meaning: str
+    cells: list[Cell]
+
+
+def in_order(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
+    """Returns figures in the order of ROLES; raises ValueError if they are of other flows."""
+    if set(figures) != set(ROLES):
+        raise ValueError(f"expected figures of {ROLES}; got {tuple(figures)}")
+    return {role: figures[role] for role in ROLES}
+
+
+def headline(figures: Mapping[str, FlowFigures]) -> str:
+    """Returns in words whether the small flow is as good as the large one, and what it saves.
+
+    Raises:
+        ValueError: Figures of other flows than ROLES.
+    """
+    teacher, plain, distilled = in_order(figures).values()
+    bits = [flow.bits_per_dim for flow in (teacher, plain, distilled)]
+    if not all(map(math.isfinite, bits)):
+        needs = ", ".join(f"{role} {value:.3f}" for role, value in zip(ROLES, bits, strict=True))
+        return f"No comparison: not all flows have finite bits per dimension ({needs})."
+    closed = gap_closed(*bits)
+    if math.isnan(closed):
+        return (
+            f"There is no gap to close: at {plain.bits_per_dim:.3f} bits per dimension the plain "
+            f"student is at least as good as the teacher at {teacher.bits_per_dim:.3f}. "
+            f"{_better_student(teacher, plain, distilled)}"
+        )
+    width = plain.bits_per_dim - teacher.bits_per_dim
+    gap = f"the gap of {width:.3f} bits per dimension between plain student and teacher"
+    if closed <= 0:
+        effect = f"widened {gap} by {-closed:,.0%}" if closed <= -0.005 else f"left {gap} as it was"
+        return (
+            f"Distillation did not help here: it {effect}. "
+            f"{_better_student(teacher, plain, distilled)}"
+        )
+    reached = (
+        "is at least as good as the teacher"
+        if closed >= 1
+        else f"closes {percent(closed)} of {gap}"
+    )
+    return f"The distilled student {', '.join(_savings(distilled, teacher))}, and {reached}."
+
+
+def table(figures: Mapping[str, FlowFigures]) -> list[Row]:
+    """Returns the figures as text; sizes and rates compared with the first flow's."""
+    first, *others = flows = list(figures.values())
+    errors = [
+        f"± {flow.standard_error:.3f}" if math.isfinite(flow.standard_error) else ""
+        for flow in flows
+    ]
+    shares = ["", *(percent(flow.parameters / first.parameters) for flow in others)]
+
+    def rates(name: str, attribute: str) -> Row:
+        values: list[float] = [getattr(flow, attribute) for flow in flows]
+        ratios = ["", *(_ratio(value, values[0]) for value in values[1:])]
+        notes = [ratio and f"{ratio}x" for ratio in ratios]
+        return _row(name, "ratio to the teacher's", [f"{value:,.0f}" for value in values], notes)
+
+    bits = [f"{flow.bits_per_dim:.3f}" for flow in flows]
+    sizes = [f"{flow.parameters:,}" for flow in flows]
+    round_trips = [f"{flow.round_trip:.1e}" for flow in flows]
+    return [
+        _row("bits/dim", "± standard error; lower is better", bits, errors),
+        _row("parameters", "share of the teacher's", sizes, shares),
+        rates("log_prob/s", "log_prob_per_second"),
+        rates("samples/s", "samples_per_second"),
+        _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
+        _row("round trip", "largest error, x to z and back", round_trips),
+    ]
+
+
+def _row(name: str, meaning: str, values: list[str], notes: list[str] | None = None) -> Row:
+    pairs = zip(values, notes or [""] * len(values), strict=True)
+    return Row(name, meaning, [Cell(value, note) for value, note in pairs])
+
+
+def _better_student(teacher: FlowFigures, plain: FlowFigures, distilled: FlowFigures) -> str:
+    if distilled.bits_per_dim < plain.bits_per_dim:
+        begin, better = "The distilled student is the better of the two: it", distilled
+    elif distilled.bits_per_dim > plain.bits_per_dim:
+        begin, better = "The plain student is the better of the two: it", plain
+    else:
+        begin, better = "Both students are equally good; the plain one", plain
+    return f"{begin} {' and '.join(_savings(better, teacher))}."
+
+
+def _savings(flow: FlowFigures, teacher: FlowFigures) -> list[str]:
+    savings = [f"has {percent(flow.parameters / teacher.parameters)} of the teacher's parameters"]
+    if ratio := _ratio(flow.log_prob_per_second, teacher.log_prob_per_second):
+        savings.append(f"computes log-likelihoods {ratio} times as fast")
+    return savings
+
+
+def percent(share: float) -> str:
+    """Returns a share in percent that never claims all, or none, where this is not so."""
+    if 0 < share < 0.01:
+        return "less than 1%"
+    return f"{min(share, 0.99) if share < 1 else share:.0%}"
+
+
+def _ratio(rate: float, of: float) -> str:
+    """Returns how many times `of` a rate is; nothing where that has no meaning."""
+    if not (math.isfinite(rate) and math.isfinite(of) and of > 0):
+        return ""
+    ratio = rate / of
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"

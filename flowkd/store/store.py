@@ -1,0 +1,252 @@
+"""One root URI on any fsspec filesystem: the only door to what flowkd keeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from flowkd.errors import StoreError
+from flowkd.store.local_files import create_file, replace_file
+from flowkd.store.retry import may_be_taken, may_pass, patiently
+
+DEFAULT_URI = "store"
+PATIENCE = 90.0  # seconds
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of models, runs and aliases
+
+_CREATING = threading.Lock()  # in memory
+
+T = TypeVar("T")
+
+
+def default_uri() -> str:
+    """Returns FLOWKD_STORE, or the folder `store` of the working directory."""
+    return os.environ.get("FLOWKD_STORE") or DEFAULT_URI
+
+
+class Store:
+    """Reads and writes objects below a root URI, by relative path.
+
+    Instances pickle, and open their filesystem lazily in each process. What an object store
+    refuses for the moment is tried again; what it refuses for good ends at once, with what to do.
+
+    Args:
+        uri: A local folder or any fsspec URL: `file://`, `s3://bucket/prefix`, `memory://`.
+        options: Storage options of the filesystem, as fsspec takes them.
+        patience: For how many seconds an operation is tried again.
+    """
+
+    def __init__(
+        self, uri: str, options: Mapping[str, Any] | None = None, patience: float = PATIENCE
+    ) -> None:
+        if not uri:
+            raise StoreError("expected a store URI such as ./store or s3://bucket/prefix; got ''")
+        # Not Path.as_uri(): fsspec takes file:// paths literally, "%20" and all.
+        self.uri = uri if "://" in uri else f"file://{Path(uri).expanduser().resolve()}"
+        self.options = dict(options or {})
+        self.patience = patience
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "options": self.options, "patience": self.patience}
+
+    @cached_property
+    def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        # A copy: s3fs adds to the dictionaries that it is given.
+        options = {"use_listings_cache": False, **deepcopy(self.options)}
+        try:
+            return fsspec.core.url_to_fs(self.uri, **options)
+        except (ImportError, ValueError) as error:
+            raise StoreError(
+                f"cannot open store {self.uri}: {error}; for s3:// `pip install 'flowkd[cluster]'`"
+            ) from error
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The fsspec filesystem of this process."""
+        return self._opened[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the store is in the memory of this process."""
+        return isinstance(self.fs, MemoryFileSystem)
+
+    def path(self, *parts: str) -> str:
+        """Returns the filesystem's own path of an object, or of the root if no part is given.
+
+        Refused are empty and absolute parts, `..`, and `*?[`, which fsspec's `rm` would expand.
+        """
+        relative = PurePosixPath(*parts)
+        if "" in parts or relative.is_absolute() or ".." in relative.parts:
+            raise StoreError(f"expected a path inside {self.uri}; got {'/'.join(parts)!r}")
+        if not set("*?[").isdisjoint(str(relative)):
+            raise StoreError(f"expected a name without '*', '?' and '['; got {str(relative)!r}")
+        root = self._opened[1]
+        return f"{root.rstrip('/')}/{relative}" if relative.parts else root
+
+    def read(self, *parts: str) -> bytes:
+        """Returns an object's bytes; raises StoreError where there is none."""
+        try:
+            return self.tried("read", lambda path: self.fs.cat_file(path), *parts)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise StoreError(f"no object {'/'.join(parts)!r} in store {self.uri}") from error
+
+    def write(self, data: bytes, *parts: str) -> None:
+        """Writes an object whole, replacing what was there; readers see the old or the new."""
+        if self.is_local:
+            replace_file(self.path(*parts), data)
+        else:
+            self.tried("write", lambda path: self.fs.pipe_file(path, data), *parts)
+
+    def create(self, data: bytes, *parts: str) -> bool:
+        """Writes an object whole where there is none, and tells whether it is this call's.
+
+        Of several at once, one wins, where the store is atomic: `flowkd.store.locks` tells. A write
+        that is tried again can meet its own success, so what is there counts as this call's if it
+        is the same: put something unique into the data.
+
+        Args:
+            data: Unlike that of any other call.
+            parts: Path of the object.
+
+        Raises:
+            StoreError: It was refused for another reason than an object that is there.
+        """
+        if self.is_local:
+            created = create_file(self.path(*parts), data)
+        else:
+            created = self.tried("create", lambda path: self._create(path, data), *parts)
+        return created or self.read(*parts) == data
+
+    def _create(self, path: str, data: bytes) -> bool:
+        if self.in_memory:
+            with _CREATING:
+                free = not self.fs.exists(path)
+                if free:
+                    self.fs.pipe_file(path, data)
+                return free
+        try:
+            self.fs.pipe_file(path, data, mode="create")
+        except Exception as error:
+            if may_pass(error) or not may_be_taken(error) or not self.fs.exists(path):
+                raise
+            return False
+        return True
+
+    def read_json(self, *parts: str) -> Any:
+        """Returns an object parsed as JSON; raises StoreError where it is missing or not JSON."""
+        data = self.read(*parts)
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise StoreError(
+                f"expected JSON in {'/'.join(parts)!r} of store {self.uri}; got {data[:40]!r}"
+            ) from error
+
+    def write_json(self, value: Any, *parts: str) -> None:
+        """Writes a value as indented JSON."""
+        self.write(json.dumps(value, indent=2).encode() + b"\n", *parts)
+
+    def exists(self, *parts: str) -> bool:
+        """Tells whether an object or a folder is there."""
+        return self.tried("look for", lambda path: self.fs.exists(path), *parts)
+
+    def list(self, *parts: str) -> list[str]:
+        """Returns the sorted names directly below a folder; none where it does not exist."""
+        folder = self.path(*parts)
+        try:
+            found = self.tried("list", lambda path: self.fs.ls(path, detail=False), *parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
+        return sorted(name for name in names if not name.endswith(".tmp"))
+
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """Returns the bytes of each object directly below a folder, by name."""
+        try:
+            found = self.tried("list", lambda path: self.fs.ls(path, detail=True), *parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        files = (each for each in found if each["type"] == "file")
+        return {PurePosixPath(each["name"]).name: each["size"] for each in files}
+
+    def remove(self, *parts: str) -> None:
+        """Removes an object, or a folder with all that is below it; silent where there is none."""
+        self.tried("remove", self._remove, *parts)
+
+    def _remove(self, path: str) -> None:
+        if self.fs.exists(path):
+            self.fs.rm(path, recursive=True)
+
+    def tried(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
+        """Returns what an operation on a path returns, tried again while its errors may pass.
+
+        Args:
+            what: The operation in a word, for the error.
+            operation: Takes the filesystem's own path; it may be called several times, and asks
+                for `fs` each time, for credentials that expired are read again by a new one.
+            *parts: The path.
+
+        Raises:
+            StoreError: It failed for good; the message names the place and what to do.
+            FileNotFoundError: There is no such object; where to write, that is a StoreError.
+            IsADirectoryError: The path is a folder.
+            NotADirectoryError: The path leads through an object.
+        """
+        path = self.path(*parts)
+        if self.is_local:
+            return operation(path)
+        try:
+            return patiently(lambda: operation(path), self.patience, self._reopen)
+        except FileNotFoundError as error:
+            if what not in ("write", "create"):
+                raise
+            raise self.refused(what, error, *parts) from error
+        except (IsADirectoryError, NotADirectoryError, StoreError):
+            raise
+        except Exception as error:  # botocore's errors share no base with OSError
+            raise self.refused(what, error, *parts) from error
+
+    def _reopen(self) -> None:
+        """Forgets the filesystem, so that the next operation reads the credentials again."""
+        type(self.fs).clear_instance_cache()
+        self.__dict__.pop("_opened", None)
+
+    def refused(self, what: str, error: Exception, *parts: str) -> StoreError:
+        """Returns the error of an operation that failed for good, with what to do about it."""
+        place = repr("/".join(parts))
+        if not self.is_local:
+            place = f"{place} in bucket {self.path().split('/')[0]!r}"
+        return StoreError(f"cannot {what} {place} of {self.uri}: {error}; {remedy(self, error)}")
+
+
+def remedy(store: Store, error: Exception) -> str:
+    """Returns what to do about an operation that a store refused."""
+    if store.is_local:
+        return "choose a folder in which this user may write"
+    endpoint = getattr(store.fs, "endpoint_url", None) or "the endpoint (AWS_ENDPOINT_URL)"
+    if isinstance(error, FileNotFoundError):
+        return "create the bucket first, or correct --store or FLOWKD_STORE"
+    if isinstance(error, PermissionError) or "credentials" in str(error).lower():
+        return (
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to keys that may get, put, list and "
+            "delete there"
+        )
+    return f"see whether {endpoint} is right and answers"

@@ -1,0 +1,229 @@
+"""What a run is: one flow, one objective, one data set, and what it is trained on."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from flowkd.config import Config
+from flowkd.data import Manifest
+from flowkd.distill.cache import CacheConfig
+from flowkd.distill.hints import Hint
+from flowkd.distill.schedules import Weights
+from flowkd.distill.teacher_samples import SamplesConfig
+from flowkd.errors import ConfigError
+from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig
+from flowkd.training.loop import TrainConfig
+
+NO_DATA = "none"
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class MaximumLikelihoodConfig(Config):
+    """Train on data alone."""
+
+    kind: Literal["maximum_likelihood"] = "maximum_likelihood"
+
+
+class DistillationConfig(Config):
+    """Train on data and a teacher.
+
+    Attributes:
+        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
+        hints: Pairs of taps.
+        weights: Of the terms.
+        temperature: Of the noise for the term `synthesis`.
+        samples: Teacher samples, for the term `samples`.
+        cache: Whether the teacher's answers are computed once, before training.
+        warm_start: How the student's parameters begin.
+        warm_from: Reference of the flow that it begins from; by default the teacher.
+    """
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    hints: tuple[Hint, ...] = ()
+    weights: Weights = Weights()
+    temperature: float = Field(1.0, gt=0)
+    samples: SamplesConfig = SamplesConfig()
+    cache: CacheConfig = CacheConfig()
+    warm_start: Literal["none", "fold", "inherit", "slice", "copy"] = "none"
+    warm_from: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> DistillationConfig:
+        if self.warm_from is not None and self.warm_start == "none":
+            raise ValueError("expected a warm_start to begin from warm_from; got none")
+        if self.cache.kind != "none" and self.weights.ever("samples") and not self.samples.rows:
+            raise ValueError(
+                f"expected cache.kind: none for samples drawn at every step; got {self.cache.kind}:"
+                f" set samples.rows to draw them before training"
+            )
+        return self
+
+
+ObjectiveConfig = Annotated[
+    MaximumLikelihoodConfig | DistillationConfig, Field(discriminator="kind")
+]
+
+
+class ScalingConfig(Config):
+    """What a training runs on.
+
+    Attributes:
+        workers: Number of data-parallel workers; the global batch is split between them.
+        min_workers: As many are enough to begin or go on, if the cluster has no more; the global
+            batch stays the same. By default exactly `workers`.
+        gpu: Whether each has a GPU.
+        cpus: CPU cores, and threads, of each worker.
+        resident_gib: The most rows that each worker keeps in memory, in GiB; if its share of the
+            data set is more, it streams them. The batches are the same.
+        max_failures: How often a run whose worker died goes on from its last checkpoint.
+        max_waits: How often, over the run, a minute may pass without a place for the workers.
+    """
+
+    workers: int = Field(1, ge=1)
+    min_workers: int | None = Field(None, ge=1)
+    gpu: bool = False
+    cpus: int = Field(1, ge=1)
+    resident_gib: float = Field(4.0, gt=0)
+    max_failures: int = Field(2, ge=0)
+    max_waits: int = Field(10, ge=0)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> ScalingConfig:
+        if self.least > self.workers:
+            raise ValueError(
+                f"expected min_workers of at most workers = {self.workers}; got {self.least}"
+            )
+        return self
+
+    @property
+    def least(self) -> int:
+        """The number of workers that a run does with."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    def check_divides(self, field: str, rows: int) -> None:
+        """Raises ValueError unless every number of workers that there may be divides a batch."""
+        counts = range(self.least, self.workers + 1)
+        bad = [count for count in counts if rows % count]
+        if not bad:
+            return
+        if len(counts) == 1:
+            raise ValueError(
+                f"expected {field} divisible by scaling.workers = {self.workers}; got {rows}"
+            )
+        raise ValueError(
+            f"expected {field} divisible by each number of workers from scaling.min_workers = "
+            f"{self.least} to scaling.workers = {self.workers}; got {rows}, which {bad[0]} does "
+            f"not divide: take a multiple of {math.lcm(*counts)}, or a narrower range"
+        )
+
+
+class TrainingConfig(Config):
+    """A run: one flow, one objective, one data set.
+
+    Attributes:
+        name: The run's name in the store.
+        dataset: Name of a prepared data set; `none` to learn from a teacher's samples alone.
+        flow: What to train; what it leaves open comes from the data set.
+        objective: What to train it to do.
+        train: How.
+        batch_size: Rows of the global batch, over all workers.
+        train_rows: Use only the first rows of the training split.
+        validation_rows: How many rows of the validation split choose the weights to keep.
+        validate_every: Steps between validations.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between lines of metrics.
+        seed: Of parameters, order, noise and latents.
+        scaling: What it runs on.
+    """
+
+    name: RunName
+    dataset: str
+    flow: FlowConfig
+    objective: ObjectiveConfig = MaximumLikelihoodConfig()
+    train: TrainConfig
+    batch_size: int = Field(256, ge=1)
+    train_rows: int | None = Field(None, ge=1)
+    validation_rows: int = Field(1000, ge=1)
+    validate_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    log_every: int = Field(10, ge=1)
+    seed: int = Field(0, ge=0)
+    scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainingConfig:
+        self.scaling.check_divides("batch_size", self.batch_size)
+        if isinstance(self.objective, DistillationConfig):
+            drawn = self.objective.samples.batch_size or 0
+            self.scaling.check_divides("objective.samples.batch_size", drawn)
+        if self.dataset == NO_DATA:
+            self._check_without_data()
+        return self
+
+    def _check_without_data(self) -> None:
+        if not isinstance(self.objective, DistillationConfig):
+            raise ValueError(f"expected a data set to train on; got dataset: {NO_DATA}")
+        weights = self.objective.weights
+        if weights.ever("nll"):
+            raise ValueError(
+                f"dataset: {NO_DATA}: expected objective.weights with nll: 0, and a weight for "
+                f"samples or another term; got nll: {weights.nll}"
+            )
+        if weights.ever("synthesis") and not self.objective.samples.rows:
+            raise ValueError(
+                f"dataset: {NO_DATA}: expected samples.rows for the term synthesis; got none"
+            )
+
+    @property
+    def learns_from_samples(self) -> bool:
+        """Whether a teacher's samples are among what is learnt from."""
+        return isinstance(self.objective, DistillationConfig) and (
+            self.dataset == NO_DATA or self.objective.weights.ever("samples")
+        )
+
+
+def complete_flow(
+    config: GlowConfig | CouplingConfig, manifest: Manifest
+) -> GlowConfig | CouplingConfig:
+    """Fills in what a flow's config leaves open from the data set it is to be trained on.
+
+    Raises:
+        ConfigError: The config contradicts the data set.
+    """
+    mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
+    scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
+    values = config.model_dump()
+    for key, found in (
+        ("event_shape", tuple(manifest.event_shape)),
+        ("mean", mean),
+        ("scale", scale),
+    ):
+        if values[key] is None:
+            values[key] = found
+    if values["event_shape"] != tuple(manifest.event_shape):
+        raise ConfigError(
+            f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
+            f"{manifest.name!r}; got {values['event_shape']}"
+        )
+    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
+        if values[key] and values[key] != have:
+            raise ConfigError(
+                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
+            )
+    try:
+        return type(config).model_validate(values)
+    except ValueError as error:
+        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+
+
+def complete_like(
+    config: GlowConfig | CouplingConfig, teacher: GlowConfig | CouplingConfig
+) -> GlowConfig | CouplingConfig:
+    """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
+    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
+    return type(config).model_validate({**config.model_dump(), **open_})

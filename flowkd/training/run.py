@@ -1,0 +1,193 @@
+"""A training in progress: its steps, its metrics, its best weights, what a checkpoint holds."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowkd.distill.losses import Distillation, MaximumLikelihood
+from flowkd.errors import NonFiniteError
+from flowkd.evaluation.metrics import bits_per_dim
+from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.registry.artifacts import write_artifact
+from flowkd.registry.card import Lineage
+from flowkd.store.store import Store
+from flowkd.training.config import DistillationConfig, TrainingConfig
+from flowkd.training.inputs import Material
+from flowkd.training.loop import AveragedFlow, StepResult, train
+
+# Adds up values of the same shape over all workers; every one of them calls it, and gets the sum.
+OverWorkers = Callable[[Tensor], Tensor]
+
+
+def alone(values: Tensor) -> Tensor:
+    """Adds up over the only worker."""
+    return values
+
+
+@dataclass
+class Run:
+    """A training in progress: all that a checkpoint holds and a resumed run needs.
+
+    Attributes:
+        material: What it is given.
+        step: Number of steps done.
+        best: Weights of the average with the best validation so far.
+        best_bits_per_dim: Their bits per dimension on the validation rows.
+        dropped: How many teacher samples to learn from were of no use, on all workers, as far as
+            they are counted: at every line of metrics and every checkpoint.
+        began: This process's CPU clock when the run was prepared, in seconds.
+    """
+
+    config: TrainingConfig
+    flow_config: GlowConfig | CouplingConfig
+    objective: MaximumLikelihood | Distillation
+    optimizer: torch.optim.Optimizer
+    average: AveragedFlow
+    material: Material
+    bins: int | None
+    best: dict[str, Tensor]
+    best_bits_per_dim: float = math.inf
+    dropped: int = 0
+    step: int = 0
+    began: float = field(default_factory=time.process_time)
+
+    def steps(self, objective: nn.Module | None = None) -> Iterator[StepResult]:
+        """Yields the steps that are left; `objective` may be DDP around this run's own."""
+        for result in train(
+            objective or self.objective,
+            self.material.batches,
+            self.optimizer,
+            self.config.train,
+            start=self.step,
+            average=self.average,
+        ):
+            self.step = result.step
+            yield result
+
+    @torch.no_grad()
+    def validation_nats(self) -> Tensor:
+        """Returns the sum of log p over this worker's validation rows and their number, (2,)."""
+        flow = self.average.flow
+        device = next(flow.parameters()).device
+        rows = self.material.validation
+        total = torch.zeros((), dtype=torch.float64)
+        for start in range(0, len(rows), 500):
+            part = slice(start, start + 500)
+            context = None if rows.context is None else rows.context[part].to(device)
+            total += flow.log_prob(rows.x[part].to(device), context).double().sum().cpu()
+        return torch.stack([total, torch.tensor(len(rows), dtype=torch.float64)])
+
+    def keep_if_best(self, nats: Tensor) -> float:
+        """Keeps the average's weights if they are the best yet; returns bits per dimension.
+
+        Raises:
+            NonFiniteError: Validation data whose likelihood is NaN or 0.
+        """
+        bits = float(bits_per_dim((nats[0] / nats[1]).item(), self.average.flow.dimensions))
+        if not math.isfinite(bits):
+            raise NonFiniteError(
+                f"step {self.step}: validation bits/dim is {bits}: lower learning_rate"
+            )
+        if bits < self.best_bits_per_dim:
+            self.best_bits_per_dim = bits
+            self.best = copy.deepcopy(self.average.flow.state_dict())
+        return bits
+
+    def count_dropped(self, over_workers: OverWorkers = alone) -> None:
+        """Counts the fresh samples that all workers have dropped since this was last called."""
+        fresh = self.material.fresh
+        if fresh is not None:
+            self.dropped += int(over_workers(torch.tensor([fresh.take_dropped()])).item())
+
+    def record(self, result: StepResult, over_workers: OverWorkers = alone) -> dict[str, Any]:
+        """Returns a step's line of metrics, empty if none is due; validates if that is due.
+
+        Args:
+            result: Of the step just done, which differs between workers in its loss and terms.
+            over_workers: Adds up over them, if there are several.
+
+        Raises:
+            NonFiniteError: As `keep_if_best`.
+        """
+        line: dict[str, Any] = {}
+        if self.is_due(self.config.log_every):
+            self.count_dropped(over_workers)
+            ours = [1.0, result.loss, *result.terms.values()]
+            workers, *sums = over_workers(torch.tensor(ours, dtype=torch.float64)).tolist()
+            line |= {
+                name: value / workers
+                for name, value in zip(["loss", *result.terms], sums, strict=True)
+            }
+            line["gradient_norm"] = result.gradient_norm
+            line["learning_rate"] = result.learning_rate
+            line["seconds"] = result.seconds
+        if self.is_due(self.config.validate_every):
+            line["validation_bits_per_dim"] = self.keep_if_best(
+                over_workers(self.validation_nats())
+            )
+        return {"step": self.step, "time": time.time(), **line} if line else {}
+
+    def is_due(self, every: int) -> bool:
+        """Tells whether something that happens every so many steps, and at the end, is due."""
+        return self.step % every == 0 or self.step == self.config.train.steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds: tensors, numbers and plain containers."""
+        return {
+            "step": self.step,
+            "flow": self.objective.flow.state_dict(),
+            "average": self.average.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "best_bits_per_dim": self.best_bits_per_dim,
+            "dropped": self.dropped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.objective.flow.load_state_dict(state["flow"])
+        self.average.flow.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        self.best_bits_per_dim = state["best_bits_per_dim"]
+        self.dropped = state["dropped"]
+        self.step = state["step"]
+
+    def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
+        """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
+        folder = f"runs/{self.config.name}/result"
+        if store.exists(folder, "manifest.json"):
+            return
+        flow = copy.deepcopy(self.average.flow)
+        flow.load_state_dict(self.best)
+        objective = self.config.objective
+        teacher = objective.teacher if isinstance(objective, DistillationConfig) else None
+        write_artifact(
+            store,
+            folder,
+            flow.cpu(),
+            self.flow_config,
+            training=self.config.model_dump(mode="json"),
+            metrics={
+                "validation_bits_per_dim": self.best_bits_per_dim,
+                "steps": self.step,
+                "seconds": round(seconds, 1),
+                "cpu_seconds": round(time.process_time() - self.began, 1),
+                **({"samples_dropped": self.dropped} if self.config.learns_from_samples else {}),
+            },
+            lineage=Lineage(
+                dataset=self.config.dataset,
+                run=self.config.name,
+                teacher=teacher,
+                commit=commit,
+                bins=self.bins,
+            ),
+        )

@@ -1,0 +1,1 @@
+"""The command line: flowkd, its commands, and how they print."""

@@ -1,0 +1,111 @@
+"""`flowkd up`, `down`, `status`: a cluster of this machine, with the queue's dispatcher."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from cluster import ray_environment
+from cluster.local import LocalCluster, down, recorded, up
+from cluster.queue.events import ACTIVE
+from cluster.queue.records import Records
+from flowkd.errors import FlowkdError
+from flowkd.store.store import Store
+from jobs.cli.console import Json, StoreUri, opened_store, say_facts
+
+START_SECONDS = 120
+
+
+def start_cluster(
+    cpus: Annotated[int | None, typer.Option(help="Logical CPUs; default the machine's.")] = None,
+    queue: Annotated[bool, typer.Option(help="Start the queue's dispatcher, too.")] = True,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Start Ray on this machine, on loopback, and the dispatcher; what runs already stays."""
+    with opened_store(store) as opened:
+        cluster = up(cpus=cpus)
+        if queue:
+            _start_dispatcher(cluster, opened)
+        say_facts(_facts(cluster, opened), as_json)
+
+
+def stop_cluster() -> None:
+    """Stop what `up` started, and all that runs on it; the queue's records stay."""
+    print("Ray is down" if down() else "no cluster was up")
+
+
+def show_status(store: StoreUri = None, as_json: Json = False) -> None:
+    """Show the cluster of this machine, its dispatcher and the store."""
+    with opened_store(store) as opened:
+        cluster = recorded()
+        if cluster is None:
+            say_facts({"cluster": "down", "store": opened.uri}, as_json)
+            return
+        say_facts(_facts(cluster, opened), as_json)
+
+
+def add_cluster(app: typer.Typer) -> None:
+    """Adds the commands of the local cluster to an app."""
+    for name, command in (("up", start_cluster), ("down", stop_cluster), ("status", show_status)):
+        app.command(name)(command)
+
+
+def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
+    environment = {
+        **ray_environment(),
+        "RAY_ADDRESS": cluster.address,
+        "RAY_API_SERVER_ADDRESS": cluster.dashboard,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise FlowkdError(f"the dispatcher did not start:\n{done.stderr[-2000:]}")
+
+
+def _facts(cluster: LocalCluster, store: Store) -> dict[str, Any]:
+    """Returns what people ask of a cluster; what its dispatcher sees comes from the store."""
+    table = Records(store).table()
+    states = [row.state for row in table.rows] if table else []
+    return {
+        "cluster": "up",
+        "address": cluster.address,
+        "dashboard": cluster.dashboard,
+        **_resources(cluster),
+        "store": store.uri,
+        "queue": {
+            "dispatcher": table.dispatcher if table else None,
+            "looked_seconds_ago": round(max(0.0, time.time() - table.time), 1) if table else None,
+            "running": sum(state in ACTIVE for state in states),
+            "waiting": states.count("queued"),
+        },
+    }
+
+
+def _resources(cluster: LocalCluster) -> dict[str, Any]:
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        total, left = ray.cluster_resources(), ray.available_resources()
+        return {
+            "nodes": sum(node["Alive"] for node in ray.nodes()),
+            "resources_in_use": {
+                name: f"{total[name] - left.get(name, 0):g} of {total[name]:g}"
+                for name in ("CPU", "GPU")
+                if name in total
+            },
+        }
+    finally:
+        ray.shutdown()

@@ -1,0 +1,242 @@
+"""`flowkd submit`, `queue`, `show`, `logs`, `cancel`, `retry`: the queue as its users see it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from textwrap import indent
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.live import Live
+
+from cluster.queue.events import ENDED
+from cluster.queue.job_log import read_log
+from cluster.queue.messages import Row
+from cluster.queue.records import QueueError, Records, describe
+from cluster.queue.spec import Limits, Retries
+from cluster.queue.submission import submit_all
+from jobs.cli.console import Json, StoreUri, make_table, opened_store, say, say_facts
+from jobs.kinds import KINDS, read_config
+from jobs.pipeline import pipeline_specs
+from jobs.submission import Options, make_spec, this_user
+
+COLUMNS = ["position", "job", "kind", "state", "owner", "priority", "waited", "ran", "progress"]
+RECENT = 10  # jobs that have ended and are still shown
+POLL_SECONDS = 1.0
+STALE_SECONDS = 30.0
+
+JobName = Annotated[str, typer.Argument(help="Id of the job.")]
+
+
+def submit_job(
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}, or pipeline.")],
+    config: Annotated[Path, typer.Option(help="The job's config file.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
+    ] = None,
+    job: Annotated[str | None, typer.Option("--id", help="Submitted twice, it is one job.")] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    depends_on: Annotated[
+        list[str] | None, typer.Option(help="Jobs that must succeed before.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Default: FLOWKD_OWNER, or you.")] = None,
+    queued: Annotated[float | None, typer.Option(help="Most seconds in the queue.")] = None,
+    running: Annotated[float | None, typer.Option(help="Most seconds of an attempt.")] = None,
+    retries: Annotated[int, typer.Option(help="Attempts after one that failed by itself.")] = 2,
+    webhook: Annotated[str | None, typer.Option(help="URL told of each transition.")] = None,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Put a job, or a pipeline of them, into the queue."""
+    with opened_store(store) as opened:
+        options = Options(
+            id=job,
+            priority=priority,
+            owner=owner,
+            depends_on=tuple(depends_on or ()),
+            limits=Limits(queued=queued, running=running),
+            retries=Retries(times=retries),
+            webhook=webhook,
+        )
+        if kind == "pipeline":
+            specs = pipeline_specs(config, options)
+        else:
+            specs = [make_spec(kind, read_config(kind, config, settings or ()), options)]
+        new = submit_all(Records(opened), specs)
+        found = [{"job": s.id, "accepted": n} for s, n in zip(specs, new, strict=True)]
+        if as_json:
+            say(found, True)
+            return
+        for each in found:
+            print(f"{each['job']}: {'accepted' if each['accepted'] else 'was accepted before'}")
+
+
+def show_queue(
+    watch: Annotated[
+        bool | None, typer.Option("--watch/--once", help="Default: watch on a terminal.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that have ended, too.")] = False,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Show what runs and what waits, in its order."""
+    with opened_store(store) as opened:
+        records = Records(opened)
+        if as_json:
+            say([row.model_dump() for row in _rows(records)], True)
+        elif not (sys.stdout.isatty() if watch is None else watch):
+            say(_shown(_rows(records), everything), False, COLUMNS)
+            _say_if_stale(records)
+        else:
+            with Live(console=Console(), refresh_per_second=4) as live:
+                while True:
+                    live.update(make_table(_shown(_rows(records), everything), COLUMNS))
+                    time.sleep(POLL_SECONDS)
+
+
+def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> None:
+    """Show a job: what it is, and all that has happened to it."""
+    with opened_store(store) as opened:
+        records = Records(opened)
+        accepted = records.spec(job)
+        events = [event.model_dump(exclude_defaults=True) for event in records.events(job)]
+        state = records.state(job)
+        facts: dict[str, Any] = {
+            "config": {},
+            **describe(accepted.spec),
+            "submitted": accepted.submitted if as_json else _clock(accepted.submitted),
+            "state": state.state or "submitted",
+            "attempt": state.attempt,
+            "reason": state.reason,
+        }
+        if as_json:
+            say_facts({**facts, "events": events}, True)
+            return
+        say_facts({key: value for key, value in facts.items() if key != "config"}, False)
+        print("\nconfig:")
+        print(indent(yaml.safe_dump(facts["config"], sort_keys=False), "  "))
+        rows = [{**event, "time": _clock(event["time"])} for event in events]
+        say(
+            [{"reason": "", "attempt": 0, **row} for row in rows],
+            False,
+            ["time", "state", "attempt", "reason"],
+        )
+
+
+def show_logs(
+    job: JobName,
+    follow: Annotated[bool, typer.Option(help="Until the job has ended.")] = False,
+    attempt: Annotated[int | None, typer.Option(help="Default: the last one.")] = None,
+    store: StoreUri = None,
+) -> None:
+    """Print what a job has printed."""
+    with opened_store(store) as opened:
+        records = Records(opened)
+        records.spec(job)
+        for data in _followed(records, job, attempt, follow):
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+
+
+def cancel_job(job: JobName, store: StoreUri = None) -> None:
+    """Cancel a job: one that waits never starts, one that runs is stopped."""
+    with opened_store(store) as opened:
+        _ask(Records(opened), job, "cancel", ended=False)
+        print(f"{job}: to be cancelled")
+
+
+def retry_job(job: JobName, store: StoreUri = None) -> None:
+    """Put a job that has ended into the queue again."""
+    with opened_store(store) as opened:
+        _ask(Records(opened), job, "retry", ended=True)
+        print(f"{job}: to be tried again")
+
+
+def add_queue(app: typer.Typer) -> None:
+    """Adds the commands of the queue to an app."""
+    for name, command in (
+        ("submit", submit_job),
+        ("queue", show_queue),
+        ("show", show_job),
+        ("logs", show_logs),
+        ("cancel", cancel_job),
+        ("retry", retry_job),
+    ):
+        app.command(name)(command)
+
+
+def _ask(records: Records, job: str, what: Any, ended: bool) -> None:
+    records.spec(job)
+    state = records.state(job).state
+    if (state in ENDED) != ended:
+        wanted = "one that has ended" if ended else "one that waits or runs"
+        raise QueueError(f"cannot {what} job {job!r}: expected {wanted}; it is {state}")
+    records.ask(job, what, by=this_user())
+
+
+def _rows(records: Records) -> list[Row]:
+    """Returns the dispatcher's table, and what it has not seen yet."""
+    table = records.table()
+    rows = table.rows if table else []
+    known = {row.job for row in rows}
+    new = [records.spec(job) for job in records.jobs() if job not in known and records.exists(job)]
+    return rows + [
+        Row(
+            job=each.spec.id,
+            kind=each.spec.kind,
+            owner=each.spec.owner,
+            priority=each.spec.priority,
+            state="submitted",
+        )
+        for each in new
+    ]
+
+
+def _say_if_stale(records: Records) -> None:
+    table = records.table()
+    if table is None or time.time() - table.time > STALE_SECONDS:
+        since = "yet" if table is None else f"since {_clock(table.time)}"
+        print(
+            f"no dispatcher has looked at the queue {since}: `flowkd up` starts one on this machine"
+        )
+
+
+def _shown(rows: Sequence[Row], everything: bool) -> list[dict[str, Any]]:
+    ended = [row for row in rows if row.state in ENDED]
+    kept = ended if everything else ended[-RECENT:]
+    shown = [row for row in rows if row.state not in ENDED] + kept
+    return [
+        {**row.model_dump(), "waited": _span(row.waited), "ran": _span(row.ran)} for row in shown
+    ]
+
+
+def _followed(records: Records, job: str, attempt: int | None, follow: bool) -> Iterator[bytes]:
+    position, number = 0, attempt
+    while True:
+        state = records.state(job)
+        if number != (attempt or state.attempt):
+            position, number = 0, attempt or state.attempt
+        for data in read_log(records.store, job, number or 1, position):
+            position += len(data)
+            yield data
+        if not follow or state.state in ENDED:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")

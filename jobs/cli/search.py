@@ -1,0 +1,133 @@
+"""`flowkd search`, which `python -m tuning.search` is too, and `flowkd search status`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from cluster.storage import StorageConfig
+from flowkd.config import load_config
+from flowkd.errors import FlowkdError
+from tuning.config import SearchConfig
+from tuning.records import Records
+from tuning.status import Status, no_search, read_status, table
+
+Config = Annotated[Path | None, typer.Option(help="YAML file; see jobs/configs/search.")]
+StoreUri = Annotated[
+    str | None, typer.Option(help="Root URI of the store; default FLOWKD_STORE or ./store.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
+]
+Resume = Annotated[bool, typer.Option(help="Go on with the search of this name, if there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+app = typer.Typer(add_completion=False)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.callback(invoke_without_command=True)
+def search_command(
+    context: typer.Context,
+    config: Config = None,
+    store: StoreUri = None,
+    set_: Overrides = None,
+    resume: Resume = False,
+) -> None:
+    """Search the best student of a teacher within a budget, train it in full and publish it."""
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise typer.BadParameter("expected a file; got none", param_hint="--config")
+    try:
+        settings = load_config(SearchConfig, config, set_ or ())
+        run_search(settings, StorageConfig.from_uri(store), resume=resume)
+    except FlowkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+@app.command("status")
+def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> None:
+    """Show how far a search is."""
+    try:
+        status = read_status(StorageConfig.from_uri(store).store(), name)
+    except FlowkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(asdict(status)))
+    else:
+        Console(highlight=False).print(table(status))
+
+
+@app.command("report")
+def report_command(name: str, store: StoreUri = None) -> None:
+    """Write the report of a search as far as it is, searches/NAME/report.html."""
+    from tuning.report.page import write_report  # takes seconds to import
+
+    try:
+        storage = StorageConfig.from_uri(store)
+        records = Records(storage.store(), name)
+        config = records.config()
+        if config is None:
+            raise no_search(records.store, name)
+        write_report(config, records.store, records.trials(), records.read("outcome.json"))
+    except FlowkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    console.print(f"report    searches/{name}/report.html in {storage.uri}")
+
+
+def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = False) -> None:
+    """Searches, concludes and reports, and shows how far it is."""
+    from tuning.search import search  # takes seconds to import
+
+    with _Display() as display:
+        outcome = search(config, storage, resume=resume, show=display.show)
+    if outcome is not None and outcome["refused"]:
+        console.print(f"not published: {outcome['refused']}")
+    elif outcome is not None:
+        console.print(f"published {outcome['published']}")
+    console.print(f"report    searches/{config.name}/report.html in {storage.uri}")
+
+
+class _Display:
+    """A live table on a terminal; elsewhere a line for each trial that ends."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._said: set[int] = set()
+        self._stage = ""
+
+    def __enter__(self) -> _Display:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, status: Status) -> None:
+        """Shows how far a search is."""
+        if self._live is not None:
+            self._live.update(table(status), refresh=True)
+            return
+        if status.stage != self._stage:
+            console.print(status.stage)
+            self._stage = status.stage
+        for row in status.rows:
+            if row.state != "running" and row.number not in self._said:
+                self._said.add(row.number)
+                bits = "" if row.bits_per_dim is None else f", {row.bits_per_dim:.4f} bits/dim"
+                console.print(
+                    f"  trial {row.number}: {row.state} after {row.step} steps{bits}; {row.note}"
+                )

@@ -1,0 +1,124 @@
+"""Trains, measures and documents studies, one configuration a data set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.local import connect
+from cluster.storage import StorageConfig
+from flowkd.config import dump_config, load_config
+from flowkd.data import prepare
+from flowkd.errors import ConfigError, FlowkdError
+from jobs.study.config import StudyConfig
+from jobs.study.outcomes import Outcome
+from jobs.study.progress import advance
+from jobs.study.results import Results
+from jobs.study.runner import measure_study, time_study, train_studies
+from jobs.study.writing import collect, write_document, write_results
+
+Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once; default what fits.")]
+Replace = Annotated[bool, typer.Option(help="Train runs anew whose config has changed.")]
+Train = Annotated[bool, typer.Option(help="Or only measure and document what there is.")]
+StoreUri = Annotated[
+    str | None, typer.Option(help="Root URI of the store; default FLOWKD_STORE or ./store.")
+]
+
+
+def run_studies(
+    configs: list[StudyConfig],
+    storage: StorageConfig,
+    *,
+    workers: int | None = None,
+    replace: bool = False,
+    train: bool = True,
+) -> tuple[Results, bool]:
+    """Runs studies to their end, from wherever they are.
+
+    Args:
+        configs: What to compare.
+        storage: Where everything is kept.
+        workers: Runs at once.
+        replace: Train runs anew whose config has changed.
+        train: Or take what there is.
+
+    Returns:
+        The results, and whether a run failed for another reason than that it diverged.
+
+    Raises:
+        ConfigError: Studies of the same name; a run's name taken by one of another config.
+    """
+    names = [config.name for config in configs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"expected studies of different names; got {names}: rename one")
+    store = storage.store()
+    for config in configs:
+        prepare(config.dataset, store)
+        store.write(dump_config(config).encode(), "studies", config.name, "config.yaml")
+    connect()
+    outcomes: dict[str, Outcome] = {}
+    waiting = advance(configs, store, outcomes, replace=replace and train)
+    broken = False
+    if train:
+        _say(f"{len(outcomes)} runs have ended before, {len(waiting)} can begin")
+        for done in train_studies(configs, storage, outcomes, workers=workers, replace=replace):
+            end = done.outcome
+            broken |= end.failed is not None and not store.exists("runs", done.run, "failure.json")
+            figures = f"{end.validation:.3f} bits/dim, {end.cpu_seconds:.0f} CPU s"
+            _say(f"[{done.ended}/{done.known}] {done.run}: {end.failed or figures}")
+    _say("measuring likelihood, then throughput")
+    figures_of = {
+        config.name: measure_study(config, storage, outcomes, workers=workers) for config in configs
+    }
+    measured = {
+        config.name: (figures_of[config.name], time_study(config, storage, outcomes))
+        for config in configs
+    }
+    return collect(configs, outcomes, measured, store), broken
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    config: Annotated[list[Path], typer.Option(help="YAML file of a study; more may follow.")],
+    more: Annotated[list[Path] | None, typer.Argument(help="More of them.")] = None,
+    store: StoreUri = None,
+    results: Annotated[Path, typer.Option(help="The figures.")] = Path("results/study.json"),
+    document: Annotated[Path, typer.Option(help="Their document.")] = Path("docs/study.md"),
+    workers: Workers = None,
+    replace: Replace = False,
+    train: Train = True,
+) -> None:
+    """Train, measure and document studies; what is done is not done again."""
+    files = [*config, *(more or [])]
+    try:
+        studies = [load_config(StudyConfig, file) for file in files]
+        storage = StorageConfig.from_uri(store)
+        found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
+    except FlowkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    write_results(found, results)
+    write_document(found, document, f"python -m jobs.study --config {' '.join(map(str, files))}")
+    end(results, document, broken)
+
+
+def end(results: Path, document: Path, broken: bool) -> None:
+    """Says where everything lies; exits with status 1 if a run failed that may be tried again."""
+    print(f"results   {results.resolve()}\ndocument  {document.resolve()}")
+    if broken:
+        print("error: some runs failed; call again to try them again", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,82 @@
+"""How small a student may be: a study of many shapes, each of them plain and distilled."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from flowkd.config import Config
+from flowkd.flows.configs import FlowConfig
+from jobs.study.config import (
+    PLAIN,
+    ArmConfig,
+    ArmObjective,
+    Name,
+    Seeds,
+    StudyBase,
+    StudyConfig,
+)
+
+REFERENCE, DISTILLED = "reference", "distilled"
+
+
+class ShapeConfig(Config):
+    """One student: a whole flow, so that any field may vary, and its own objective if need be."""
+
+    flow: FlowConfig
+    objective: ArmObjective | None = None
+
+
+class CapacityConfig(StudyBase):
+    """A study of students of many shapes, each trained on data alone and distilled.
+
+    The learning rate is chosen with `student`, the reference; all others are trained as it is.
+
+    Attributes:
+        students: The other shapes, by name.
+        objective: By which a student is distilled.
+        about: What that is, in a few words.
+    """
+
+    teacher_seeds: Seeds = (0,)
+    student_seeds: Seeds = (0,)
+    students: dict[Name, ShapeConfig] = Field(min_length=1)
+    objective: ArmObjective
+    about: str
+
+    @model_validator(mode="after")
+    def _is_a_study(self) -> CapacityConfig:
+        if REFERENCE in self.students:
+            raise ValueError(
+                f"students: expected another name than {REFERENCE!r}, which is `student` itself"
+            )
+        self.study()
+        return self
+
+    @property
+    def shapes(self) -> dict[str, ShapeConfig]:
+        """All students' shapes by name, the reference first."""
+        return {REFERENCE: ShapeConfig(flow=self.student.flow), **self.students}
+
+    def study(self) -> StudyConfig:
+        """Returns the study that trains and measures all of this."""
+        arms = {
+            PLAIN: ArmConfig(about="reference, data alone"),
+            DISTILLED: ArmConfig(about=f"reference, {self.about}", objective=self.objective),
+        }
+        for name, shape in self.students.items():
+            arms[arm_of(name, distilled=False)] = ArmConfig(
+                about=f"{name}, data alone", flow=shape.flow
+            )
+            arms[arm_of(name, distilled=True)] = ArmConfig(
+                about=f"{name}, {self.about}",
+                objective=shape.objective or self.objective,
+                flow=shape.flow,
+            )
+        shared = {key: getattr(self, key) for key in StudyBase.model_fields}
+        return StudyConfig(**shared, arms=arms, best=DISTILLED)
+
+
+def arm_of(shape: str, *, distilled: bool) -> str:
+    """Returns the arm of a shape's student."""
+    arm = DISTILLED if distilled else PLAIN
+    return arm if shape == REFERENCE else f"{shape}-{arm}"

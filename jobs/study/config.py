@@ -1,0 +1,189 @@
+"""What a study compares: a teacher, a plain student, and arms that differ in one thing each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from flowkd.config import Config
+from flowkd.data import DatasetConfig
+from flowkd.flows.configs import FlowConfig
+from flowkd.training.config import DistillationConfig
+from flowkd.training.loop import TrainConfig
+
+TEACHER, PLAIN = "teacher", "plain"
+OWN_TEACHER = "runs/the-teacher-of-each-run"  # stands in an arm's objective for what a run fills in
+
+# Short, so that a run's name, which holds both, stays below 100 characters.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,29}$")]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+def _with_own_teacher(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    own = {"kind": "distillation", "teacher": OWN_TEACHER}
+    if any(value.get(key, own[key]) != own[key] for key in own):
+        raise ValueError("expected neither kind nor teacher: the study sets them for each run")
+    return {**value, **own}
+
+
+ArmObjective = Annotated[DistillationConfig, BeforeValidator(_with_own_teacher)]
+
+
+class Recipe(Config):
+    """A flow and how it is trained.
+
+    Attributes:
+        flow: What the data set knows may be left out.
+        train: Of a student, learning_rate is replaced by the one that the study chooses.
+        batch_size: Rows of a batch.
+        validate_every: Steps between validations, of which the best one's weights are kept.
+    """
+
+    flow: FlowConfig
+    train: TrainConfig
+    batch_size: int = Field(128, ge=1)
+    validate_every: int = Field(200, ge=1)
+
+
+class ArmConfig(Config):
+    """A way to train the student.
+
+    Attributes:
+        about: What it is, in a few words, for the table.
+        objective: As a run's, without kind and teacher; none: maximum likelihood, no teacher.
+        through: Shape of an intermediate flow, which is distilled with half of the steps, and from
+            which the student then begins.
+        steps_factor: Steps, as a multiple of the student's.
+        matched_to: An arm whose CPU seconds this one, which has no teacher, may spend.
+        pairs: (teacher seed, student seed) of each run; default every combination.
+        flow: Another student than the study's.
+    """
+
+    about: str = Field(min_length=1)
+    objective: ArmObjective | None = None
+    through: FlowConfig | None = None
+    steps_factor: float = Field(1.0, gt=0)
+    matched_to: str | None = None
+    pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
+    flow: FlowConfig | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ArmConfig:
+        if self.objective is None and (self.through or self.pairs):
+            raise ValueError("through and pairs: expected an objective beside them; got none")
+        if self.objective is not None and self.matched_to:
+            raise ValueError("matched_to: expected no objective beside it: it is a plain student")
+        if self.matched_to and self.steps_factor != 1:
+            raise ValueError("expected matched_to or steps_factor; got both")
+        if self.through and self.objective and self.objective.warm_start == "none":
+            raise ValueError(
+                "through: expected objective.warm_start other than none: the student begins from "
+                "the intermediate flow"
+            )
+        return self
+
+
+class Targets(Config):
+    """What the best arm must reach: a share of the gap, with so few parameters, so fast."""
+
+    gap_closed: float = Field(0.75, gt=0)
+    parameters_share: float = Field(0.25, gt=0)
+    throughput_ratio: float = Field(3.2, gt=0)
+
+
+class StudyBase(Config):
+    """What every study says, whatever shapes or arms it compares.
+
+    Attributes:
+        name: Of `studies/NAME`; its runs are named `study-NAME-ARM-tTEACHER_SEED-sSTUDENT_SEED`.
+        title: Heading in the document.
+        dataset: Is prepared if it is not there.
+        train_rows: Use only the first rows of the training split.
+        validation_rows: Choose weights and learning rate on so many rows.
+        teacher: The large flow.
+        student: The small one.
+        learning_rates: The one that is best on validation for the plain student is every arm's.
+        teacher_seeds: One teacher each.
+        student_seeds: Each arm's runs; the learning rate is chosen with the first.
+        teachers_of: Name of another study whose teachers, of the same recipe, are used.
+        throughput_seconds: About how long to time log_prob and sampling, each, of a student.
+    """
+
+    name: Name
+    title: str
+    dataset: DatasetConfig
+    train_rows: int | None = Field(None, ge=1)
+    validation_rows: int = Field(2000, ge=1)
+    teacher: Recipe
+    student: Recipe
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    teacher_seeds: Seeds
+    student_seeds: Seeds
+    teachers_of: Name | None = None
+    throughput_seconds: float = Field(5.0, gt=0)
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> Self:
+        for key in ("learning_rates", "teacher_seeds", "student_seeds"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key}: expected each once; got {list(values)}")
+        return self
+
+
+class StudyConfig(StudyBase):
+    """A study of one data set: arms that train the same student in different ways.
+
+    Attributes:
+        arms: By name; `plain`, the student trained on data alone, is always among them.
+        best: The arm that the summary headlines.
+        targets: Of that arm.
+    """
+
+    arms: dict[Name, ArmConfig]
+    best: str
+    targets: Targets = Targets()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> StudyConfig:
+        self._check_plain()
+        if self.best not in self.arms or self.arms[self.best].objective is None:
+            raise ValueError(
+                f"best: expected an arm with an objective, one of {self._distilled()}; "
+                f"got {self.best!r}"
+            )
+        for name, arm in self.arms.items():
+            self._check_arm(name, arm)
+        return self
+
+    def _check_plain(self) -> None:
+        plain = self.arms.get(PLAIN)
+        if plain is None or plain != ArmConfig(about=plain.about):
+            raise ValueError(
+                "arms: expected an arm 'plain' with nothing but `about`: the student trained on "
+                "data alone, which the others are compared with"
+            )
+        if TEACHER in self.arms:
+            raise ValueError("arms: expected no arm 'teacher': the teacher has a row of its own")
+
+    def _check_arm(self, name: str, arm: ArmConfig) -> None:
+        if arm.matched_to is not None and arm.matched_to not in self._distilled():
+            raise ValueError(
+                f"arms.{name}.matched_to: expected an arm with an objective, one of "
+                f"{self._distilled()}; got {arm.matched_to!r}"
+            )
+        for teacher, student in arm.pairs or ():
+            if teacher not in self.teacher_seeds or student not in self.student_seeds:
+                raise ValueError(
+                    f"arms.{name}.pairs: expected pairs of teacher_seeds "
+                    f"{list(self.teacher_seeds)} and student_seeds {list(self.student_seeds)}; "
+                    f"got {[teacher, student]}"
+                )
+        if arm.pairs and len(set(arm.pairs)) < len(arm.pairs):
+            raise ValueError(f"arms.{name}.pairs: expected each pair once")
+
+    def _distilled(self) -> list[str]:
+        return [name for name, arm in self.arms.items() if arm.objective is not None]

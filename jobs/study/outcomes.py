@@ -1,0 +1,176 @@
+"""What became of a study's runs, read from the store, and what follows for those still to come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from flowkd.config import parse_config
+from flowkd.errors import ConfigError
+from flowkd.registry.artifacts import load_artifact
+from flowkd.store.store import Store
+from flowkd.training.config import TrainingConfig
+from jobs.study.config import PLAIN, StudyConfig
+from jobs.study.plan import Choices, PlannedRun, plan
+
+SHORTEST = 0.1  # CPU seconds, to which a run's are rounded
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        created: When its result was written, ISO 8601; empty if it failed.
+        validation: Best bits per dimension on the validation rows; infinite if it failed.
+        cpu_seconds: Of its training.
+        failed: The reason, or None.
+    """
+
+    created: str = ""
+    validation: float = math.inf
+    cpu_seconds: float = 0.0
+    failed: str | None = None
+
+
+Outcomes = Mapping[str, Outcome]
+
+
+def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> Outcome | None:
+    """Returns how a planned run ended, or None if it has not.
+
+    Args:
+        store: Where runs lie.
+        run: As it is planned now.
+        outcomes: Of the runs that it needs, by name.
+
+    Raises:
+        ConfigError: Its name is taken by a run of another config, or by one that was made from a
+            teacher which has been trained anew since.
+    """
+    name = run.config.name
+    broken = [need for need in run.needs if outcomes[need].failed]
+    if broken:
+        return Outcome(failed=f"it needs {broken[0]}, which failed")
+    if store.exists("runs", name, "result", "manifest.json"):
+        artifact = load_artifact(store, f"runs/{name}")
+        _check_equal(store, run.config, artifact.config.training)
+        created = artifact.manifest.created
+        newer = [need for need in run.needs if outcomes[need].created > created]
+        if newer:
+            raise ConfigError(
+                f"run {name!r} in {store.uri} is older than {newer[0]}, which it was made from: "
+                f"remove runs/{name}, or call with --replace"
+            )
+        metrics = artifact.metrics
+        seconds = metrics.get("cpu_seconds", metrics.get("seconds", math.nan))
+        return Outcome(created, metrics["validation_bits_per_dim"], seconds)
+    if store.exists("runs", name, "failure.json"):
+        failure = store.read_json("runs", name, "failure.json")
+        if _difference(run.config, failure["config"]) is None:
+            return Outcome(failed=failure["reason"])
+    return None
+
+
+def record_failure(store: Store, config: TrainingConfig, reason: str) -> None:
+    """Keeps why a run cannot be finished, so that it is not tried again with the same config."""
+    failure = {"reason": reason, "config": config.model_dump(mode="json")}
+    store.write_json(failure, "runs", config.name, "failure.json")
+
+
+def choose(config: StudyConfig, outcomes: Outcomes, store: Store) -> Choices:
+    """Returns what the outcomes so far decide; matched steps are decided once and kept.
+
+    Where no learning rate trains the plain student, none is chosen.
+    """
+    candidates = [run for run in plan(config) if run.row.arm == PLAIN]
+    if any(run.config.name not in outcomes for run in candidates):
+        return Choices()
+    best = min(candidates, key=lambda run: outcomes[run.config.name].validation)
+    if outcomes[best.config.name].failed:
+        return Choices()
+    first = Choices(best.config.train.learning_rate)
+    return Choices(first.learning_rate, _matched_steps(config, first, outcomes, store))
+
+
+def cpu_seconds(runs: list[PlannedRun], outcomes: Outcomes) -> dict[Any, float]:
+    """Returns the CPU seconds of each row all of whose runs are done, intermediates included."""
+    spent: dict[Any, float] = {}
+    for row in {run.row for run in runs if run.reported}:
+        # Of the learning rates' candidates, which share a row, only the chosen one is counted.
+        own = [run for run in runs if run.row == row and (run.reported or row.arm != PLAIN)]
+        ends = [outcomes.get(run.config.name) for run in own]
+        if all(end is not None and not end.failed for end in ends):
+            spent[row] = sum(end.cpu_seconds for end in ends if end)
+    return spent
+
+
+def _matched_steps(
+    config: StudyConfig, choices: Choices, outcomes: Outcomes, store: Store
+) -> dict[str, int]:
+    runs = plan(config, choices)
+    if any(run.config.name not in outcomes for run in runs if run.row.arm == PLAIN):
+        return {}
+    spent = cpu_seconds(runs, outcomes)
+    steps = {}
+    for name, arm in config.arms.items():
+        theirs = [run for run in runs if run.row.arm == arm.matched_to]
+        if not theirs or any(run.config.name not in outcomes for run in theirs):
+            continue
+        seconds, plain = (
+            [value for row, value in spent.items() if row.arm == of]
+            for of in (arm.matched_to, PLAIN)
+        )
+        if seconds and plain:  # else all of them failed, and there is nothing to match
+            ratio = fmean(seconds) / max(fmean(plain), SHORTEST)
+            steps[name] = _kept(config, name, theirs[0], ratio, store)
+    return steps
+
+
+def _kept(config: StudyConfig, arm: str, run: PlannedRun, ratio: float, store: Store) -> int:
+    """Returns an arm's matched steps: those of the first time, while the matched run is as then."""
+    path = ("studies", config.name, f"steps-{arm}.json")
+    matched = run.config.model_dump(mode="json")
+    if store.exists(*path):
+        kept = store.read_json(*path)
+        if kept["matched"] == matched:
+            return int(kept["steps"])
+    steps = max(1, round(config.student.train.steps * ratio))
+    store.write_json({"steps": steps, "cpu_ratio": ratio, "matched": matched}, *path)
+    return steps
+
+
+def _check_equal(store: Store, config: TrainingConfig, known: dict[str, Any]) -> None:
+    difference = _difference(config, known)
+    if difference:
+        raise ConfigError(
+            f"run {config.name!r} exists in {store.uri} with another config: {difference}; remove "
+            f"runs/{config.name}, call with --replace, or rename the study"
+        )
+
+
+def _difference(config: TrainingConfig, known: dict[str, Any]) -> str | None:
+    """Returns the first field in which a stored config is another, or None."""
+    name = f"runs/{config.name}"
+    try:
+        before = parse_config(TrainingConfig, known, source=name)
+    except ConfigError as error:
+        return str(error)
+    was, now = (_flat(run.model_dump(mode="json", exclude={"scaling"})) for run in (before, config))
+    for key in was | now:
+        if was.get(key) != now.get(key):
+            return f"{key} was {was.get(key)!r}, now {now.get(key)!r}"
+    return None
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = value
+    return flat

@@ -1,0 +1,148 @@
+"""Runs studies as Ray tasks; what is in the store already is neither trained nor measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cluster.ray_tasks import TaskPool
+from cluster.storage import StorageConfig
+from cluster.train.launch import git_commit
+from flowkd.errors import NonFiniteError
+from flowkd.store.store import Store
+from flowkd.training.config import TrainingConfig
+from flowkd.training.prepare import run_in_process
+from jobs.study.config import TEACHER, StudyConfig
+from jobs.study.measure import RunFigures, Throughput, run_figures, throughput
+from jobs.study.outcomes import Outcome, choose, find_outcome, record_failure
+from jobs.study.plan import PlannedRun, plan
+from jobs.study.progress import advance, known_runs
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run that has just ended, how many have, and how many are known to be needed."""
+
+    run: str
+    outcome: Outcome
+    ended: int
+    known: int
+
+
+def train_studies(
+    configs: Sequence[StudyConfig],
+    storage: StorageConfig,
+    outcomes: dict[str, Outcome],
+    *,
+    workers: int | None = None,
+    replace: bool = False,
+) -> Iterator[Progress]:
+    """Trains all runs of studies that have not ended yet, and yields them as they end.
+
+    A run that diverges is recorded and not tried again; one that fails otherwise is tried again by
+    the next call. The others go on.
+
+    Args:
+        configs: The studies; their data sets are prepared.
+        storage: Where everything is kept.
+        outcomes: Those of all runs, those that had ended before included, are added here.
+        workers: Runs at once; default what the cluster holds.
+        replace: Train runs anew whose config has changed.
+
+    Raises:
+        ConfigError: The name of a run is taken by one of another config.
+    """
+    store, commit = storage.store(), git_commit()
+    pool = TaskPool(workers)
+    running: dict[str, PlannedRun] = {}
+    while True:
+        for run in advance(configs, store, outcomes, replace=replace):
+            name = run.config.name
+            if name not in running:
+                running[name] = run
+                pool.submit(name, train_run, run.config, storage, commit)
+        if not len(pool):
+            return
+        name, failed = pool.next()
+        outcomes[name] = _outcome(running[name], failed, store, outcomes)
+        known = known_runs(configs, store, outcomes)
+        ended = sum(run.config.name in outcomes for run in known)
+        yield Progress(name, outcomes[name], ended, len(known))
+
+
+def train_run(config: TrainingConfig, storage: StorageConfig, commit: str | None) -> str | None:
+    """Trains a run in this process, with its log; returns why it diverged, or None."""
+    store = storage.store()
+    _load_optimisers()
+    try:
+        for _ in run_in_process(config, store, commit):
+            pass
+    except NonFiniteError as error:
+        record_failure(store, config, str(error))
+        return str(error)
+    return None
+
+
+def measure_study(
+    config: StudyConfig,
+    storage: StorageConfig,
+    outcomes: Mapping[str, Outcome],
+    *,
+    workers: int | None = None,
+) -> dict[str, RunFigures]:
+    """Returns the figures of a study's finished runs, by name."""
+    store = storage.store()
+    pool = TaskPool(workers)
+    figures = {}
+    for run in _finished(config, store, outcomes):
+        pool.submit(run.config.name, run_figures, config, run.config.name, store)
+    while len(pool):
+        name, found = pool.next()
+        if isinstance(found, BaseException):
+            raise found
+        figures[name] = found
+    return figures
+
+
+def time_study(
+    config: StudyConfig, storage: StorageConfig, outcomes: Mapping[str, Outcome]
+) -> dict[str, Throughput]:
+    """Returns the finished students' throughput over the teacher's; call it when all is quiet."""
+    store = storage.store()
+    finished = _finished(config, store, outcomes)
+    teachers = [run.config.name for run in finished if run.row.arm == TEACHER]
+    by_shape: dict[str, Throughput] = {}
+    ratios = {}
+    for run in finished:
+        if run.row.arm == TEACHER or not teachers:
+            continue
+        shape = run.config.flow.model_dump_json()
+        if shape not in by_shape:
+            by_shape[shape] = throughput(config, teachers[0], run.config.name, store)
+        ratios[run.config.name] = by_shape[shape]
+    return ratios
+
+
+def _finished(
+    config: StudyConfig, store: Store, outcomes: Mapping[str, Outcome]
+) -> list[PlannedRun]:
+    planned = plan(config, choose(config, outcomes, store))
+    ended = [run for run in planned if run.reported and run.config.name in outcomes]
+    return [run for run in ended if not outcomes[run.config.name].failed]
+
+
+def _outcome(
+    run: PlannedRun, failed: Any, store: Store, outcomes: Mapping[str, Outcome]
+) -> Outcome:
+    if isinstance(failed, BaseException):
+        return Outcome(failed=f"{type(failed).__name__}: {failed}")
+    found = find_outcome(store, run, outcomes)
+    return found or Outcome(failed=str(failed))
+
+
+def _load_optimisers() -> None:
+    """Makes torch import what its first optimiser needs: 2 CPU seconds that are no run's own."""
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])

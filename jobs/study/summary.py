@@ -1,0 +1,228 @@
+"""From runs to lines of figures, and from these to means and spreads."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+from flowkd.data import Manifest
+from flowkd.evaluation.metrics import gap_closed
+from flowkd.flows.configs import CouplingConfig, GlowConfig
+from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
+from jobs.study.measure import RunFigures, Throughput
+from jobs.study.outcomes import Outcomes, cpu_seconds
+from jobs.study.plan import Choices, PlannedRun, Row, plan, rows
+from jobs.study.results import RecipeFacts, RunRow, StudyFacts, SummaryRow
+
+Curves = Mapping[str, list[tuple[int, float]]]
+
+
+def run_rows(
+    config: StudyConfig,
+    choices: Choices,
+    outcomes: Outcomes,
+    figures: Mapping[str, RunFigures],
+    ratios: Mapping[str, Throughput],
+) -> list[RunRow]:
+    """Returns a line for each row of the study whose runs have ended.
+
+    Args:
+        config: The study.
+        choices: What was chosen.
+        outcomes: By name of the run, as far as they are there.
+        figures: Of the finished runs, by name.
+        ratios: To the teacher, of the finished students, by name.
+    """
+    planned = plan(config, choices)
+    spent = cpu_seconds(planned, outcomes)
+    found = [
+        _run_row(config, run, planned, outcomes, figures, ratios, spent)
+        for run in planned
+        if run.reported and run.config.name in outcomes
+    ]
+    order = {row: place for place, row in enumerate(rows(config))}
+    found.sort(key=lambda row: order[Row(row.arm, row.teacher_seed, row.student_seed)])
+    return _with_gaps(found)
+
+
+def summary_rows(config: StudyConfig, lines: Iterable[RunRow]) -> list[SummaryRow]:
+    """Returns a line for each arm of the study, the teacher's first."""
+    by_arm: dict[str, list[RunRow]] = defaultdict(list)
+    for line in lines:
+        by_arm[line.arm].append(line)
+    expected: dict[str, int] = defaultdict(int)
+    for row in rows(config):
+        expected[row.arm] += 1
+    about = {TEACHER: "the large flow", **{name: arm.about for name, arm in config.arms.items()}}
+    return [
+        _summary_row(config, arm, about[arm], by_arm[arm], count) for arm, count in expected.items()
+    ]
+
+
+def study_facts(
+    config: StudyConfig, choices: Choices, outcomes: Outcomes, manifest: Manifest, curves: Curves
+) -> StudyFacts:
+    """Returns what the document says of a study beside its figures."""
+    tried: dict[str, float | None] = {}
+    for run in plan(config):
+        if run.row.arm == PLAIN:
+            end = outcomes.get(run.config.name)
+            tried[f"{run.config.train.learning_rate:g}"] = (
+                end.validation if end and not end.failed else None
+            )
+    used = {name: split.rows for name, split in manifest.splits.items()}
+    used["train"] = min(used["train"], config.train_rows or used["train"])
+    used["val"] = min(used["val"], config.validation_rows)
+    return StudyFacts(
+        name=config.name,
+        title=config.title,
+        dataset=config.dataset.name,
+        dimensions=math.prod(manifest.event_shape),
+        rows=used,
+        teacher=_recipe(config.teacher),
+        student=_recipe(config.student),
+        teacher_seeds=len(config.teacher_seeds),
+        student_seeds=len(config.student_seeds),
+        learning_rates=tried,
+        learning_rate=choices.learning_rate,
+        best=config.best,
+        targets=config.targets,
+        curves={arm: list(curve) for arm, curve in curves.items()},
+    )
+
+
+def _run_row(
+    config: StudyConfig,
+    run: PlannedRun,
+    planned: list[PlannedRun],
+    outcomes: Outcomes,
+    figures: Mapping[str, RunFigures],
+    ratios: Mapping[str, Throughput],
+    spent: Mapping[Row, float],
+) -> RunRow:
+    own = [
+        part for part in planned if part.row == run.row and (part is run or run.row.arm != PLAIN)
+    ]
+    line: dict[str, Any] = {
+        "data": config.name,
+        **run.row._asdict(),
+        "steps": sum(part.config.train.steps for part in own),
+        "learning_rate": run.config.train.learning_rate,
+        "failed": outcomes[run.config.name].failed,
+    }
+    found = figures.get(run.config.name)
+    if found is not None and not math.isfinite(found.validation + found.test):
+        line["failed"] = f"bits/dim is {found.validation} on validation, {found.test} on test"
+    elif found is not None:
+        large = _teacher_figures(planned, run, figures)
+        share = found.parameters / large.parameters if large else None
+        line |= {
+            "parameters": found.parameters,
+            "parameters_share": share,
+            "validation": found.validation,
+            "test": found.test,
+            "test_standard_error": _finite(found.test_standard_error),
+            "nats": found.nats,
+            "cpu_seconds": spent.get(run.row),
+        }
+    ratio = ratios.get(run.config.name)
+    if ratio is not None:
+        line |= {"throughput_ratio": ratio.log_prob, "sampling_ratio": ratio.sampling}
+    return RunRow.model_validate(line)
+
+
+def _teacher_figures(
+    planned: list[PlannedRun], run: PlannedRun, figures: Mapping[str, RunFigures]
+) -> RunFigures | None:
+    """Returns a run's own teacher's figures, any teacher's where it has none."""
+    for other in planned:
+        if other.row.arm == TEACHER and run.row.teacher_seed in (None, other.row.teacher_seed):
+            found = figures.get(other.config.name)
+            if found is not None:
+                return found
+    return None
+
+
+def _with_gaps(lines: list[RunRow]) -> list[RunRow]:
+    teachers = {line.teacher_seed: line.test for line in lines if line.arm == TEACHER}
+    plain = [line.test for line in lines if line.arm == PLAIN and line.test is not None]
+    if not plain:
+        return lines
+    mean = fmean(plain)
+
+    def closed(line: RunRow) -> float | None:
+        # Without a teacher of its own, a run is measured against the teachers' mean.
+        known = [test for test in teachers.values() if test is not None]
+        own = teachers.get(line.teacher_seed) if line.teacher_seed is not None else None
+        if line.teacher_seed is None and known:
+            own = fmean(known)
+        if line.arm == TEACHER or line.test is None or own is None:
+            return None
+        return _finite(gap_closed(own, mean, line.test))
+
+    return [line.model_copy(update={"gap_closed": closed(line)}) for line in lines]
+
+
+def _summary_row(
+    config: StudyConfig, arm: str, about: str, lines: list[RunRow], expected: int
+) -> SummaryRow:
+    done = [line for line in lines if line.test is not None]
+    failed = sum(line.failed is not None for line in lines)
+
+    def values(key: str) -> list[Any]:
+        return [value for line in done if (value := getattr(line, key)) is not None]
+
+    def mean(key: str, kind: Callable[[float], Any] = float) -> Any:
+        found = values(key)
+        return kind(fmean(found)) if found else None
+
+    gaps = values("gap_closed")
+    return SummaryRow(
+        data=config.name,
+        arm=arm,
+        about=about,
+        plain=arm != TEACHER and config.arms[arm].objective is None,
+        runs=len(done),
+        failed=failed,
+        missing=expected - len(done) - failed,
+        steps=mean("steps", round),
+        validation=mean("validation"),
+        test=mean("test"),
+        test_spread=_spread(values("test")),
+        nats=mean("nats"),
+        gap_closed=mean("gap_closed"),
+        gap_spread=_spread(gaps),
+        gap_runs=len(gaps),
+        reached=sum(gap >= config.targets.gap_closed for gap in gaps),
+        parameters=mean("parameters", round),
+        parameters_share=mean("parameters_share"),
+        throughput_ratio=mean("throughput_ratio"),
+        sampling_ratio=mean("sampling_ratio"),
+        cpu_seconds=mean("cpu_seconds"),
+    )
+
+
+def _spread(values: list[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _recipe(recipe: Recipe) -> RecipeFacts:
+    return RecipeFacts(
+        flow=describe_flow(recipe.flow), steps=recipe.train.steps, batch_size=recipe.batch_size
+    )
+
+
+def describe_flow(flow: GlowConfig | CouplingConfig) -> str:
+    """Returns a flow's shape in words: its kind and the fields that are not left at default."""
+    named = {"levels": "L", "steps": "K", "width": "width"}
+    values = flow.model_dump(exclude_defaults=True, exclude={"kind"})
+    values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
+    given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
+    return f"{flow.kind}, {', '.join(given)}"

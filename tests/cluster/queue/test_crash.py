@@ -1,0 +1,329 @@
+"""A dispatcher may stop for ever between any two calls; the next one goes on as if it had not.
+
+The records are real. A small cluster in memory stands for Ray, and its attempts for processes:
+here only, for real ones cannot be stopped between every two calls.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from cluster.queue.admission import Room
+from cluster.queue.config import QueueConfig
+from cluster.queue.dispatcher import Dispatcher
+from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.ray_jobs import ClusterError, Known
+from cluster.queue.records import Records
+from cluster.queue.spec import JobSpec
+from flowkd.store.store import Store
+
+CONFIG = QueueConfig(settling=0)
+
+
+class Stop(BaseException):
+    """The dispatcher is no more."""
+
+
+class Calls:
+    """Counts calls and stops the caller before or after one of them."""
+
+    def __init__(self, last: int, after: bool) -> None:
+        self.count, self.last, self.after = 0, last, after
+
+    def around(self, call):
+        def counted(*args: object) -> object:
+            self.count += 1
+            if self.count == self.last and not self.after:
+                raise Stop
+            result = call(*args)
+            if self.count == self.last:
+                raise Stop
+            return result
+
+        return counted
+
+
+class Stopping:
+    """Passes calls on to an object until its time has come."""
+
+    def __init__(self, target: object, calls: Calls) -> None:
+        self._target, self._calls = target, calls
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._target, name)
+        return self._calls.around(found) if callable(found) else found
+
+
+class SmallCluster:
+    """Runs attempts, one step for each call of `step`: begin, live, end."""
+
+    def __init__(self, records: Records, cpus: float) -> None:
+        self.records, self.cpus = records, cpus
+        self.steps: dict[tuple[str, int], int] = {}
+        self.ran: list[str] = []
+        self.submitted: Counter[tuple[str, int]] = Counter()
+
+    def submit(self, job: str, attempt: int) -> None:
+        if (job, attempt) not in self.steps:
+            self.steps[job, attempt] = 0
+            self.submitted[job, attempt] += 1
+
+    def look(self, job: str, attempt: int) -> Known:
+        if (job, attempt) not in self.steps:
+            return "unknown"
+        return "exited" if self.steps[job, attempt] < 0 else "alive"
+
+    def stop(self, job: str, attempt: int) -> None:
+        if self.steps.get((job, attempt), -1) >= 0:
+            self.end(job, attempt, Outcome(exit_code=143, reason="stopped", lost=True, time=0))
+
+    def nodes(self) -> list[dict[str, float]]:
+        return [{"CPU": self.cpus}]
+
+    def left(self) -> Room:
+        return Room(self.nodes())
+
+    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+        self.asked = bundles
+
+    def end(self, job: str, attempt: int, outcome: Outcome) -> None:
+        self.records.end(job, attempt, outcome)
+        self.steps[job, attempt] = -1
+
+    def step(self) -> None:
+        for (job, attempt), step in list(self.steps.items()):
+            alive = [each for each, at in self.steps.items() if each[0] == job and at > 0]
+            assert len(alive) <= 1, f"two attempts at once: {alive}"
+            if step == 0:
+                if not self.records.begin(job, attempt) or self.records.cancelled(job):
+                    self.steps[job, attempt] = -1
+                    if self.records.cancelled(job):
+                        self.end(job, attempt, Outcome(exit_code=130, reason="cancelled", time=0))
+                    continue
+                self.ran.append(job)
+                self.records.beat(job, attempt, Heartbeat(beats=1, time=0))
+                self.steps[job, attempt] = 1
+            elif step == 1:
+                code = int(job == "fails" and attempt == 1)
+                self.end(job, attempt, Outcome(exit_code=code, time=0))
+
+
+def fill(records: Records) -> None:
+    """Submits jobs of each kind and asks for a cancel and, later on, a retry."""
+    specs = [
+        {"id": "first"},
+        {"id": "fails", "retries": {"pause": 0}},
+        {"id": "large", "resources": {"cpus": 2}},
+        {"id": "urgent", "priority": 1},
+        {"id": "after", "depends_on": ["large"]},
+        {"id": "unwanted"},
+    ]
+    for each in specs:
+        records.accept(JobSpec.model_validate({"kind": "c", "command": ["true"], **each}))
+    records.ask("unwanted", "cancel")
+
+
+def play(store: Store, last: int, *, after: bool) -> tuple[int, SmallCluster, Records]:
+    records = Records(store)
+    fill(records)
+    cluster = SmallCluster(records, cpus=2)
+    calls = Calls(last, after)
+    dispatcher = Dispatcher(Stopping(records, calls), Stopping(cluster, calls), CONFIG)
+    for _ in range(60):
+        try:
+            dispatcher.tick()
+        except Stop:
+            dispatcher = Dispatcher(records, cluster, CONFIG)
+        cluster.step()
+        if all(records.state(job).state in ("succeeded", "cancelled") for job in records.jobs()):
+            break
+    return calls.count, cluster, records
+
+
+def judge(cluster: SmallCluster, records: Records, where: str) -> None:
+    states = {job: records.state(job).state for job in records.jobs()}
+    expected = dict.fromkeys(states, "succeeded") | {"unwanted": "cancelled"}
+    assert states == expected, where
+    # None is run again that need not be, none is lost, and the order is kept.
+    runs = ["urgent", "first", "fails", "fails", "large", "after"]
+    assert sorted(cluster.ran) == sorted(runs), where
+    assert set(cluster.ran[:2]) == {"urgent", "first"}, where
+    assert cluster.ran.index("large") < cluster.ran.index("after"), where
+    assert max(cluster.submitted.values()) == 1, where
+    assert records.requests() == [], where
+    for job in states:
+        assert [e.number for e in records.events(job)] == list(
+            range(1, records.state(job).events + 1)
+        )
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_dispatcher_stops_at_each_of_its_calls(after: bool) -> None:
+    total, cluster, records = play(Store(f"memory://undisturbed-{after}"), 0, after=after)
+    judge(cluster, records, "undisturbed")
+    assert total > 100
+    for last in range(1, total + 1):
+        store = Store(f"memory://crash-{after}-{last}")
+        _, cluster, records = play(store, last, after=after)
+        judge(cluster, records, f"stopped at call {last}")
+        store.remove()
+
+
+def test_two_dispatchers_start_nothing_twice(memory_store: Store) -> None:
+    records = Records(memory_store)
+    fill(records)
+    cluster = SmallCluster(records, cpus=2)
+    two = [Dispatcher(records, cluster, CONFIG) for _ in range(2)]
+    for tick in range(60):
+        for each in two if tick % 2 else reversed(two):
+            each.tick()
+        cluster.step()
+    judge(cluster, records, "two dispatchers")
+
+
+def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
+    memory_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = Records(memory_store)
+    fill(records)
+    memory_store.write(b'{"spec": 1}', "queue", "broken", "spec.json")
+    cluster = SmallCluster(records, cpus=2)
+    submit = cluster.submit
+
+    def refuse(job: str, attempt: int) -> None:
+        if job == "urgent":
+            raise ClusterError("no")
+        submit(job, attempt)
+
+    cluster.submit = refuse
+    dispatcher = Dispatcher(records, cluster, QueueConfig(settling=0))
+    for _ in range(20):
+        dispatcher.tick()
+        cluster.step()
+    assert records.state("first").state == "succeeded"
+    assert records.state("urgent").state == "starting"
+    table = records.table()
+    assert table is not None
+    assert [row.state for row in table.rows if row.job == "broken"] == ["invalid"]
+    assert "cannot be run" in capsys.readouterr().out
+
+
+def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
+    records = Records(memory_store)
+    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    cluster = SmallCluster(records, cpus=1)
+    dispatcher = Dispatcher(records, cluster, CONFIG)
+    dispatcher.tick()
+    cluster.step()
+    dispatcher.tick()
+    assert records.state("job").state == "running"
+    cluster.steps.clear()  # Ray has forgotten it
+    later = Dispatcher(records, cluster, CONFIG)  # and so has the dispatcher
+    start, passed = later.now(), 0.0
+    later.now = lambda: start + passed
+    later.tick()
+    passed = CONFIG.patience - 1
+    later.tick()
+    assert records.state("job").attempt == 1
+    records.beat("job", 1, Heartbeat(beats=9, time=0))  # it lives after all
+    later.tick()
+    passed += CONFIG.patience - 1
+    later.tick()
+    assert records.state("job").state == "running"
+    passed += 2
+    later.tick()
+    assert records.state("job").state == "queued"
+    passed += 2
+    later.tick()
+    assert (records.state("job").state, records.state("job").attempt) == ("starting", 2)
+    assert records.state("job").failures == 0
+
+
+def one_that_runs(store: Store) -> tuple[Records, SmallCluster, Dispatcher]:
+    """Returns a queue with one job, `job`, that has just been handed over."""
+    records = Records(store)
+    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    cluster = SmallCluster(records, cpus=1)
+    dispatcher = Dispatcher(records, cluster, CONFIG)
+    dispatcher.tick()
+    assert records.state("job").state == "starting"
+    return records, cluster, dispatcher
+
+
+def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
+    memory_store: Store,
+) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    cluster.step()
+    look = cluster.look
+
+    def end_first(job: str, attempt: int) -> Known:
+        cluster.end(job, attempt, Outcome(exit_code=0, time=0))
+        return look(job, attempt)
+
+    cluster.look = end_first
+    dispatcher.tick()
+    assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 1)
+
+
+def test_an_attempt_that_begins_while_it_is_given_up_is_let_run(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+
+    def begin_first(job: str, attempt: int) -> Known:
+        records.begin(job, attempt)
+        return "ended"  # as Ray says of what it cannot reach
+
+    cluster.look = begin_first
+    dispatcher.tick()
+    assert records.state("job").state == "starting"
+
+
+def test_an_attempt_that_is_given_up_never_begins(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    records.ask("job", "cancel")
+    dispatcher.tick()
+    assert records.state("job").state == "cancelled"
+    cluster.steps["job", 1] = 0  # its process comes up late
+    cluster.step()
+    assert cluster.ran == []
+
+
+def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: Store) -> None:
+    records = Records(memory_store)
+    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    cluster = SmallCluster(records, cpus=0)
+    ahead, behind = (Dispatcher(records, cluster, CONFIG) for _ in range(2))
+    for each in (ahead, behind):
+        each.tick()
+    records.ask("job", "cancel")
+    ahead.tick()
+    cluster.cpus = 1
+    behind.tick()
+    assert records.state("job").state == behind.known["job"].state.state == "cancelled"
+    assert not cluster.submitted
+
+
+def test_who_cancels_and_then_retries_gets_another_attempt(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    cluster.step()
+    dispatcher.tick()
+    records.ask("job", "cancel")
+    dispatcher.tick()
+    records.ask("job", "retry")  # while it is being cancelled
+    for _ in range(6):
+        dispatcher.tick()
+        cluster.step()
+    assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 2)
+    assert records.requests() == []
+
+
+def test_a_job_that_pauses_can_be_cancelled(memory_store: Store) -> None:
+    records, cluster, dispatcher = one_that_runs(memory_store)
+    cluster.end("job", 1, Outcome(exit_code=1, time=0))
+    dispatcher.tick()
+    assert (records.state("job").state, records.state("job").pause) == ("queued", 10)
+    records.ask("job", "cancel")
+    dispatcher.tick()
+    assert records.state("job").state == "cancelled"

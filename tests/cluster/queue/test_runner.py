@@ -1,0 +1,156 @@
+"""An attempt runs its command once, and ends it and all that it started in every case."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.queue.job_log import read_log
+from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.records import Records
+from cluster.queue.runner import CANCELLED, NOT_MINE, TIMED_OUT, Attempt
+from cluster.queue.spec import JobSpec
+from flowkd.errors import StoreError
+from flowkd.store.store import Store
+
+# Starts another process that outlives it, unless it is ended, and tells its id.
+LEAVES_ONE_BEHIND = "sleep 600 & echo $! > {file}; {then}"
+
+
+class Deaf(Records):
+    """Records of a store that takes no sign of life."""
+
+    def beat(self, job: str, attempt: int, heartbeat: Heartbeat) -> None:
+        """Fails."""
+        raise StoreError("away")
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(records: Records, script: str, silence: float = 60, **changes: object) -> Outcome | None:
+    command = ["/bin/sh", "-c", script]
+    values = {"id": "job", "kind": "command", "command": command, **changes}
+    records.accept(JobSpec.model_validate(values))
+    code = Attempt(records, "job", 1, silence, 1.0).run()
+    outcome = records.outcome("job", 1)
+    assert outcome is None or outcome.exit_code == code
+    return outcome
+
+
+def left_behind(file: Path) -> bool:
+    time.sleep(0.2)
+    try:
+        return psutil.Process(int(file.read_text())).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_a_command_leaves_behind_ends_with_it(memory_store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    script = LEAVES_ONE_BEHIND.format(file=file, then="echo done; exit 3")
+    outcome = run(Records(memory_store), script)
+    assert outcome is not None
+    assert (outcome.exit_code, outcome.reason, outcome.lost) == (3, "", False)
+    assert b"".join(read_log(memory_store, "job", 1)) == b"done\n"
+    assert not left_behind(file)
+
+
+def test_an_attempt_that_nobody_hears_stops_itself(memory_store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    script = LEAVES_ONE_BEHIND.format(file=file, then="sleep 600")
+    outcome = run(Deaf(memory_store), script, silence=0.5)
+    assert outcome is not None
+    assert outcome.lost
+    assert "could not reach the store" in outcome.reason
+    assert not left_behind(file)
+
+
+def test_one_that_does_not_listen_is_killed_after_its_time(
+    memory_store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "pid"
+    script = "trap '' TERM; " + LEAVES_ONE_BEHIND.format(file=file, then="sleep 600; sleep 600")
+    outcome = run(Records(memory_store), script, limits={"running": 0.5})
+    assert outcome is not None
+    assert (outcome.exit_code, outcome.lost) == (TIMED_OUT, False)
+    assert not left_behind(file)
+
+
+def test_the_dispatcher_can_stop_it_through_the_store(memory_store: Store) -> None:
+    records = Records(memory_store)
+    records.ask_to_stop("job", 1)
+    outcome = run(records, "sleep 600")
+    assert outcome is not None
+    assert (outcome.reason, outcome.lost) == ("stopped", True)
+
+
+def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
+    memory_store: Store, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+
+    class AskedOnceReady(Records):
+        """Asks an attempt to stop as soon as its command listens."""
+
+        def must_stop(self, job: str, attempt: int) -> bool:
+            """Tells whether the command is ready."""
+            return ready.exists()
+
+    script = f"trap 'exit 0' TERM; touch {ready}; while true; do sleep 0.1; done"
+    outcome = run(AskedOnceReady(memory_store), script, silence=1.0)
+    assert outcome is not None
+    assert (outcome.exit_code, outcome.lost) == (0, True)
+
+
+def test_a_cancelled_job_never_starts(memory_store: Store, tmp_path: Path) -> None:
+    records = Records(memory_store)
+    script = f"touch {tmp_path}/started"
+    records.accept(JobSpec(id="job", kind="command", command=("/bin/sh", "-c", script)))
+    records.ask("job", "cancel")
+    outcome = run(records, script)
+    assert outcome is not None
+    assert outcome.exit_code == CANCELLED
+    assert not (tmp_path / "started").exists()
+
+
+def test_what_has_begun_elsewhere_is_not_run(memory_store: Store, tmp_path: Path) -> None:
+    records = Records(memory_store)
+    assert records.begin("job", 1)
+    assert run(records, f"touch {tmp_path}/started") is None
+    assert Attempt(records, "job", 1, 60, 1).run() == NOT_MINE
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) -> None:
+    outcome = run(Records(memory_store), "", command=["no-such-program"])
+    assert outcome is not None
+    assert outcome.exit_code == 127
+    assert b"cannot run no-such-program" in b"".join(read_log(memory_store, "job", 1))
+
+
+@pytest.mark.parametrize("metrics", [b"not JSON\n", b"{}\n", b"\xff\n"])
+def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics: bytes) -> None:
+    memory_store.write(metrics, "runs", "broken", "metrics", "00000000.jsonl")
+    config = {"name": "broken", "train": {"steps": 5}}
+    outcome = run(Records(memory_store), "sleep 2.5", silence=1.0, config=config)
+    assert outcome is not None
+    assert (outcome.exit_code, outcome.reason) == (0, "")
+
+
+def test_a_heartbeat_tells_how_far_a_training_is(memory_store: Store) -> None:
+    memory_store.write(b'{"step": 3}\n', "runs", "run", "metrics", "00000000.jsonl")
+    records = Records(memory_store)
+    run(records, "sleep 1", silence=1.0, config={"name": "run", "train": {"steps": 5}})
+    heartbeat = records.heartbeat("job", 1)
+    assert heartbeat is not None
+    assert heartbeat.progress == "3 of 5"

@@ -1,0 +1,238 @@
+"""The contract of every bijector: a new one is one line of the table. All in float64."""
+
+import io
+
+import pytest
+import torch
+from torch.autograd.functional import jacobian
+
+from flowkd.bijectors import (
+    ActNorm,
+    AffineCoupling,
+    Chain,
+    Invertible1x1,
+    Leading,
+    Permute,
+    Squeeze,
+    Standardize,
+)
+from flowkd.flows.configs import build_flow
+from flowkd.nn import MLP, ConvNet, SplitPrior
+from tests.support.small_flows import CONFIGS, randomise
+
+ROWS = 5
+
+
+def small_chain():
+    inner = Chain({"norm": ActNorm(2), "mix": Invertible1x1(2)})
+    return Chain({"permute": Permute([2, 0, 1]), "leading": Leading(inner, 2), "norm": ActNorm(3)})
+
+
+def level(shape_after=4):
+    step = Chain({"norm": ActNorm(2), "couple": AffineCoupling(ConvNet(1, 2, 4), 1)})
+    return Chain({"squeeze": Squeeze(), "level": Leading(Chain({"step": step}), shape_after // 2)})
+
+
+# What is built, the event shape of x, the width of the context.
+TABLE = {
+    "standardize": (lambda: Standardize(0.5, 2.0), (2, 3), 0),
+    "standardize channels": (lambda: Standardize([0.5, 1.0], [2.0, 0.25]), (2, 2, 3), 0),
+    "standardize columns": (lambda: Standardize([0.5, 1.0, -1.0], [2.0, 0.25, 4.0]), (3,), 0),
+    "actnorm": (lambda: ActNorm(4), (4,), 0),
+    "actnorm of images": (lambda: ActNorm(3), (3, 2, 2), 0),
+    "invertible1x1": (lambda: Invertible1x1(5), (5,), 0),
+    "invertible1x1 of images": (lambda: Invertible1x1(3), (3, 2, 2), 0),
+    "permute": (lambda: Permute([2, 0, 3, 1]), (4,), 0),
+    "permute images": (lambda: Permute([2, 0, 1]), (3, 2, 2), 0),
+    "squeeze": (Squeeze, (2, 4, 2), 0),
+    "coupling": (lambda: AffineCoupling(MLP(2, 6, 7), 2), (5,), 0),
+    "coupling of images": (lambda: AffineCoupling(ConvNet(1, 4, 5), 1), (3, 3, 2), 0),
+    "split prior": (lambda: AffineCoupling(SplitPrior(2, 4), 2), (4, 3, 2), 0),
+    "coupling | context": (lambda: AffineCoupling(MLP(2, 6, 7, 3), 2), (5,), 3),
+    "coupling of images | context": (lambda: AffineCoupling(ConvNet(1, 4, 5, 3), 1), (3, 3, 2), 3),
+    "split prior | context": (lambda: AffineCoupling(SplitPrior(2, 4, 3), 2), (4, 3, 2), 3),
+    "leading": (lambda: Leading(Invertible1x1(2), 2), (4, 2, 2), 0),
+    "leading | context": (lambda: Leading(AffineCoupling(MLP(1, 2, 4, 2), 1), 2), (4,), 2),
+    "chain": (small_chain, (3,), 0),
+    "level": (level, (1, 4, 4), 0),
+    **{
+        name: (lambda config=config: build_flow(config).chain, config.event_shape, width)
+        for name, config in CONFIGS.items()
+        for width in [config.context.width]
+    },
+}
+
+
+@pytest.fixture(params=TABLE)
+def case(request):
+    """A bijector with every parameter off its start, x around its data, and a context."""
+    build, shape, width = TABLE[request.param]
+    bijector = randomise(build().double())
+    x = torch.randn(ROWS, *shape, dtype=torch.float64)
+    context = torch.randn(ROWS, width, dtype=torch.float64) if width else None
+    if isinstance(bijector, Chain) and "preprocess" in dict(bijector.items()):
+        x, _ = bijector["preprocess"].inverse(x)
+    return build, bijector, x, context
+
+
+def row(context, i):
+    return None if context is None else context[i : i + 1]
+
+
+def test_inverse_undoes_forward(case):
+    _, bijector, x, context = case
+    z, log_det = bijector(x, context)
+    again, log_det_back = bijector.inverse(z, context)
+    assert z.shape == (ROWS, *bijector.output_shape(tuple(x.shape[1:])))
+    torch.testing.assert_close(again, x, rtol=1e-9, atol=1e-9)
+    assert log_det.shape == log_det_back.shape == (ROWS,)
+    torch.testing.assert_close(log_det_back, -log_det, rtol=1e-9, atol=1e-9)
+
+
+def test_log_det_is_that_of_the_jacobian(case):
+    _, bijector, x, context = case
+    _, log_det = bijector(x, context)
+    for i in range(2):
+        full = jacobian(lambda part, i=i: bijector(part, row(context, i))[0], x[i : i + 1])
+        expected = torch.linalg.slogdet(full.reshape(x[i].numel(), x[i].numel())).logabsdet
+        torch.testing.assert_close(log_det[i], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_every_parameter_receives_a_gradient(case, direction):
+    _, bijector, x, context = case
+    given = x if direction == "forward" else bijector(x, context)[0].detach()
+    value, log_det = getattr(bijector, direction)(given.clone().requires_grad_(), context)
+    (value * torch.randn_like(value)).sum().add(log_det.sum()).backward()
+    learning = {n: p.grad is not None and p.grad.any() for n, p in bijector.named_parameters()}
+    assert all(learning.values()), learning
+
+
+def test_arguments_are_never_changed(case):
+    _, bijector, x, context = case
+    given = [x, bijector(x, context)[0].detach().clone(), *([] if context is None else [context])]
+    before = [value.clone() for value in given]
+    bijector(x, context)
+    bijector.inverse(given[1], context)
+    bijector.record(x, context, [])
+    bijector.initialize(x, context)
+    assert all(torch.equal(*pair) for pair in zip(given, before, strict=True))
+
+
+def test_a_row_depends_on_itself_alone(case):
+    _, bijector, x, context = case
+    z, log_det = bijector(x, context)
+    back, log_det_back = bijector.inverse(z, context)
+    for i in range(ROWS):
+        alone = bijector(x[i : i + 1], row(context, i))
+        alone_back = bijector.inverse(z[i : i + 1], row(context, i))
+        together = (z[i : i + 1], log_det[i : i + 1])
+        together_back = (back[i : i + 1], log_det_back[i : i + 1])
+        torch.testing.assert_close(alone, together, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(alone_back, together_back, rtol=1e-12, atol=1e-12)
+
+
+def test_train_and_eval_mode_are_the_same(case):
+    _, bijector, x, context = case
+    expected = bijector.train()(x, context)
+    assert all(map(torch.equal, expected, bijector.eval()(x, context)))
+
+
+def test_saved_and_loaded_it_gives_the_same(case):
+    build, bijector, x, context = case
+    file = io.BytesIO()
+    torch.save(bijector.state_dict(), file)
+    file.seek(0)
+    loaded = randomise(build().double(), seed=1)
+    if list(bijector.parameters()):
+        assert not torch.equal(loaded(x, context)[0], bijector(x, context)[0])
+    loaded.load_state_dict(torch.load(file, weights_only=True))
+    assert all(map(torch.equal, bijector(x, context), loaded(x, context)))
+    z, _ = bijector(x, context)
+    assert all(map(torch.equal, bijector.inverse(z, context), loaded.inverse(z, context)))
+
+
+def test_initialize_makes_every_actnorm_normal(case):
+    build, _, x, context = case
+    bijector = build().double()
+    norms = [module for module in bijector.modules() if isinstance(module, ActNorm)]
+    made = []
+    x = 7.0 + 3.0 * x
+    bijector.initialize(x, context)
+    for norm in norms:
+        norm.register_forward_hook(lambda _module, _arguments, result: made.append(result[0]))
+    bijector(x, context)
+    assert len(made) == len(norms)
+    for z in made:
+        per_channel = z.transpose(0, 1).flatten(1)
+        zeros, ones = torch.zeros(len(per_channel)).double(), torch.ones(len(per_channel)).double()
+        torch.testing.assert_close(per_channel.mean(1), zeros, rtol=0, atol=1e-6)
+        torch.testing.assert_close(per_channel.std(1), ones, rtol=0, atol=1e-4)
+
+
+def test_states_are_recorded_as_declared(case):
+    _, bijector, x, context = case
+    declared = dict(bijector.taps(tuple(x.shape[1:])))
+    z, log_det, states = bijector.record(x, context, list(declared))
+    assert all(map(torch.equal, (z, log_det), bijector(x, context)))
+    assert set(states) == set(declared)
+    parameters = list(bijector.parameters())
+    for name, (state, _) in states.items():
+        assert state.shape == (ROWS, *declared[name].shape), name
+        used = 0
+        if state.requires_grad:
+            weighted = (state * torch.randn_like(state)).sum()
+            grads = torch.autograd.grad(weighted, parameters, retain_graph=True, allow_unused=True)
+            used = sum(grad.numel() for grad in grads if grad is not None)
+        assert used == declared[name].parameters, name
+    if declared:
+        assert torch.equal(states[list(declared)[-1]].h, z)
+        assert torch.equal(states[list(declared)[-1]].log_det, log_det)
+    assert bijector.record(x, context, [])[2] == {}
+
+
+def test_a_new_coupling_is_the_identity():
+    for coupling, shape in (
+        (AffineCoupling(MLP(2, 4, 8), 2), (4,)),
+        (AffineCoupling(ConvNet(2, 4, 8), 2), (4, 2, 2)),
+        (AffineCoupling(SplitPrior(2, 4), 2), (4, 2, 2)),
+    ):
+        x = torch.randn(3, *shape)
+        z, log_det = coupling(x)
+        assert torch.equal(z, x)
+        assert not log_det.any()
+
+
+def test_invertible1x1_takes_any_matrix():
+    weight = torch.randn(4, 4, dtype=torch.float64)
+    bijector = Invertible1x1(4).double()
+    bijector.set_weight(weight)
+    torch.testing.assert_close(bijector.weight(), weight)
+    torch.testing.assert_close(bijector.inverse_weight(), torch.linalg.inv(weight))
+    torch.testing.assert_close(Invertible1x1(6).weight().det().abs().item(), 1.0)
+
+
+def test_a_chain_finds_what_lies_on_a_path():
+    chain = level()
+    assert isinstance(chain["level.step.norm"], ActNorm)
+    assert chain["level"] is dict(chain.items())["level"]
+    with pytest.raises(KeyError, match=r"no bijector 'nothing' on the path 'level\.nothing\.norm'"):
+        chain["level.nothing.norm"]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Chain({}), "at least one bijector"),
+        (lambda: Permute([0, 0, 1]), r"a permutation of 0\.\.2; got \[0, 0, 1\]"),
+        (lambda: Standardize(0.0, [1.0, 0.0]), r"a positive scale; got \[1\.0, 0\.0\]"),
+        (lambda: Standardize(0.0, float("nan")), "a positive scale; got nan"),
+        (lambda: Squeeze().output_shape((3, 4, 5)), r"even height and width.*got \(3, 4, 5\)"),
+        (lambda: ActNorm(2).initialize(torch.zeros(1, 2)), "at least 2 values a channel"),
+        (lambda: Invertible1x1(2).set_weight(torch.ones(2, 2)), "a singular one"),
+        (lambda: Invertible1x1(2).set_weight(torch.eye(3)), r"W of \(2, 2\); got \(3, 3\)"),
+    ],
+)
+def test_what_cannot_be_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

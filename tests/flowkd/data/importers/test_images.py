@@ -1,0 +1,186 @@
+"""Properties of `images`: a split by file, whole crops, and a clear message for each bad folder."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flowkd.data import ImagesConfig, load_split, pictures, prepare
+from flowkd.errors import DataError
+from flowkd.store.store import Store
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture
+def store():
+    memory = Store("memory://flowkd-test-images")
+    yield memory
+    memory.remove()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten pictures in two classes: red is the picture's number, green its row, blue its column."""
+    for number in range(10):
+        pixels = np.empty((20 + number, 30, 3), np.uint8)
+        pixels[..., 0] = number
+        pixels[..., 1] = np.arange(20 + number)[:, None]
+        pixels[..., 2] = np.arange(30)
+        path = tmp_path / "pictures" / ("cats" if number % 2 else "dogs") / f"{number}.PNG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, "png")
+    (tmp_path / "pictures" / "notes.txt").write_text("not a picture")
+    (tmp_path / "pictures" / "._0.png").write_bytes(b"left behind by another system")
+    return tmp_path / "pictures"
+
+
+def images(store, folder, **options):
+    manifest = prepare(ImagesConfig(source=str(folder), name="mine", **options), store)
+    return manifest, {split: load_split(store, manifest, split) for split in SPLITS}
+
+
+@pytest.mark.parametrize(
+    ("options", "crops"),
+    [
+        ({"crop": 16}, lambda number: 1),
+        ({"crop": 16, "mode": "random", "crops": 5}, lambda number: 5),
+        ({"crop": 6, "mode": "grid"}, lambda number: (20 + number) // 6 * 5),
+    ],
+)
+def test_each_file_is_in_one_split_and_crops_are_whole(store, folder, options, crops):
+    manifest, splits = images(store, folder, **options)
+    crop = options["crop"]
+    assert manifest.event_shape == (3, crop, crop)
+    seen = []
+    for part in splits.values():
+        x = part.x.numpy().astype(int)
+        numbers, counts = np.unique(x[:, 0, 0, 0], return_counts=True)
+        assert counts.tolist() == [crops(number) for number in numbers]
+        seen += numbers.tolist()
+        assert (x[:, 0] == x[:, 0, :1, :1]).all()
+        assert (np.diff(x[:, 1], axis=1) == 1).all()
+        assert (np.diff(x[:, 2], axis=2) == 1).all()
+    assert sorted(seen) == list(range(10))
+
+
+def test_center_crops_are_centred(store, folder):
+    _, splits = images(store, folder, crop=16)
+    for row in splits["train"].x.tolist():
+        assert (row[1][0][0], row[2][0][0]) == ((20 + row[0][0][0] - 16) // 2, 7)
+
+
+def test_a_remote_folder_gives_what_a_local_one_gives(store, folder):
+    remote = Store("memory://flowkd-test-pictures")
+    for path in sorted(folder.rglob("*.PNG")):
+        remote.write(path.read_bytes(), str(path.relative_to(folder)))
+    _, expected = images(store, folder, crop=8, mode="random", crops=3, labels=True)
+    _, found = images(store, remote.uri, crop=8, mode="random", crops=3, labels=True)
+    remote.remove()
+    for split in SPLITS:
+        assert found[split].x.equal(expected[split].x)
+        assert found[split].context.equal(expected[split].context)
+
+
+def test_classes_come_from_subfolders(store, folder):
+    manifest, splits = images(store, folder, crop=8, mode="grid", labels=True)
+    assert (manifest.classes, manifest.class_names) == (2, ["cats", "dogs"])
+    for part in splits.values():
+        assert (part.context == (part.x[:, 0, 0, 0] + 1) % 2).all()
+
+
+def test_resize_scales_the_shorter_side_and_grey_has_one_channel(store, folder):
+    manifest, splits = images(store, folder, crop=40, resize=40, channels=1)
+    assert manifest.event_shape == (1, 40, 40)
+    assert splits["train"].x.float().std() > 1
+
+
+def test_exif_turns_a_picture_upright(tmp_path):
+    picture, sink = Image.new("RGB", (20, 10)), io.BytesIO()
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(sink, "jpeg", exif=exif)
+    assert pictures.read_picture(sink.getvalue(), "a").shape == (3, 20, 10)
+
+
+def bomb(width, height):
+    """A PNG of 100 bytes that says it has width x height pixels."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(20))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no picture at all", "cannot be read as a picture"),
+        (b"", "cannot be read as a picture"),
+        (bomb(8000, 9000), "is refused: 8000x9000 pixels"),
+        (bomb(50000, 50000), "is refused"),
+        (bomb(100, 100), "cannot be read as a picture, or is truncated"),
+    ],
+)
+def test_a_bad_picture_is_named(store, folder, content, message):
+    (folder / "cats" / "bad.png").write_bytes(content)
+    with pytest.raises(DataError, match=f"cats/bad.png in .*{message}"):
+        images(store, folder, crop=8)
+    assert store.list("datasets") == []
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp"])
+def test_a_truncated_picture_is_named(kind):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(noise).save(sink, kind)
+    data = sink.getvalue()
+    assert pictures.read_picture(data, "a").shape == (3, 64, 64)
+    with pytest.raises(DataError, match=r"torn.* cannot be read as a picture, or is truncated"):
+        pictures.read_picture(data[: len(data) // 2], "torn")
+
+
+def test_what_would_be_huge_once_scaled_is_refused():
+    sink = io.BytesIO()
+    Image.new("L", (20000, 1)).save(sink, "png")
+    with pytest.raises(DataError, match="scaled to a shorter side of 64 is refused: 1280000x64"):
+        pictures.read_picture(sink.getvalue(), "strip", shorter_side=64)
+
+
+def test_sixteen_bits_are_refused_rather_than_clipped():
+    sink = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(sink, "png")
+    with pytest.raises(DataError, match="expected 8 bits a channel in deep"):
+        pictures.read_picture(sink.getvalue(), "deep")
+
+
+def test_a_picture_smaller_than_the_crop_is_named_with_the_remedy(store, folder):
+    with pytest.raises(DataError) as error:
+        images(store, folder, crop=25)
+    message = str(error.value)
+    assert "expected at least 25x25 pixels; got 30x2" in message
+    assert ".PNG in" in message
+    assert "resize: 25" in message
+
+
+def test_bad_folders_are_refused(store, folder, tmp_path):
+    with pytest.raises(DataError, match=r"no folder '.*/nowhere'"):
+        images(store, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.txt").write_text("a")
+    with pytest.raises(DataError, match=r"among its 1 files; looked for .*\.jpg, \.png"):
+        images(store, tmp_path / "empty")
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 40)).save(tmp_path / "empty" / name)
+    with pytest.raises(DataError, match="got 2, of which 1 would be val and 1 test"):
+        images(store, tmp_path / "empty")
+    Image.new("RGB", (40, 40)).save(folder / "loose.png")
+    with pytest.raises(DataError, match=r"loose\.png lies directly in .*set labels: false"):
+        images(store, folder, crop=8, labels=True)

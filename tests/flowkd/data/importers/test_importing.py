@@ -1,0 +1,129 @@
+"""An import that is cut short leaves the older dataset as it was, and goes on where it stopped."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from flowkd.data import Arrays, Manifest, load_split, read_manifest
+from flowkd.data.importing import PROGRESS, Part, import_parts
+from flowkd.errors import DataError
+from flowkd.store.store import Store
+
+KEYS = ("a", "b", "c")
+CALLS = ("read", "write", "exists", "remove")
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+def rows(key, split, count=5):
+    start = 1 + 40 * KEYS.index(key) + 10 * ("train", "val", "test").index(split)
+    return np.arange(start, start + count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+
+def parts(read, version=0):
+    """Three parts that note when they are read."""
+
+    def part(key):
+        def arrays():
+            read.append(key)
+            splits = ("train", "val", "test") if key == "b" else ("train",)
+            return {split: Arrays(rows(key, split) + version) for split in splits}
+
+        return Part(key, arrays)
+
+    return [part(key) for key in KEYS]
+
+
+def about(**config):
+    return Manifest(
+        name="mine", kind="image", event_shape=(1, 1, 1), bins=256, splits={}, source="a test",
+        config=config,
+    )  # fmt: skip
+
+
+def values(store, split):
+    return load_split(store, read_manifest(store, "mine"), split).x.flatten().tolist()
+
+
+@pytest.fixture(params=["memory_store", "local_store"])
+def store(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_parts_become_one_dataset_in_several_shards(store):
+    manifest = import_parts(store, about(), parts([]), fingerprint="f", shard_bytes=2)
+    assert manifest == read_manifest(store, "mine")
+    assert [len(split.shards) for split in manifest.splits.values()] == [9, 3, 3]
+    expected = np.concatenate([rows(key, "train") for key in KEYS]).flatten().tolist()
+    assert sorted(values(store, "train")) == expected
+    assert values(store, "train") != expected  # shuffled, within a part
+    assert sorted(values(store, "train")[:5]) == expected[:5]
+    assert values(store, "test") == rows("b", "test").flatten().tolist()
+    files = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    assert set(store.list("datasets", "mine")) == files | {"manifest.json"}
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_an_import_cut_short_anywhere_is_invisible_and_goes_on(store, monkeypatch, forgets):
+    import_parts(store, about(version=0), parts([]), fingerprint="f")
+    expected = [value + 1 for value in values(store, "train")]
+    before = values(store, "train")
+    read = []
+    for number in itertools.count(1):
+        count = itertools.count(1)
+
+        def patched(original, count=count, number=number):
+            def call(self, *arguments):
+                if next(count) >= number:
+                    raise Crash
+                return original(self, *arguments)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in CALLS:
+                patch.setattr(Store, name, patched(getattr(Store, name)))
+            try:
+                import_parts(store, about(version=1), parts(read, 1), fingerprint="f")
+                break
+            except Crash:
+                pass
+        assert values(store, "train") in (before, expected)
+        if forgets:
+            store.remove("datasets", "mine", PROGRESS)
+    assert values(store, "train") == expected
+    if forgets:
+        assert number > 12  # every single call was the last one once
+    else:  # each attempt went on with the part in which the one before had stopped
+        assert read == sorted(read)
+        assert number < 12
+
+
+def test_what_is_done_is_not_read_again_but_another_source_is_read_anew(store):
+    read = []
+    broken = [*parts(read)[:2], Part("c", lambda: {}["gone"])]
+    with pytest.raises(KeyError):
+        import_parts(store, about(), broken, fingerprint="f")
+    with pytest.raises(DataError, match="no dataset"):
+        read_manifest(store, "mine")
+    import_parts(store, about(), parts(read), fingerprint="f")
+    assert read == ["a", "b", "c"]
+    with pytest.raises(KeyError):
+        import_parts(store, about(), broken, fingerprint="f")
+    read.clear()
+    import_parts(store, about(), parts(read, 100), fingerprint="g")
+    assert read == ["a", "b", "c"]
+    files = {
+        shard.file
+        for split in read_manifest(store, "mine").splits.values()
+        for shard in split.shards
+    }
+    assert set(store.list("datasets", "mine")) == files | {"manifest.json"}
+
+
+def test_a_split_without_rows_is_refused(store):
+    with pytest.raises(DataError, match="split 'val'"):
+        import_parts(store, about(), parts([])[:1], fingerprint="f")

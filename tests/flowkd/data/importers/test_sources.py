@@ -1,0 +1,224 @@
+"""Archives are read member by member; what is cut off, or claims too much, is told."""
+
+import gzip
+import io
+import tarfile
+import time
+import tracemalloc
+import uuid
+import zipfile
+
+import pytest
+
+from flowkd.data.importers import sources
+from flowkd.data.importers.sources import Source
+from flowkd.errors import DataError
+from flowkd.store.store import Store
+
+FILES = {"a/one.txt": b"first" * 300, "a/two.txt": b"second" * 400, "three.txt": b"third" * 500}
+
+
+def tar(path, files, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def make(kind, folder):
+    path = folder / f"files{kind}"
+    if kind == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in FILES.items():
+                archive.writestr(name, data)
+        return path
+    if kind == "":
+        for name, data in FILES.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(data)
+        return path
+    return tar(path, FILES, "w:" + kind.split(".")[-1].replace("tar", "").replace("tgz", "gz"))
+
+
+KINDS = ["", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_come_with_their_bytes_from_anywhere(tmp_path, kind):
+    path = make(kind, tmp_path)
+    assert {m.name: m.read() for m in Source(str(path)).members()} == FILES
+    assert [m.name for m in Source(str(path)).members(lambda name: "two" in name)] == ["a/two.txt"]
+    remote = Store(f"memory://{uuid.uuid4().hex}")
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        remote.write(file.read_bytes(), path.name, *file.relative_to(path).parts)
+    source = Source(f"{remote.uri}/{path.name}")
+    assert {m.name: m.read() for m in source.members()} == FILES
+    assert source.fingerprint() == Source(str(path)).fingerprint()
+    remote.remove()
+
+
+@pytest.mark.parametrize("kind", ["", ".zip"])
+def test_listed_members_are_opened_in_any_order(tmp_path, kind):
+    with Source(str(make(kind, tmp_path))).listed() as members:
+        assert {m.name: m.read() for m in reversed(members)} == FILES
+    with (
+        pytest.raises(ValueError, match="come one by one"),
+        Source(str(make(".tar", tmp_path))).listed(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
+def test_an_archive_cut_off_anywhere_is_told(tmp_path, kind):
+    path = make(kind, tmp_path)
+    whole = path.read_bytes()
+    # A tar's closing mark is two blocks of zeros, of which readers ask for one, and padding.
+    end = sum(512 + -(-len(data) // 512) * 512 for data in FILES.values()) + 512
+    lengths = range(0, end, 256) if kind == ".tar" else range(0, len(whole) - 40, 7)
+    for length in lengths:
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=f"cut off or damaged.* fetch .*{path.name} again"):
+            [member.read() for member in Source(str(path)).members()]
+
+
+def test_a_tar_cut_between_members_names_the_last_whole_one(tmp_path):
+    path = make(".tar", tmp_path)
+    path.write_bytes(path.read_bytes()[: 512 + 1536])
+    with pytest.raises(DataError, match=r"damaged after a/one\.txt: .* without its closing mark"):
+        list(Source(str(path)).members())
+
+
+def test_a_zip_whose_member_is_damaged_names_it(tmp_path):
+    path = make(".zip", tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"a/two.txt") + 15] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a/two\.txt in .*files\.zip is cut off or damaged"):
+        [member.read() for member in Source(str(path)).members()]
+
+
+def header(kind, size, name="m"):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def refused_cheaply(call, match):
+    start = time.monotonic()
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=match):
+            call()
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        assert time.monotonic() - start < 2
+    finally:
+        tracemalloc.stop()
+
+
+ZEROS = 100 * 2**20
+
+
+@pytest.fixture(scope="module")
+def zeros():
+    """100 MB of zeros as a gzip stream that can follow another one."""
+    sink = io.BytesIO()
+    with gzip.GzipFile(fileobj=sink, mode="wb", compresslevel=1) as file:
+        for _ in range(100):
+            file.write(bytes(2**20))
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_name_of_100_mb_is_refused(tmp_path, zeros, kind):
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(header(kind, ZEROS)) + zeros)
+    assert path.stat().st_size < 2**20
+    refused_cheaply(lambda: list(Source(str(path)).members()), "name claims 104,857,600 bytes")
+
+
+def test_a_member_that_claims_or_holds_too_much_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(header(tarfile.REGTYPE, 20 * 2**30)))
+    refused_cheaply(lambda: list(Source(str(path)).members()), "claims 21,474,836,480 bytes")
+    packed = tmp_path / "bomb.zip"
+    with (
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("zeros.bin", "w") as file,
+    ):
+        for _ in range(100):
+            file.write(bytes(2**20))
+    assert packed.stat().st_size < 2**20
+    (member,) = Source(str(packed)).members()
+    refused_cheaply(lambda: member.read(most=2**20), "at most 1,048,576 bytes; it has 104,857,600")
+    monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 2**20)
+    refused_cheaply(lambda: list(Source(str(packed)).members()), "at most 1,048,576")
+
+
+def test_a_zip_member_that_holds_more_than_it_claims_is_refused(tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.bin", bytes(50 * 2**20))
+    size = (50 * 2**20).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(size, (10).to_bytes(4, "little")))
+    refused_cheaply(
+        lambda: [member.read() for member in Source(str(path)).members()], "cut off or damaged"
+    )
+
+
+def test_nothing_is_written_and_links_and_devices_are_passed_over(tmp_path):
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    path = folder / "evil.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, kind in {
+            "link.txt": tarfile.SYMTYPE, "hard.txt": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE,
+            "null": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE, "folder": tarfile.DIRTYPE,
+        }.items():  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/hostname"
+            archive.addfile(info)
+        for name in ("../../outside.txt", "/tmp/absolute.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            archive.addfile(info, io.BytesIO(b"data"))
+    packed = folder / "evil.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("../../outside.txt", b"data")
+    before = sorted(tmp_path.rglob("*"))
+    for source, names in ((path, ["../../outside.txt", "/tmp/absolute.txt"]), (packed, None)):
+        found = {member.name: member.read() for member in Source(str(source)).members()}
+        assert found == dict.fromkeys(names or ["../../outside.txt"], b"data")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_headers_of_a_long_tar_do_not_pile_up(tmp_path):
+    path = tar(tmp_path / "many.tar", {f"{number:06d}": b"" for number in range(5000)})
+    tracemalloc.start()
+    count = sum(1 for _ in Source(str(path)).members())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (count, peak < 2**20) == (5000, True)
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"there is no '.*nowhere\.tar'; expected a file, a folder"):
+        Source(str(tmp_path / "nowhere.tar"))
+    with pytest.raises(DataError, match="cannot open what://x"):
+        Source("what://x")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "denied"), "cannot be read: .*denied"),
+        (ConnectionResetError("reset"), "cannot be read: reset; see whether it is there"),
+        (OSError(28, "no space left"), "cannot be read"),
+        (OSError("Invalid data stream"), "is cut off or damaged: Invalid data stream"),
+        (EOFError("ended"), "is cut off or damaged: ended"),
+    ],
+)
+def test_what_cannot_be_reached_is_not_called_damaged(error, message):
+    with pytest.raises(DataError, match=message), sources.damage_explained("a in b"):
+        raise error

@@ -1,0 +1,239 @@
+"""Properties of the report: it stands alone, tells the truth, and shows the very pixels."""
+
+import base64
+import io
+import json
+import math
+import re
+import shlex
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from flowkd.distill.schedules import Weights
+from flowkd.evaluation.compare import FlowFigures
+from flowkd.predict.requests import SampleRequest
+from flowkd.report.page import ROLES, TERMS, Report, headline, picture_grid, render
+from flowkd.report.plots import VARIABLES
+from tests.support.pages import Page, assert_stands_alone
+
+HOSTILE = "</pre></title><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
+ENDPOINT = "http://127.0.0.1:8000/v1/models/photos"
+
+
+def figures(teacher=3.3, plain=3.5, distilled=3.4):
+    large = FlowFigures("runs/teacher", teacher, 0.01, 400_000, 1000.0, 900.0, 1800, 2e-6)
+    small = replace(large, parameters=96_000, log_prob_per_second=5100.0)
+    return {
+        "teacher": large,
+        "plain": replace(small, reference="runs/plain", bits_per_dim=plain),
+        "distilled": replace(small, reference="runs/distilled", bits_per_dim=distilled),
+    }
+
+
+def records(count=40):
+    return [
+        {"step": step, "loss": 2.0 + 1 / step, "validation_bits_per_dim": 3.0 + 1 / step}
+        | dict.fromkeys(TERMS, 50.0 / step**2)
+        for step in range(1, count + 1)
+    ]
+
+
+def pixels(channels=3, count=7):
+    generator = np.random.default_rng(channels)
+    return generator.integers(0, 256, (count, channels, 6, 8), dtype=np.uint8)
+
+
+def report(**changes):
+    """A whole report, without the curves that take time to draw."""
+    quick = Report(
+        title="a run",
+        figures=figures(),
+        published="distilled",
+        curves={},
+        pictures={"test pictures": pixels(), "samples": pixels(1)},
+        configs={role: f"name: {role}\n" for role in ROLES},
+        facts={"data set": "photos", "seconds": "400"},
+        endpoint=ENDPOINT,
+        model="models/photos@1",
+    )
+    return replace(quick, **changes)
+
+
+REPORTS = {
+    "whole": report(curves={role: records() for role in ROLES}),
+    "not served": report(endpoint=None),
+    "table": report(pictures={}),
+    "no pictures": report(pictures={"test pictures": None}),
+    "nothing more": report(configs={}, facts={}),
+    "empty records": report(curves={role: [] for role in ROLES}),
+    "one record": report(curves={"distilled": records(1)}),
+    "not finite": report(
+        curves={"distilled": [{"step": 1, "nll": math.nan}, {"step": 2, "nll": math.inf}]},
+        figures=figures(plain=math.nan),
+    ),
+    "long": report(curves={role: records(3000) for role in ROLES}),
+    "hostile": report(
+        title=HOSTILE,
+        pictures={HOSTILE: pixels()},
+        configs={HOSTILE: HOSTILE, "plain": HOSTILE},
+        facts={HOSTILE: HOSTILE},
+        endpoint="javascript:alert(1)//" + HOSTILE,
+        model=HOSTILE,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=REPORTS)
+def html(request):
+    return render(REPORTS[request.param])
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return render(REPORTS["whole"])
+
+
+def test_stands_alone_and_is_well_formed(html):
+    assert_stands_alone(html, links="https?://127.0.0.1:8000/")
+
+
+def test_hostile_text_is_shown_as_it_is():
+    page = Page(render(REPORTS["hostile"]))
+    assert page.text.count(HOSTILE) >= 8
+    assert HOSTILE in page.attributes("alt")
+
+
+def test_equal_reports_give_equal_pages(whole):
+    with matplotlib.rc_context({"xtick.major.size": 20, "axes.labelsize": 30}):
+        mine = dict(matplotlib.rcParams)
+        assert render(REPORTS["whole"]) == whole
+        assert dict(matplotlib.rcParams) == mine
+
+
+def test_plots_take_their_colours_from_the_page(whole):
+    defined = set(re.findall(r"(--[\w-]+):", whole))
+    assert set(re.findall(r"var\((--[\w-]+)\)", whole)) <= defined
+    assert not any(color in whole for color in VARIABLES)
+
+
+def test_pictures_decode_to_the_very_pixels():
+    page = Page(render(report()))
+    sources = page.attributes("src")
+    for source, images in zip(sources, (pixels(), pixels(1)), strict=True):
+        png = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+        assert_shows(np.asarray(Image.open(io.BytesIO(png))), images, columns=3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("columns", [1, 3, 7, 100])
+def test_grid_of_pictures(channels, columns):
+    images = pixels(channels)
+    before = images.copy()
+    grid = np.asarray(Image.open(io.BytesIO(picture_grid(images, columns))))
+    assert_shows(grid, images, min(columns, len(images)))
+    assert (images == before).all()
+
+
+def assert_shows(grid, images, columns):
+    for place, image in enumerate(images):
+        top, left = place // columns * 7, place % columns * 9
+        cell = grid[top : top + 6, left : left + 8]
+        assert (cell[..., :3] == image.transpose(1, 2, 0)).all()
+        assert (cell[..., 3] == 255).all()
+    assert (grid[..., 3] == 255).sum() == images[:, 0].size  # all else is transparent
+
+
+@pytest.mark.parametrize(
+    ("images", "columns"),
+    [
+        (pixels().astype(np.float32), 2),
+        (pixels(2), 2),
+        (pixels()[0], 2),
+        (pixels()[:0], 2),
+        (pixels(), 0),
+    ],
+)
+def test_what_is_no_picture_is_refused(images, columns):
+    with pytest.raises(ValueError, match=re.escape(f"{images.shape} and {columns} columns")):
+        picture_grid(images, columns)
+
+
+SAVING = "24% of the teacher's parameters"
+HEADLINES = {
+    "closes some": (figures(), ["distilled student has " + SAVING, "5.1 times", "closes 50%"]),
+    "nearly all": (figures(distilled=3.3001), ["closes 99%"]),
+    "nearly nothing": (figures(distilled=3.4999), ["closes less than 1%"]),
+    "beats the teacher": (figures(distilled=3.2), ["distilled", "at least as good as the teacher"]),
+    "harms": (figures(distilled=3.52), ["did not help", "widened", "10%", "The plain student is"]),
+    "changes nothing": (figures(distilled=3.5), ["did not help", "equally good; the plain one"]),
+    "no gap": (figures(plain=3.2), ["no gap to close", "3.200", "3.300", "The plain student is"]),
+    "no gap, distilled": (figures(3.3, 3.3, 3.1), ["no gap to close", "The distilled student is"]),
+    "not finite": (figures(distilled=math.nan), ["No comparison", "distilled nan"]),
+}
+
+
+@pytest.mark.parametrize("case", HEADLINES)
+def test_headline_tells_the_truth(case):
+    compared, expected = HEADLINES[case]
+    sentence = headline(compared)
+    assert all(part in sentence for part in expected), sentence
+    helped = case in ("closes some", "nearly all", "nearly nothing")
+    assert ("closes" in sentence) == helped
+
+
+def test_headline_without_a_rate_claims_none():
+    slow = figures()
+    slow["teacher"] = replace(slow["teacher"], log_prob_per_second=0.0)
+    assert "times as fast" not in headline(slow)
+
+
+def test_figures_in_the_table():
+    text = " ".join(Page(render(report())).text.split())
+    assert headline(figures()) in text
+    for shown in ("3.400± 0.010", "96,00024%", "5,1005.1x", "9001.0x", "1,800", "2.0e-06"):
+        assert shown in text
+    assert "distilledpublished" in text
+
+
+def test_commands_survive_a_shell():
+    address = "http://127.0.0.1:8000/v1/models/it's $HOME"
+    text = Page(render(report(endpoint=address))).text
+    commands = [shlex.split(part) for part in re.findall(r"curl(?:.*\\\n)*.*", text)]
+    assert [command[1] for command in commands] == [
+        f"{address}/sample",
+        f"{address}/sample",
+        f"{address}/log_prob",
+    ]
+    for command in commands[:2]:
+        SampleRequest(**json.loads(command[command.index("-d") + 1]))
+    assert "make down" in text
+
+
+def test_what_there_is_not_is_not_promised():
+    assert "curl" in render(report())
+    assert "curl" not in render(report(endpoint=None))
+    table = render(report(pictures={}))
+    assert "image/png' " not in table
+    assert "<h2>Pictures" not in table
+    assert "<h2>Learning" not in render(report())
+
+
+def test_every_term_has_a_plot(whole):
+    assert set(TERMS) == set(Weights.model_fields)
+    assert all(f"<b>{term}</b>" in whole for term in TERMS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"figures": {"teacher": figures()["teacher"]}}, r"got \('teacher',\)"),
+        ({"published": "best"}, "got 'best'"),
+    ],
+)
+def test_other_flows_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        render(report(**change))

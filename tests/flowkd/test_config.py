@@ -1,0 +1,217 @@
+"""Properties of configurations: every fault is named by its path, nothing is lost on the way."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cluster.serve.config import ServingConfig
+from cluster.storage import StorageConfig
+from flowkd.config import dump_config, load_config
+from flowkd.data import (
+    CelebaConfig,
+    CifarConfig,
+    DigitsConfig,
+    Imagenet32Config,
+    ImagesConfig,
+    PhotosConfig,
+    TableConfig,
+)
+from flowkd.distill.hints import Hint
+from flowkd.distill.schedules import Weights
+from flowkd.errors import ConfigError
+from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.registry.artifacts import ArtifactConfig
+from flowkd.registry.card import Lineage
+from flowkd.registry.publish import PublishConfig
+from flowkd.training.config import (
+    DistillationConfig,
+    MaximumLikelihoodConfig,
+    ScalingConfig,
+    TrainingConfig,
+)
+from flowkd.training.loop import TrainConfig
+
+TRAINING = {
+    "name": "one",
+    "dataset": "walks",
+    "flow": {"kind": "coupling", "width": 8},
+    "objective": {
+        "kind": "distillation",
+        "teacher": "runs/teacher",
+        "hints": [
+            {"student": "step0", "teacher": "step1"},
+            {"student": "step1", "teacher": "step2"},
+        ],
+        "weights": {"hints": 0.1},
+    },
+    "train": {"steps": 3, "learning_rate": 0.01},
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes values as YAML and returns the path."""
+
+    def write(values):
+        path = tmp_path / "config.yaml"
+        path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+def changed(*keys, to):
+    """TRAINING with the value at a path replaced."""
+    values = yaml.safe_load(yaml.safe_dump(TRAINING))
+    node = values
+    for key in keys[:-1]:
+        node = node[key]
+    node[keys[-1]] = to
+    return values
+
+
+def without(*keys):
+    values = changed(*keys, to=None)
+    node = values
+    for key in keys[:-1]:
+        node = node[key]
+    del node[keys[-1]]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (changed("naem", to=1), r"\n  naem: unknown key; remove it or correct its name"),
+        (changed("train", "stepps", to=1), r"\n  train\.stepps: unknown key"),
+        (changed("flow", "widht", to=1), r"\n  flow\.widht: unknown key"),
+        (changed("objective", "weights", "skd", to=1), r"\n  objective\.weights\.skd: unknown key"),
+        (changed("objective", "hints", 1, "x", to=1), r"\n  objective\.hints\.1\.x: unknown key"),
+        (without("dataset"), r"\n  dataset: missing; add it"),
+        (without("train", "steps"), r"\n  train\.steps: missing; add it"),
+        (without("objective", "hints", 0, "teacher"), r"\n  objective\.hints\.0\.teacher: missing"),
+        (without("flow", "kind"), r"\n  flow: Unable to extract tag using discriminator 'kind'"),
+        (changed("flow", "kind", to="tarflow"), r"\n  flow: .*'tarflow'.*'glow', 'coupling'"),
+        (changed("batch_size", to="many"), r"\n  batch_size: .*valid integer.*; got 'many'"),
+        (changed("train", "steps", to=2.5), r"\n  train\.steps: .*valid integer.*; got 2\.5"),
+        (
+            changed("train", "learning_rate", to=0),
+            r"\n  train\.learning_rate: .*greater than 0; got 0",
+        ),
+        (changed("train", "clip", to=float("inf")), r"\n  train\.clip: .*finite number; got inf"),
+        (changed("flow", "mix", to="lu"), r"\n  flow\.mix: .*'linear' or 'reverse'; got 'lu'"),
+        (changed("name", to="a/b"), r"\n  name: .*pattern.*; got 'a/b'"),
+        ([1, 2], r"expected a mapping in .*config\.yaml; got list"),
+        ("", r"expected a mapping in .*config\.yaml; got NoneType"),
+        ("a: [1", r"config\.yaml is not YAML"),
+    ],
+)
+def test_a_fault_is_named_by_its_full_path(file, values, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(TrainingConfig, file(values))
+
+
+def test_every_fault_is_named_at_once(file):
+    values = {**without("dataset"), "more": 1, "batch_size": 0}
+    with pytest.raises(ConfigError) as caught:
+        load_config(TrainingConfig, file(values))
+    first, *faults = str(caught.value).splitlines()
+    assert first.endswith("config.yaml is not a valid TrainingConfig:")
+    assert sorted(fault.split(":")[0].strip() for fault in faults) == [
+        "batch_size",
+        "dataset",
+        "more",
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no config file '.*nothing\.yaml'"):
+        load_config(TrainingConfig, tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="cannot read config file"):
+        load_config(TrainingConfig, tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.yaml is not YAML"):
+        load_config(TrainingConfig, tmp_path / "binary.yaml")
+
+
+def test_overrides_replace_what_the_file_says(file):
+    overrides = [
+        "name=two",
+        "train.steps=7",
+        "train.learning_rate=1e-4",
+        "train.warmup=1",
+        "train_rows=null",
+        "scaling.workers=2",
+        "flow.mean=[1, 2.5]",
+        "objective.hints.1.teacher=step4",
+        "objective.hints.0={student: step9, teacher: step8}",
+        "objective.weights.latent=.5",
+    ]
+    path = file({**TRAINING, "train_rows": 5})
+    config = load_config(TrainingConfig, path, overrides)
+    assert (config.name, config.train_rows, config.scaling.workers) == ("two", None, 2)
+    assert (config.train.steps, config.train.learning_rate, config.train.warmup) == (7, 1e-4, 1)
+    assert config.flow == CouplingConfig(width=8, mean=(1.0, 2.5))
+    step9, step1 = Hint(student="step9", teacher="step8"), Hint(student="step1", teacher="step4")
+    assert config.objective.hints == (step9, step1)
+    assert config.objective.weights == Weights(hints=0.1, latent=0.5)
+    assert load_config(TrainingConfig, path).train.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps", "expected --set key.path=value; got 'train.steps'"),
+        ("=3", "expected --set key.path=value; got '=3'"),
+        ("train.stepps=3", r"train\.stepps: unknown key"),
+        ("trian.steps=3", r"trian: unknown key"),
+        ("name.x=3", "--set name.x: name holds 'one', not a mapping"),
+        ("objective.hints.2.student=a", "expected a position below 2; got '2'"),
+        ("objective.hints.first=a", "expected a position below 2; got 'first'"),
+        (
+            "objective.hints.0.student.x=a",
+            r"objective\.hints\.0\.student holds 'step0', not a mapping",
+        ),
+        ("train.steps=[1", r"--set train\.steps: '\[1' is not YAML"),
+    ],
+)
+def test_an_override_that_leads_nowhere_is_refused(file, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(TrainingConfig, file(TRAINING), [override])
+
+
+WHOLE = [
+    TrainingConfig(**TRAINING),
+    TrainingConfig(name="a", dataset="b", flow={"kind": "glow"}, train={"steps": 1}),
+    TrainConfig(steps=1, learning_rate=1e-7),
+    GlowConfig(),
+    GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, classes=2),
+    CouplingConfig(),
+    CouplingConfig(event_shape=(2,), mean=(0.1, 1e-9), scale=(1e20, 3.0)),
+    MaximumLikelihoodConfig(),
+    DistillationConfig(teacher="runs/a"),
+    Weights(),
+    Hint(student="a", teacher="b"),
+    ScalingConfig(),
+    EvaluationConfig(name="a", flows={"b": "runs/c"}, dataset="d"),
+    PublishConfig(model="a", source="runs/b"),
+    ArtifactConfig(flow=GlowConfig(), training=TRAINING),
+    Lineage(),
+    ServingConfig(models={"a": "models/a@best"}),
+    StorageConfig(uri="s3://bucket/prefix", options={"endpoint_url": "http://127.0.0.1:1"}),
+    PhotosConfig(),
+    DigitsConfig(),
+    ImagesConfig(name="a", source="b", crop=8),
+    CifarConfig(source="b"),
+    Imagenet32Config(source="b", test_source="c", val_rows=7),
+    CelebaConfig(source="b", partition="c", size=32),
+    TableConfig(name="a", source="b.csv"),
+]
+
+
+@pytest.mark.parametrize("config", WHOLE, ids=lambda config: type(config).__name__)
+def test_what_is_dumped_is_loaded_again(file, config):
+    assert load_config(type(config), file(dump_config(config))) == config
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(config, next(iter(type(config).model_fields)), None)

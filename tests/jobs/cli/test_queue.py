@@ -1,0 +1,213 @@
+"""The queue's commands: what is accepted is kept and shown, what could never run is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cluster.queue.admission import QueueLimits
+from cluster.queue.events import Event
+from cluster.queue.job_log import log_folder
+from cluster.queue.messages import Row, Table
+from cluster.queue.records import Records
+from flowkd.store.store import Store
+from jobs.cli.main import app
+
+TRAINING = {
+    "name": "teacher",
+    "dataset": "digits",
+    "flow": {"kind": "glow", "levels": 1, "steps": 1, "width": 4},
+    "train": {"steps": 3},
+    "batch_size": 32,
+    "scaling": {"workers": 2, "cpus": 1},
+}
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Path:
+    """A folder of config files: a training, a publication, a pipeline of both."""
+    files = {
+        "teacher": TRAINING,
+        "publish": {"model": "digits", "source": "runs/teacher"},
+        "data": {"kind": "digits"},
+        "pipeline": {
+            "name": "line",
+            "stages": {
+                "data": {"kind": "prepare", "config": "data.yaml"},
+                "teacher": {"kind": "train_teacher", "config": "teacher.yaml"},
+                "publish": {"kind": "publish", "config": "publish.yaml", "set": ["alias=new"]},
+                "other": {"kind": "publish", "config": "publish.yaml", "after": ["teacher"]},
+            },
+        },
+    }
+    for name, values in files.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    return tmp_path
+
+
+def call(store: Store, *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*arguments, "--store", store.uri])
+    return result.exit_code, result.output
+
+
+def submit(store: Store, configs: Path, *more: str, kind: str = "train_teacher") -> tuple[int, str]:
+    name = {"train_teacher": "teacher", "distill": "teacher"}.get(kind, kind)
+    return call(store, "submit", kind, "--config", str(configs / f"{name}.yaml"), *more)
+
+
+def test_a_job_is_accepted_once_with_what_it_takes(local_store: Store, configs: Path) -> None:
+    options = ["--id", "one", "--priority", "3", "--owner", "ann", "--running", "60"]
+    code, said = submit(local_store, configs, *options)
+    assert (code, said) == (0, "one: accepted\n")
+    code, said = submit(local_store, configs, *options)
+    assert (code, said) == (0, "one: was accepted before\n")
+    spec = Records(local_store).spec("one").spec
+    assert (spec.priority, spec.owner, spec.limits.running) == (3, "ann", 60)
+    assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (2, 1, 0)
+    assert spec.config["train"]["steps"] == 3
+    code, said = submit(local_store, configs, *options, "--set", "train.steps=4")
+    assert code == 1
+    assert "job 'one' is in the queue with another config" in said
+    assert Records(local_store).spec("one").spec == spec
+
+
+def test_without_an_id_each_submission_is_a_job(local_store: Store, configs: Path) -> None:
+    found = [json.loads(submit(local_store, configs, "--json")[1])[0]["job"] for _ in range(2)]
+    assert len(set(found)) == 2
+    assert all(name.startswith("teacher-") for name in found)
+    assert Records(local_store).jobs() == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ([], "distill", "objective.kind: expected distillation for a job of kind distill"),
+        (["--set", "trian.steps=3"], "train_teacher", "trian: unknown key"),
+        (["--depends-on", "gone"], "train_teacher", "depends on 'gone', which is not in the queue"),
+        (["--id", "../x"], "train_teacher", "id: "),
+        (["--set", "scaling.gpu=true"], "train_teacher", "would never start: it takes 2 times"),
+        (
+            ["--set", "scaling.cpus=5"],
+            "train_teacher",
+            "the cluster's nodes have 4 CPU: ask for less",
+        ),
+        (["--webhook", "ftp://x"], "train_teacher", "webhook"),
+    ],
+)
+def test_what_could_never_run_is_refused_with_the_reason(
+    local_store: Store, configs: Path, arguments: list[str], kind: str, message: str
+) -> None:
+    Records(local_store).write_table(Table(time=0, dispatcher="a", nodes=[{"CPU": 4}]))
+    code, said = submit(local_store, configs, *arguments, kind=kind)
+    assert code == 1
+    assert message in said.replace("\n", " ")
+    assert Records(local_store).jobs() == []
+
+
+def test_an_unknown_kind_is_answered_with_those_there_are(
+    local_store: Store, configs: Path
+) -> None:
+    code, said = call(local_store, "submit", "bake", "--config", str(configs / "teacher.yaml"))
+    assert code == 1
+    assert "no kind of job 'bake'; expected one of prepare, train_teacher, distill" in said
+
+
+def test_a_full_queue_refuses_more(local_store: Store, configs: Path) -> None:
+    waiting = Row(job="a", kind="x", owner="", priority=0, state="queued", position=1)
+    table = Table(time=0, dispatcher="a", limits=QueueLimits(queued=1), rows=[waiting])
+    Records(local_store).write_table(table)
+    code, said = submit(local_store, configs)
+    assert code == 1
+    assert "1 jobs wait, and the queue takes 1" in said
+
+
+def test_a_pipeline_is_one_submission_of_jobs_that_follow_each_other(
+    local_store: Store, configs: Path
+) -> None:
+    code, said = submit(local_store, configs, "--priority", "2", kind="pipeline")
+    assert code == 0, said
+    records = Records(local_store)
+    specs = {name: records.spec(name).spec for name in records.jobs()}
+    assert {name: spec.depends_on for name, spec in specs.items()} == {
+        "line.data": (),
+        "line.teacher": ("line.data",),
+        "line.publish": ("line.teacher",),
+        "line.other": ("line.teacher",),
+    }
+    assert {spec.priority for spec in specs.values()} == {2}
+    assert specs["line.publish"].config["alias"] == "new"
+    said = submit(local_store, configs, "--priority", "2", kind="pipeline")[1]
+    assert said.count("was accepted before") == 4
+
+
+def test_a_pipeline_with_a_mistake_is_refused_whole(local_store: Store, configs: Path) -> None:
+    path = configs / "pipeline.yaml"
+    values = yaml.safe_load(path.read_text())
+    for change, message in (
+        ({"kind": "bake", "config": "data.yaml"}, "no kind of job 'bake'"),
+        ({"kind": "publish", "config": "gone.yaml"}, "no config file"),
+        (
+            {"kind": "publish", "config": "publish.yaml", "after": ["z"]},
+            "is after z; expected some",
+        ),
+        ({"kind": "publish", "config": "publish.yaml", "set": ["x=1"]}, "x: unknown key"),
+    ):
+        stages = {**values["stages"], "last": change}
+        path.write_text(yaml.safe_dump({**values, "stages": stages}, sort_keys=False))
+        code, said = submit(local_store, configs, kind="pipeline")
+        assert code == 1
+        assert message in said
+    assert Records(local_store).jobs() == []
+
+
+def test_what_no_dispatcher_has_seen_is_shown_as_submitted(
+    local_store: Store, configs: Path
+) -> None:
+    submit(local_store, configs, "--id", "one")
+    code, said = call(local_store, "queue", "--once")
+    assert code == 0
+    assert "submitted" in said
+    assert "no dispatcher has looked at the queue yet" in said
+    code, said = call(local_store, "queue", "--json")
+    assert [(row["job"], row["state"]) for row in json.loads(said)] == [("one", "submitted")]
+
+
+def test_a_job_is_shown_with_its_history_and_its_log(local_store: Store, configs: Path) -> None:
+    submit(local_store, configs, "--id", "one")
+    records = Records(local_store)
+    for number, state in enumerate(("queued", "starting", "running", "failed"), start=1):
+        reason = "exit code 3" if state == "failed" else ""
+        event = {"number": number, "state": state, "time": 1.0, "attempt": 1, "reason": reason}
+        records.append("one", Event.model_validate(event))
+    code, said = call(local_store, "show", "one")
+    assert code == 0
+    assert all(word in said for word in ("queued", "starting", "exit code 3", "batch_size: 32"))
+    facts = json.loads(call(local_store, "show", "one", "--json")[1])
+    assert facts["state"] == "failed"
+    assert [event["state"] for event in facts["events"]][-1] == "failed"
+    for number, text in enumerate((b"first\n", b"second\n"), start=1):
+        local_store.write(text, *log_folder("one", 1), f"{number:08}.txt")
+    assert call(local_store, "logs", "one", "--follow") == (0, "first\nsecond\n")
+
+
+def test_only_what_can_be_asked_is_asked(local_store: Store, configs: Path) -> None:
+    submit(local_store, configs, "--id", "one")
+    records = Records(local_store)
+    code, said = call(local_store, "retry", "one")
+    assert code == 1
+    assert "cannot retry job 'one': expected one that has ended" in said
+    assert call(local_store, "cancel", "one")[0] == 0
+    assert [(request.job, request.what) for request in records.requests()] == [("one", "cancel")]
+    ended = {"number": 1, "state": "cancelled", "time": 1.0}
+    records.append("one", Event.model_validate(ended))
+    code, said = call(local_store, "cancel", "one")
+    assert code == 1
+    assert "expected one that waits or runs; it is cancelled" in said
+    assert call(local_store, "retry", "one")[0] == 0
+    code, said = call(local_store, "logs", "gone")
+    assert code == 1
+    assert "no job 'gone' in the queue" in said

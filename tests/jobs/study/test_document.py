@@ -1,0 +1,164 @@
+"""A study's document says what its results hold, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.study.capacity_document import capacity_document, capacity_plot
+from jobs.study.config import Targets
+from jobs.study.document import document, within_spread
+from jobs.study.front import CapacityResults, Point
+from jobs.study.plots import curves_plot, gap_plot
+from jobs.study.results import Results
+
+MACHINE = {"torch": "2.0", "cpu": "A CPU", "date": "2026-01-01"}
+FACTS: dict[str, Any] = {
+    "name": "s",
+    "title": "Some data",
+    "dataset": "d",
+    "dimensions": 10,
+    "rows": {"train": 1000, "val": 10, "test": 20},
+    "teacher": {"flow": "glow, K 8", "steps": 200, "batch_size": 64},
+    "student": {"flow": "glow, K 4", "steps": 100, "batch_size": 64},
+    "teacher_seeds": 2,
+    "student_seeds": 3,
+    "learning_rates": {"0.001": 3.2, "0.002": 3.1, "0.004": 3.3},
+    "learning_rate": 0.002,
+    "best": "fold",
+    "targets": Targets(gap_closed=0.75),
+    "curves": {"plain": [(10, 3.5), (20, 3.2)]},
+}
+SUMMARY: dict[str, dict[str, Any]] = {
+    "teacher": {"runs": 2, "test": 3.0, "test_spread": 0.01, "parameters": 4000, "steps": 200},
+    "plain": {"runs": 3, "test": 3.4, "test_spread": 0.02, "gap_closed": 0.0, "plain": True},
+    "fold": {
+        "runs": 6, "test": 3.08, "test_spread": 0.02, "gap_closed": 0.8, "gap_spread": 0.06,
+        "gap_runs": 6, "reached": 6, "parameters_share": 0.24, "throughput_ratio": 4.21,
+        "sampling_ratio": 4.0,
+    },
+    "latent": {
+        "runs": 3, "test": 3.39, "test_spread": 0.02, "gap_closed": 0.025, "gap_spread": 0.03,
+        "gap_runs": 3,
+    },
+}  # fmt: skip
+
+
+def results(facts: dict[str, Any] | None = None, **changes: dict[str, Any] | None) -> Results:
+    merged = {
+        arm: {**SUMMARY.get(arm, {}), **(changes.get(arm) or {})} for arm in SUMMARY | changes
+    }
+    rows = [
+        {"data": "s", "arm": arm, "about": f"about {arm}", "failed": 0, "missing": 0, "steps": 100}
+        | {"validation": (row.get("test") or 9) + 0.05}
+        | row
+        for arm, row in merged.items()
+    ]
+    runs = [
+        {"data": "s", "arm": arm, "teacher_seed": 0, "student_seed": 1, "steps": 100}
+        | {"learning_rate": 0.002, "gap_closed": row.get("gap_closed"), "failed": row.get("why")}
+        for arm, row in merged.items()
+    ]
+    rows = [{key: value for key, value in row.items() if key != "why"} for row in rows]
+    return Results.model_validate(
+        {"runs": runs, "summary": rows, "studies": [{**FACTS, **(facts or {})}], "machine": MACHINE}
+    )
+
+
+def text(facts: dict[str, Any] | None = None, **changes: dict[str, Any] | None) -> str:
+    return document(results(facts, **changes), "make study", {"s": ["study-s-gap.png"]})
+
+
+def test_an_arms_line_holds_its_figures() -> None:
+    (line,) = [line for line in text().splitlines() if line.startswith("| **fold** ")]
+    assert line == (
+        "| **fold** | about fold | 3.080 ± 0.020 | 80% ± 6% (6) | 100 | 24% | 4.2x | 4.0x |  |"
+    )
+
+
+def test_what_lies_within_the_spread_is_said_to() -> None:
+    (line,) = [line for line in text().splitlines() if line.startswith("| latent ")]
+    assert "2% ± 3% (3), within the spread" in line
+    one = text(latent={"runs": 1, "test_spread": None})
+    (line,) = [line for line in one.splitlines() if line.startswith("| latent ")]
+    assert "spread unknown" in line
+    assert text().count("within the spread |") == 1
+
+
+@pytest.mark.parametrize(
+    ("test", "spread", "expected"), [(3.37, 0.02, False), (3.38, 0.02, True), (3.3, None, None)]
+)
+def test_the_spread_is_that_of_both_arms(
+    test: float, spread: float | None, expected: bool | None
+) -> None:
+    arms = results(latent={"test": test, "test_spread": spread}).of("s")
+    assert within_spread(arms["latent"], arms["plain"]) is expected
+
+
+@pytest.mark.parametrize(
+    ("fold", "expected"),
+    [
+        ({}, "reached in 6 of 6 runs, at 80%"),
+        ({"reached": 4}, "reached on average, but only in 4 of 6 runs, at 80%"),
+        ({"gap_closed": 0.6, "reached": 0}, "**missed**, at 60%"),
+        ({"gap_closed": 0.6, "reached": 1}, "**missed** (reached in 1 of 6 runs), at 60%"),
+        ({"parameters_share": 0.26}, "at most 25% of the teacher's parameters: **missed**"),
+        ({"sampling_ratio": 3.1}, "3.2 times the teacher's throughput: **missed**"),
+        ({"gap_closed": None}, "there is no gap to close"),
+        ({"test": None}, "no comparison yet, for want of `fold`"),
+    ],
+)
+def test_targets_are_reached_or_missed_in_words(fold: dict[str, Any], expected: str) -> None:
+    assert expected in text(fold=fold)
+
+
+def test_a_learning_rate_at_the_edge_is_named() -> None:
+    assert "edge of the list" not in text()
+    assert "edge of the list" in text({"learning_rate": 0.004})
+    assert "There was no choice" in text({"learning_rates": {"0.002": 3.1}})
+    assert "none is chosen yet" in text({"learning_rate": None})
+
+
+def test_what_is_missing_or_failed_is_named() -> None:
+    assert "Not there" not in text()
+    found = text(
+        samples={"runs": 0, "missing": 6},
+        latent={"runs": 2, "failed": 1, "why": "step 3: nll is nan"},
+    )
+    assert "- `samples`: 6 of 6 runs are missing." in found
+    assert "- `latent`, teacher seed 0, student seed 1: failed: step 3: nll is nan" in found
+
+
+def test_what_more_compute_gives_the_plain_student_is_said() -> None:
+    longer = {"runs": 3, "test": 3.05, "steps": 300, "plain": True}
+    found = text(**{"plain-3x": longer})
+    assert "`plain-3x` (3.0 times the steps): 3.050 bits/dim, better than `fold` at 3.080" in found
+    assert "On validation, too, `fold` is the best of the arms of equal steps" in found
+    assert "On validation `latent` is the best" in text(latent={"validation": 3.0})
+
+
+def test_plots_are_png_and_equal_for_equal_results() -> None:
+    found = results()
+    for plot in (gap_plot, curves_plot):
+        assert plot(found, found.studies[0]).startswith(b"\x89PNG")
+        assert plot(found, found.studies[0]) == plot(results(), found.studies[0])
+
+
+def test_the_capacity_document_lists_its_fronts() -> None:
+    shared = {"flow": "glow", "runs": 1, "test_spread": None, "sampling_ratio": 2.0}
+    small = Point(
+        shape="w16", distilled=True, test=3.2, gap_closed=0.5, parameters=100, small=True,
+        parameters_share=0.1, throughput_ratio=9.0, **shared,
+    )  # fmt: skip
+    other = Point(
+        shape="w64", distilled=False, test=3.3, gap_closed=None, parameters=400,
+        parameters_share=0.4, throughput_ratio=2.0, **shared,
+    )  # fmt: skip
+    whole = CapacityResults(points=[small, other], study=results())
+    found = capacity_document(whole, "folded", "make capacity", "capacity.png")
+    assert "- w16, distilled: 3.200 bits/dim, 10% of the parameters, 9.0 times" in found
+    assert "- w64" not in found
+    assert "| w64 | glow | plain | 3.300 |  | 400 (40%) | 2.0x | 2.0x |  |" in found
+    assert "Each student is one run" in found
+    assert capacity_plot(whole).startswith(b"\x89PNG")

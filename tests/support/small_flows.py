@@ -1,0 +1,85 @@
+"""Flows far from their start, where couplings do nothing, and small enough for autograd."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.flow import Flow
+
+PICTURES = {"mean": 128.0, "scale": 256.0}
+CONFIGS: dict[str, GlowConfig | CouplingConfig] = {
+    "glow": GlowConfig(event_shape=(1, 4, 4), levels=2, steps=2, width=4, **PICTURES),
+    "glow of classes": GlowConfig(
+        event_shape=(1, 4, 4), levels=2, steps=1, width=4, classes=3, **PICTURES
+    ),
+    "glow of a vector": GlowConfig(
+        event_shape=(2, 4, 4), levels=1, steps=2, width=4, context_size=2, **PICTURES
+    ),
+    "glow, narrowing": GlowConfig(
+        event_shape=(1, 4, 4), levels=2, steps=1, width=(6, 5), inner=(3, 4), **PICTURES
+    ),
+    "coupling, narrowing": CouplingConfig(
+        event_shape=(3,), mean=0.0, scale=0.5, steps=2, width=6, inner=4
+    ),
+    "coupling": CouplingConfig(
+        event_shape=(5,), mean=(1.0, 2.0, 3.0, 4.0, 5.0), scale=2.0, steps=2, width=6
+    ),
+    "coupling, reversing": CouplingConfig(
+        event_shape=(4,), mean=0.0, scale=1.0, steps=3, width=6, mix="reverse"
+    ),
+    "coupling of classes": CouplingConfig(
+        event_shape=(3,), mean=0.0, scale=0.5, steps=2, width=6, classes=3
+    ),
+    "coupling of a vector": CouplingConfig(
+        event_shape=(4,), mean=0.0, scale=0.5, steps=2, width=6, context_size=2
+    ),
+}
+
+
+def randomise(module: nn.Module, seed: int = 0, by: float = 0.3) -> nn.Module:
+    """Moves every parameter off its start, in place, and returns the module."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(by * noise.to(parameter))
+    return module
+
+
+def small_flow(name: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Flow:
+    """A randomised flow of CONFIGS."""
+    flow = build_flow(CONFIGS[name], seed=seed).to(dtype)
+    randomise(flow, seed)
+    return flow
+
+
+def with_infinite_samples(teacher: Flow, above: float) -> Flow:
+    """A teacher whose sample is infinite where the first latent is above a value."""
+    inverse = teacher.inverse
+
+    def faulty(z: Tensor, context: Tensor | None = None) -> Tensor:
+        x = inverse(z, context)
+        x[z.flatten(1)[:, 0] > above] = math.inf
+        return x
+
+    teacher.inverse = faulty
+    return teacher
+
+
+def small_batch(
+    flow: Flow, rows: int = 6, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    """Data and context that a flow of CONFIGS takes."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(rows, *flow.event_shape, generator=generator, dtype=torch.float64)
+    x, _ = flow.preprocess.inverse(z)
+    context = None
+    if flow.context.classes:
+        context = torch.arange(rows) % flow.context.classes
+    elif flow.context.size:
+        context = torch.randn(rows, flow.context.size, generator=generator, dtype=dtype)
+    return x.to(dtype), context

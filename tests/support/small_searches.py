@@ -1,0 +1,85 @@
+"""Searches whose trials were drawn, but never trained: their figures are made up."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+
+from flowkd.store.store import Store
+from tests.support import searches
+from tuning.candidates import Plan
+from tuning.config import SearchConfig
+from tuning.records import Begun, Ended, Records, Trial
+from tuning.sampling import OptunaChooser, grid
+
+SPACE = {
+    "shape": {"steps": [1, 2], "width": [3, 4, 6]},
+    "hints": {"most": 2, "normalize": [True, False]},
+    "weights": {
+        "nll": 1,
+        "latent": {"low": 0.01, "high": 1, "optional": True, "schedules": ["constant", "cosine"]},
+        "hints": {"low": 0.001, "high": 1},
+    },
+    "learning_rate": {"low": 0.001, "high": 0.1},
+}
+
+
+def searching(name: str, **changes: object) -> SearchConfig:
+    """Config of a search of the small store's teacher."""
+    values = {
+        "student": {"kind": "coupling", "width": 4},
+        "budget": {"share": 0.4},
+        "space": SPACE,
+        "train": {"steps": 100, "learning_rate": 0.01},
+        "validate_every": 10,
+        "trials": 60,
+    }
+    return searches.searching(name, **{**values, **changes})
+
+
+def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs.x") -> list[Trial]:
+    """Keeps trials in a store and returns what is read back.
+
+    Args:
+        store: Of `furnish`.
+        config: Of the search.
+        count: How many trials.
+        states: Of the first ones, and so on again: finished, stopped, failed (x), not ended (.).
+    """
+    records, plan = Records(store, config.name), Plan(config, store)
+    records.open(config, resume=False)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    points = iter(grid(plan.draw, 10_000) if config.algorithm == "grid" else [])
+    for number in range(count):
+        trial = optuna.trial.FixedTrial(next(points)) if config.algorithm == "grid" else study.ask()
+        candidate = plan.draw(OptunaChooser(trial), f"search-{config.name}-{number:04}")
+        training = candidate.training.model_dump(mode="json")
+        rate = candidate.shape.throughput
+        records.begin(
+            Begun(
+                number,
+                dict(trial.params),
+                training,
+                candidate.shape.parameters,
+                rate if math.isfinite(rate) else None,
+            )
+        )
+        state = states[number % len(states)]
+        if state != ".":
+            records.end(number, _ended(state, trial.params, number))
+    return records.trials()
+
+
+def _ended(state: str, parameters: dict, number: int) -> Ended:
+    bits = made_up(parameters)
+    curve = [(step, bits + 1 / step) for step in range(10, 101, 10)]
+    if state == "x":
+        return Ended("failed", curve[: number % 2], 0.5, f"step {number}: the loss is nan")
+    return Ended("finished", curve, 4.5) if state == "f" else Ended("stopped", curve[:2], 1.25)
+
+
+def made_up(parameters: dict) -> float:
+    """Bits per dimension that the learning rate alone decides."""
+    return 2.0 + abs(math.log10(parameters.get("learning_rate", 0.01) / 0.02))

@@ -1,0 +1,300 @@
+"""A search on real Ray: its trials, what it survives, and what becomes of its best."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+import yaml
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from cluster.local import LocalCluster
+from cluster.storage import StorageConfig
+from flowkd.config import dump_config
+from flowkd.distill.schedules import Piecewise
+from flowkd.errors import ConfigError, FlowkdError
+from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.registry.aliases import alias_version
+from flowkd.registry.artifacts import load_artifact
+from flowkd.store.store import Store
+from flowkd.training.config import DistillationConfig, TrainingConfig
+from flowkd.training.prepare import prepare_run
+from tests.support.queues import wait_for
+from tests.support.searches import searching, space
+from tests.support.servers.faults import FaultProxy
+from tests.support.small_runs import furnish
+from tuning.config import FinalConfig, SearchConfig
+from tuning.final import refusal
+from tuning.records import Records, Trial, best_of
+from tuning.search import search
+from tuning.status import read_status
+
+Curve = list[tuple[int, float]]
+pytestmark = pytest.mark.usefixtures("ray_driver")
+
+
+@pytest.fixture
+def storage(local_store: Store) -> StorageConfig:
+    furnish(local_store)
+    return StorageConfig(uri=local_store.uri)
+
+
+def trials_of(config: SearchConfig, storage: StorageConfig) -> list[Trial]:
+    return Records(storage.store(), config.name).trials()
+
+
+def curve(training: dict[str, Any], storage: StorageConfig) -> Curve:
+    """Trains in this process what a trial trained, and returns what it should have said."""
+    config = TrainingConfig.model_validate(training)
+    run = prepare_run(config, storage.store())
+    found = []
+    for result in run.steps():
+        if "validation_bits_per_dim" in run.record(result):
+            found.append((run.step, run.best_bits_per_dim))
+    return found
+
+
+def assert_alike(got: Curve, wanted: Curve, tolerance: float) -> None:
+    assert [step for step, _ in got] == [step for step, _ in wanted]
+    assert [v for _, v in got] == pytest.approx([v for _, v in wanted], rel=tolerance)
+
+
+def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageConfig) -> None:
+    config = searching(
+        "whole", train={"steps": 40, "warmup": 2, "ema": 0.9}, validate_every=10,
+        cache={"kind": "memory"}, stopping=None,
+        final={"model": "walks", "steps": 8, "seconds": 0.2, "round_trip": 0.1},
+    )  # fmt: skip
+    outcome = search(config, storage)
+    store, trials = storage.store(), trials_of(config, storage)
+    assert [trial.begun.number for trial in trials] == list(range(6))
+    assert {trial.state for trial in trials} == {"finished"}
+    best = best_of(trials)
+    assert best is not None
+    assert best.ended is not None
+    assert_alike(best.ended.curve, curve(best.begun.training, storage), 1e-5)
+    assert outcome is not None
+    assert outcome["trial"] == best.begun.number
+    assert set(outcome["figures"]) == {"teacher", "plain", "distilled"}
+    artifact = load_artifact(store, "runs/search-whole-best")
+    assert artifact.metrics["steps"] == 8
+    assert outcome["refused"] is None
+    version = alias_version(store, "walks", "best")
+    assert outcome["published"] == f"models/walks@{version}"
+    lineage = load_artifact(store, "models/walks@best").manifest.lineage
+    assert (lineage.search, lineage.teacher) == ("whole", "runs/teacher")
+    status = read_status(store, "whole")
+    assert (status.stage, status.best, status.outcome) == ("done", best.begun.number, outcome)
+    assert [row.state for row in status.rows] == [trial.state for trial in trials]
+
+    with pytest.raises(ConfigError, match=r"search .whole. exists in .*: add --resume"):
+        search(config, storage)
+    written = _times(store, "whole")
+    assert search(config, storage, resume=True) == outcome
+    assert _times(store, "whole") == written
+    changed = config.model_copy(update={"seed": 1})
+    with pytest.raises(ConfigError, match="had another seed: choose another name"):
+        search(changed, storage, resume=True)
+
+
+def _times(store: Store, name: str) -> dict[str, float]:
+    folder = Path(store.uri.removeprefix("file://"), "searches", name, "results")
+    return {path.name: path.stat().st_mtime for path in folder.iterdir()}
+
+
+def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
+    storage: StorageConfig, ray_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    config = searching(
+        "killed", train={"steps": 300, "warmup": 2, "ema": 0.9}, validate_every=100, trials=8,
+        concurrent=2,
+    )  # fmt: skip
+    file = tmp_path / "search.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    command = [sys.executable, "-m", "tuning.search", "--config", str(file), "--store", storage.uri]
+    store = storage.store()
+    first = subprocess.Popen(command, start_new_session=True)
+    wait_for(lambda: len(store.list("searches", "killed", "results")) >= 3)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    done, begun = _times(store, "killed"), trials_of(config, storage)
+    assert 3 <= len(done) < 8
+    subprocess.run([*command, "--resume"], check=True, timeout=200)
+    trials = trials_of(config, storage)
+    assert [trial.begun for trial in trials][: len(begun)] == [trial.begun for trial in begun]
+    assert len(trials) == 8
+    assert {trial.state for trial in trials} == {"finished", "stopped"}
+    after = _times(store, "killed")
+    assert {name: after[name] for name in done} == done
+    parameters = {yaml.safe_dump(trial.begun.parameters) for trial in trials}
+    assert len(parameters) == 8  # what came first was not proposed once more
+
+
+def test_a_lost_worker_costs_no_trial(storage: StorageConfig, tmp_path: Path) -> None:
+    config = searching(
+        "lost", train={"steps": 1500, "warmup": 2, "ema": 0.9}, validate_every=500, trials=3,
+        concurrent=1, stopping=None,
+    )  # fmt: skip
+    killed: list[int] = []
+
+    def kill_once(status: Any) -> None:
+        running = [row for row in status.rows if row.state == "running"]
+        if running and not killed:
+            killed.extend(_kill_workers("train_trial"))
+
+    search(config, storage, show=kill_once)
+    assert killed
+    trials = trials_of(config, storage)
+    assert len(trials) == 3
+    assert all(trial.state in ("finished", "stopped") for trial in trials)
+
+
+def _kill_workers(name: str) -> list[int]:
+    """Kills the processes in which Ray Tune trains, and returns them."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or [])
+        if title.startswith("ray::") and ("ImplicitFunc" in title or name in title):
+            process.send_signal(signal.SIGKILL)
+            found.append(process.pid)
+    return found
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(storage: StorageConfig) -> None:
+    rates = {"low": 0.01, "high": 1e30, "points": 2}
+    only_rates = {"learning_rate": rates, "weights": {"latent": 0.1}}
+    config = searching("diverges", algorithm="grid", trials=2, space=only_rates, stopping=None)
+    search(config, storage)
+    good, bad = trials_of(config, storage)
+    assert good.state == "finished"
+    assert bad.ended is not None
+    assert bad.state == "failed"
+    assert "learning_rate" in bad.ended.reason or "infinite" in bad.ended.reason
+    assert best_of([bad, good]) == good
+    row = read_status(storage.store(), "diverges").rows[1]
+    assert (row.state, row.note) == ("failed", bad.ended.reason)
+
+    only_bad = {**only_rates, "learning_rate": {"low": 1e29, "high": 1e30, "points": 2}}
+    with pytest.raises(FlowkdError, match="none of 2 trials was trained to its end; reasons"):
+        search(
+            config.model_validate({**config.model_dump(), "name": "bad", "space": only_bad}),
+            storage,
+        )
+    assert read_status(storage.store(), "bad").stage.startswith("ended by FlowkdError")
+
+
+def test_a_store_that_is_away_for_30_s_is_outlasted(
+    proxied_store: Store, proxy: FaultProxy
+) -> None:
+    furnish(Store(proxied_store.uri))
+    storage = StorageConfig(uri=proxied_store.uri, options=proxied_store.options, patience=60)
+    config = searching("away", train={"steps": 300, "warmup": 2, "ema": 0.9}, validate_every=100)
+    gone: list[bool] = []
+
+    def go_away(status: Any) -> None:
+        if status.rows and not gone:
+            gone.append(True)
+            proxy.fail_for(30, "unavailable")
+
+    search(config, storage, show=go_away)
+    assert gone
+    trials = trials_of(config, storage)
+    assert len(trials) == 6
+    assert all(trial.state in ("finished", "stopped") for trial in trials)
+
+
+def test_trials_of_two_workers_learn_what_one_learns(storage: StorageConfig) -> None:
+    rate = {"learning_rate": {"low": 0.01, "high": 0.02}, "weights": {"latent": 0.1}}
+    config = searching(
+        "workers", trials=1, space=rate, scaling={"workers": 2}, concurrent=1, stopping=None
+    )
+    search(config, storage)
+    [trial] = trials_of(config, storage)
+    assert trial.ended is not None
+    wanted = curve({**trial.begun.training, "scaling": {}}, storage)
+    assert_alike(trial.ended.curve, wanted, 1e-4)
+    assert trial.ended.seconds > 0
+
+
+@contextmanager
+def others_on_the_cluster(cpus: float) -> Iterator[None]:
+    """Holds CPUs, as what else runs there does."""
+    if cpus <= 0:
+        yield
+        return
+    group = placement_group([{"CPU": 1}] * int(cpus))
+    assert group.wait(60)
+    yield
+    remove_placement_group(group)
+
+
+def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: StorageConfig) -> None:
+    weights = {"latent": {"low": 0.001, "high": 10}, "density": {"low": 0.001, "high": 10}}
+    rate = {"low": 0.001, "high": 0.1}
+    config = searching(
+        "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
+        train={"steps": 100, "warmup": 2, "ema": 0.9}, validate_every=10,
+    )  # fmt: skip
+    with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
+        search(config, storage)  # whose members share what is left
+    trials = trials_of(config, storage)
+    assert [trial.state for trial in trials] == ["finished"] * 4
+    changes = 0
+    for trial in trials:
+        assert trial.ended is not None
+        found = TrainingConfig.model_validate(trial.training)
+        assert isinstance(found.objective, DistillationConfig)
+        schedule = found.objective.weights.latent
+        assert isinstance(schedule, Piecewise)
+        assert all(0.001 <= value <= 10 for value in schedule.values)
+        changes += len(schedule.values) - 1
+        assert_alike(trial.ended.curve, curve(trial.training, storage), 1e-4)
+    assert changes
+    written = _times(storage.store(), "population")
+    search(config, storage, resume=True)
+    assert _times(storage.store(), "population") == written
+    assert trials_of(config, storage) == trials
+
+
+def test_a_pareto_search_stops_no_trial(storage: StorageConfig) -> None:
+    config = searching("front", objectives=["bits_per_dim", "throughput"], trials=4)
+    search(config, storage)
+    trials = trials_of(config, storage)
+    assert [trial.state for trial in trials] == ["finished"] * 4
+    assert all(trial.begun.throughput for trial in trials)
+
+
+def test_what_fails_a_gate_is_not_published(storage: StorageConfig) -> None:
+    final = FinalConfig(model="walks", round_trip=0.1)
+    evaluation = EvaluationConfig(
+        name="gates", dataset="walks", seconds=0.1,
+        flows=dict.fromkeys(("teacher", "plain", "distilled"), "runs/teacher"),
+    )  # fmt: skip
+    good = evaluate(evaluation, storage.store())
+    assert refusal(good, final) is None
+    for changes, said in (
+        ({"bits_per_dim": float("inf")}, "not finite"),
+        ({"bits_per_dim": float("nan")}, "not finite"),
+        ({"round_trip": 0.2}, "expected at most 0.1"),
+        ({"round_trip": float("nan")}, "expected at most 0.1"),
+        ({"bits_per_dim": good["plain"].bits_per_dim + 0.01}, "the plain student"),
+    ):
+        worse = {**good, "distilled": replace(good["distilled"], **changes)}
+        assert said in str(refusal(worse, final))
+
+
+def test_refused_before_anything_starts(storage: StorageConfig) -> None:
+    for changes in ({"budget": {"parameters": 1}}, {"space": space(hints={"student": ["x"]})}):
+        with pytest.raises(ConfigError):
+            search(searching("refused", **changes), storage)
+    assert storage.store().list("searches") == []

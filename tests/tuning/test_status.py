@@ -1,0 +1,82 @@
+"""What people see of a search: its table, from its own store."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+
+from rich.console import Console
+from typer.testing import CliRunner
+
+from flowkd.store.store import Store
+from jobs.cli.main import app
+from tuning.records import Records
+from tuning.status import Row, Status, read_status, seconds_left, table, write_status
+
+ROWS = [
+    Row(0, "finished", 300, 3.25, 4000, "learning_rate=0.003"),
+    Row(1, "stopped", 50, 3.5, 4100, "learning_rate=0.001"),
+    Row(2, "failed", 10, None, 4200, "a loss became infinite"),
+    Row(3, "running", 120, 3.3, 4300, "learning_rate=0.004"),
+    Row(4, "finished", 300, 3.2, 4400, "learning_rate=0.005"),
+]
+STATUS = Status("searching", 20, 300, 100.0, 200.0, 400.0, 4, ROWS)
+
+
+def now(status: Status) -> Status:
+    return replace(status, time=time.time())
+
+
+def shown(status: Status, width: int) -> list[str]:
+    console = Console(width=width, no_color=True)
+    with console.capture() as capture:
+        console.print(table(status))
+    return capture.get().splitlines()
+
+
+def test_the_table_tells_how_far_it_is_what_runs_and_what_is_best() -> None:
+    heading, _, *lines = shown(now(STATUS), 120)
+    assert heading == (
+        "searching: 4 of 20 trials, 1 running, 1 stopped, 1 failed, about 7 min left"
+    )
+    numbers = [int(line.split()[0]) for line in lines]
+    assert numbers == [3, 4, 0, 1, 2]  # what runs, then from the best to the worst
+    assert re.search(r"4 +finished, best +300/300 +3\.2000 +4,400 +learning_rate=0\.005", lines[1])
+    assert "a loss became infinite" in lines[4]
+
+
+def test_a_search_whose_driver_is_gone_says_so() -> None:
+    heading = " ".join(shown(replace(STATUS, time=time.time() - 600), 200)[:1])
+    assert heading.endswith("; not heard of for 10 min: --resume goes on with it")
+    done = replace(STATUS, time=time.time() - 600, stage="done")
+    assert "not heard of" not in "\n".join(shown(done, 200))
+
+
+def test_a_narrow_table_cuts_the_choices_and_no_figure() -> None:
+    for line, row in zip(
+        shown(now(STATUS), 70)[2:], sorted(ROWS, key=lambda r: r.number), strict=False
+    ):
+        assert len(line) <= 70, row
+    assert any("300/300" in line and "3.2000" in line for line in shown(now(STATUS), 70))
+
+
+def test_what_is_left_is_told_as_it_went() -> None:
+    assert seconds_left(time.time(), 0, 5) is None
+    left = seconds_left(time.time() - 100, 4, 20)
+    assert left is not None
+    assert 395 < left < 410
+
+
+def test_a_status_is_read_from_elsewhere(local_store: Store) -> None:
+    write_status(Records(local_store, "one"), STATUS)
+    assert read_status(local_store, "one") == STATUS
+    runner = CliRunner()
+    called = runner.invoke(app, ["search", "status", "one", "--store", local_store.uri, "--json"])
+    assert json.loads(called.output)["rows"][4]["bits_per_dim"] == 3.2
+    called = runner.invoke(app, ["search", "status", "two", "--store", local_store.uri])
+    assert called.exit_code == 1
+    assert "no search 'two' in" in called.output
+    assert "there are one" in called.output
+    assert runner.invoke(app, ["search"]).exit_code == 2

@@ -1,0 +1,206 @@
+"""A search made concrete: its teacher, the students that fit, and how a candidate is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flowkd.data import evaluation_batches, load_split, read_manifest
+from flowkd.distill.hints import Hint
+from flowkd.distill.schedules import Weights
+from flowkd.evaluation.metrics import calls_per_second
+from flowkd.flows.configs import build_flow
+from flowkd.flows.inference import for_inference
+from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.store.store import Store
+from flowkd.training.config import (
+    DistillationConfig,
+    ObjectiveConfig,
+    TrainingConfig,
+    complete_flow,
+)
+from tuning.config import SearchConfig
+from tuning.hint_pairs import OFF, ON, Pairs, check_taps
+from tuning.sampling import Chooser, one_of
+from tuning.shapes import Flows, Shape, allowed_shapes
+from tuning.space import AT_HINTS, Between, Schedule, Size, Term, WeightSpace, scheduled
+
+RATE_ROWS, RATE_SECONDS = 64, 1.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A student and how it is to be trained.
+
+    Attributes:
+        shape: Of the student.
+        training: Its run.
+    """
+
+    shape: Shape
+    training: TrainingConfig
+
+
+class Plan:
+    """All candidates of a search.
+
+    Args:
+        config: Of the search.
+        store: Where its teacher and data set lie.
+        rates: How many times as many log_prob a second as the teacher students compute, by their
+            shape's key; what is missing, and asked for, is measured here and now.
+
+    Raises:
+        ConfigError: A space that names what is not there, or a budget that no student meets.
+        DataError: No such data set.
+        StoreError: No such teacher.
+    """
+
+    def __init__(
+        self, config: SearchConfig, store: Store, rates: Mapping[str, float] | None = None
+    ) -> None:
+        self.config = config
+        self._store = store
+        self.teacher: Artifact = load_artifact(store, config.teacher)
+        self.manifest = read_manifest(store, config.dataset)
+        self._rates = dict(rates or {})
+        self.shapes = allowed_shapes(
+            config, self.manifest, self.teacher.flow, self.teacher.config.flow, self._rate
+        )
+        self._pairs: dict[str, Pairs] = {}
+        if config.space.hints is not None:
+            taps = self.teacher.flow.taps
+            check_taps(config.space.hints, [shape.taps for shape in self.shapes], taps)
+            self._pairs = {
+                shape.key: Pairs(config.space.hints, shape.taps, taps) for shape in self.shapes
+            }
+
+    @property
+    def teacher_taps(self) -> list[str]:
+        """Those at which any candidate may have a hint, in the order of the teacher."""
+        fitting = [found.values() for found in (pairs.fitting for pairs in self._pairs.values())]
+        taps = {tap for values in fitting for names in values for tap in names}
+        return [tap for tap in self.teacher.flow.taps if tap in taps]
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Throughput by shape, as far as it was measured."""
+        return dict(self._rates)
+
+    def draw(self, chooser: Chooser, name: str = "candidate") -> Candidate:
+        """Returns a candidate that a chooser chooses; each one can be trained.
+
+        Args:
+            chooser: Is asked for one parameter after the other.
+            name: Of the run.
+        """
+        space = self.config.space
+        shape = self._shape(chooser)
+        rate = space.learning_rate
+        if isinstance(rate, Between):
+            rate = chooser.between("learning_rate", rate.low, rate.high, rate.grid(), log=True)
+        hints = self._pairs[shape.key].draw(chooser) if space.hints else ()
+        objective = DistillationConfig(
+            teacher=self.config.teacher,
+            hints=hints,
+            weights=self._weights(chooser, hints),
+            temperature=self.config.temperature,
+            samples=self.config.samples,
+            cache=self.config.cache,
+            warm_start=one_of(chooser, "warm_start", shape.warm_starts, space.warm_start),
+        )
+        return Candidate(shape, self.training(name, shape, objective, rate))
+
+    def asking_most(self, run: TrainingConfig) -> TrainingConfig:
+        """Returns a run that learns from samples, if any candidate does."""
+        assert isinstance(run.objective, DistillationConfig)
+        if not self.config.space.weights.get("samples"):
+            return run
+        weights = run.objective.weights.model_copy(update={"samples": 1.0})
+        objective = run.objective.model_copy(update={"weights": weights})
+        return run.model_copy(update={"objective": objective})
+
+    def training(
+        self, name: str, shape: Shape, objective: ObjectiveConfig, learning_rate: float
+    ) -> TrainingConfig:
+        """Returns a trial's run."""
+        config = self.config
+        return TrainingConfig(
+            name=name,
+            dataset=config.dataset,
+            flow=shape.flow,
+            objective=objective,
+            train=config.train.model_copy(update={"learning_rate": learning_rate}),
+            batch_size=config.batch_size,
+            train_rows=config.train_rows,
+            validation_rows=config.validation_rows,
+            validate_every=config.validate_every,
+            checkpoint_every=config.validate_every,
+            seed=config.seed,
+            scaling=config.scaling,
+        )
+
+    def _shape(self, chooser: Chooser) -> Shape:
+        """Chooses the fields of a shape one after the other, each among what the budget leaves."""
+        left = self.shapes
+        for field, values in self.config.space.shape:
+            if values is None:
+                continue
+            fitting = [v for v in values if any(shape.sizes[field] == v for shape in left)]
+            chosen: Size = one_of(chooser, f"shape.{field}", fitting, values)
+            left = [shape for shape in left if shape.sizes[field] == chosen]
+        [shape] = left
+        return shape
+
+    def _weights(self, chooser: Chooser, hints: tuple[Hint, ...]) -> Weights:
+        chosen: dict[str, Any] = {}
+        for term, weight in self.config.space.weights.items():
+            if term in AT_HINTS and not hints:
+                continue
+            chosen[term] = _drawn(chooser, term, weight)
+        if hints and not any(chosen.get(term) for term in AT_HINTS):  # hints that teach nothing
+            [(term, weight), *_] = [
+                (term, weight)
+                for term, weight in self.config.space.weights.items()
+                if term in AT_HINTS and isinstance(weight, WeightSpace)
+            ]
+            chosen[term] = _amount(chooser, term, weight)
+        return Weights.model_validate(chosen)
+
+    @torch.no_grad()
+    def _rate(self, flow: Flows) -> float:
+        """Measures a student beside the teacher, each in its form for inference, once."""
+        key = flow.model_dump_json()
+        if key in self._rates:
+            return self._rates[key]
+        teacher = for_inference(self.teacher.flow)
+        student = for_inference(build_flow(complete_flow(flow, self.manifest)))
+        rows = load_split(self._store, self.manifest, "val", limit=RATE_ROWS)
+        batch = next(evaluation_batches(rows, self.manifest.bins, RATE_ROWS, seed=0))
+        context = batch.context if teacher.context.width else None
+        calls = {
+            "teacher": lambda: teacher.log_prob(batch.x, context),
+            "student": lambda: student.log_prob(batch.x, context),
+        }
+        found = calls_per_second(calls, seconds=RATE_SECONDS)
+        self._rates[key] = found["student"] / found["teacher"]
+        return self._rates[key]
+
+
+def _drawn(chooser: Chooser, term: Term, weight: float | WeightSpace) -> Any:
+    if not isinstance(weight, WeightSpace):
+        return weight
+    if weight.optional and chooser.among(f"weights.{term}", (OFF, ON)) == OFF:
+        return 0.0
+    return _amount(chooser, term, weight)
+
+
+def _amount(chooser: Chooser, term: Term, weight: WeightSpace) -> Any:
+    amount = chooser.between(f"weights.{term}.at", weight.low, weight.high, weight.grid(), log=True)
+    schedule: Schedule = one_of(
+        chooser, f"weights.{term}.schedule", weight.schedules, weight.schedules
+    )
+    return scheduled(amount, schedule)

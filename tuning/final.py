@@ -1,0 +1,107 @@
+"""What becomes of the best candidate: trained in full, compared, published if it passes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from cluster.storage import StorageConfig
+from cluster.train.launch import run_training
+from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.registry.publish import PublishConfig, publish
+from flowkd.training.config import MaximumLikelihoodConfig, TrainingConfig
+from tuning.config import FinalConfig, SearchConfig
+from tuning.records import Records, Trial, best_of
+
+
+def conclude(
+    config: SearchConfig, storage: StorageConfig, trials: list[Trial]
+) -> dict[str, Any] | None:
+    """Trains the best candidate and the plain student in full, and publishes it if it passes.
+
+    What was done before is not done again: neither training, nor the one look at the test split.
+
+    Args:
+        config: Of the search.
+        storage: Where everything is kept.
+        trials: Of the search.
+
+    Returns:
+        `trial`, `figures` of teacher, plain and distilled student on the test split, `refused`: a
+        reason or None, and `published`: a reference or None. None if nothing is to be trained.
+    """
+    best, final = best_of(trials), config.final
+    if best is None or final is None:
+        return None
+    records = Records(storage.store(), config.name)
+    known = records.read("outcome.json")
+    if known is not None:
+        return known
+    student = final_run(config, final, best)
+    plain = student.model_copy(
+        update={"name": f"search-{config.name}-plain", "objective": MaximumLikelihoodConfig()}
+    )
+    flows = {
+        "teacher": config.teacher,
+        "plain": run_training(plain, storage),
+        "distilled": run_training(student, storage),
+    }
+    evaluation = EvaluationConfig(
+        name=f"search-{config.name}",
+        flows=flows,
+        dataset=config.dataset,
+        rows=final.rows,
+        seconds=final.seconds,
+    )
+    figures = evaluate(evaluation, storage.store())
+    refused = refusal(figures, final)
+    published = None
+    if refused is None:
+        publication = PublishConfig(
+            model=final.model,
+            source=flows["distilled"],
+            alias=final.alias,
+            evaluation=evaluation.name,
+            search=config.name,
+        )
+        published = f"models/{final.model}@{publish(publication, storage.store())}"
+    outcome = {
+        "trial": best.begun.number,
+        "figures": {label: asdict(each) for label, each in figures.items()},
+        "refused": refused,
+        "published": published,
+    }
+    records.write(outcome, "outcome.json")
+    return outcome
+
+
+def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> TrainingConfig:
+    """Returns the run of the best candidate on the full budget."""
+    values = TrainingConfig.model_validate(best.training)
+    steps = final.steps or config.train.steps
+    return values.model_copy(
+        update={
+            "name": f"search-{config.name}-best",
+            "train": values.train.model_copy(update={"steps": steps}),
+            "scaling": config.scaling,
+        }
+    )
+
+
+def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
+    """Returns why a student must not be published, or None if it passes every gate."""
+    distilled, plain = figures["distilled"], figures["plain"]
+    if not math.isfinite(distilled.bits_per_dim):
+        return f"its likelihood is not finite: {distilled.bits_per_dim} bits/dim"
+    if not distilled.round_trip <= final.round_trip:
+        return (
+            f"its error from x to z and back is {distilled.round_trip:.1e}; expected at most "
+            f"{final.round_trip:g}"
+        )
+    if distilled.bits_per_dim > plain.bits_per_dim:
+        return (
+            f"it has {distilled.bits_per_dim:.4f} bits/dim on the test split, the plain student "
+            f"{plain.bits_per_dim:.4f}: a search for longer, or another space, may do better"
+        )
+    return None

@@ -1,0 +1,102 @@
+"""Hints: which taps of a student are paired with which of its teacher's, in the order of both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from flowkd.bijectors import Tap
+from flowkd.distill.hints import Hint
+from flowkd.errors import ConfigError
+from tuning.sampling import Chooser, one_of
+from tuning.space import HintSpace
+
+STEP = re.compile(r"(^|\.)step\d+$")
+OFF, ON = "off", "on"
+
+
+class Pairs:
+    """The pairs of one student's taps with its teacher's.
+
+    Args:
+        space: What may be chosen.
+        student: Taps of the student.
+        teacher: Taps of the teacher.
+    """
+
+    def __init__(
+        self, space: HintSpace, student: Mapping[str, Tap], teacher: Mapping[str, Tap]
+    ) -> None:
+        self._space = space
+        self._order = {tap: place for place, tap in enumerate(teacher)}
+        theirs = chosen_taps(space.teacher, teacher)
+        # Of each student's tap, in order: the teacher's that may be paired with it, in order.
+        self.fitting = {
+            tap: found
+            for tap in chosen_taps(space.student, student)
+            if student[tap].parameters
+            and (found := [name for name in theirs if self._alike(student[tap], teacher[name])])
+        }
+
+    def _alike(self, ours: Tap, theirs: Tap) -> bool:
+        same = self._space.channels == "all" or ours.channels == theirs.channels
+        return ours.shape == theirs.shape and same
+
+    def draw(self, chooser: Chooser) -> tuple[Hint, ...]:
+        """Returns hints that a chooser chooses; each goes on from where the last one ended.
+
+        A pair's place is drawn as the share of the teacher's fitting taps that lie before it, and
+        moved on where a hint before it has gone further.
+        """
+        hints: list[Hint] = []
+        normalize: bool | None = None
+        last = -1
+        for tap, fitting in self.fitting.items():
+            left = [name for name in fitting if self._order[name] > last]
+            if not left or len(hints) == self._space.most:
+                continue
+            if chooser.among(f"hint.{tap}", (OFF, ON)) == OFF:
+                continue
+            if normalize is None:
+                values = self._space.normalize
+                normalize = one_of(chooser, "hints.normalize", values, values)
+            paired = self._pair(chooser, tap, fitting, left)
+            last = self._order[paired]
+            channels = self._space.channels
+            hints.append(Hint(student=tap, teacher=paired, channels=channels, normalize=normalize))
+        return tuple(hints)
+
+    def _pair(self, chooser: Chooser, tap: str, fitting: list[str], left: list[str]) -> str:
+        if len(fitting) == 1:
+            return fitting[0]
+        middles = [(place + 0.5) / len(fitting) for place in range(len(fitting))]
+        share = chooser.between(f"place.{tap}", 0.0, 1.0, middles[-len(left) :])
+        wanted = fitting[min(int(share * len(fitting)), len(fitting) - 1)]
+        return wanted if wanted in left else left[0]
+
+
+def chosen_taps(named: Sequence[str] | None, taps: Mapping[str, Tap]) -> list[str]:
+    """Returns those taps that are named, or the ends of the steps, in the order of the flow."""
+    return [tap for tap in taps if (tap in named if named is not None else STEP.search(tap))]
+
+
+def check_taps(
+    space: HintSpace, students: Sequence[Mapping[str, Tap]], teacher: Mapping[str, Tap]
+) -> None:
+    """Raises ConfigError for taps that no flow has, or if no pair is possible."""
+    for role, named, flows in (
+        ("student", space.student, students),
+        ("teacher", space.teacher, [teacher]),
+    ):
+        known = dict.fromkeys(tap for taps in flows for tap in taps)
+        for name in named or ():
+            if name not in known:
+                raise ConfigError(
+                    f"space.hints.{role}: the {role} has no tap {name!r}; valid taps are "
+                    f"{', '.join(known)}"
+                )
+    if not any(Pairs(space, student, teacher).fitting for student in students):
+        raise ConfigError(
+            "space.hints: no tap of a student has the shape of one of the teacher's, with "
+            "parameters before it: name others, or leave hints out"
+        )

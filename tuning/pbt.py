@@ -1,0 +1,167 @@
+"""Population based training of weights: the worst members go on as the best, a little changed."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import PopulationBasedTraining
+
+from cluster.storage import StorageConfig
+from flowkd.data.seeding import derive_seed
+from flowkd.distill.schedules import Piecewise
+from flowkd.training.config import DistillationConfig, TrainingConfig
+from flowkd.training.prepare import prepare_run
+from flowkd.training.shared import Shared
+from tuning.config import SearchConfig
+from tuning.records import Records
+from tuning.space import WeightSpace
+from tuning.trial import CANDIDATES_FAULT, Reports
+
+# Weights and the step from which on they hold.
+Course = list[tuple[int, dict[str, float]]]
+STATE = "state.pt"
+MEMBER = "member"  # key of a trial's config in Tune
+
+
+def open_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
+    """Returns those weights of a candidate that may change while it trains."""
+    assert isinstance(training.objective, DistillationConfig)
+    chosen = training.objective.weights.at(0.0)
+    spaces = config.space.weights.items()
+    return {
+        term: chosen[term]
+        for term, space in spaces
+        if isinstance(space, WeightSpace) and chosen[term] > 0
+    }
+
+
+def population(config: SearchConfig) -> PopulationBasedTraining:
+    """Returns the scheduler that lets the worst go on as the best, with changed weights."""
+    generator = random.Random(derive_seed(config.seed, "explore"))
+    interval = round(config.population.every * config.train.steps / config.validate_every)
+    return PopulationBasedTraining(
+        time_attr="step",
+        metric="bits_per_dim",
+        mode="min",
+        perturbation_interval=max(1, interval) * config.validate_every,
+        quantile_fraction=config.population.worst,
+        custom_explore_fn=lambda told: explore(told, config, generator),
+        log_config=False,
+    )
+
+
+def explore(told: dict[str, Any], config: SearchConfig, generator: random.Random) -> dict[str, Any]:
+    """Returns a trial's config with each open weight a factor larger or smaller, in its range."""
+    values, weights = told[MEMBER], {}
+    for term, weight in values["weights"].items():
+        space = config.space.weights[term]
+        assert isinstance(space, WeightSpace)
+        factor = config.population.factor ** generator.choice((-1, 1))
+        weights[term] = min(max(weight * factor, space.low), space.high)
+    return {MEMBER: {**values, "weights": weights}}
+
+
+def values_of(trial: Trial) -> dict[str, Any]:
+    """Returns what a trial is given."""
+    return trial.config.get(MEMBER, trial.config)
+
+
+def train_member(
+    told: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared
+) -> None:
+    """Trains a member of a population, from a checkpoint if Tune gives it one.
+
+    Args:
+        told: `member`: as `train_trial`'s values, of the member that it follows; and `weights`,
+            those that hold from now on.
+        search: Name of the search.
+        storage: Where everything is kept.
+        shared: What all members have in common.
+    """
+    records, values = Records(storage.store(), search), told[MEMBER]
+    number = int(tune.get_context().get_trial_name().rpartition("-")[2])
+    reports = Reports(records, number, values["throughput"])
+    known = records.ended(number)
+    if known is not None:
+        reports.repeat(known)
+        return
+    try:
+        _train(values, storage, shared, reports)
+    except CANDIDATES_FAULT as error:
+        reports.fail(str(error))
+
+
+def _train(
+    values: dict[str, Any], storage: StorageConfig, shared: Shared, reports: Reports
+) -> None:
+    config = TrainingConfig.model_validate(values["training"])
+    torch.set_num_threads(config.scaling.cpus)
+    state = _restored()
+    path: Course = state["path"] if state else []
+    began = time.perf_counter()
+    run = prepare_run(
+        changed(config, values["weights"]),
+        storage.store(),
+        device="cuda" if config.scaling.gpu else "cpu",
+        shared=shared,
+    )
+    if state:
+        run.load_state_dict(state["run"])
+        reports.curve, reports.seconds = state["curve"], state["seconds"]
+    path = _extended(path, run.step, values["weights"])
+    for result in run.steps():
+        if "validation_bits_per_dim" not in run.record(result):
+            continue
+        reports.seconds += time.perf_counter() - began
+        last = run.step == config.train.steps
+        training = along(config, path).model_dump(mode="json") if last else None
+        with tempfile.TemporaryDirectory() as folder:
+            curve = [*reports.curve, (run.step, run.best_bits_per_dim)]
+            state = {
+                "run": run.state_dict(), "path": path, "curve": curve, "seconds": reports.seconds,
+            }  # fmt: skip
+            torch.save(state, Path(folder, STATE))
+            checkpoint = tune.Checkpoint.from_directory(folder)
+            reports.add(run.step, run.best_bits_per_dim, last, training, checkpoint)
+        began = time.perf_counter()
+
+
+def _extended(path: Course, step: int, weights: dict[str, float]) -> Course:
+    """Returns a path whose last weights, from a step on, are these."""
+    before = [point for point in path if point[0] < step]
+    return before if before and before[-1][1] == weights else [*before, (step, weights)]
+
+
+def changed(config: TrainingConfig, weights: Mapping[str, float | Piecewise]) -> TrainingConfig:
+    """Returns a run with these weights."""
+    assert isinstance(config.objective, DistillationConfig)
+    all_ = config.objective.weights.model_copy(update=dict(weights))
+    objective = config.objective.model_copy(update={"weights": all_})
+    return config.model_copy(update={"objective": objective})
+
+
+def along(config: TrainingConfig, path: Course) -> TrainingConfig:
+    """Returns the run whose weights follow a path from its beginning, as one schedule each."""
+    steps = config.train.steps
+    until = (*(step / steps for step, _ in path[1:]), 1.0)
+    followed = {
+        term: Piecewise(values=tuple(weights[term] for _, weights in path), until=until)
+        for term in path[0][1]
+    }
+    return changed(config, followed)
+
+
+def _restored() -> dict[str, Any] | None:
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return torch.load(Path(folder, STATE), weights_only=True)

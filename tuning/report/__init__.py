@@ -1,0 +1,1 @@
+"""The page of a search: its trials, its hints, what mattered."""

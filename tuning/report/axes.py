@@ -1,0 +1,104 @@
+"""What the trials of a search chose, parameter by parameter, for plots and figures of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuning.hint_pairs import ON
+from tuning.records import Trial
+from tuning.sampling import Value
+from tuning.space import Between, SpaceConfig
+
+GROUPS = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
+LONG = 30  # letters of a name beside a plot
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A parameter, and what each trial chose of it.
+
+    Attributes:
+        name: Of the parameter; what is left to choose from is not part of it.
+        values: Of each trial; None where there was nothing to choose.
+        bounds: The least and the most of a number; None for categories.
+        log: Whether numbers are log-uniform.
+    """
+
+    name: str
+    values: tuple[Value | None, ...]
+    bounds: tuple[float, float] | None
+    log: bool
+
+    @property
+    def categories(self) -> list[str]:
+        """What was chosen at least once, numbers in their order; empty for a number."""
+        if self.bounds is not None:
+            return []
+        return sorted({str(v) for v in self.values if v is not None}, key=_natural)
+
+    @property
+    def known(self) -> list[int]:
+        """The places of those trials that chose it."""
+        return [place for place, value in enumerate(self.values) if value is not None]
+
+
+def axes_of(trials: Sequence[Trial], space: SpaceConfig) -> list[Axis]:
+    """Returns an axis for each parameter that any trial chose, related ones beside each other."""
+    chosen = [
+        {whole_name(name): value for name, value in trial.begun.parameters.items()}
+        for trial in trials
+    ]
+    names = sorted({name for each in chosen for name in each}, key=_order)
+    return [_axis(name, tuple(each.get(name) for each in chosen), space) for name in names]
+
+
+def shortened(name: str) -> str:
+    """Returns a name as it fits beside a plot, without its middle if it is long."""
+    return name if len(name) <= LONG else f"{name[: LONG // 2]}...{name[3 - LONG // 2 :]}"
+
+
+def without_switches(axes: Sequence[Axis]) -> list[Axis]:
+    """Leaves out those that only say whether another one is there."""
+    by_name = {axis.name: axis for axis in axes}
+
+    def says_only(axis: Axis) -> bool:
+        partner = axis.name.replace("hint.", "place.", 1)
+        other = by_name.get(partner if partner != axis.name else f"{axis.name}.at")
+        return other is not None and all(
+            (mine == ON) == (value is not None)
+            for mine, value in zip(axis.values, other.values, strict=True)
+        )
+
+    return [axis for axis in axes if not says_only(axis)]
+
+
+def _axis(name: str, values: tuple[Value | None, ...], space: SpaceConfig) -> Axis:
+    if any(isinstance(value, str) for value in values):
+        return Axis(name, values, None, log=False)
+    if name.startswith("place."):
+        return Axis(name, values, (0.0, 1.0), log=False)
+    asked = space.learning_rate
+    if name.startswith("weights."):
+        named = name.split(".")[1]
+        asked = next((weight for term, weight in space.weights.items() if term == named), 0.0)
+    numbers = [float(value) for value in values if value is not None]
+    if isinstance(asked, Between):
+        numbers += [asked.low, asked.high]
+    return Axis(name, values, (min(numbers), max(numbers)), log=min(numbers) > 0)
+
+
+def whole_name(name: str) -> str:
+    """Returns a parameter's name without those choices that the budget left."""
+    return name.split(" of ", 1)[0]
+
+
+def _order(name: str) -> tuple[int, list[tuple[int, str]]]:
+    group = name.split(".", 1)[0]
+    return GROUPS.index(group) if group in GROUPS else len(GROUPS), _natural(name)
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sorts numbers within text by their value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -1,0 +1,222 @@
+"""What is left of a search to look at: one page, and two tables."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from flowkd.bijectors import Tap
+from flowkd.data import read_manifest
+from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.flow import Flow
+from flowkd.registry.artifacts import load_artifact
+from flowkd.report.comparison import in_order, percent
+from flowkd.report.html import render_page
+from flowkd.report.page import compared
+from flowkd.store.store import Store
+from flowkd.training.config import DistillationConfig, TrainingConfig, complete_flow
+from tuning.config import SearchConfig
+from tuning.hint_pairs import OFF, chosen_taps
+from tuning.records import Trial, ranked
+from tuning.report.axes import Axis, axes_of, whole_name, without_switches
+from tuning.report.choices_plot import RAMP, choices_plot, fifths
+from tuning.report.hint_map import hint_map
+from tuning.report.importance import BEST, FEWEST, importances
+from tuning.report.plots import SHOWN, Point, front_plot, history_plot, importance_plot
+from tuning.report.summary import facts, figures_of, headline
+from tuning.report.tables import curves_parquet, trials_parquet
+
+MAPS, ROWS = 3, 10
+
+
+class _Plot(NamedTuple):
+    caption: str
+    svg: Markup
+
+
+class _Row(NamedTuple):
+    """A trial in the table of the best."""
+
+    number: int
+    bits: str
+    state: str
+    size: str
+    share: str
+    throughput: str
+    choices: list[tuple[str, str]]
+
+
+class _Fifth(NamedTuple):
+    """What a colour of the choices' lines means."""
+
+    number: int
+    bits: str
+
+
+def write_report(
+    config: SearchConfig, store: Store, trials: list[Trial], outcome: dict[str, Any] | None
+) -> None:
+    """Writes `report.html`, `trials.parquet` and `curves.parquet` of a search, ended or not.
+
+    Args:
+        config: Of the search.
+        store: Where it lies, with its teacher and its data set.
+        trials: Of the search.
+        outcome: What became of the best, or None.
+
+    Raises:
+        StoreError: The teacher is no longer there.
+        DataError: The data set is no longer there.
+    """
+    folder = f"searches/{config.name}"
+    store.write(trials_parquet(trials), folder, "trials.parquet")
+    store.write(curves_parquet(trials), folder, "curves.parquet")
+    page = render(config, store, trials, outcome)
+    store.write(page.encode(), folder, "report.html")
+
+
+def render(
+    config: SearchConfig, store: Store, trials: list[Trial], outcome: dict[str, Any] | None
+) -> str:
+    """Returns the page; equal searches give equal pages."""
+    teacher = load_artifact(store, config.teacher).flow
+    size = count_parameters(teacher)
+    axes = axes_of(trials, config.space)
+    bits = [trial.bits_per_dim for trial in trials]
+    figures = in_order(figures_of(outcome)) if outcome else None
+    published = "distilled" if outcome and outcome["published"] else None
+    return render_page(
+        Path(__file__).with_name("report.html"),
+        title=f"search {config.name}",
+        headline=headline(config, trials, outcome, size),
+        facts=facts(config, trials),
+        history=Markup(history_plot(trials)) if ranked(trials) else None,
+        choices=_choices(axes, bits),
+        fifths=_fifths(bits),
+        places=any(axis.name.startswith("place.") for axis in axes),
+        importance=_importance(axes, bits),
+        fewest=FEWEST,
+        maps=_maps(config, store, teacher, trials),
+        front=_front(trials),
+        rows=[_row(trial, size) for trial in ranked(trials)[:ROWS]],
+        failed=_failed(trials),
+        compared=compared(figures, published) if figures else None,
+    )
+
+
+def _choices(axes: list[Axis], bits: list[float]) -> Markup | None:
+    shown = without_switches(axes)
+    return Markup(choices_plot(shown, bits)) if shown and _fifths(bits) else None
+
+
+def _fifths(bits: list[float]) -> list[_Fifth]:
+    groups: dict[int, list[float]] = {}
+    for value, group in zip(bits, fifths(bits), strict=True):
+        if group is not None:
+            groups.setdefault(group, []).append(value)
+    return [
+        _Fifth(group + 1, _range(groups[group])) for group in range(len(RAMP)) if group in groups
+    ]
+
+
+def _range(bits: list[float]) -> str:
+    low, high = (f"{value:.3f}" for value in (min(bits), max(bits)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _importance(axes: list[Axis], bits: list[float]) -> _Plot | None:
+    found = importances(axes, bits)
+    if not found:
+        return None
+    fewest, most = min(each.trials for each in found), max(each.trials for each in found)
+    rests = f"{most}" if fewest == most else f"{fewest} to {most}"
+    first = f" The {SHOWN} most important of {len(found)} are shown." if len(found) > SHOWN else ""
+    caption = (
+        f"A bar is long if the best {BEST:.0%} of the trials chose otherwise than all of them did "
+        f"(PED-ANOVA, as a share of the sum). It rests on {rests} trials: those that chose the "
+        f"parameter and did not fail; those stopped early count by what they had reached. By "
+        f"chance nine of ten bars end before the upright mark: one that does not reach it may "
+        f"decide nothing, or was nearly always chosen alike.{first}"
+    )
+    return _Plot(caption, Markup(importance_plot(found)))
+
+
+def _maps(config: SearchConfig, store: Store, teacher: Flow, trials: list[Trial]) -> list[_Plot]:
+    space = config.space.hints
+    if space is None or not ranked(trials):
+        return []
+    manifest = read_manifest(store, config.dataset)
+
+    @cache
+    def taps_of(flow: Any) -> dict[str, Tap]:
+        return build_flow(complete_flow(flow, manifest)).taps
+
+    plots = []
+    for trial in ranked(trials)[:MAPS]:
+        run = TrainingConfig.model_validate(trial.begun.training)
+        assert isinstance(run.objective, DistillationConfig)
+        hints = run.objective.hints
+        ours, theirs = taps_of(run.flow), teacher.taps
+        mine = {*chosen_taps(space.student, ours), *(hint.student for hint in hints)}
+        others = {*chosen_taps(space.teacher, theirs), *(hint.teacher for hint in hints)}
+        svg = hint_map(
+            f"hints-{trial.begun.number}",
+            {tap: theirs[tap] for tap in theirs if tap in others},
+            {tap: ours[tap] for tap in ours if tap in mine},
+            hints,
+        )
+        count = f"{len(hints)} hints" if len(hints) != 1 else "1 hint"
+        caption = f"trial {trial.begun.number}: {trial.bits_per_dim:.3f} bits/dim, {count}"
+        plots.append(_Plot(caption, Markup(svg)))
+    return plots
+
+
+def _front(trials: list[Trial]) -> _Plot | None:
+    finished = [trial for trial in ranked(trials) if trial.state == "finished"]
+    if not finished:
+        return None
+    faster = all(trial.begun.throughput is not None for trial in finished)
+    points = [
+        Point(
+            trial.begun.number,
+            trial.bits_per_dim,
+            -(trial.begun.throughput or 0.0) if faster else trial.begun.size,
+        )
+        for trial in finished
+    ]
+    than = "as fast" if faster else "as small"
+    caption = (
+        f"Each finished trial; lower is better, and further to the {'right' if faster else 'left'} "
+        f"is {'faster' if faster else 'smaller'}. No other trial is both as good and {than} as one "
+        f"that is not beaten. A triangle at the upper edge is a trial beyond it."
+    )
+    return _Plot(caption, Markup(front_plot(points, faster=faster)))
+
+
+def _row(trial: Trial, teacher_parameters: int) -> _Row:
+    rate, size = trial.begun.throughput, trial.begun.size
+    return _Row(
+        number=trial.begun.number,
+        bits=f"{trial.bits_per_dim:.4f}",
+        state=trial.state if trial.state == "finished" else f"stopped at {trial.steps:,}",
+        size=f"{size:,}",
+        share=percent(size / teacher_parameters),
+        throughput="" if rate is None else f"{rate:.2f}x",
+        choices=[
+            (whole_name(name), f"{value:.3g}" if isinstance(value, float) else str(value))
+            for name, value in trial.begun.parameters.items()
+            if value != OFF
+        ],
+    )
+
+
+def _failed(trials: list[Trial]) -> dict[str, list[int]]:
+    """Returns the numbers of the trials that failed, by reason."""
+    found: dict[str, list[int]] = {}
+    for trial in trials:
+        if trial.ended and trial.state == "failed":
+            found.setdefault(trial.ended.reason, []).append(trial.begun.number)
+    return found

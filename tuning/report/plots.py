@@ -1,0 +1,205 @@
+"""The plots of a search, but for its hints and its choices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+
+from flowkd.report.plots import INK, MUTED, RULE, SERIES, svg_plot
+from tuning.records import Trial
+from tuning.report.axes import shortened
+from tuning.report.importance import Importance
+
+SHOWN = 15  # parameters, the most important ones
+FAR = 1.25  # of the way from the best to nearly the worst: what lies beyond is drawn at the edge
+MANY = 10  # trials: fewer are all drawn where they are
+BITS = "bits per dimension"
+
+
+class Point(NamedTuple):
+    """A trial in two figures: fewer bits are better, and so is less cost."""
+
+    number: int
+    bits: float
+    cost: float
+
+
+def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
+    """Returns after which trial the fewest bits of those finished until then became how few."""
+    best, steps = math.inf, []
+    for trial in trials:
+        if trial.state == "finished" and trial.bits_per_dim < best:
+            best = trial.bits_per_dim
+            steps.append((trial.begun.number, best))
+    return steps
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """Returns those that no other one beats in one figure without losing in the other."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda each: (each.cost, each.bits)):
+        best = found[-1] if found else None
+        if best is None or point.bits < best.bits or point[1:] == best[1:]:
+            found.append(point)
+    return found
+
+
+def history_plot(trials: Sequence[Trial]) -> str:
+    """Returns each trial's bits/dim by its number, and the best of those finished until then."""
+    steps = best_so_far(trials)
+    told = f"{len(steps)} times a trial was the best until then"
+    if steps:
+        number, bits = steps[-1]
+        told += f", from {steps[0][1]:.3f} bits per dimension down to {bits:.3f} in trial {number}"
+    return svg_plot(
+        lambda axes: _draw_history(axes, trials, steps),
+        name="history",
+        description=f"Bits per dimension of {len(trials)} trials by their number: {told}",
+    )
+
+
+def importance_plot(found: Sequence[Importance]) -> str:
+    """Returns a bar for each parameter, the most important at the top, and what chance gives."""
+    shown = found[:SHOWN]
+    told = ", ".join(f"{each.name} {each.share:.0%}" for each in shown)
+    return svg_plot(
+        lambda axes: _draw_importance(axes, shown),
+        name="importance",
+        description=f"Importance of each choice: {told}",
+        height=50 + 19 * len(shown),
+    )
+
+
+def front_plot(points: Sequence[Point], *, faster: bool) -> str:
+    """Returns finished trials by bits/dim and cost, with the front among them.
+
+    Args:
+        points: The finished trials; a cost is a number of parameters, or a negative throughput.
+        faster: Whether it is the latter.
+    """
+    best = front(points)
+    unit = "times the teacher's throughput" if faster else "parameters"
+    told = "; ".join(
+        f"trial {p.number}, {p.bits:.3f} bits per dimension, {abs(p.cost):,.4g} {unit}"
+        for p in best
+    )
+    return svg_plot(
+        lambda axes: _draw_front(axes, points, best, faster),
+        name="front",
+        description=f"{len(points)} finished trials by bits per dimension and {unit}; "
+        f"not beaten are {told}",
+    )
+
+
+def _draw_history(axes: Axes, trials: Sequence[Trial], steps: list[tuple[int, float]]) -> None:
+    judged = [trial for trial in trials if math.isfinite(trial.bits_per_dim)]
+    edge = edge_of([trial.bits_per_dim for trial in judged])
+    for state, label, color, face in (
+        ("stopped", "stopped early", MUTED, "none"),
+        ("finished", "finished", SERIES[2], SERIES[2]),
+    ):
+        those = [trial for trial in judged if trial.state == state]
+        spots = [(trial.begun.number, trial.bits_per_dim) for trial in those]
+        _scatter(axes, spots, edge, label, color, face)
+    if steps:
+        last = max(trial.begun.number for trial in trials)
+        line = [(number, min(bits, edge)) for number, bits in (*steps, (last, steps[-1][1]))]
+        axes.step(
+            *zip(*line, strict=True),
+            where="post",
+            color=SERIES[2],
+            linewidth=1.3,
+            label="best so far",
+        )
+    _legend(axes)
+    axes.locator_params(axis="y", nbins=5)
+    axes.locator_params(axis="x", nbins=6, integer=True)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(BITS)
+
+
+def _draw_importance(axes: Axes, found: Sequence[Importance]) -> None:
+    rows = range(len(found))
+    axes.barh(rows, [each.share for each in found], height=0.62, color=SERIES[2])
+    for row, each in zip(rows, found, strict=True):
+        axes.vlines(each.chance, row - 0.42, row + 0.42, color=INK, linewidth=1.2)
+    axes.grid(False)
+    axes.grid(axis="x", color=RULE)
+    axes.set_axisbelow(True)
+    axes.set_yticks(rows, [shortened(each.name) for each in found])
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=9)
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.locator_params(axis="x", nbins=4)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+
+
+def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], faster: bool) -> None:
+    sign = -1 if faster else 1
+    edge = edge_of([point.bits for point in points])
+    axes.step(
+        [sign * point.cost for point in best],
+        [min(point.bits, edge) for point in best],
+        where="post",
+        color=SERIES[1],
+        linewidth=1,
+    )
+    for those, label, color, face in (
+        (points, "beaten", MUTED, "none"),
+        (best, "not beaten", SERIES[1], SERIES[1]),
+    ):
+        _scatter(axes, [(sign * p.cost, p.bits) for p in those], edge, label, color, face)
+    _legend(axes)
+    axes.locator_params(nbins=5)
+    axes.margins(0.08)
+    if not faster:
+        axes.xaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
+    axes.set_xlabel("times the teacher's throughput" if faster else "parameters")
+    axes.set_ylabel(BITS)
+
+
+def _scatter(
+    axes: Axes,
+    spots: Sequence[tuple[float, float]],
+    edge: float,
+    label: str,
+    color: str,
+    face: str,
+) -> None:
+    """Draws trials; those beyond the edge are triangles on it."""
+    for marker, some in (
+        ("o", [(x, y) for x, y in spots if y <= edge]),
+        ("^", [(x, edge) for x, y in spots if y > edge]),
+    ):
+        if some:
+            axes.plot(
+                *zip(*some, strict=True),
+                linestyle="none",
+                marker=marker,
+                markersize=4.2,
+                markeredgecolor=color,
+                markerfacecolor=face,
+                label=label if marker == "o" else None,
+                clip_on=False,
+            )
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9.5,
+            handlelength=1.2, columnspacing=1.2, borderpad=0.2,
+        )  # fmt: skip
+
+
+def edge_of(bits: Sequence[float]) -> float:
+    """Returns up to where an axis goes, so that a few bad trials do not flatten many others."""
+    ordered = sorted(bits)
+    if len(ordered) < MANY:
+        return math.inf
+    nearly_worst = ordered[int(0.85 * (len(ordered) - 1))]
+    edge = ordered[0] + FAR * (nearly_worst - ordered[0])
+    return edge if edge > ordered[0] else math.inf

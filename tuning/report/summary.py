@@ -1,0 +1,111 @@
+"""A search in words: what came of it, and what was searched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from flowkd.evaluation.compare import FlowFigures
+from flowkd.report.comparison import percent
+from tuning.config import BudgetConfig, SearchConfig
+from tuning.records import Trial, best_of
+
+ALGORITHMS = {
+    "tpe": "multivariate tree-structured Parzen estimator",
+    "random": "random",
+    "grid": "every point of a grid",
+    "pbt": "population based training of a random population",
+}
+STATES = {
+    "finished": "finished",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "begun": "not ended",
+}
+
+
+def headline(
+    config: SearchConfig,
+    trials: list[Trial],
+    outcome: Mapping[str, Any] | None,
+    teacher_parameters: int,
+) -> str:
+    """Returns in a few sentences what the best student has, and what became of it."""
+    if outcome is not None:
+        return _concluded(outcome, figures_of(outcome))
+    best = best_of(trials)
+    if best is None:
+        return f"Nothing was concluded: {_none_finished(trials)}."
+    begin = "Nothing was to be trained in full" if config.final is None else "Nothing is concluded"
+    share = percent(best.begun.size / teacher_parameters)
+    return (
+        f"{begin}: the best of {_count(trials)['finished']} finished trials, number "
+        f"{best.begun.number}, has {share} of the teacher's parameters and "
+        f"{best.bits_per_dim:.3f} bits per dimension on the validation rows."
+    )
+
+
+def figures_of(outcome: Mapping[str, Any]) -> dict[str, FlowFigures]:
+    """Returns the figures of an outcome, by label."""
+    return {label: FlowFigures(**values) for label, values in outcome["figures"].items()}
+
+
+def facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
+    """Returns what was searched and how, by name."""
+    counts = _count(trials)
+    states = ", ".join(f"{counts[state]} {name}" for state, name in STATES.items() if counts[state])
+    seconds = sum(trial.ended.seconds for trial in trials if trial.ended)
+    return {
+        "teacher": config.teacher,
+        "data set": config.dataset,
+        "budget": _budget(config.budget),
+        "algorithm": f"{ALGORITHMS[config.algorithm]}, seed {config.seed}",
+        "objectives": " and ".join(name.replace("_per_dim", "/dim") for name in config.objectives),
+        "early stopping": _stopping(config),
+        "trials": f"{len(trials)} of {config.trials}: {states or 'none'}",
+        "steps of a trial": f"{config.train.steps:,}",
+        "validated on": f"{config.validation_rows:,} rows",
+        "training": f"{seconds:,.0f} seconds over all trials",
+    }
+
+
+def _concluded(outcome: Mapping[str, Any], figures: Mapping[str, FlowFigures]) -> str:
+    teacher, plain, best = (figures[role] for role in ("teacher", "plain", "distilled"))
+    became = (
+        f"It is published as {outcome['published']}."
+        if outcome["published"]
+        else f"It is not published: {outcome['refused']}."
+    )
+    return (
+        f"The best student has {percent(best.parameters / teacher.parameters)} of the teacher's "
+        f"parameters and {best.bits_per_dim:.3f} bits per dimension on the test split; trained "
+        f"without the teacher it has {plain.bits_per_dim:.3f}, and the teacher has "
+        f"{teacher.bits_per_dim:.3f}. {became}"
+    )
+
+
+def _none_finished(trials: list[Trial]) -> str:
+    if not trials:
+        return "no trial has begun"
+    if len(trials) == 1:
+        return "its only trial was not trained to its end"
+    return f"none of {len(trials)} trials was trained to its end"
+
+
+def _count(trials: list[Trial]) -> Counter[str]:
+    return Counter(trial.state for trial in trials)
+
+
+def _budget(budget: BudgetConfig) -> str:
+    if budget.parameters is not None:
+        return f"at most {budget.parameters:,} parameters"
+    if budget.share is not None:
+        return f"at most {budget.share * 100:.4g}% of the teacher's parameters"
+    return f"at least {budget.throughput:g} times the teacher's throughput"
+
+
+def _stopping(config: SearchConfig) -> str:
+    if config.first_rung is None or config.stopping is None:
+        return "none"
+    return f"from step {config.first_rung:,} on, one of {config.stopping.keep:g} goes on"
