@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
-from flowkd.data import prepare
 from flowkd.data.importers.photos import PhotosConfig
+from flowkd.data.importers.prepare import prepare
 from flowkd.flows.configs import GlowConfig, build_flow
 from flowkd.flows.flow import Flow
 from flowkd.nn import Conditioner

@@ -23,10 +23,14 @@ import numpy as np
 import torch
 
 from flowkd.config import load_config
-from flowkd.data import Arrays, Batches, Examples, StoredRows, read_manifest, write_dataset
 from flowkd.data.importers.photos import PhotosConfig, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
 from flowkd.data.importing import Part, import_parts
+from flowkd.data.loader import Batches
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import StoredRows
+from flowkd.data.rows import Examples
+from flowkd.data.writing import Arrays, write_dataset
 from flowkd.distill.losses import MaximumLikelihood
 from flowkd.flows.configs import build_flow
 from flowkd.store.store import Store

@@ -27,7 +27,10 @@ from benchmarks.tried_networks import (
 )
 from benchmarks.tried_recipes import Heads, fisher_fold, fold, heads, inherit, refitted, scores
 from flowkd.config import load_config
-from flowkd.data import Batches, evaluation_batches, load_split, read_manifest
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.loader import Batches
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.schedules import Cosine, Weights

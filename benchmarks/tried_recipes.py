@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tried_networks import networks
-from flowkd.data import Batch
+from flowkd.data.batch import Batch
 from flowkd.distill.losses import Losses
 from flowkd.distill.schedules import Cosine
 from flowkd.distill.warmstart import WarmStart, warm_start

@@ -31,7 +31,7 @@ from benchmarks.tuning_page import (
 from cluster.local import connect, disconnect, down, up
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.data import prepare
+from flowkd.data.importers.prepare import prepare
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.prepare import run_in_process

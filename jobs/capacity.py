@@ -11,7 +11,7 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError
-from jobs.study import Replace, StoreUri, Train, Workers, end, run_studies
+from jobs.study.__main__ import Replace, StoreUri, Train, Workers, end, run_studies
 from jobs.study.capacity import CapacityConfig
 from jobs.study.capacity_document import write_capacity
 from jobs.study.front import capacity_results

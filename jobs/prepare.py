@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import RootModel
 
 from cluster.storage import StorageConfig
-from flowkd.data import DatasetConfig, prepare
+from flowkd.data.importers.prepare import DatasetConfig, prepare
 from jobs.cli.entry import run_job
 
 

@@ -19,7 +19,9 @@ from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
-from flowkd.data import load_split, prepare, read_manifest
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.registry.artifacts import load_artifact

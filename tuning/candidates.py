@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-from flowkd.data import evaluation_batches, load_split, read_manifest
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.distill.hints import Hint
 from flowkd.distill.schedules import Weights
 from flowkd.evaluation.metrics import calls_per_second

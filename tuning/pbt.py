@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.storage import StorageConfig
-from flowkd.data.seeding import derive_seed
+from flowkd.data.shuffle import derive_seed
 from flowkd.distill.schedules import Piecewise
 from flowkd.training.config import DistillationConfig, TrainingConfig
 from flowkd.training.prepare import prepare_run

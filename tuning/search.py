@@ -19,7 +19,7 @@ from tuning.report.page import write_report
 from tuning.sampling import grid
 from tuning.status import Status
 from tuning.tune import run_trials
-from tuning.watching import Watcher
+from tuning.watcher import Watcher
 
 
 def search(

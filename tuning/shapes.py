@@ -10,7 +10,7 @@ from itertools import product
 from pydantic import ValidationError
 
 from flowkd.bijectors import Tap
-from flowkd.data import Manifest
+from flowkd.data.manifest import Manifest
 from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters

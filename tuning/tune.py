@@ -25,7 +25,7 @@ from tuning.records import Records
 from tuning.sampling import Value, all_ways
 from tuning.searcher import Proposals
 from tuning.trial import train_trial
-from tuning.watching import Watcher
+from tuning.watcher import Watcher
 
 Point = dict[str, Value]
 

@@ -13,7 +13,7 @@ from cluster.queue.admission import Room, admit, fits_ever, in_line
 from cluster.queue.autoscale import Growth
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, State
-from cluster.queue.known import Job, as_waiting
+from cluster.queue.job import Job, as_waiting
 from cluster.queue.messages import Request
 from cluster.queue.ray_jobs import ClusterError, Known
 from cluster.queue.records import QueueError, Records

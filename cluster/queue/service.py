@@ -22,7 +22,7 @@ from cluster.queue.records import Records
 from cluster.queue.webhooks import Webhooks
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.store.atomicity import creates_are_atomic
+from flowkd.store.locks import creates_are_atomic
 
 NAME, NAMESPACE = "flowkd-dispatcher", "flowkd"
 PATIENCE = 5.0  # seconds for each of the store's operations: the next tick tries again

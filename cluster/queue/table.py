@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cluster.queue.admission import in_line
-from cluster.queue.known import Job, as_waiting
+from cluster.queue.job import Job, as_waiting
 from cluster.queue.messages import Row, Table
 from cluster.queue.ray_jobs import ClusterError
 

@@ -8,7 +8,7 @@ from cluster.queue.messages import Outcome
 
 if TYPE_CHECKING:
     from cluster.queue.dispatcher import Dispatcher
-    from cluster.queue.known import Job
+    from cluster.queue.job import Job
 
 MOST_LOSSES = 20
 LONGEST_PAUSE = 60.0  # seconds, after attempts that the cluster lost

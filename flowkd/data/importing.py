@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flowkd.config import Config, parse_config
 from flowkd.data.manifest import SPLITS, Manifest, Shard, Split
-from flowkd.data.seeding import derive_seed
+from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import (
     SHARD_BYTES,
     Arrays,

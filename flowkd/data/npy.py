@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tokenize
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
+
+from flowkd.errors import DataError
 
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -60,3 +63,37 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
         return NpyHeader(*_READERS[version](file))
     except (TypeError, KeyError, SyntaxError, tokenize.TokenError) as error:
         raise ValueError(str(error)) from error
+
+
+def read_npy(data: bytes, where: str) -> np.ndarray:
+    """Returns the array (N, D), which is a read-only view of the bytes.
+
+    Args:
+        data: All of the file.
+        where: What error messages call it.
+
+    Raises:
+        DataError: It is no .npy, holds objects, is not as long as it promises, or is no 2-D array
+            of real numbers.
+    """
+    file = io.BytesIO(data)
+    try:
+        header = read_npy_header(file)
+    except ValueError as error:
+        raise DataError(f"{where} cannot be read as npy: {error}") from error
+    shape, dtype = header.shape, header.dtype
+    if dtype.hasobject:
+        raise DataError(
+            f"{where} cannot be read as npy: Object arrays are pickles, which are not loaded; "
+            f"save numbers"
+        )
+    if len(shape) != 2 or min(shape) < 1 or dtype.kind not in "fiu":
+        raise DataError(
+            f"expected a 2-D array of real numbers in {where}; got {dtype} of shape {shape}"
+        )
+    try:
+        return header.array(memoryview(data)[file.tell() :])
+    except ValueError as error:
+        raise DataError(
+            f"{where} is cut off: {error}; fetch {where.split(' in ')[-1]} again"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -9,8 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from flowkd.data.seeding import derive_seed
 
 # Each batch takes its rows from so many places at once; more mix better, and keep more shards open.
 GROUPS = 16
@@ -139,3 +138,12 @@ def generator(
 ) -> torch.Generator:
     """Returns the generator of a named stream."""
     return torch.Generator(device).manual_seed(derive_seed(seed, stream, *numbers))
+
+
+def derive_seed(seed: int, stream: str, *numbers: int) -> int:
+    """Returns the 63-bit seed of a named stream; unequal arguments give unrelated seeds.
+
+    A hash, because neighbouring seeds (seed + step, seed + rank) collide between streams.
+    """
+    key = ":".join([stream, *(str(int(number)) for number in (seed, *numbers))])
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1

@@ -14,8 +14,11 @@ from pydantic import Field
 from torch import Tensor
 
 from flowkd.config import Config
-from flowkd.data import Batch, Examples, StoredRows, evaluation_batches
-from flowkd.data.seeding import derive_seed
+from flowkd.data.batch import Batch
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.reading import StoredRows
+from flowkd.data.rows import Examples
+from flowkd.data.shuffle import derive_seed
 from flowkd.distill.targets import answer, names_of_answers
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow

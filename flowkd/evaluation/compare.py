@@ -8,7 +8,10 @@ import torch
 from pydantic import Field
 
 from flowkd.config import Config
-from flowkd.data import Examples, evaluation_batches, load_split, read_manifest
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
+from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood, round_trip_error
 from flowkd.flows.flow import Flow

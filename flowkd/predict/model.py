@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowkd.data import Examples, evaluation_batches
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference

@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, StoreError
-from flowkd.store.atomicity import creates_are_atomic
-from flowkd.store.locks import LIFE, claim
+from flowkd.store.locks import LIFE, claim, creates_are_atomic
 from flowkd.store.store import NAME, Store
 
 POINTER = re.compile(r"([0-9]{8})\.json")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.data import Manifest
+from flowkd.data.manifest import Manifest
 from flowkd.distill.cache import CacheConfig
 from flowkd.distill.hints import Hint
 from flowkd.distill.schedules import Weights

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from flowkd.data import Batch, Batches, BatchSource, Examples, StoredRows, evaluation_batches
+from flowkd.data.batch import Batch, BatchSource
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.loader import Batches
+from flowkd.data.reading import StoredRows
+from flowkd.data.rows import Examples
 from flowkd.distill.teacher_samples import FreshSamples
 from flowkd.training.config import DistillationConfig, TrainingConfig
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flowkd.data import Batch, Manifest, StoredRows, load_split, read_manifest
+from flowkd.data.batch import Batch
+from flowkd.data.manifest import Manifest, read_manifest
+from flowkd.data.reading import StoredRows, load_split
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.warmstart import check_warm_start, warm_start
 from flowkd.errors import ConfigError

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from flowkd.data import Examples, Manifest, StoredRows, load_split, read_manifest
+from flowkd.data.manifest import Manifest, read_manifest
+from flowkd.data.reading import StoredRows, load_split
+from flowkd.data.rows import Examples
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import DistillationConfig, TrainingConfig

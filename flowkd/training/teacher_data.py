@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowkd.data import Batches, BatchSource, Examples, evaluation_batches
-from flowkd.data.seeding import derive_seed
+from flowkd.data.batch import BatchSource
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.loader import Batches
+from flowkd.data.rows import Examples
+from flowkd.data.shuffle import derive_seed
 from flowkd.distill.cache import answers_to_data, cache_answers, check_cache, with_taps
 from flowkd.distill.targets import Bounds
 from flowkd.distill.teacher_samples import (

@@ -19,7 +19,7 @@ from flowkd.registry.catalog import (
     run_state,
     run_states,
 )
-from flowkd.store.atomicity import creates_are_atomic
+from flowkd.store.locks import creates_are_atomic
 from jobs.cli.cluster import add_cluster
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.cli.data import data

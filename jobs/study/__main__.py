@@ -11,11 +11,10 @@ import typer
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
-from flowkd.data import prepare
+from flowkd.data.importers.prepare import prepare
 from flowkd.errors import ConfigError, FlowkdError
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import Outcome
-from jobs.study.progress import advance
+from jobs.study.outcomes import Outcome, advance
 from jobs.study.results import Results
 from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results

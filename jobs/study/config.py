@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from flowkd.config import Config
-from flowkd.data import DatasetConfig
+from flowkd.data.importers.prepare import DatasetConfig
 from flowkd.flows.configs import FlowConfig
 from flowkd.training.config import DistillationConfig
 from flowkd.training.loop import TrainConfig

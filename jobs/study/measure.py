@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
-from flowkd.data import Examples, evaluation_batches, load_split, read_manifest
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
+from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood
 from flowkd.flows.configs import count_parameters
 from flowkd.flows.flow import Flow

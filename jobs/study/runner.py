@@ -17,9 +17,8 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import run_in_process
 from jobs.study.config import TEACHER, StudyConfig
 from jobs.study.measure import RunFigures, Throughput, run_figures, throughput
-from jobs.study.outcomes import Outcome, choose, find_outcome, record_failure
+from jobs.study.outcomes import Outcome, advance, choose, find_outcome, known_runs, record_failure
 from jobs.study.plan import PlannedRun, plan
-from jobs.study.progress import advance, known_runs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
-from flowkd.data import Manifest
+from flowkd.data.manifest import Manifest
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.flows.configs import CouplingConfig, GlowConfig
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig

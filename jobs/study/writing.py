@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 
 from flowkd.config import Config
-from flowkd.data import read_manifest
+from flowkd.data.manifest import read_manifest
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
 from jobs.study.config import PLAIN, StudyConfig

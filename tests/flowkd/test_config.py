@@ -7,15 +7,13 @@ from pydantic import ValidationError
 from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
-from flowkd.data import (
-    CelebaConfig,
-    CifarConfig,
-    DigitsConfig,
-    Imagenet32Config,
-    ImagesConfig,
-    PhotosConfig,
-    TableConfig,
-)
+from flowkd.data.importers.celeba import CelebaConfig
+from flowkd.data.importers.cifar import CifarConfig
+from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.imagenet32 import Imagenet32Config
+from flowkd.data.importers.images import ImagesConfig
+from flowkd.data.importers.photos import PhotosConfig
+from flowkd.data.importers.table import TableConfig
 from flowkd.distill.hints import Hint
 from flowkd.distill.schedules import Weights
 from flowkd.errors import ConfigError

@@ -13,7 +13,8 @@ import torch
 
 from cluster.local import LocalCluster
 from flowkd.config import dump_config, load_config
-from flowkd.data import load_split, read_manifest
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from jobs.prepare import PrepareConfig

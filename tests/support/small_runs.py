@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flowkd.data import Arrays, write_dataset
+from flowkd.data.writing import Arrays, write_dataset
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import run_in_process

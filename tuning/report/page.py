@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from flowkd.bijectors import Tap
-from flowkd.data import read_manifest
+from flowkd.data.manifest import read_manifest
 from flowkd.flows.configs import build_flow, count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact

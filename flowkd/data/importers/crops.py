@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from flowkd.config import Config
 from flowkd.data.importers.pictures import grid_crops, read_picture
-from flowkd.data.seeding import derive_seed
+from flowkd.data.shuffle import derive_seed
 from flowkd.errors import DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from flowkd.config import Config
-from flowkd.data.manifest import DatasetName, Manifest
-from flowkd.data.splits import draw_splits
+from flowkd.data.manifest import DatasetName, Manifest, draw_splits
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.store.store import Store

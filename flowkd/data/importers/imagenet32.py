@@ -22,8 +22,7 @@ from flowkd.data.importers.published import (
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.unpickling import load_plain
 from flowkd.data.importing import Part, import_parts
-from flowkd.data.manifest import DatasetName, Manifest
-from flowkd.data.splits import draw_evenly
+from flowkd.data.manifest import DatasetName, Manifest, draw_evenly
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
 from flowkd.store.store import Store

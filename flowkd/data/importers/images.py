@@ -24,8 +24,7 @@ from flowkd.data.importers.published import fingerprint_of
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.tars import Sample, label_of, split_by_name, tar_parts, tars_at
 from flowkd.data.importing import Part, import_parts
-from flowkd.data.manifest import SPLITS, DatasetName, Manifest
-from flowkd.data.splits import draw_fractions
+from flowkd.data.manifest import SPLITS, DatasetName, Manifest, draw_fractions
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
 from flowkd.store.store import Store

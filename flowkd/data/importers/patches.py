@@ -11,7 +11,7 @@ from flowkd.config import Config
 from flowkd.data.importers.photos import TILE, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
 from flowkd.data.manifest import SPLITS, DatasetName, Manifest
-from flowkd.data.seeding import derive_seed
+from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.store.store import Store
 

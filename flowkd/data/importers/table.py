@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from flowkd.config import Config
-from flowkd.data.arrays import read_npy
 from flowkd.data.importers.table_checks import remarks_on
-from flowkd.data.manifest import DatasetName, Manifest
-from flowkd.data.splits import draw_fractions
+from flowkd.data.manifest import DatasetName, Manifest, draw_fractions
+from flowkd.data.npy import read_npy
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.store.store import Store

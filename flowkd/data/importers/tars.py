@@ -16,7 +16,7 @@ import numpy as np
 from flowkd.data.importers.crops import MAX_PICTURE_BYTES, is_picture
 from flowkd.data.importers.sources import TARS, Source
 from flowkd.data.importing import Part
-from flowkd.data.seeding import derive_seed
+from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
 

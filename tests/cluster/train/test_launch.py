@@ -15,7 +15,7 @@ from cluster.local import LocalCluster
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.config import dump_config
-from flowkd.data import Arrays, write_dataset
+from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
 from flowkd.flows.configs import GlowConfig, build_flow
 from flowkd.registry.artifacts import load_artifact, write_artifact

@@ -5,7 +5,9 @@ import itertools
 import pytest
 import torch
 
-from flowkd.data import Batches, Examples, dequantise, evaluation_batches
+from flowkd.data.dequantize import dequantise, evaluation_batches
+from flowkd.data.loader import Batches
+from flowkd.data.rows import Examples
 
 
 def numbered(count, event=(3, 2, 2)):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from flowkd.data import Arrays, dataset_names, load_split, read_manifest, write_dataset
+from flowkd.data.manifest import dataset_names, read_manifest
+from flowkd.data.reading import load_split
+from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from flowkd.data import TableConfig, prepare
-from flowkd.data.arrays import read_npy
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.importers.table import TableConfig
+from flowkd.data.npy import read_npy
 from flowkd.errors import DataError
 
 VALUES = np.random.default_rng(0).normal(size=(30, 4))

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from flowkd.data import Arrays, Batches, StoredRows, write_dataset
+from flowkd.data.loader import Batches
 from flowkd.data.prefetch import Resident, Streaming
+from flowkd.data.reading import StoredRows
+from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
 
 EVENT = (3, 2, 2)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from flowkd.data import Batch
+from flowkd.data.batch import Batch
 from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.schedules import Cosine, Ramp, Weights

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from flowkd.data import Arrays, Batch, Batches, Examples, write_dataset
+from flowkd.data.batch import Batch
+from flowkd.data.loader import Batches
+from flowkd.data.rows import Examples
+from flowkd.data.writing import Arrays, write_dataset
 from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation
 from flowkd.distill.schedules import Weights

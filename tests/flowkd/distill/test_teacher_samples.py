@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from flowkd.data import Batch, Batches, Examples, evaluation_batches
+from flowkd.data.batch import Batch
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.loader import Batches
+from flowkd.data.rows import Examples
 from flowkd.distill.cache import CacheConfig, cache_answers, check_cache
 from flowkd.distill.targets import answer
 from flowkd.distill.teacher_samples import (

@@ -9,7 +9,8 @@ import torch
 from torch.autograd.functional import jacobian
 
 from flowkd.bijectors import ActNorm, Bijector, Chain, Standardize
-from flowkd.data import Examples, evaluation_batches
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import (
     EVALUATION_SEED,
     bits_per_dim,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from flowkd.data import Examples
+from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import evaluate_likelihood
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
 from flowkd.predict import batching

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_history, alias_version, alias_versions, set_alias
 from flowkd.store import locks
-from flowkd.store.atomicity import creates_are_atomic
+from flowkd.store.locks import creates_are_atomic
 from flowkd.store.store import Store
 from jobs.cli.main import app
 from tests.support.crashes import Crash, crash_at

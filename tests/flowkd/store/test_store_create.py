@@ -14,8 +14,8 @@ import pytest
 from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
-from flowkd.store import atomicity
-from flowkd.store.atomicity import ROUNDS, WRITERS, creates_are_atomic, winners
+from flowkd.store import locks
+from flowkd.store.locks import ROUNDS, WRITERS, creates_are_atomic, winners
 from flowkd.store.store import Store
 from tests.support.servers.faults import FaultProxy
 from tests.support.servers.moto import MotoServer
@@ -187,4 +187,4 @@ def test_only_an_answer_is_remembered(
     else:
         with pytest.raises(StoreError, match="cannot create"):
             creates_are_atomic(store)
-    assert any(store.uri in key for key in atomicity._known) == known
+    assert any(store.uri in key for key in locks._known) == known

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from flowkd.data import Batch
+from flowkd.data.batch import Batch
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.schedules import Weights
 from flowkd.errors import NonFiniteError

@@ -7,7 +7,10 @@ import pytest
 import torch
 import yaml
 
-from flowkd.data import evaluation_batches, load_split, read_manifest, write_dataset
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
+from flowkd.data.writing import write_dataset
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.flows.configs import CouplingConfig, GlowConfig
 from flowkd.registry.artifacts import load_artifact

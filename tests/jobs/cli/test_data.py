@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from flowkd.data import load_split, read_manifest
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.store.store import Store
 from jobs.cli.main import app
 

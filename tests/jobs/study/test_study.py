@@ -15,9 +15,8 @@ from flowkd.registry.artifacts import write_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import DistillationConfig
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import Outcome, choose, find_outcome, record_failure
+from jobs.study.outcomes import Outcome, advance, choose, find_outcome, record_failure
 from jobs.study.plan import check_names, plan, rows
-from jobs.study.progress import advance
 from tests.support.small_studies import CHOSEN, STUDY, ends, study
 
 

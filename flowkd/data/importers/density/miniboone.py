@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flowkd.data.arrays import read_npy
 from flowkd.data.importers.density.archive import MOST, read_members
 from flowkd.data.importers.density.published import (
     DensityConfig,
@@ -13,6 +12,7 @@ from flowkd.data.importers.density.published import (
     write,
 )
 from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.npy import read_npy
 from flowkd.store.store import Store
 
 FILE = "miniboone/data.npy"

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from flowkd.data.arrays import read_npy
 from flowkd.data.importers.density.archive import MOST, read_members
 from flowkd.data.importers.density.published import (
     DensityConfig,
@@ -15,6 +14,7 @@ from flowkd.data.importers.density.published import (
     write,
 )
 from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.npy import read_npy
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowkd.data import CelebaConfig, celeba, load_split, prepare, read_manifest
+from flowkd.data.importers import celeba
+from flowkd.data.importers.celeba import CelebaConfig
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 
 SPLITS = {"train": range(1, 8), "val": range(8, 10), "test": range(10, 13)}

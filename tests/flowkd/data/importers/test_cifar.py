@@ -8,7 +8,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from flowkd.data import CifarConfig, cifar, load_split, prepare, read_manifest
+from flowkd.data.importers import cifar
+from flowkd.data.importers.cifar import CifarConfig
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 from tests.flowkd.data.importers.test_unpickling import python2
 

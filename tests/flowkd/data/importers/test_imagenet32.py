@@ -10,8 +10,13 @@ import zipfile
 import numpy as np
 import pytest
 
-from flowkd.data import Arrays, Imagenet32Config, imagenet32, load_split, prepare, read_manifest
+from flowkd.data.importers import imagenet32
+from flowkd.data.importers.imagenet32 import Imagenet32Config
 from flowkd.data.importers.npz import read_npz
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
+from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
 
 # A tenth each, and what remains in the last one, as published: 128,116 and 128,123.

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowkd.data import ImagesConfig, load_split, pictures, prepare
+from flowkd.data.importers import pictures
+from flowkd.data.importers.images import ImagesConfig
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 

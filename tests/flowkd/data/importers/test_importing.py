@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from flowkd.data import Arrays, Manifest, load_split, read_manifest
 from flowkd.data.importing import PROGRESS, Part, import_parts
+from flowkd.data.manifest import Manifest, read_manifest
+from flowkd.data.reading import load_split
+from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 

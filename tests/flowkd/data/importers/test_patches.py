@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from flowkd.data import PatchesConfig, load_split, patches, prepare
+from flowkd.data.importers import patches
+from flowkd.data.importers.patches import PatchesConfig
 from flowkd.data.importers.pictures import grid_crops
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.reading import load_split
 
 SPLITS = ("train", "val", "test")
 

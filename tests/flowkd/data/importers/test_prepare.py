@@ -9,16 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 from sklearn.datasets import load_digits
 
 from flowkd.config import Config, parse_config
-from flowkd.data import (
-    DatasetConfig,
-    DigitsConfig,
-    ImagesConfig,
-    PhotosConfig,
-    TableConfig,
-    load_split,
-    photos,
-    prepare,
-)
+from flowkd.data.importers import photos
+from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.images import ImagesConfig
+from flowkd.data.importers.photos import PhotosConfig
+from flowkd.data.importers.prepare import DatasetConfig, prepare
+from flowkd.data.importers.table import TableConfig
+from flowkd.data.reading import load_split
 from flowkd.errors import ConfigError, DataError
 from flowkd.store.store import Store
 

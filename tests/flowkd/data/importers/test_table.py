@@ -6,7 +6,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from flowkd.data import TableConfig, load_split, prepare
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.importers.table import TableConfig
+from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 

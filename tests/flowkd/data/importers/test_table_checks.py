@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flowkd.data import TableConfig, load_split, prepare
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.importers.table import TableConfig
 from flowkd.data.importers.table_checks import MOST, remarks_on
+from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 
 RNG = np.random.default_rng(0)

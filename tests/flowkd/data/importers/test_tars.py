@@ -11,7 +11,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from flowkd.data import ImagesConfig, crops, images, load_split, prepare, read_manifest, tars
+from flowkd.data.importers import crops, images, tars
+from flowkd.data.importers.images import ImagesConfig
+from flowkd.data.importers.prepare import prepare
+from flowkd.data.manifest import read_manifest
+from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
