@@ -52,7 +52,7 @@ def main() -> None:
 def flow_ratios() -> dict[str, object]:
     """Times Glow 3x32x32, L 3, K 8, width 128 against its networks alone."""
     config = GlowConfig(
-        event_shape=(3, 32, 32), levels=3, steps=8, width=128, mean=128.0, scale=256.0
+        event_shape=(3, 32, 32), levels=3, depth=8, width=128, mean=128.0, scale=256.0
     )
     flow = build_flow(config)
     x = 256 * torch.rand(BATCH, 3, 32, 32)
@@ -159,7 +159,7 @@ def ray_overhead(repeats: int = 3, steps: int = 120) -> float:
             config = TrainingConfig(
                 name=f"bench-{number}",
                 dataset="photos",
-                flow=GlowConfig(levels=3, steps=4, width=64),
+                flow=GlowConfig(levels=3, depth=4, width=64),
                 train=TrainConfig(steps=steps),
                 batch_size=64,
                 validate_every=steps,

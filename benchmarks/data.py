@@ -25,8 +25,8 @@ import torch
 from flowkd.config import load_config
 from flowkd.data.importers.photos import PhotosConfig, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
-from flowkd.data.importing import Part, import_parts
-from flowkd.data.loader import Batches
+from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.loader import BatchLoader
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
@@ -94,14 +94,14 @@ def write(uri: str, shape: str, size: str) -> None:
     )
     few = Arrays(crops[:100])
 
-    def part(start: int) -> Part:
+    def part(start: int) -> ImportPart:
         def read() -> dict[str, Arrays]:
             generator = np.random.default_rng(start)
             x = crops[generator.integers(0, len(crops), min(step, rows - start))]
             arrays = Arrays(x ^ generator.integers(0, 4, x.shape, np.uint8))
             return {"train": arrays, **({} if start else {"val": few, "test": few})}
 
-        return Part(str(start), read)
+        return ImportPart(str(start), read)
 
     store = Store(uri)
     about = write_dataset(
@@ -123,7 +123,7 @@ def measure(uri: str, shape: str, size: str, limit: float | None) -> dict[str, A
     before = peak_mebibytes()
     began = time.perf_counter()
     rows = StoredRows(store, manifest, "train")
-    batches = Batches(rows, batch_size=size_of_batch, seed=0, bins=256, memory=limit)
+    batches = BatchLoader(rows, batch_size=size_of_batch, seed=0, bins=256, memory=limit)
     batches.batch(0)
     first = time.perf_counter()
     step = 1
@@ -148,7 +148,7 @@ def student_rate() -> float:
     )
     flow = build_flow(flow_config, seed=0)
     x = torch.randint(0, 256, (config.batch_size, 3, 8, 8)).to(torch.uint8)
-    batch = Batches(Examples(x), batch_size=len(x), seed=0, bins=256).batch(0)
+    batch = BatchLoader(Examples(x), batch_size=len(x), seed=0, bins=256).batch(0)
     flow.initialize(batch.x)
 
     class Same:
@@ -157,7 +157,7 @@ def student_rate() -> float:
 
     steps = train(
         MaximumLikelihood(flow), Same(), make_optimizer(flow, config.train), config.train,
-        average=AveragedFlow(flow, config.train.ema),
+        average=AveragedFlow(flow, config.train.ema_decay),
     )  # fmt: skip
     seconds = [result.seconds for _, result in zip(range(200), steps, strict=False)]
     return round(config.batch_size / float(np.median(seconds[20:])))

@@ -28,12 +28,12 @@ from benchmarks.tried_networks import (
 from benchmarks.tried_recipes import Heads, fisher_fold, fold, heads, inherit, refitted, scores
 from flowkd.config import load_config
 from flowkd.data.dequantize import evaluation_batches
-from flowkd.data.loader import Batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import Cosine, Weights
+from flowkd.distill.schedules import Cosine, LossWeights
 from flowkd.evaluation.metrics import bits_per_dim, gap_closed
 from flowkd.flows.configs import GlowConfig, build_flow, count_parameters
 from flowkd.flows.flow import Flow
@@ -59,7 +59,7 @@ class Setting:
     study: StudyConfig
     teacher: Flow
     teacher_config: GlowConfig
-    batches: Batches
+    batches: BatchLoader
     calibration: Tensor
     validation: Tensor
     learning_rate: float
@@ -100,7 +100,7 @@ def weighted(
     pairs: tuple[Hint, ...] = (), **weights: Cosine
 ) -> Callable[[Setting, Flow], nn.Module]:
     return lambda setting, flow: Distillation(
-        flow, setting.teacher, pairs, Weights.model_validate({"nll": 1, **weights})
+        flow, setting.teacher, pairs, LossWeights.model_validate({"nll": 1, **weights})
     )
 
 
@@ -165,7 +165,7 @@ ATTEMPTS = {
         "fold, four times as many rows a step: not a recipe, but what limits all of these",
         batch_size=512,
     ),
-    "longer average": Attempt("fold and an average of decay .998", train={"ema": 0.998}),
+    "longer average": Attempt("fold and an average of decay .998", train={"ema_decay": 0.998}),
 }  # fmt: skip
 
 
@@ -201,8 +201,8 @@ def read_setting(store: Store) -> Setting:
     rows = replace(load_split(store, manifest, "train"), context=None)
     judged = load_split(store, manifest, "val", limit=study.validation_rows)
     noisy = next(evaluation_batches(judged, manifest.bins, len(judged), 0))
-    batches = Batches(rows, batch_size=study.student.batch_size, seed=0, bins=manifest.bins)
-    calibration = Batches(rows, batch_size=2048, seed=0, bins=manifest.bins).batch(0).x
+    batches = BatchLoader(rows, batch_size=study.student.batch_size, seed=0, bins=manifest.bins)
+    calibration = BatchLoader(rows, batch_size=2048, seed=0, bins=manifest.bins).batch(0).x
     candidates = {
         run.config.train.learning_rate: load_artifact(store, f"runs/{run.config.name}")
         for run in plan(study)
@@ -216,7 +216,7 @@ def run(setting: Setting, attempt: Attempt) -> Iterator[tuple[str, float]]:
     """Yields the figures of an attempt: of its distilled student, and of the plain one."""
     if attempt.batch_size:
         known = setting.batches
-        batches = Batches(
+        batches = BatchLoader(
             known.examples, batch_size=attempt.batch_size, seed=known.seed, bins=known.bins
         )
         setting = replace(setting, batches=batches)
@@ -245,7 +245,7 @@ def best_bits(setting: Setting, flow: Flow, objective: nn.Module, changes: dict[
     recipe = setting.study.student
     rate = {"learning_rate": setting.learning_rate}
     config = TrainConfig.model_validate({**recipe.train.model_dump(), **rate, **changes})
-    average = AveragedFlow(flow, config.ema)
+    average = AveragedFlow(flow, config.ema_decay)
     optimizer = make_optimizer(flow, config)
     if isinstance(objective, Heads):
         optimizer.add_param_group({"params": objective.heads.parameters()})

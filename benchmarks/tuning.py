@@ -37,7 +37,7 @@ from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.prepare import run_in_process
 from jobs.prepare import PrepareConfig
 from tuning.config import SearchConfig
-from tuning.records import Records
+from tuning.records import SearchRecords
 from tuning.search import search
 
 RESULTS = Path("results/bench-tuning.json")
@@ -114,7 +114,7 @@ def _config(name: str, **changes: Any) -> SearchConfig:
         "dataset": student.dataset,
         "student": student.flow.model_dump(),
         "budget": {"share": 0.25},
-        "train": {**student.train.model_dump(), "steps": STEPS, "warmup": 50},
+        "train": {**student.train.model_dump(), "steps": STEPS, "warmup_steps": 50},
         "batch_size": student.batch_size,
         "validation_rows": student.validation_rows,
         "validate_every": STEPS // 10,
@@ -126,7 +126,7 @@ def _config(name: str, **changes: Any) -> SearchConfig:
 def _curve(way: str, seed: int, storage: StorageConfig) -> list[Point]:
     name = f"{way.replace(' ', '-').replace(chr(39), '')}-{seed}"
     search(_config(name, seed=seed, **WAYS[way]), storage)
-    curve = best_so_far(Records(storage.store(), name).trials())
+    curve = best_so_far(SearchRecords(storage.store(), name).trials())
     print(f"{way}, seed {seed}: {value_at(curve, BUDGET):.4f} bits/dim", flush=True)
     return curve
 
@@ -142,7 +142,7 @@ def _overhead(storage: StorageConfig) -> dict[str, Any]:
     began = time.perf_counter()
     search(config, storage)
     wall = time.perf_counter() - began
-    trials = Records(storage.store(), "long").trials()
+    trials = SearchRecords(storage.store(), "long").trials()
     pure = [trial.ended.seconds for trial in trials if trial.ended]
     return {
         "trials": len(pure),

@@ -24,18 +24,18 @@ from flowkd.flows.flow import Flow
 
 RESULTS = Path("results/bench-warmstart.json")
 PIXELS = {"mean": 128.0, "scale": 256.0}
-PAPER = GlowConfig(event_shape=(3, 32, 32), levels=3, steps=32, width=512, **PIXELS)
+PAPER = GlowConfig(event_shape=(3, 32, 32), levels=3, depth=32, width=512, **PIXELS)
 TEACHERS: dict[str, GlowConfig | CouplingConfig] = {
-    "quickstart": GlowConfig(event_shape=(3, 8, 8), levels=2, steps=6, width=64, **PIXELS),
-    "table": CouplingConfig(event_shape=(63,), steps=10, width=256, mean=0.0, scale=1.0),
+    "quickstart": GlowConfig(event_shape=(3, 8, 8), levels=2, depth=6, width=64, **PIXELS),
+    "table": CouplingConfig(event_shape=(63,), depth=10, width=256, mean=0.0, scale=1.0),
     "paper, 2 steps": PAPER.model_copy(update={"steps": 2}),
     "paper": PAPER,
 }
 SMALLER = {
-    "quickstart": {"steps": 3, "width": 32},
-    "table": {"steps": 5, "width": 64},
-    "paper, 2 steps": {"steps": 1, "width": 128},
-    "paper": {"steps": 8, "width": 128},
+    "quickstart": {"depth": 3, "width": 32},
+    "table": {"depth": 5, "width": 64},
+    "paper, 2 steps": {"depth": 1, "width": 128},
+    "paper": {"depth": 8, "width": 128},
 }
 ROWS = {"quickstart": 256, "table": 1000, "paper, 2 steps": 256, "paper": 32}
 KINDS: tuple[WarmStart, ...] = ("fold", "inherit", "slice")

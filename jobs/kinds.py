@@ -44,7 +44,7 @@ KINDS = {
     "prepare": Kind("jobs.prepare", PrepareConfig),
     "train_teacher": Kind("jobs.train_teacher", TrainingConfig, "maximum_likelihood"),
     "distill": Kind("jobs.distill", TrainingConfig, "distillation"),
-    "search": Kind("tuning.search", SearchConfig, again=("--resume",)),
+    "search": Kind("jobs.search", SearchConfig, again=("--resume",)),
     "evaluate": Kind("jobs.evaluate", EvaluationConfig),
     "publish": Kind("jobs.publish", PublishConfig),
     "deploy": Kind("jobs.deploy", ServingConfig),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from cluster.queue.spec import JobSpec
 from flowkd.config import Config, load_config
+from flowkd.names import PipelineName, StageName
 from jobs.kinds import find_kind, read_config
 from jobs.submission import Options, make_spec
-
-StageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
 
 
 class Stage(Config):
@@ -39,7 +37,7 @@ class PipelineConfig(Config):
         stages: By name, in the order in which they are run.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,38}$")]
+    name: PipelineName
     stages: dict[StageName, Stage] = Field(min_length=1)
 
     @model_validator(mode="after")

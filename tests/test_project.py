@@ -43,7 +43,7 @@ ALONE = """
     import torch
     from flowkd.flows.configs import CouplingConfig, build_flow
 
-    flow = build_flow(CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, steps=2, width=8))
+    flow = build_flow(CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, depth=2, width=8))
     x = flow.sample(5, generator=torch.Generator().manual_seed(0))
     assert flow.log_prob(x).isfinite().all()
     print("works")

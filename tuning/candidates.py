@@ -12,7 +12,7 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.distill.hints import Hint
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.evaluation.metrics import calls_per_second
 from flowkd.flows.configs import build_flow
 from flowkd.flows.inference import for_inference
@@ -157,7 +157,7 @@ class Plan:
         [shape] = left
         return shape
 
-    def _weights(self, chooser: Chooser, hints: tuple[Hint, ...]) -> Weights:
+    def _weights(self, chooser: Chooser, hints: tuple[Hint, ...]) -> LossWeights:
         chosen: dict[str, Any] = {}
         for term, weight in self.config.space.weights.items():
             if term in AT_HINTS and not hints:
@@ -170,7 +170,7 @@ class Plan:
                 if term in AT_HINTS and isinstance(weight, WeightSpace)
             ]
             chosen[term] = _amount(chooser, term, weight)
-        return Weights.model_validate(chosen)
+        return LossWeights.model_validate(chosen)
 
     @torch.no_grad()
     def _rate(self, flow: Flows) -> float:

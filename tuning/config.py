@@ -10,8 +10,8 @@ from flowkd.config import Config
 from flowkd.distill.cache import CacheConfig
 from flowkd.distill.teacher_samples import SamplesConfig
 from flowkd.flows.configs import FlowConfig
-from flowkd.registry.publish import ModelName
-from flowkd.training.config import RunName, ScalingConfig
+from flowkd.names import ModelName, RunName
+from flowkd.training.config import ScalingConfig
 from flowkd.training.loop import TrainConfig
 from tuning.space import SpaceConfig, WeightSpace
 
@@ -117,7 +117,7 @@ class SearchConfig(Config):
         batch_size: Of each trial, over its workers, as the seven that follow.
         seed: Of the search and of every trial.
         scaling: What each trial runs on; one of several workers is a Ray Train run of its own.
-        cache: Of the teacher's answers, computed once for all trials.
+        cache: Of the teacher's targets, computed once for all trials.
         final: What becomes of the best; none: nothing is trained afterwards.
     """
 

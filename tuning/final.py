@@ -12,7 +12,7 @@ from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.publish import PublishConfig, publish
 from flowkd.training.config import MaximumLikelihoodConfig, TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
-from tuning.records import Records, Trial, best_of
+from tuning.records import SearchRecords, Trial, best_of
 
 
 def conclude(
@@ -34,7 +34,7 @@ def conclude(
     best, final = best_of(trials), config.final
     if best is None or final is None:
         return None
-    records = Records(storage.store(), config.name)
+    records = SearchRecords(storage.store(), config.name)
     known = records.read("outcome.json")
     if known is not None:
         return known

@@ -21,7 +21,7 @@ from flowkd.training.config import DistillationConfig, TrainingConfig
 from flowkd.training.prepare import prepare_run
 from flowkd.training.shared import Shared
 from tuning.config import SearchConfig
-from tuning.records import Records
+from tuning.records import SearchRecords
 from tuning.space import WeightSpace
 from tuning.trial import CANDIDATES_FAULT, Reports
 
@@ -86,7 +86,7 @@ def train_member(
         storage: Where everything is kept.
         shared: What all members have in common.
     """
-    records, values = Records(storage.store(), search), told[MEMBER]
+    records, values = SearchRecords(storage.store(), search), told[MEMBER]
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
     reports = Reports(records, number, values["throughput"])
     known = records.ended(number)

@@ -14,7 +14,7 @@ from flowkd.errors import ConfigError
 from flowkd.store.store import Store
 from tuning.config import SearchConfig
 
-State = Literal["begun", "finished", "stopped", "failed"]
+TrialStatus = Literal["begun", "finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Ended:
             population, with the weights that it had from time to time.
     """
 
-    state: State
+    state: TrialStatus
     curve: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
     reason: str = ""
@@ -77,7 +77,7 @@ class Trial:
         return (self.ended.training if self.ended else None) or self.begun.training
 
     @property
-    def state(self) -> State:
+    def state(self) -> TrialStatus:
         """How it stands."""
         return self.ended.state if self.ended else "begun"
 
@@ -92,7 +92,7 @@ class Trial:
         return self.ended.curve[-1][0] if self.ended and self.ended.curve else 0
 
 
-class Records:
+class SearchRecords:
     """The records of a search, `searches/NAME/`.
 
     Args:

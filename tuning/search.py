@@ -1,7 +1,4 @@
-"""Finds the best student of a teacher within a budget.
-
-python -m tuning.search --config FILE [--resume]
-"""
+"""Finds the best student of a teacher within a budget: trials, the best in full, a report."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from flowkd.errors import FlowkdError
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.final import conclude
-from tuning.records import Records, Trial
+from tuning.records import SearchRecords, Trial
 from tuning.report.page import write_report
 from tuning.sampling import grid
 from tuning.status import Status
@@ -46,7 +43,7 @@ def search(
         FlowkdError: No trial could be trained to its end.
     """
     store = storage.store()
-    records = Records(store, config.name)
+    records = SearchRecords(store, config.name)
     plan = Plan(config, store, records.read("throughputs.json"))
     points = grid(plan.draw, config.trials) if config.algorithm == "grid" else []
     records.open(config, resume)
@@ -78,9 +75,3 @@ def _check_some(config: SearchConfig, trials: list[Trial]) -> None:
         f"search {config.name!r}: none of {len(trials)} trials was trained to its end; reasons: "
         f"{'; '.join(sorted(reasons)[:3]) or 'workers were lost: see the log of Ray'}"
     )
-
-
-if __name__ == "__main__":
-    from jobs.cli.search import app
-
-    app()

@@ -16,7 +16,7 @@ from flowkd.data.shuffle import derive_seed
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.pbt import open_weights
-from tuning.records import Begun, Records
+from tuning.records import Begun, SearchRecords
 from tuning.sampling import OptunaChooser
 
 MODES = {"bits_per_dim": "min", "throughput": "max"}
@@ -34,7 +34,7 @@ class Proposals(OptunaSearch):
         first: Parameters of the candidates that come first: those begun before, or a grid.
     """
 
-    def __init__(self, plan: Plan, records: Records, first: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, plan: Plan, records: SearchRecords, first: Sequence[dict[str, Any]]) -> None:
         self._plan, self._records = plan, records
         config = plan.config
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.distill.schedules import Cosine, Ramp
+from flowkd.distill.schedules import Cosine, Linear
 
 Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
 AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that count only where there are hints
@@ -81,7 +81,7 @@ class ShapeSpace(Config):
     """
 
     levels: tuple[int, ...] | None = Field(None, min_length=1)
-    steps: tuple[Size, ...] | None = Field(None, min_length=1)
+    depth: tuple[Size, ...] | None = Field(None, min_length=1)
     width: tuple[Size, ...] | None = Field(None, min_length=1)
     inner: tuple[Size, ...] | None = Field(None, min_length=1)
 
@@ -142,8 +142,8 @@ class SpaceConfig(Config):
         return [*shape, *weights, *(name for name, open_ in others.items() if open_)]
 
 
-def scheduled(weight: float, schedule: Schedule) -> float | Cosine | Ramp:
+def scheduled(weight: float, schedule: Schedule) -> float | Cosine | Linear:
     """Returns a weight that follows a schedule."""
     if schedule == "cosine":
         return Cosine(start=weight)
-    return Ramp(end=weight) if schedule == "rise" else weight
+    return Linear(end=weight) if schedule == "rise" else weight

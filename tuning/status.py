@@ -14,14 +14,14 @@ from rich.text import Text
 
 from flowkd.errors import ConfigError
 from flowkd.store.store import Store
-from tuning.records import Records, search_names
+from tuning.records import SearchRecords, search_names
 
 SHOWN = 12  # trials in the table
 SILENCE = 120.0  # seconds; a store may be away for as long
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A trial in the table.
 
     Attributes:
@@ -64,21 +64,21 @@ class Status:
     time: float
     seconds_left: float | None = None
     best: int | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TrialRow] = field(default_factory=list)
     outcome: dict[str, Any] | None = None
 
 
-def write_status(records: Records, status: Status) -> None:
+def write_status(records: SearchRecords, status: Status) -> None:
     """Keeps how far a search is."""
     records.write(asdict(status), "status.json")
 
 
 def read_status(store: Store, name: str) -> Status:
     """Returns how far a search is; raises ConfigError if there is none."""
-    values = Records(store, name).read("status.json")
+    values = SearchRecords(store, name).read("status.json")
     if values is None:
         raise no_search(store, name)
-    return Status(**{**values, "rows": [Row(**row) for row in values["rows"]]})
+    return Status(**{**values, "rows": [TrialRow(**row) for row in values["rows"]]})
 
 
 def no_search(store: Store, name: str) -> ConfigError:
@@ -87,7 +87,7 @@ def no_search(store: Store, name: str) -> ConfigError:
     return ConfigError(f"no search {name!r} in {store.uri}; there are {known}")
 
 
-def table(status: Status) -> Group:
+def status_table(status: Status) -> Group:
     """Returns what people see of a search while it runs."""
     states = Counter(row.state for row in status.rows)
     ended = sum(count for state, count in states.items() if state != "running")
@@ -132,10 +132,10 @@ def seconds_left(status_began: float, ended: int, trials: int) -> float | None:
     return (time.time() - status_began) / ended * (trials - ended)
 
 
-def _most_telling(status: Status) -> list[Row]:
+def _most_telling(status: Status) -> list[TrialRow]:
     """Returns those that run, then the best of those that ended."""
 
-    def rank(row: Row) -> tuple[bool, float]:
+    def rank(row: TrialRow) -> tuple[bool, float]:
         bits = row.bits_per_dim
         return row.state != "running", math.inf if bits is None or row.state == "failed" else bits
 

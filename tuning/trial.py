@@ -17,7 +17,7 @@ from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import prepare_run
 from flowkd.training.shared import Shared
-from tuning.records import Ended, Records
+from tuning.records import Ended, SearchRecords
 
 # What a trial that failed counts for the search, in bits per dimension: worse than any that learns.
 FAILED = 1e3
@@ -37,7 +37,7 @@ def train_trial(
         shared: What all trials have in common; None for trials of several workers, which Ray Train
             runs.
     """
-    records = Records(storage.store(), search)
+    records = SearchRecords(storage.store(), search)
     number, throughput = values["number"], values["throughput"]
     trial = Reports(records, number, throughput)
     known = records.ended(number)
@@ -57,7 +57,7 @@ def train_trial(
 class Reports:
     """What a trial says of itself."""
 
-    def __init__(self, records: Records, number: int, throughput: float | None) -> None:
+    def __init__(self, records: SearchRecords, number: int, throughput: float | None) -> None:
         self._records = records
         self._number = number
         self.more: dict[str, Any] = {} if throughput is None else {"throughput": throughput}

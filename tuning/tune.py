@@ -21,7 +21,7 @@ from flowkd.training.shared import Shared, share
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.pbt import MEMBER, population, train_member, values_of
-from tuning.records import Records
+from tuning.records import SearchRecords
 from tuning.sampling import Value, all_ways
 from tuning.searcher import Proposals
 from tuning.trial import train_trial
@@ -39,7 +39,11 @@ LOST = 3  # times that a trial whose worker was lost is begun again
 
 
 def run_trials(
-    plan: Plan, records: Records, storage: StorageConfig, watcher: Watcher, points: list[Point]
+    plan: Plan,
+    records: SearchRecords,
+    storage: StorageConfig,
+    watcher: Watcher,
+    points: list[Point],
 ) -> None:
     """Runs the trials of a search on the cluster that this process is connected to.
 

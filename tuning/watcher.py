@@ -11,8 +11,8 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.config import SearchConfig
 from tuning.pbt import values_of
-from tuning.records import Begun, Ended, Records, State
-from tuning.status import Row, Status, chosen, seconds_left, write_status
+from tuning.records import Begun, Ended, SearchRecords, TrialStatus
+from tuning.status import Status, TrialRow, chosen, seconds_left, write_status
 
 WRITE_SECONDS = 2.0
 
@@ -29,7 +29,7 @@ class Watcher(Callback):
     def __init__(
         self,
         config: SearchConfig,
-        records: Records,
+        records: SearchRecords,
         show: Callable[[Status], None],
     ) -> None:
         self._config, self._records, self._show = config, records, show
@@ -37,7 +37,7 @@ class Watcher(Callback):
         self._before = {trial.begun.number for trial in records.trials() if trial.ended}
         # Of a population, one trial may go on with the config of another.
         self._numbers: dict[str, int] = {}
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, TrialRow] = {}
         self._curves: dict[int, list[tuple[int, float]]] = {}
         self._written = 0.0
 
@@ -51,7 +51,9 @@ class Watcher(Callback):
         number = self._numbers.setdefault(trial.trial_id, values_of(trial)["number"])
         begun = Begun(**self._records.store.read_json(self._records.folder, *_path(number)))
         self._curves.setdefault(number, [])
-        self._rows[number] = Row(number, "running", 0, None, begun.size, chosen(begun.parameters))
+        self._rows[number] = TrialRow(
+            number, "running", 0, None, begun.size, chosen(begun.parameters)
+        )
 
     def on_trial_result(
         self,
@@ -65,14 +67,14 @@ class Watcher(Callback):
         number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if result.get("failed"):
-            self._rows[number] = Row(
+            self._rows[number] = TrialRow(
                 number, "failed", result["step"], None, row.size, result["failed"]
             )
         elif "step" in result:
             step = result["step"]
             told = [point for point in self._curves[number] if point[0] < step]
             self._curves[number] = [*told, (step, result["bits_per_dim"])]
-            self._rows[number] = Row(
+            self._rows[number] = TrialRow(
                 number, "running", result["step"], result["bits_per_dim"], row.size, row.note
             )
 
@@ -84,11 +86,11 @@ class Watcher(Callback):
         row = self._rows[number]
         if row.state == "failed":
             return
-        state: State = "finished" if row.step >= self._config.train.steps else "stopped"
+        state: TrialStatus = "finished" if row.step >= self._config.train.steps else "stopped"
         if self._records.ended(number) is None:
             seconds = round(float(trial.last_result.get("seconds", 0.0)), 3)
             self._records.end(number, Ended(state, self._curves[number], seconds))
-        self._rows[number] = Row(number, state, row.step, row.bits_per_dim, row.size, row.note)
+        self._rows[number] = TrialRow(number, state, row.step, row.bits_per_dim, row.size, row.note)
 
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
@@ -98,7 +100,7 @@ class Watcher(Callback):
         row = self._rows.get(number)
         if row is not None:
             note = "its worker was lost; --resume tries it again"
-            self._rows[number] = Row(number, "lost", row.step, None, row.size, note)
+            self._rows[number] = TrialRow(number, "lost", row.step, None, row.size, note)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Writes the status from time to time."""

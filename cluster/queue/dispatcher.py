@@ -12,11 +12,11 @@ from typing import Protocol
 from cluster.queue.admission import Room, admit, fits_ever, in_line
 from cluster.queue.autoscale import Growth
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import ACTIVE, ENDED, Event, State
+from cluster.queue.events import ACTIVE, ENDED, Event, JobStatus
 from cluster.queue.job import Job, as_waiting
 from cluster.queue.messages import Request
 from cluster.queue.ray_jobs import ClusterError, Known
-from cluster.queue.records import QueueError, Records
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.queue.table import TableWriter
 from cluster.queue.watch import submit, watch
@@ -62,7 +62,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        records: Records,
+        records: QueueRecords,
         cluster: Cluster,
         config: QueueConfig,
         tell: Callable[[JobSpec, Event], None] = lambda spec, event: None,
@@ -94,7 +94,7 @@ class Dispatcher:
         self._start_what_fits()
         self._table.write()
 
-    def jobs_in(self, *states: State) -> list[Job]:
+    def jobs_in(self, *states: JobStatus) -> list[Job]:
         """Returns the jobs in any of these states."""
         return [job for job in self.known.values() if job.state.state in states]
 
@@ -140,7 +140,7 @@ class Dispatcher:
     def _next_order(self) -> int:
         return max((job.state.order for job in self.known.values()), default=0) + 1
 
-    def move(self, job: Job, state: State, **more: object) -> bool:
+    def move(self, job: Job, state: JobStatus, **more: object) -> bool:
         """Writes the next event of a job; False, and its state anew, if another dispatcher did."""
         values = {"attempt": job.state.attempt, **more}
         event = Event.model_validate(
@@ -173,7 +173,7 @@ class Dispatcher:
         elif state in (*ENDED, "cancelling"):
             done = True
         else:
-            to: State = "cancelled" if state in (None, "queued") else "cancelling"
+            to: JobStatus = "cancelled" if state in (None, "queued") else "cancelling"
             done = self.move(job, to, reason=f"cancelled{by}")
         if done:
             self.records.answered(request)

@@ -8,9 +8,11 @@ from typing import Literal
 
 from flowkd.config import Config
 
-State = Literal["queued", "starting", "running", "cancelling", "succeeded", "failed", "cancelled"]
-ACTIVE: tuple[State, ...] = ("starting", "running", "cancelling")
-ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+JobStatus = Literal[
+    "queued", "starting", "running", "cancelling", "succeeded", "failed", "cancelled"
+]
+ACTIVE: tuple[JobStatus, ...] = ("starting", "running", "cancelling")
+ENDED: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
 
 
 class Event(Config):
@@ -29,7 +31,7 @@ class Event(Config):
     """
 
     number: int
-    state: State
+    state: JobStatus
     time: float
     attempt: int = 0
     order: int | None = None
@@ -56,7 +58,7 @@ class JobState:
     """
 
     events: int = 0
-    state: State | None = None
+    state: JobStatus | None = None
     attempt: int = 0
     failures: int = 0
     losses: int = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from flowkd.errors import FlowkdError
-from flowkd.store.append_log import Segments
+from flowkd.store.append_log import AppendLog
 from flowkd.store.store import Store
 
 SECONDS, LONGEST_PAUSE = 1.0, 10.0
@@ -29,7 +29,7 @@ class LogUpload:
     """
 
     def __init__(self, store: Store, job: str, attempt: int, path: Path) -> None:
-        self._segments = Segments(store, log_folder(job, attempt), ".txt")
+        self._segments = AppendLog(store, log_folder(job, attempt), ".txt")
         self._path = path
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._copy_regularly, daemon=True)
@@ -71,7 +71,7 @@ def log_folder(job: str, attempt: int) -> tuple[str, ...]:
     return "queue", job, "attempts", str(attempt), "log"
 
 
-def read_log(store: Store, job: str, attempt: int, start: int = 0) -> Iterator[bytes]:
+def read_job_log(store: Store, job: str, attempt: int, start: int = 0) -> Iterator[bytes]:
     """Yields what an attempt has printed, from a byte on."""
     folder = log_folder(job, attempt)
     position = 0

@@ -37,7 +37,7 @@ class Heartbeat(Config):
     progress: str = ""
 
 
-class Outcome(Config):
+class AttemptOutcome(Config):
     """How an attempt ended.
 
     Attributes:
@@ -53,7 +53,7 @@ class Outcome(Config):
     time: float
 
 
-class Row(Config):
+class JobRow(Config):
     """A job in the table that the dispatcher writes for all to read."""
 
     job: str
@@ -69,7 +69,7 @@ class Row(Config):
     reason: str = ""
 
 
-class Table(Config):
+class QueueTable(Config):
     """All jobs as the dispatcher sees them: `queue.json`.
 
     Attributes:
@@ -85,4 +85,4 @@ class Table(Config):
     dispatcher: str
     limits: QueueLimits = QueueLimits()
     nodes: list[dict[str, float]] = Field(default_factory=list)
-    rows: list[Row] = Field(default_factory=list)
+    rows: list[JobRow] = Field(default_factory=list)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from cluster.queue.events import Event, JobState, state_after
-from cluster.queue.messages import Accepted, Heartbeat, Outcome, Request, Table
+from cluster.queue.messages import Accepted, AttemptOutcome, Heartbeat, QueueTable, Request
 from cluster.queue.spec import JobSpec
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, FlowkdError, StoreError
@@ -24,7 +24,7 @@ class QueueError(FlowkdError):
     """Something of the queue that the user can put right."""
 
 
-class Records:
+class QueueRecords:
     """The queue's part of a store.
 
     Args:
@@ -142,13 +142,13 @@ class Records:
         """Returns an attempt's last sign of life; None before the first."""
         return self._read_if_there(Heartbeat, *_attempt(job, attempt, "heartbeat.json"))
 
-    def end(self, job: str, attempt: int, outcome: Outcome) -> None:
+    def end(self, job: str, attempt: int, outcome: AttemptOutcome) -> None:
         """Writes how an attempt ended."""
         self.store.write(_dump(outcome), *_attempt(job, attempt, "outcome.json"))
 
-    def outcome(self, job: str, attempt: int) -> Outcome | None:
+    def outcome(self, job: str, attempt: int) -> AttemptOutcome | None:
         """Returns how an attempt ended; None if it has not, or could not say so."""
-        return self._read_if_there(Outcome, *_attempt(job, attempt, "outcome.json"))
+        return self._read_if_there(AttemptOutcome, *_attempt(job, attempt, "outcome.json"))
 
     def ask_to_stop(self, job: str, attempt: int) -> None:
         """Asks an attempt to stop, for when Ray cannot."""
@@ -164,13 +164,13 @@ class Records:
         asked = any(each.job == job and each.what == "cancel" for each in self.requests())
         return asked or self.state(job).state in ("cancelling", "cancelled")
 
-    def write_table(self, table: Table) -> None:
+    def write_table(self, table: QueueTable) -> None:
         """Replaces the table of all jobs."""
         self.store.write(table.model_dump_json().encode(), "queue.json")
 
-    def table(self) -> Table | None:
+    def table(self) -> QueueTable | None:
         """Returns the table of all jobs; None before a dispatcher has written one."""
-        return self._read_if_there(Table, "queue.json")
+        return self._read_if_there(QueueTable, "queue.json")
 
     def _read(self, kind: type[C], *parts: str) -> C:
         try:

@@ -21,9 +21,9 @@ from pathlib import Path
 import yaml
 
 from cluster.queue.job_log import LogUpload
-from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.progress import progress_of
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
@@ -39,7 +39,7 @@ POLL_SECONDS = 0.2
 GUARD = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r _; kill -9 0")
 
 
-class Attempt:
+class AttemptRunner:
     """Runs a job's command and keeps its record.
 
     Args:
@@ -52,7 +52,7 @@ class Attempt:
     """
 
     def __init__(
-        self, records: Records, job: str, number: int, silence: float, grace: float
+        self, records: QueueRecords, job: str, number: int, silence: float, grace: float
     ) -> None:
         self._heard = time.monotonic()  # when what was last heard of it was sent
         self.records = records
@@ -151,7 +151,7 @@ class Attempt:
 
     def _end(self, code: int, reason: str) -> int:
         lost = reason.startswith(("stopped", "could not reach"))
-        outcome = Outcome(exit_code=code, reason=reason, lost=lost, time=time.time())
+        outcome = AttemptOutcome(exit_code=code, reason=reason, lost=lost, time=time.time())
         insist(lambda: self.records.end(self.job, self.number, outcome), "outcome")
         print(f"attempt {self.number} of job {self.job} ended with {code} {reason}".rstrip())
         return code
@@ -180,8 +180,8 @@ def main() -> int:
     parser.add_argument("--grace", type=float, default=30.0)
     asked = parser.parse_args()
     storage = StorageConfig.from_uri(asked.store).model_copy(update={"patience": STORE_PATIENCE})
-    records = Records(storage.store())
-    return Attempt(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
+    records = QueueRecords(storage.store())
+    return AttemptRunner(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
 
 
 if __name__ == "__main__":

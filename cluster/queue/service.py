@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from cluster.queue.webhooks import Webhooks
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
@@ -75,7 +75,7 @@ class DispatcherService:
                 flush=True,
             )
         jobs = RayJobs(self._address, self._store, self._config)
-        return Dispatcher(Records(self._store), jobs, self._config, Webhooks().tell)
+        return Dispatcher(QueueRecords(self._store), jobs, self._config, Webhooks().tell)
 
 
 def start(uri: str, config: QueueConfig, address: str, name: str = NAME) -> ray.actor.ActorHandle:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from cluster.queue.admission import fits_ever
-from cluster.queue.messages import Table
-from cluster.queue.records import QueueError, Records
+from cluster.queue.messages import QueueTable
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 
 
-def submit(records: Records, spec: JobSpec) -> bool:
+def submit(records: QueueRecords, spec: JobSpec) -> bool:
     """Accepts a job, unless it could never run; as `submit_all`."""
     return submit_all(records, [spec])[0]
 
 
-def submit_all(records: Records, specs: Sequence[JobSpec]) -> list[bool]:
+def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
     """Accepts jobs, none if one could never run; tells of each whether it is new.
 
     The limit of waiting jobs is that of the dispatcher's last table: several who submit at once
@@ -45,13 +45,13 @@ def submit_all(records: Records, specs: Sequence[JobSpec]) -> list[bool]:
     return [records.accept(spec) for spec in specs]
 
 
-def _check_dependencies(records: Records, spec: JobSpec, ours: Collection[str]) -> None:
+def _check_dependencies(records: QueueRecords, spec: JobSpec, ours: Collection[str]) -> None:
     for name in spec.depends_on:
         if name not in ours and not records.exists(name):
             raise QueueError(f"job {spec.id!r} depends on {name!r}, which is not in the queue")
 
 
-def _check_fits(spec: JobSpec, table: Table) -> None:
+def _check_fits(spec: JobSpec, table: QueueTable) -> None:
     if not table.nodes or fits_ever(spec.resources, table.nodes):
         return
     each = _listed(spec.resources.of_each())
@@ -62,7 +62,7 @@ def _check_fits(spec: JobSpec, table: Table) -> None:
     )
 
 
-def _check_room(records: Records, more: int, table: Table) -> None:
+def _check_room(records: QueueRecords, more: int, table: QueueTable) -> None:
     waiting = sum(row.state == "queued" for row in table.rows)
     waiting += len(set(records.jobs()) - {row.job for row in table.rows})
     if table.limits.queued is not None and waiting + more > table.limits.queued:

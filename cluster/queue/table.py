@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cluster.queue.admission import in_line
 from cluster.queue.job import Job, as_waiting
-from cluster.queue.messages import Row, Table
+from cluster.queue.messages import JobRow, QueueTable
 from cluster.queue.ray_jobs import ClusterError
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ class TableWriter:
             self._dispatcher.records.write_table(table)
             self._written, self._time = shown, table.time
 
-    def _table(self) -> Table:
+    def _table(self) -> QueueTable:
         dispatcher, now = self._dispatcher, self._dispatcher.now()
         waiting = in_line(as_waiting(dispatcher.jobs_in("queued")))
         places = {each.job: number for number, each in enumerate(waiting, start=1)}
         rows = [_row(job, places.get(job.id), now) for job in dispatcher.known.values()]
         rows += [
-            Row(job=name, kind="", owner="", priority=0, state="invalid", reason=reason)
+            JobRow(job=name, kind="", owner="", priority=0, state="invalid", reason=reason)
             for name, reason in dispatcher.invalid.items()
         ]
-        return Table(
+        return QueueTable(
             time=now,
             dispatcher=dispatcher.name,
             limits=dispatcher.config.limits,
@@ -60,10 +60,10 @@ class TableWriter:
             return []
 
 
-def _row(job: Job, position: int | None, now: float) -> Row:
+def _row(job: Job, position: int | None, now: float) -> JobRow:
     spec, state = job.spec, job.state
     end = state.ended_at or now
-    return Row(
+    return JobRow(
         job=spec.id,
         kind=spec.kind,
         owner=spec.owner,
@@ -78,6 +78,6 @@ def _row(job: Job, position: int | None, now: float) -> Row:
     )
 
 
-def _rank(row: Row) -> tuple[int, int]:
+def _rank(row: JobRow) -> tuple[int, int]:
     """What runs first, then what waits, in its order."""
     return (2 if row.state in ENDED else 1 if row.position else 0, row.position or 0)

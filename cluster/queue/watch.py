@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.queue.messages import Outcome
+from cluster.queue.messages import AttemptOutcome
 
 if TYPE_CHECKING:
     from cluster.queue.dispatcher import Dispatcher
@@ -75,7 +75,7 @@ def _watch_begun(dispatcher: Dispatcher, job: Job) -> None:
         dispatcher.records.ask_to_stop(job.id, attempt)
 
 
-def _finish(dispatcher: Dispatcher, job: Job, outcome: Outcome) -> None:
+def _finish(dispatcher: Dispatcher, job: Job, outcome: AttemptOutcome) -> None:
     """Draws the conclusion from how an attempt ended."""
     code, reason = outcome.exit_code, outcome.reason
     if code == 0 and not reason:

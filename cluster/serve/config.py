@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from flowkd.config import Config
+from flowkd.names import ModelName
 from flowkd.predict.requests import QueryLimits
-
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class ApiLimits(QueryLimits):

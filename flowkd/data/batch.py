@@ -19,14 +19,14 @@ class Batch:
         context: None, (B,) int64 classes, or (B, c) float32 vectors.
         z: None, or (b, D) float32 standard normal latents, for the first b rows.
         samples: How many rows, the last ones, were drawn from a teacher.
-        answers: What a teacher said of each row, (B, ...) by name, if that is known already.
+        targets: What a teacher makes of each row, (B, ...) by name, if that is known already.
     """
 
     x: Tensor
     context: Tensor | None = None
     z: Tensor | None = None
     samples: int = 0
-    answers: Mapping[str, Tensor] = field(default_factory=dict)
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -34,8 +34,8 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on a device."""
         context, z = (t if t is None else t.to(device) for t in (self.context, self.z))
-        answers = {name: value.to(device) for name, value in self.answers.items()}
-        return Batch(self.x.to(device), context, z, self.samples, answers)
+        targets = {name: value.to(device) for name, value in self.targets.items()}
+        return Batch(self.x.to(device), context, z, self.samples, targets)
 
 
 def join(data: Batch | None, drawn: Batch) -> Batch:
@@ -46,9 +46,9 @@ def join(data: Batch | None, drawn: Batch) -> Batch:
     context = None
     if data.context is not None and drawn.context is not None:
         context = torch.cat([data.context, drawn.context])
-    known = data.answers.keys() & drawn.answers.keys()
-    answers = {name: torch.cat([data.answers[name], drawn.answers[name]]) for name in known}
-    return Batch(torch.cat([data.x, drawn.x]), context, data.z, len(drawn), answers)
+    known = data.targets.keys() & drawn.targets.keys()
+    targets = {name: torch.cat([data.targets[name], drawn.targets[name]]) for name in known}
+    return Batch(torch.cat([data.x, drawn.x]), context, data.z, len(drawn), targets)
 
 
 class BatchSource(Protocol):

@@ -16,7 +16,7 @@ from flowkd.data.shuffle import generator
 NOISE_STEPS = 2**16
 
 
-def dequantise(q: Tensor, bins: int | None, generator: torch.Generator) -> Tensor:
+def dequantize(q: Tensor, bins: int | None, generator: torch.Generator) -> Tensor:
     """Returns q + u with u uniform on [0, 1), float32; continuous data (bins None) unchanged.
 
     The density of q + u bounds the probability of q from below (Theis et al., "A note on the
@@ -60,7 +60,7 @@ def _evaluation_batches(
         part = slice(start, start + batch_size)
         context = examples.context
         yield Batch(
-            dequantise(examples.x[part], bins, stream),
+            dequantize(examples.x[part], bins, stream),
             None if context is None else context[part],
         )
 

@@ -30,7 +30,7 @@ Parts = dict[str, dict[str, list[Shard]]]
 
 
 @dataclass(frozen=True)
-class Part:
+class ImportPart:
     """A piece of a source that fits into memory.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
     read: Callable[[], Mapping[str, Arrays]]
 
 
-class Progress(Config):
+class ImportProgress(Config):
     """What an import has written so far: `datasets/<name>/import.json`.
 
     Attributes:
@@ -57,7 +57,7 @@ class Progress(Config):
 def import_parts(
     store: Store,
     about: Manifest,
-    parts: Iterable[Part],
+    parts: Iterable[ImportPart],
     *,
     fingerprint: str,
     seed: int = 0,
@@ -86,7 +86,7 @@ def import_parts(
     for part in parts:
         if part.key not in done:
             done[part.key] = _write_part(store, about, part, numbers, seed, shard_bytes)
-            progress = Progress(of=of, parts=done)
+            progress = ImportProgress(of=of, parts=done)
             store.write_json(progress.model_dump(mode="json"), "datasets", about.name, PROGRESS)
         for split, shards in done[part.key].items():
             numbers[split] += len(shards)
@@ -106,7 +106,7 @@ def import_parts(
 def _write_part(
     store: Store,
     about: Manifest,
-    part: Part,
+    part: ImportPart,
     numbers: Mapping[str, int],
     seed: int,
     shard_bytes: int,
@@ -138,7 +138,7 @@ def _read_progress(store: Store, name: str, of: Mapping[str, Any]) -> Parts:
         return {}
     try:
         values = store.read_json("datasets", name, PROGRESS)
-        progress = parse_config(Progress, values, source=PROGRESS)
+        progress = parse_config(ImportProgress, values, source=PROGRESS)
     except (ConfigError, StoreError):
         return {}
     if progress.of == of:

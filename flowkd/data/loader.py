@@ -18,7 +18,7 @@ from flowkd.data.shuffle import Block, GroupOrder, cut_groups, generator, number
 Draw = Callable[..., Tensor]
 
 
-class Batches:
+class BatchLoader:
     """An endless sequence of shuffled epochs, cut into full batches.
 
     Every epoch is a fresh order; one that ends within a batch continues into the next. Order,
@@ -89,7 +89,7 @@ class Batches:
         z = None
         if self.latents:
             z = self._drawn(torch.randn, "latents", step, (math.prod(x.shape[1:]),))
-        return Batch(x, taken.context, z, answers=taken.answers).to(self.device)
+        return Batch(x, taken.context, z, targets=taken.targets).to(self.device)
 
     def from_step(self, start: int = 0) -> Iterator[Batch]:
         """Yields the batches of step `start` and on, without end."""

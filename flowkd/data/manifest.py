@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,12 +11,11 @@ from pydantic import Field
 from flowkd.config import Config, parse_config
 from flowkd.data.shuffle import derive_seed
 from flowkd.errors import ConfigError, DataError, StoreError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
-
-DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
 class Shard(Config):

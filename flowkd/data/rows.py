@@ -42,13 +42,13 @@ class Examples:
     Attributes:
         x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
         context: None, (N,) int64 classes, or (N, c) float32 vectors.
-        answers: What a teacher said of each row, (N, ...) by name; none for data as stored.
+        targets: What a teacher makes of each row, (N, ...) by name; none for data as stored.
         pieces: The number of rows of each piece; they are seen in the order of such pieces.
     """
 
     x: Tensor
     context: Tensor | None = None
-    answers: Mapping[str, Tensor] = field(default_factory=dict)
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
     pieces: Sequence[int] | None = None
 
     def __len__(self) -> int:
@@ -100,8 +100,8 @@ class Examples:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Examples:
         context = None if self.context is None else change(self.context)
-        answers = {name: change(value) for name, value in self.answers.items()}
-        return Examples(change(self.x), context, answers)
+        targets = {name: change(value) for name, value in self.targets.items()}
+        return Examples(change(self.x), context, targets)
 
 
 def pieces_for(sizes: Sequence[int], count: int) -> int:
@@ -117,12 +117,12 @@ def pieces(rows: Rows | None) -> Iterator[Examples]:
 
 
 def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Returns the rows of several, one after the other; their answers are of the same names."""
+    """Returns the rows of several, one after the other; their targets are of the same names."""
     if len(parts) == 1:
         return parts[0]
     contexts = [part.context for part in parts if part.context is not None]
     return Examples(
         torch.cat([part.x for part in parts]),
         torch.cat(contexts) if contexts else None,
-        {name: torch.cat([part.answers[name] for part in parts]) for name in parts[0].answers},
+        {name: torch.cat([part.targets[name] for part in parts]) for name in parts[0].targets},
     )

@@ -1,4 +1,4 @@
-"""A teacher's answers, computed once and kept."""
+"""A teacher's targets, computed once and kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
-from flowkd.distill.targets import answer, names_of_answers
+from flowkd.distill.targets import compute_targets, target_names
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow
 
@@ -28,7 +28,7 @@ FLOAT_BYTES = 4
 
 
 class CacheConfig(Config):
-    """The teacher's answers, computed once before training, with the very noise of its rows.
+    """The teacher's targets, computed once before training, with the very noise of its rows.
 
     Attributes:
         kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
@@ -42,7 +42,7 @@ class CacheConfig(Config):
 
 
 def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[str]) -> None:
-    """Raises ConfigError if so many rows, with the teacher's answers, are more than the limit."""
+    """Raises ConfigError if so many rows, with the teacher's targets, are more than the limit."""
     each = 1 + 2 * teacher.dimensions + len(taps) * (1 + teacher.dimensions)
     needed = rows * each * FLOAT_BYTES / 2**30
     if needed > cache.limit_gib:
@@ -53,10 +53,10 @@ def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[s
         )
 
 
-def cache_answers(
+def cache_targets(
     teacher: Flow, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
 ) -> Examples:
-    """Returns rows together with the teacher's answers to them.
+    """Returns rows together with the teacher's targets to them.
 
     Args:
         teacher: Is asked once for every row.
@@ -70,7 +70,7 @@ def cache_answers(
     start = 0
     for part in parts:
         seen = part.to(device)
-        values = {"x": seen.x, **answer(teacher, seen.x, seen.context, taps)}
+        values = {"x": seen.x, **compute_targets(teacher, seen.x, seen.context, taps)}
         if seen.context is not None:
             values["context"] = seen.context
         for name, value in values.items():
@@ -81,7 +81,7 @@ def cache_answers(
     return Examples(columns.pop("x"), columns.pop("context", None), columns)
 
 
-def answers_to_data(
+def data_with_targets(
     teacher: Flow,
     rows: StoredRows | Examples,
     bins: int | None,
@@ -89,7 +89,7 @@ def answers_to_data(
     cache: CacheConfig,
     seed: int,
 ) -> Examples:
-    """Returns the rows of a data set, each as many times as noisy copies are kept, with answers.
+    """Returns the rows of a data set, each as many times as noisy copies are kept, with targets.
 
     Args:
         teacher: Is asked.
@@ -105,14 +105,14 @@ def answers_to_data(
         for copy in range(copies)
         for part in evaluation_batches(rows.all(), bins, CHUNK, derive_seed(seed, "cache", copy))
     )
-    known = cache_answers(teacher, parts, copies * len(rows), taps, cache.kind)
+    known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind)
     return replace(known, pieces=[*rows.sizes] * copies)
 
 
 def with_taps(known: Examples, taps: Collection[str]) -> Examples:
-    """Returns rows with no other answers than those for these taps."""
-    wanted = names_of_answers(taps)
-    return replace(known, answers={name: known.answers[name] for name in wanted})
+    """Returns rows with no other targets than those for these taps."""
+    wanted = target_names(taps)
+    return replace(known, targets={name: known.targets[name] for name in wanted})
 
 
 def _allocate(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> Tensor:
@@ -121,6 +121,6 @@ def _allocate(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> Tensor:
         return memory.new_empty(shape)
     with tempfile.TemporaryDirectory(prefix="flowkd-cache-") as folder:
         # The file loses its name at once: its space is free again when the process ends.
-        file = Path(folder, "answers.npy")
+        file = Path(folder, "targets.npy")
         mapped = np.lib.format.open_memmap(file, "w+", memory.numpy().dtype, shape)
         return torch.from_numpy(mapped)

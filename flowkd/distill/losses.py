@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from flowkd.data.batch import Batch
 from flowkd.distill.hints import Hint, check_hints
-from flowkd.distill.schedules import Weights
-from flowkd.distill.targets import Answers, answer
+from flowkd.distill.schedules import LossWeights
+from flowkd.distill.targets import TeacherTargets, compute_targets
 from flowkd.flows.flow import Encoding, Flow
 
 # Terms that compare what student and teacher make of the same rows, and those of the taps.
@@ -80,11 +80,11 @@ class Distillation(nn.Module):
         student: Flow,
         teacher: Flow,
         hints: Sequence[Hint] = (),
-        weights: Weights | None = None,
+        weights: LossWeights | None = None,
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        self.weights = weights or Weights()
+        self.weights = weights or LossWeights()
         self.hints = tuple(hints)
         self.temperature = temperature
         _check_pair(student, teacher)
@@ -114,8 +114,8 @@ class Distillation(nn.Module):
         terms = self._likelihood(student, batch, weights)
         if any(weights[name] for name in ENCODED):
             taps = [hint.teacher for hint in self.hints] if tapped else ()
-            values = batch.answers or answer(self.teacher, batch.x, batch.context, taps)
-            terms |= self._matching(student, Answers(values), weights)
+            values = batch.targets or compute_targets(self.teacher, batch.x, batch.context, taps)
+            terms |= self._matching(student, TeacherTargets(values), weights)
         if weights["synthesis"]:
             terms["synthesis"] = self._synthesis(batch.z, batch.context)
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -134,7 +134,7 @@ class Distillation(nn.Module):
         return terms
 
     def _matching(
-        self, student: Encoding, teacher: Answers, weights: Mapping[str, float]
+        self, student: Encoding, teacher: TeacherTargets, weights: Mapping[str, float]
     ) -> dict[str, Tensor]:
         dimensions = self.flow.dimensions
         terms: dict[str, Tensor] = {}

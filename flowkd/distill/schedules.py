@@ -38,7 +38,7 @@ class Cosine(Config):
         return self.start * 0.5 * (1 + math.cos(math.pi * progress / self.until))
 
 
-class Ramp(Config):
+class Linear(Config):
     """A weight that moves in a straight line from `start` to `end`, and stays there.
 
     Attributes:
@@ -47,7 +47,7 @@ class Ramp(Config):
         until: Where the line ends.
     """
 
-    kind: Literal["ramp"] = "ramp"
+    kind: Literal["linear"] = "linear"
     start: Amount = 0.0
     end: Amount
     until: float = Field(1.0, gt=0, le=1)
@@ -96,11 +96,11 @@ class Piecewise(Config):
         return self.values[min(place, len(self.values) - 1)]
 
 
-Scheduled = Cosine | Ramp | Piecewise
+Scheduled = Cosine | Linear | Piecewise
 Weight = Amount | Annotated[Scheduled, Field(discriminator="kind")]
 
 
-class Weights(Config):
+class LossWeights(Config):
     """Weights of the terms in the sum: constant, or a schedule over the training.
 
     A term of weight 0 is not computed, but for `nll`, which is then only reported.
@@ -115,7 +115,7 @@ class Weights(Config):
     synthesis: Weight = 0.0
 
     @model_validator(mode="after")
-    def _some(self) -> Weights:
+    def _some(self) -> LossWeights:
         if not any(self.ever(name) for name in type(self).model_fields):
             raise ValueError(
                 "expected at least one term of a weight above 0; got none: there would be nothing "

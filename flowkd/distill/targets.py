@@ -14,7 +14,7 @@ from flowkd.errors import NonFiniteError
 from flowkd.flows.flow import Flow
 
 
-class Answers(NamedTuple):
+class TeacherTargets(NamedTuple):
     """What a teacher makes of some rows, by name, so that it can be stored and cut like data.
 
     Attributes:
@@ -38,13 +38,13 @@ class Answers(NamedTuple):
         return State(self.values[f"h:{tap}"], self.values[f"log_det:{tap}"])
 
 
-def names_of_answers(taps: Collection[str]) -> list[str]:
+def target_names(taps: Collection[str]) -> list[str]:
     """Returns the names of what is said of rows at these taps."""
     return ["z", "log_prob", *(f"{what}:{tap}" for tap in taps for what in ("h", "log_det"))]
 
 
 @torch.no_grad()
-def answer(
+def compute_targets(
     teacher: Flow, x: Tensor, context: Tensor | None = None, taps: Collection[str] = ()
 ) -> dict[str, Tensor]:
     """Returns the values of Answers for rows x, (B, *event_shape)."""
@@ -71,10 +71,10 @@ class Bounds:
     high: Tensor
 
     @classmethod
-    def around(cls, low: Tensor, high: Tensor, reach: float) -> Bounds:
-        """Returns the box from low to high, `reach` times as wide about its centre."""
+    def around(cls, low: Tensor, high: Tensor, range_factor: float) -> Bounds:
+        """Returns the box from low to high, `range_factor` times as wide about its centre."""
         centre, half = (high + low) / 2, (high - low) / 2
-        return cls(centre - reach * half, centre + reach * half)
+        return cls(centre - range_factor * half, centre + range_factor * half)
 
     def hold(self, x: Tensor) -> Tensor:
         """Tells for each row of x, (B, *event_shape), whether all of it lies inside."""
@@ -91,6 +91,6 @@ def usable(x: Tensor, bounds: Bounds | None) -> Tensor:
 def no_usable_samples(tried: int) -> NonFiniteError:
     """Returns the error of a teacher of whose samples, so many, none is usable."""
     return NonFiniteError(
-        f"none of {tried} samples of the teacher is finite and within samples.reach: lower "
+        f"none of {tried} samples of the teacher is finite and within samples.range_factor: lower "
         f"samples.temperature, or choose a teacher whose inverse is stable"
     )

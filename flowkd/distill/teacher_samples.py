@@ -30,17 +30,18 @@ class SamplesConfig(Config):
         rows: How many are drawn before training; none: fresh ones at every step.
         batch_size: How many each step sees, over all workers; by default as many as of data.
         temperature: Of their latents.
-        reach: Those outside of the data's range, so many times as wide, are dropped; none: only
-            those that are not finite. Without data, only the range of integers is known.
+        range_factor: Those outside of the data's range, made wider by this factor about its centre,
+            are dropped; none: only those that are not finite. Without data, only the range of
+            integers is known.
     """
 
     rows: int | None = Field(20_000, ge=1)
     batch_size: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, gt=0)
-    reach: float | None = Field(2.0, ge=1)
+    range_factor: float | None = Field(2.0, ge=1)
 
 
-class Lessons:
+class MixedLoader:
     """Data and teacher samples, side by side.
 
     Args:
@@ -153,23 +154,23 @@ def contexts_like(teacher: Flow, rows: Rows | None) -> Contexts | None:
     return lambda count, generator: torch.randint(classes, (count,), generator=generator)
 
 
-def bounds_of(rows: Rows | None, bins: int | None, reach: float | None) -> Bounds | None:
-    """Returns the box that samples must lie in: the data's range, `reach` times as wide.
+def bounds_of(rows: Rows | None, bins: int | None, range_factor: float | None) -> Bounds | None:
+    """Returns the box that samples must lie in: the data's range, `range_factor` times as wide.
 
     Args:
         rows: The data; none to learn from the teacher alone.
         bins: The number of integer values of x; None if x is continuous.
-        reach: None for no box.
+        range_factor: None for no box.
     """
-    if reach is None:
+    if range_factor is None:
         return None
     if bins is not None:
-        return Bounds.around(torch.tensor(0.0), torch.tensor(float(bins)), reach)
+        return Bounds.around(torch.tensor(0.0), torch.tensor(float(bins)), range_factor)
     ranges = [(part.x.amin(0), part.x.amax(0)) for part in pieces(rows)]
     if not ranges:
         return None
     lows, highs = (torch.stack(ends) for ends in zip(*ranges, strict=True))
-    return Bounds.around(lows.amin(0), highs.amax(0), reach)
+    return Bounds.around(lows.amin(0), highs.amax(0), range_factor)
 
 
 @torch.no_grad()

@@ -16,9 +16,9 @@ from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood, round_trip_error
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
+from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import RunName
 
 
 class EvaluationConfig(Config):

@@ -50,24 +50,24 @@ PerLevel = Positive | tuple[Positive, ...]
 
 
 class LevelSize(NamedTuple):
-    """The size of a level: its steps, and the hidden units of their networks' two layers."""
+    """The size of a level: its number of steps, and the hidden units of their networks."""
 
-    steps: int
+    depth: int
     width: int
     inner: int
 
 
 class GlowConfig(_FlowConfig):
-    """Multi-scale Glow for images (C, H, W): L levels of K steps, networks of `width` channels.
+    """Multi-scale Glow for images (C, H, W): L levels of K steps, the depth.
 
-    Steps, width and inner are the same in all levels, or given for each, the finest first. `inner`
-    is the number of channels of the networks' second hidden layer, by default the width.
+    The networks' hidden layers have `width` channels, the second `inner` if that is given. Depth,
+    width and inner are the same in all levels, or given for each, the finest first.
     Source: Glow, 2018, https://arxiv.org/abs/1807.03039.
     """
 
     kind: Literal["glow"] = "glow"
     levels: int = Field(3, ge=1)
-    steps: PerLevel = 32
+    depth: PerLevel = 32
     width: PerLevel = 512
     inner: PerLevel | None = None
 
@@ -76,13 +76,13 @@ class GlowConfig(_FlowConfig):
         """The size of each level."""
         columns = (
             (value,) * self.levels if isinstance(value, int) else value
-            for value in (self.steps, self.width, self.inner or self.width)
+            for value in (self.depth, self.width, self.inner or self.width)
         )
         return [LevelSize(*sizes) for sizes in zip(*columns, strict=True)]
 
     @model_validator(mode="after")
     def _fits(self) -> GlowConfig:
-        for key in ("steps", "width", "inner"):
+        for key in ("depth", "width", "inner"):
             value = getattr(self, key)
             if isinstance(value, tuple) and len(value) != self.levels:
                 raise ValueError(
@@ -101,14 +101,14 @@ class GlowConfig(_FlowConfig):
 
 
 class CouplingConfig(_FlowConfig):
-    """Coupling flow for tables (D,): K steps, networks of `width` units.
+    """Coupling flow for tables (D,): K steps, `depth`, networks of `width` units.
 
     `inner` is the number of units of the networks' second hidden layer, by default the width.
     Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, with Glow's steps.
     """
 
     kind: Literal["coupling"] = "coupling"
-    steps: int = Field(5, ge=1)
+    depth: int = Field(5, ge=1)
     width: int = Field(128, ge=1)
     inner: Positive | None = None
     mix: Literal["linear", "reverse"] = "linear"
@@ -116,7 +116,7 @@ class CouplingConfig(_FlowConfig):
     @property
     def level_sizes(self) -> list[LevelSize]:
         """The size of the only level."""
-        return [LevelSize(self.steps, self.width, self.inner or self.width)]
+        return [LevelSize(self.depth, self.width, self.inner or self.width)]
 
     @model_validator(mode="after")
     def _fits(self) -> CouplingConfig:
@@ -158,7 +158,7 @@ def _glow(config: GlowConfig) -> dict[str, Bijector]:
     for level, size in enumerate(config.level_sizes):
         channels, total = 4 * channels, 4 * total
         steps: dict[str, Bijector] = {}
-        for step in range(size.steps):
+        for step in range(size.depth):
             kept = channels // 2
             network = ConvNet(kept, 2 * (channels - kept), size.width, context, size.inner)
             steps[f"step{step}"] = Chain(
@@ -197,5 +197,5 @@ def _coupling(config: CouplingConfig) -> dict[str, Bijector]:
                 ),
             }
         )
-        for step in range(config.steps)
+        for step in range(config.depth)
     }

@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, StoreError
-from flowkd.store.locks import LIFE, claim, creates_are_atomic
-from flowkd.store.store import NAME, Store
+from flowkd.names import is_name
+from flowkd.store.locks import LIFE, acquire_lock, creates_are_atomic
+from flowkd.store.store import Store
 
 POINTER = re.compile(r"([0-9]{8})\.json")
 PAUSE = 0.1  # seconds, at most, after a lost race
@@ -82,7 +83,7 @@ def set_alias(
         StoreError: No such version; the alias does not point where expected; others kept moving it
             for all of the store's patience.
     """
-    if not NAME.fullmatch(alias):
+    if not is_name(alias):
         raise StoreError(f"expected an alias of letters, digits, '.', '_' and '-'; got {alias!r}")
     if not store.exists("models", model, version, "manifest.json"):
         raise StoreError(
@@ -118,7 +119,7 @@ def _move_claimed(store: Store, model: str, alias: str, version: str, expected: 
             stacklevel=3,
         )
     _next(store, model, alias, expected)  # no need to wait for what cannot be
-    mine = claim(store, f"{_folder(model, alias)}/claims")
+    mine = acquire_lock(store, f"{_folder(model, alias)}/claims")
     try:
         number = _next(store, model, alias, expected)
     except StoreError:

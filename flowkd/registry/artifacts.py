@@ -23,15 +23,16 @@ from flowkd.config import Config, dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig, build_flow
 from flowkd.flows.flow import Flow
+from flowkd.names import is_name
 from flowkd.registry.aliases import alias_names, alias_version
 from flowkd.registry.card import Lineage, model_card
-from flowkd.store.store import NAME, Store
+from flowkd.store.store import Store
 
 FORMAT: Literal[1] = 1
 PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
 
 
-class Part(Config):
+class ArtifactPart(Config):
     """One object of an artifact."""
 
     sha256: str
@@ -43,7 +44,7 @@ class ArtifactManifest(Config):
 
     format: Literal[1] = FORMAT
     created: str
-    parts: dict[str, Part]
+    parts: dict[str, ArtifactPart]
     lineage: Lineage = Lineage()
 
 
@@ -98,7 +99,9 @@ def write_artifact(
         "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
         "README.md": model_card(folder, flow, dict(metrics or {}), lineage).encode(),
     }
-    parts = {name: Part(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()}
+    parts = {
+        name: ArtifactPart(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()
+    }
     for name, data in contents.items():
         store.write(data, folder, name)
     for name, part in parts.items():
@@ -114,7 +117,7 @@ def publish_artifact(
     store: Store, name: str, flow: Flow, config: GlowConfig | CouplingConfig, **more: Any
 ) -> str:
     """Writes a new version of a model and returns its name; `more` as for write_artifact."""
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise StoreError(
             f"expected a model name of letters, digits, '.', '_' and '-'; got {name!r}"
         )
@@ -144,7 +147,7 @@ def resolve(store: Store, reference: str) -> str:
     """
     kind, _, rest = reference.partition("/")
     name, _, version = rest.partition("@")
-    known = kind in ("models", "runs") and NAME.fullmatch(name)
+    known = kind in ("models", "runs") and is_name(name)
     if not known or (kind == "runs") == ("@" in rest):
         raise StoreError(f"expected models/NAME@VERSION_OR_ALIAS or runs/RUN; got {reference!r}")
     if kind == "runs":
@@ -171,7 +174,7 @@ def resolve(store: Store, reference: str) -> str:
     return f"models/{name}/{version}"
 
 
-def read_manifest(store: Store, folder: str) -> ArtifactManifest:
+def read_artifact_manifest(store: Store, folder: str) -> ArtifactManifest:
     """Returns the manifest of the artifact in a folder; raises StoreError if it is not one."""
     values = store.read_json(folder, "manifest.json")
     try:
@@ -192,7 +195,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
             that do not fit the config.
     """
     folder = resolve(store, reference)
-    manifest = read_manifest(store, folder)
+    manifest = read_artifact_manifest(store, folder)
     if set(manifest.parts) != set(PARTS):
         raise StoreError(f"{folder}: expected parts {', '.join(PARTS)}; got {list(manifest.parts)}")
     contents = {}
@@ -219,7 +222,7 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def difference(data: bytes, part: Part) -> str | None:
+def difference(data: bytes, part: ArtifactPart) -> str | None:
     """Returns in words how bytes are not what a manifest says of them, or None."""
     if len(data) == part.bytes and _hash(data) == part.sha256:
         return None
@@ -229,7 +232,7 @@ def difference(data: bytes, part: Part) -> str | None:
     )
 
 
-def _verify(data: bytes, part: Part, path: str, store: Store) -> None:
+def _verify(data: bytes, part: ArtifactPart, path: str, store: Store) -> None:
     found = difference(data, part)
     if found:
         raise StoreError(

@@ -8,7 +8,13 @@ from typing import Literal
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_versions
-from flowkd.registry.artifacts import ArtifactManifest, difference, read_manifest, resolve, versions
+from flowkd.registry.artifacts import (
+    ArtifactManifest,
+    difference,
+    read_artifact_manifest,
+    resolve,
+    versions,
+)
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
 
@@ -74,7 +80,7 @@ def find_damage(store: Store, reference: str) -> list[str]:
     """
     folder = resolve(store, reference)
     damage = []
-    for name, part in read_manifest(store, folder).parts.items():
+    for name, part in read_artifact_manifest(store, folder).parts.items():
         if not store.exists(folder, name):
             damage.append(f"{folder}/{name}: expected {part.bytes} bytes; it is missing")
             continue
@@ -179,7 +185,7 @@ def prune_checkpoints(
 def _versions_of(store: Store, model: str) -> Iterator[ModelVersion]:
     aliases = alias_versions(store, model)
     for version in versions(store, model):
-        manifest = read_manifest(store, f"models/{model}/{version}")
+        manifest = read_artifact_manifest(store, f"models/{model}/{version}")
         yield ModelVersion(
             model=model,
             version=version,
@@ -193,10 +199,10 @@ def _artifacts(store: Store) -> Iterator[tuple[str, ArtifactManifest]]:
     """Yields the reference and manifest of every artifact, of models and of finished runs."""
     for found in model_versions(store):
         folder = f"models/{found.model}/{found.version}"
-        yield found.reference, read_manifest(store, folder)
+        yield found.reference, read_artifact_manifest(store, folder)
     for run in store.list("runs"):
         if store.exists("runs", run, "result", "manifest.json"):
-            yield f"runs/{run}", read_manifest(store, f"runs/{run}/result")
+            yield f"runs/{run}", read_artifact_manifest(store, f"runs/{run}/result")
 
 
 def _teacher(store: Store, manifest: ArtifactManifest) -> str | None:

@@ -19,7 +19,7 @@ class Cell(NamedTuple):
     note: str = ""
 
 
-class Row(NamedTuple):
+class FigureRow(NamedTuple):
     """The same figure of each flow."""
 
     name: str
@@ -34,7 +34,7 @@ def in_order(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
     return {role: figures[role] for role in ROLES}
 
 
-def headline(figures: Mapping[str, FlowFigures]) -> str:
+def comparison_headline(figures: Mapping[str, FlowFigures]) -> str:
     """Returns in words whether the small flow is as good as the large one, and what it saves.
 
     Raises:
@@ -68,7 +68,7 @@ def headline(figures: Mapping[str, FlowFigures]) -> str:
     return f"The distilled student {', '.join(_savings(distilled, teacher))}, and {reached}."
 
 
-def table(figures: Mapping[str, FlowFigures]) -> list[Row]:
+def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
     """Returns the figures as text; sizes and rates compared with the first flow's."""
     first, *others = flows = list(figures.values())
     errors = [
@@ -77,7 +77,7 @@ def table(figures: Mapping[str, FlowFigures]) -> list[Row]:
     ]
     shares = ["", *(percent(flow.parameters / first.parameters) for flow in others)]
 
-    def rates(name: str, attribute: str) -> Row:
+    def rates(name: str, attribute: str) -> FigureRow:
         values: list[float] = [getattr(flow, attribute) for flow in flows]
         ratios = ["", *(_ratio(value, values[0]) for value in values[1:])]
         notes = [ratio and f"{ratio}x" for ratio in ratios]
@@ -96,9 +96,9 @@ def table(figures: Mapping[str, FlowFigures]) -> list[Row]:
     ]
 
 
-def _row(name: str, meaning: str, values: list[str], notes: list[str] | None = None) -> Row:
+def _row(name: str, meaning: str, values: list[str], notes: list[str] | None = None) -> FigureRow:
     pairs = zip(values, notes or [""] * len(values), strict=True)
-    return Row(name, meaning, [Cell(value, note) for value, note in pairs])
+    return FigureRow(name, meaning, [Cell(value, note) for value, note in pairs])
 
 
 def _better_student(teacher: FlowFigures, plain: FlowFigures, distilled: FlowFigures) -> str:

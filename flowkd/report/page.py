@@ -14,11 +14,9 @@ import numpy as np
 from markupsafe import Markup
 
 from flowkd.evaluation.compare import FlowFigures
-from flowkd.report.comparison import ROLES, headline, in_order, table
+from flowkd.report.comparison import ROLES, comparison_headline, comparison_table, in_order
 from flowkd.report.html import render_page
-from flowkd.report.plots import Curve, curves_plot, likelihood_plot, picture_grid
-
-__all__ = ["ROLES", "TERMS", "Report", "compared", "headline", "picture_grid", "render"]
+from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
 
 TERMS = {
     "nll": "negative log-likelihood of the data, nats per dimension",
@@ -91,7 +89,7 @@ def render(report: Report) -> str:
     return render_page(
         Path(__file__).with_name("report.html"),
         title=report.title,
-        headline=headline(figures),
+        headline=comparison_headline(figures),
         report=report,
         learning=_learning_plot(report.curves),
         terms=_term_plots(report.curves.get("distilled", ())),
@@ -106,7 +104,7 @@ def compared(figures: Mapping[str, FlowFigures], published: str | None) -> dict[
     return {
         "figures": figures,
         "published": published,
-        "rows": table(figures),
+        "rows": comparison_table(figures),
         "likelihood": Markup(likelihood_plot(figures)),
     }
 
@@ -137,7 +135,7 @@ def _curve(records: Sequence[Mapping[str, Any]], key: str) -> Curve:
 
 def _picture(caption: str, images: np.ndarray) -> _Picture:
     columns = math.ceil(math.sqrt(len(images)))
-    png = base64.b64encode(picture_grid(images, columns)).decode()
+    png = base64.b64encode(png_grid(images, columns)).decode()
     width = columns * (images.shape[-1] + 1) - 1
     scale, narrow_scale = (max(1, most // width) for most in (GRID_WIDTH, NARROW_GRID_WIDTH))
     return _Picture(caption, png, width, scale, narrow_scale)

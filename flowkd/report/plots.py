@@ -82,7 +82,7 @@ def curves_plot(curves: Mapping[str, Curve], *, name: str, description: str) -> 
     return svg_plot(lambda axes: _draw_curves(axes, curves), name=name, description=description)
 
 
-def picture_grid(images: np.ndarray, columns: int) -> bytes:
+def png_grid(images: np.ndarray, columns: int) -> bytes:
     """Lays pictures out row by row, one transparent pixel apart.
 
     Args:

@@ -7,7 +7,7 @@ from flowkd.store.store import Store
 SEGMENT_BYTES = 256 * 1024
 
 
-class Segments:
+class AppendLog:
     """Appends bytes to `00000000` and on in a folder of a store.
 
     The last is written anew until it holds SEGMENT_BYTES, and then never again: what is written

@@ -32,7 +32,7 @@ LIFE = 600.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 1.0
 
 
-def claim(store: Store, folder: str) -> str:
+def acquire_lock(store: Store, folder: str) -> str:
     """Writes the only claim in a folder of claims, and returns its path.
 
     Remove it once the outcome of the change is known. If it stays unknown, leave the claim: what

@@ -45,7 +45,7 @@ PASSING_CLASSES = {
 }
 
 
-def patiently(
+def retrying(
     operation: Callable[[], T],
     patience: float,
     renew: Callable[[], None] = lambda: None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -18,11 +17,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from flowkd.errors import StoreError
 from flowkd.store.local_files import create_file, replace_file
-from flowkd.store.retry import may_be_taken, may_pass, patiently
+from flowkd.store.retry import may_be_taken, may_pass, retrying
 
 DEFAULT_URI = "store"
 PATIENCE = 90.0  # seconds
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of models, runs and aliases
 
 _CREATING = threading.Lock()  # in memory
 
@@ -214,7 +212,7 @@ class Store:
         if self.is_local:
             return operation(path)
         try:
-            return patiently(lambda: operation(path), self.patience, self._reopen)
+            return retrying(lambda: operation(path), self.patience, self._reopen)
         except FileNotFoundError as error:
             if what not in ("write", "create"):
                 raise

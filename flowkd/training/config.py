@@ -11,14 +11,14 @@ from flowkd.config import Config
 from flowkd.data.manifest import Manifest
 from flowkd.distill.cache import CacheConfig
 from flowkd.distill.hints import Hint
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.distill.teacher_samples import SamplesConfig
 from flowkd.errors import ConfigError
 from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig
+from flowkd.names import RunName
 from flowkd.training.loop import TrainConfig
 
 NO_DATA = "none"
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
 class MaximumLikelihoodConfig(Config):
@@ -36,7 +36,7 @@ class DistillationConfig(Config):
         weights: Of the terms.
         temperature: Of the noise for the term `synthesis`.
         samples: Teacher samples, for the term `samples`.
-        cache: Whether the teacher's answers are computed once, before training.
+        cache: Whether the teacher's targets are computed once, before training.
         warm_start: How the student's parameters begin.
         warm_from: Reference of the flow that it begins from; by default the teacher.
     """
@@ -44,7 +44,7 @@ class DistillationConfig(Config):
     kind: Literal["distillation"] = "distillation"
     teacher: str
     hints: tuple[Hint, ...] = ()
-    weights: Weights = Weights()
+    weights: LossWeights = LossWeights()
     temperature: float = Field(1.0, gt=0)
     samples: SamplesConfig = SamplesConfig()
     cache: CacheConfig = CacheConfig()

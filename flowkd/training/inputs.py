@@ -8,7 +8,7 @@ import torch
 
 from flowkd.data.batch import Batch, BatchSource
 from flowkd.data.dequantize import evaluation_batches
-from flowkd.data.loader import Batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.distill.teacher_samples import FreshSamples
@@ -87,11 +87,11 @@ def batches_of(
     worker: Worker,
     batch_size: int | None = None,
     latents: bool = True,
-) -> Batches:
+) -> BatchLoader:
     """Returns a worker's share of the batches of rows, as a run's config asks for them."""
     settings = config.objective
     synthesis = isinstance(settings, DistillationConfig) and settings.weights.ever("synthesis")
-    return Batches(
+    return BatchLoader(
         rows,
         batch_size=batch_size or config.batch_size,
         seed=config.seed,

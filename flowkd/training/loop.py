@@ -25,28 +25,30 @@ class TrainConfig(Config):
     Attributes:
         steps: Number of optimiser steps.
         learning_rate: Its peak.
-        warmup: Steps of linear rise to the peak.
-        schedule: After the rise: a half cosine down to `floor`, or constant.
-        floor: The last learning rate as a share of the peak.
-        clip: Largest norm of the gradient.
-        ema: Decay of the averaged weights, which are what is evaluated and published.
+        warmup_steps: Steps of linear rise to the peak.
+        schedule: After the rise: a half cosine down to the last learning rate, or constant.
+        min_learning_rate_ratio: The last learning rate as a share of the peak.
+        max_gradient_norm: A gradient of a larger norm is scaled down to it.
+        ema_decay: Decay of the averaged weights, which are what is evaluated and published.
     """
 
     steps: int = Field(ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    warmup: int = Field(100, ge=0)
+    warmup_steps: int = Field(100, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    floor: float = Field(0.01, ge=0, le=1)
-    clip: float = Field(5.0, gt=0)
-    ema: float = Field(0.995, ge=0, lt=1)
+    min_learning_rate_ratio: float = Field(0.01, ge=0, le=1)
+    max_gradient_norm: float = Field(5.0, gt=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
 
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
-        rise = min(1.0, (step + 1) / (self.warmup + 1))
+        rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         if self.schedule == "constant":
             return self.learning_rate * rise
-        share = min(1.0, max(0, step - self.warmup) / max(1, self.steps - self.warmup))
-        fall = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share))
+        share = min(1.0, max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        fall = self.min_learning_rate_ratio + (1 - self.min_learning_rate_ratio) * 0.5 * (
+            1 + math.cos(math.pi * share)
+        )
         return self.learning_rate * rise * fall
 
 
@@ -137,7 +139,7 @@ def train(
         losses = objective(batch, step / config.steps)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True)
+        norm = nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
         loss, terms, gradient_norm = _finite(step, losses.total, losses.terms, norm)
         optimizer.step()
         if average is not None:
@@ -156,6 +158,6 @@ def _finite(
         if not math.isfinite(value):
             raise NonFiniteError(
                 f"step {step + 1}: {name} is {value}; the run stops with the parameters of the "
-                f"step before: lower learning_rate or clip, or look at the data"
+                f"step before: lower learning_rate or max_gradient_norm, or look at the data"
             )
     return loss, named, gradient_norm

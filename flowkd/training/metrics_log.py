@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from flowkd.errors import StoreError
-from flowkd.store.append_log import Segments
+from flowkd.store.append_log import AppendLog
 from flowkd.store.store import Store
 
 FLUSH_SECONDS = 1.0
@@ -29,7 +29,7 @@ class RunLog:
     def __init__(self, store: Store, run: str, start: int = 0) -> None:
         self._fresh: list[bytes] = []  # lines that are not written
         number = _drop_after(store, run, start)
-        self._segments = Segments(store, ("runs", run, "metrics"), ".jsonl", number)
+        self._segments = AppendLog(store, ("runs", run, "metrics"), ".jsonl", number)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
 

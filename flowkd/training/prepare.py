@@ -63,7 +63,7 @@ def prepare_run(
     first = material.calibration
     flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))
     found.begin(flow, first)
-    average = AveragedFlow(flow, config.train.ema)
+    average = AveragedFlow(flow, config.train.ema_decay)
     return Run(
         config=config,
         flow_config=found.flow_config,

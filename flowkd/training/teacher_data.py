@@ -1,4 +1,4 @@
-"""What a student is given: data, its teacher's samples, and the teacher's answers to both."""
+"""What a student is given: data, its teacher's samples, and the teacher's targets to both."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from flowkd.data.batch import BatchSource
 from flowkd.data.dequantize import evaluation_batches
-from flowkd.data.loader import Batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
-from flowkd.distill.cache import answers_to_data, cache_answers, check_cache, with_taps
+from flowkd.distill.cache import cache_targets, check_cache, data_with_targets, with_taps
 from flowkd.distill.targets import Bounds
 from flowkd.distill.teacher_samples import (
     CHUNK,
     Contexts,
     FreshSamples,
-    Lessons,
+    MixedLoader,
     bounds_of,
     contexts_like,
     draw_samples,
@@ -38,12 +38,12 @@ class Known:
     """What a teacher has said already: to all runs of the same rows, seed, samples and cache.
 
     Attributes:
-        answers: The rows to train on, noise included, with its answers; None: not known.
-        samples: Its samples to learn from, with answers where those are kept; None: not known.
+        targets: The rows to train on, noise included, with its targets; None: not known.
+        samples: Its samples to learn from, with targets where those are kept; None: not known.
         dropped: How many more samples were of no use.
     """
 
-    answers: Examples | None = None
+    targets: Examples | None = None
     samples: Examples | None = None
     dropped: int = 0
 
@@ -101,13 +101,13 @@ def ask_once(config: TrainingConfig, data: Data, teacher: Flow, taps: Sequence[s
     if settings.cache.kind == "none":
         return Known(None, samples, dropped)
     if samples is not None:
-        samples = teaching.answers_to_own(samples)
-    return Known(teaching.answers(data), samples, dropped)
+        samples = teaching.targets_of_samples(samples)
+    return Known(teaching.targets(data), samples, dropped)
 
 
 @dataclass(frozen=True)
 class _Teaching:
-    """What a student learns from: data, its teacher's samples, the teacher's answers to both."""
+    """What a student learns from: data, its teacher's samples, the teacher's targets to both."""
 
     config: TrainingConfig
     settings: DistillationConfig
@@ -127,7 +127,7 @@ class _Teaching:
         return make_material(self.config, known, self.worker, batches, fresh, dropped)
 
     def check(self, samples: Examples | None) -> None:
-        """Raises ConfigError if the teacher's answers would take more than their limit."""
+        """Raises ConfigError if the teacher's targets would take more than their limit."""
         if self.settings.cache.kind != "none":
             rows = self._rows_of_data + (len(samples) if samples else 0)
             check_cache(self.settings.cache, self.teacher, rows, self._taps)
@@ -163,24 +163,24 @@ class _Teaching:
         if of_data is not None and not self.config.learns_from_samples:
             return of_data, None
         if samples is not None:
-            return Lessons(of_data, self._of_samples(samples)), None
+            return MixedLoader(of_data, self._of_samples(samples)), None
         fresh = self._fresh()
-        return Lessons(of_data, fresh), fresh
+        return MixedLoader(of_data, fresh), fresh
 
-    def _of_data(self, data: Data) -> Batches:
-        """Returns batches of data, with the teacher's answers if they are to be kept."""
+    def _of_data(self, data: Data) -> BatchLoader:
+        """Returns batches of data, with the teacher's targets if they are to be kept."""
         if self.settings.cache.kind == "none":
             return batches_of(self.config, data.train, data.bins, self.worker)
-        known = self.known.answers
+        known = self.known.targets
         if known is None:
-            return batches_of(self.config, self.answers(data), None, self.worker)
+            return batches_of(self.config, self.targets(data), None, self.worker)
         return batches_of(self.config, with_taps(known, self._taps), None, self.worker)
 
-    def _of_samples(self, samples: Examples) -> Batches:
-        """Returns batches of samples, with the teacher's answers if they are to be kept."""
+    def _of_samples(self, samples: Examples) -> BatchLoader:
+        """Returns batches of samples, with the teacher's targets if they are to be kept."""
         if self.settings.cache.kind != "none":
-            known = bool(samples.answers)
-            samples = with_taps(samples, self._taps) if known else self.answers_to_own(samples)
+            known = bool(samples.targets)
+            samples = with_taps(samples, self._taps) if known else self.targets_of_samples(samples)
         alone = self.data is None
         return batches_of(self.config, samples, None, self.worker, self._samples_a_batch, alone)
 
@@ -196,16 +196,16 @@ class _Teaching:
             world=self.worker.world,
         )
 
-    def answers(self, data: Data) -> Examples:
-        """Returns the rows to train on, noise included, with the teacher's answers."""
+    def targets(self, data: Data) -> Examples:
+        """Returns the rows to train on, noise included, with the teacher's targets."""
         settings, seed = self.settings.cache, self.config.seed
-        return answers_to_data(self.teacher, data.train, data.bins, self._taps, settings, seed)
+        return data_with_targets(self.teacher, data.train, data.bins, self._taps, settings, seed)
 
-    def answers_to_own(self, samples: Examples) -> Examples:
-        """Returns samples of the teacher with its answers to them."""
+    def targets_of_samples(self, samples: Examples) -> Examples:
+        """Returns samples of the teacher with its targets to them."""
         parts = evaluation_batches(samples, None, CHUNK, self.config.seed)
         kind = self.settings.cache.kind
-        return cache_answers(self.teacher, parts, len(samples), self._taps, kind)
+        return cache_targets(self.teacher, parts, len(samples), self._taps, kind)
 
     @property
     def _copies(self) -> int:
@@ -230,7 +230,7 @@ class _Teaching:
     @property
     def _bounds(self) -> Bounds | None:
         rows = self.data.train if self.data else None
-        return bounds_of(rows, self.bins, self.settings.samples.reach)
+        return bounds_of(rows, self.bins, self.settings.samples.range_factor)
 
     @property
     def _contexts(self) -> Contexts | None:

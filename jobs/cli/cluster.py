@@ -13,7 +13,7 @@ import typer
 from cluster import ray_environment
 from cluster.local import LocalCluster, down, recorded, up
 from cluster.queue.events import ACTIVE
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
 from jobs.cli.console import Json, StoreUri, opened_store, say_facts
@@ -76,7 +76,7 @@ def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
 
 def _facts(cluster: LocalCluster, store: Store) -> dict[str, Any]:
     """Returns what people ask of a cluster; what its dispatcher sees comes from the store."""
-    table = Records(store).table()
+    table = QueueRecords(store).table()
     states = [row.state for row in table.rows] if table else []
     return {
         "cluster": "up",

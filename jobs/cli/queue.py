@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.live import Live
 
 from cluster.queue.events import ENDED
-from cluster.queue.job_log import read_log
-from cluster.queue.messages import Row
-from cluster.queue.records import QueueError, Records, describe
+from cluster.queue.job_log import read_job_log
+from cluster.queue.messages import JobRow
+from cluster.queue.records import QueueError, QueueRecords, describe
 from cluster.queue.spec import Limits, Retries
 from cluster.queue.submission import submit_all
 from jobs.cli.console import Json, StoreUri, make_table, opened_store, say, say_facts
@@ -68,7 +68,7 @@ def submit_job(
             specs = pipeline_specs(config, options)
         else:
             specs = [make_spec(kind, read_config(kind, config, settings or ()), options)]
-        new = submit_all(Records(opened), specs)
+        new = submit_all(QueueRecords(opened), specs)
         found = [{"job": s.id, "accepted": n} for s, n in zip(specs, new, strict=True)]
         if as_json:
             say(found, True)
@@ -87,7 +87,7 @@ def show_queue(
 ) -> None:
     """Show what runs and what waits, in its order."""
     with opened_store(store) as opened:
-        records = Records(opened)
+        records = QueueRecords(opened)
         if as_json:
             say([row.model_dump() for row in _rows(records)], True)
         elif not (sys.stdout.isatty() if watch is None else watch):
@@ -103,7 +103,7 @@ def show_queue(
 def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> None:
     """Show a job: what it is, and all that has happened to it."""
     with opened_store(store) as opened:
-        records = Records(opened)
+        records = QueueRecords(opened)
         accepted = records.spec(job)
         events = [event.model_dump(exclude_defaults=True) for event in records.events(job)]
         state = records.state(job)
@@ -137,7 +137,7 @@ def show_logs(
 ) -> None:
     """Print what a job has printed."""
     with opened_store(store) as opened:
-        records = Records(opened)
+        records = QueueRecords(opened)
         records.spec(job)
         for data in _followed(records, job, attempt, follow):
             sys.stdout.buffer.write(data)
@@ -147,14 +147,14 @@ def show_logs(
 def cancel_job(job: JobName, store: StoreUri = None) -> None:
     """Cancel a job: one that waits never starts, one that runs is stopped."""
     with opened_store(store) as opened:
-        _ask(Records(opened), job, "cancel", ended=False)
+        _ask(QueueRecords(opened), job, "cancel", ended=False)
         print(f"{job}: to be cancelled")
 
 
 def retry_job(job: JobName, store: StoreUri = None) -> None:
     """Put a job that has ended into the queue again."""
     with opened_store(store) as opened:
-        _ask(Records(opened), job, "retry", ended=True)
+        _ask(QueueRecords(opened), job, "retry", ended=True)
         print(f"{job}: to be tried again")
 
 
@@ -171,7 +171,7 @@ def add_queue(app: typer.Typer) -> None:
         app.command(name)(command)
 
 
-def _ask(records: Records, job: str, what: Any, ended: bool) -> None:
+def _ask(records: QueueRecords, job: str, what: Any, ended: bool) -> None:
     records.spec(job)
     state = records.state(job).state
     if (state in ENDED) != ended:
@@ -180,14 +180,14 @@ def _ask(records: Records, job: str, what: Any, ended: bool) -> None:
     records.ask(job, what, by=this_user())
 
 
-def _rows(records: Records) -> list[Row]:
+def _rows(records: QueueRecords) -> list[JobRow]:
     """Returns the dispatcher's table, and what it has not seen yet."""
     table = records.table()
     rows = table.rows if table else []
     known = {row.job for row in rows}
     new = [records.spec(job) for job in records.jobs() if job not in known and records.exists(job)]
     return rows + [
-        Row(
+        JobRow(
             job=each.spec.id,
             kind=each.spec.kind,
             owner=each.spec.owner,
@@ -198,7 +198,7 @@ def _rows(records: Records) -> list[Row]:
     ]
 
 
-def _say_if_stale(records: Records) -> None:
+def _say_if_stale(records: QueueRecords) -> None:
     table = records.table()
     if table is None or time.time() - table.time > STALE_SECONDS:
         since = "yet" if table is None else f"since {_clock(table.time)}"
@@ -207,7 +207,7 @@ def _say_if_stale(records: Records) -> None:
         )
 
 
-def _shown(rows: Sequence[Row], everything: bool) -> list[dict[str, Any]]:
+def _shown(rows: Sequence[JobRow], everything: bool) -> list[dict[str, Any]]:
     ended = [row for row in rows if row.state in ENDED]
     kept = ended if everything else ended[-RECENT:]
     shown = [row for row in rows if row.state not in ENDED] + kept
@@ -216,13 +216,15 @@ def _shown(rows: Sequence[Row], everything: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _followed(records: Records, job: str, attempt: int | None, follow: bool) -> Iterator[bytes]:
+def _followed(
+    records: QueueRecords, job: str, attempt: int | None, follow: bool
+) -> Iterator[bytes]:
     position, number = 0, attempt
     while True:
         state = records.state(job)
         if number != (attempt or state.attempt):
             position, number = 0, attempt or state.attempt
-        for data in read_log(records.store, job, number or 1, position):
+        for data in read_job_log(records.store, job, number or 1, position):
             position += len(data)
             yield data
         if not follow or state.state in ENDED:

@@ -1,4 +1,4 @@
-"""`flowkd search`, which `python -m tuning.search` is too, and `flowkd search status`."""
+"""`flowkd search`, which `python -m jobs.search` is too, and `flowkd search status`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError
 from tuning.config import SearchConfig
-from tuning.records import Records
-from tuning.status import Status, no_search, read_status, table
+from tuning.records import SearchRecords
+from tuning.status import Status, no_search, read_status, status_table
 
 Config = Annotated[Path | None, typer.Option(help="YAML file; see jobs/configs/search.")]
 StoreUri = Annotated[
@@ -65,7 +65,7 @@ def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> 
     if as_json:
         print(json.dumps(asdict(status)))
     else:
-        Console(highlight=False).print(table(status))
+        Console(highlight=False).print(status_table(status))
 
 
 @app.command("report")
@@ -75,7 +75,7 @@ def report_command(name: str, store: StoreUri = None) -> None:
 
     try:
         storage = StorageConfig.from_uri(store)
-        records = Records(storage.store(), name)
+        records = SearchRecords(storage.store(), name)
         config = records.config()
         if config is None:
             raise no_search(records.store, name)
@@ -119,7 +119,7 @@ class _Display:
     def show(self, status: Status) -> None:
         """Shows how far a search is."""
         if self._live is not None:
-            self._live.update(table(status), refresh=True)
+            self._live.update(status_table(status), refresh=True)
             return
         if status.stage != self._stage:
             console.print(status.stage)

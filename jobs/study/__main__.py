@@ -14,7 +14,7 @@ from flowkd.config import dump_config, load_config
 from flowkd.data.importers.prepare import prepare
 from flowkd.errors import ConfigError, FlowkdError
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import Outcome, advance
+from jobs.study.outcomes import RunOutcome, advance
 from jobs.study.results import Results
 from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results
@@ -58,7 +58,7 @@ def run_studies(
         prepare(config.dataset, store)
         store.write(dump_config(config).encode(), "studies", config.name, "config.yaml")
     connect()
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, RunOutcome] = {}
     waiting = advance(configs, store, outcomes, replace=replace and train)
     broken = False
     if train:

@@ -6,11 +6,11 @@ from pydantic import Field, model_validator
 
 from flowkd.config import Config
 from flowkd.flows.configs import FlowConfig
+from flowkd.names import ShortName
 from jobs.study.config import (
     PLAIN,
     ArmConfig,
     ArmObjective,
-    Name,
     Seeds,
     StudyBase,
     StudyConfig,
@@ -39,7 +39,7 @@ class CapacityConfig(StudyBase):
 
     teacher_seeds: Seeds = (0,)
     student_seeds: Seeds = (0,)
-    students: dict[Name, ShapeConfig] = Field(min_length=1)
+    students: dict[ShortName, ShapeConfig] = Field(min_length=1)
     objective: ArmObjective
     about: str
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from jobs.study.config import TEACHER
 from jobs.study.document import learning_rates
-from jobs.study.front import CapacityResults, Point, front
+from jobs.study.front import CapacityPoint, CapacityResults, front
 from jobs.study.plots import INK, MUTED, SERIES, to_png
 from jobs.study.results import StudyFacts
 from jobs.study.verdict import shortfalls
@@ -82,19 +82,19 @@ def capacity_plot(results: CapacityResults) -> bytes:
     )
 
 
-def _size(point: Point) -> float:
+def _size(point: CapacityPoint) -> float:
     return point.parameters_share
 
 
-def _speed(point: Point) -> float:
+def _speed(point: CapacityPoint) -> float:
     return point.throughput_ratio
 
 
 def _draw(
     axes: Axes,
-    points: list[Point],
+    points: list[CapacityPoint],
     teacher: float | None,
-    place: Callable[[Point], float],
+    place: Callable[[CapacityPoint], float],
     label: str,
 ) -> None:
     for distilled, color in ((False, MUTED), (True, SERIES[0])):
@@ -121,7 +121,7 @@ def _draw(
     axes.set_ylabel("test bits/dim")
 
 
-def _fronts(points: list[Point]) -> list[str]:
+def _fronts(points: list[CapacityPoint]) -> list[str]:
     small = sorted((point for point in points if point.small), key=_size)
     fast = sorted((point for point in points if point.fast), key=_speed, reverse=True)
     return [
@@ -132,7 +132,7 @@ def _fronts(points: list[Point]) -> list[str]:
     ]
 
 
-def _line(point: Point) -> str:
+def _line(point: CapacityPoint) -> str:
     kind = "distilled" if point.distilled else "plain"
     return (
         f"- {point.shape}, {kind}: {point.test:.3f} bits/dim, {point.parameters_share:.0%} of the "
@@ -140,7 +140,7 @@ def _line(point: Point) -> str:
     )
 
 
-def _table(points: list[Point]) -> str:
+def _table(points: list[CapacityPoint]) -> str:
     lines = [
         "| student | flow | | bits/dim | gap closed | parameters | log_prob | sampling | front |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from flowkd.config import Config
 from flowkd.data.importers.prepare import DatasetConfig
 from flowkd.flows.configs import FlowConfig
+from flowkd.names import ShortName
 from flowkd.training.config import DistillationConfig
 from flowkd.training.loop import TrainConfig
 
@@ -16,7 +17,6 @@ TEACHER, PLAIN = "teacher", "plain"
 OWN_TEACHER = "runs/the-teacher-of-each-run"  # stands in an arm's objective for what a run fills in
 
 # Short, so that a run's name, which holds both, stays below 100 characters.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,29}$")]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -108,11 +108,11 @@ class StudyBase(Config):
         learning_rates: The one that is best on validation for the plain student is every arm's.
         teacher_seeds: One teacher each.
         student_seeds: Each arm's runs; the learning rate is chosen with the first.
-        teachers_of: Name of another study whose teachers, of the same recipe, are used.
+        teachers_of: ShortName of another study whose teachers, of the same recipe, are used.
         throughput_seconds: About how long to time log_prob and sampling, each, of a student.
     """
 
-    name: Name
+    name: ShortName
     title: str
     dataset: DatasetConfig
     train_rows: int | None = Field(None, ge=1)
@@ -122,7 +122,7 @@ class StudyBase(Config):
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     teacher_seeds: Seeds
     student_seeds: Seeds
-    teachers_of: Name | None = None
+    teachers_of: ShortName | None = None
     throughput_seconds: float = Field(5.0, gt=0)
 
     @model_validator(mode="after")
@@ -143,7 +143,7 @@ class StudyConfig(StudyBase):
         targets: Of that arm.
     """
 
-    arms: dict[Name, ArmConfig]
+    arms: dict[ShortName, ArmConfig]
     best: str
     targets: Targets = Targets()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jobs.study.config import PLAIN, TEACHER
 from jobs.study.results import Results, StudyFacts, SummaryRow
-from jobs.study.verdict import headline, shortfalls, verdicts
+from jobs.study.verdict import shortfalls, study_headline, verdicts
 
 PROTOCOL = """\
 **How.** Every student of a study has the same shape, batch size, learning rate schedule and,
@@ -48,7 +48,9 @@ def document(results: Results, command: str, images: Mapping[str, list[str]]) ->
         "that holds one is written by this command.",
         PROTOCOL,
         "## In short",
-        "\n".join(f"- **{study.title}**: {headline(results, study)}" for study in results.studies),
+        "\n".join(
+            f"- **{study.title}**: {study_headline(results, study)}" for study in results.studies
+        ),
         *(_section(results, study, images.get(study.name, [])) for study in results.studies),
     ]
     return "\n\n".join(parts) + "\n"
@@ -60,7 +62,7 @@ def _section(results: Results, study: StudyFacts, images: list[str]) -> str:
     parts = [
         f"## {study.title}",
         _setting(study, summary),
-        table(summary, study),
+        arms_table(summary, study),
         "\n".join(f"- {sentence}" for sentence in verdicts(results, study)),
         "\n".join(["Not there:", "", *(f"- {line}" for line in missing)]) if missing else "",
         "\n\n".join(f"![{_caption(image)} of {study.title}]({image})" for image in images),
@@ -103,7 +105,7 @@ def learning_rates(study: StudyFacts) -> str:
     return text
 
 
-def table(summary: Mapping[str, SummaryRow], study: StudyFacts) -> str:
+def arms_table(summary: Mapping[str, SummaryRow], study: StudyFacts) -> str:
     """Returns the arms of a study beside each other, as a Markdown table."""
     lines = [
         "| arm | what it is | bits/dim | gap closed (runs) | steps | parameters | log_prob | "

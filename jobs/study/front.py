@@ -12,7 +12,7 @@ from jobs.study.results import Results, SummaryRow
 from jobs.study.summary import describe_flow
 
 
-class Point(Config):
+class CapacityPoint(Config):
     """A student, mean over its runs.
 
     Attributes:
@@ -43,7 +43,7 @@ class Point(Config):
 class CapacityResults(Config):
     """What `results/capacity.json` holds: the points, and the results that they come from."""
 
-    points: list[Point]
+    points: list[CapacityPoint]
     study: Results
 
 
@@ -65,7 +65,9 @@ def capacity_results(config: CapacityConfig, results: Results) -> CapacityResult
     return CapacityResults(points=marked, study=results)
 
 
-def front(points: Iterable[Point], cost: Callable[[Point], float]) -> list[Point]:
+def front(
+    points: Iterable[CapacityPoint], cost: Callable[[CapacityPoint], float]
+) -> list[CapacityPoint]:
     """Returns the points that no other beats in one of cost and bits/dim and equals in the other.
 
     Args:
@@ -75,14 +77,16 @@ def front(points: Iterable[Point], cost: Callable[[Point], float]) -> list[Point
     Returns:
         The Pareto front, in order of cost.
     """
-    best: list[Point] = []
+    best: list[CapacityPoint] = []
     for point in sorted(points, key=lambda point: (cost(point), point.test)):
         if not best or point.test < best[-1].test:
             best.append(point)
     return best
 
 
-def _point(name: str, flow: str, distilled: bool, summary: dict[str, SummaryRow]) -> Point | None:
+def _point(
+    name: str, flow: str, distilled: bool, summary: dict[str, SummaryRow]
+) -> CapacityPoint | None:
     row = summary.get(arm_of(name, distilled=distilled))
     plain = summary.get(arm_of(name, distilled=False))
     teacher = summary.get(TEACHER)
@@ -97,7 +101,7 @@ def _point(name: str, flow: str, distilled: bool, summary: dict[str, SummaryRow]
         "runs", "test", "test_spread", "parameters", "parameters_share", "throughput_ratio",
         "sampling_ratio",
     )  # fmt: skip
-    return Point(
+    return CapacityPoint(
         shape=name,
         flow=flow,
         distilled=distilled,

@@ -20,7 +20,7 @@ SHORTEST = 0.1  # CPU seconds, to which a run's are rounded
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended.
 
     Attributes:
@@ -36,10 +36,10 @@ class Outcome:
     failed: str | None = None
 
 
-Outcomes = Mapping[str, Outcome]
+Outcomes = Mapping[str, RunOutcome]
 
 
-def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> Outcome | None:
+def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcome | None:
     """Returns how a planned run ended, or None if it has not.
 
     Args:
@@ -54,7 +54,7 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> Outcome |
     name = run.config.name
     broken = [need for need in run.needs if outcomes[need].failed]
     if broken:
-        return Outcome(failed=f"it needs {broken[0]}, which failed")
+        return RunOutcome(failed=f"it needs {broken[0]}, which failed")
     if store.exists("runs", name, "result", "manifest.json"):
         artifact = load_artifact(store, f"runs/{name}")
         _check_equal(store, run.config, artifact.config.training)
@@ -67,11 +67,11 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> Outcome |
             )
         metrics = artifact.metrics
         seconds = metrics.get("cpu_seconds", metrics.get("seconds", math.nan))
-        return Outcome(created, metrics["validation_bits_per_dim"], seconds)
+        return RunOutcome(created, metrics["validation_bits_per_dim"], seconds)
     if store.exists("runs", name, "failure.json"):
         failure = store.read_json("runs", name, "failure.json")
         if _difference(run.config, failure["config"]) is None:
-            return Outcome(failed=failure["reason"])
+            return RunOutcome(failed=failure["reason"])
     return None
 
 
@@ -177,7 +177,7 @@ def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def known_runs(
-    configs: Sequence[StudyConfig], store: Store, outcomes: dict[str, Outcome]
+    configs: Sequence[StudyConfig], store: Store, outcomes: dict[str, RunOutcome]
 ) -> list[PlannedRun]:
     """Returns the runs of all studies that are planned by now, each once, in order.
 
@@ -192,7 +192,7 @@ def known_runs(
 def advance(
     configs: Sequence[StudyConfig],
     store: Store,
-    outcomes: dict[str, Outcome],
+    outcomes: dict[str, RunOutcome],
     *,
     replace: bool = False,
 ) -> list[PlannedRun]:
@@ -224,8 +224,8 @@ def advance(
 
 
 def _look_up(
-    run: PlannedRun, store: Store, outcomes: dict[str, Outcome], replace: bool
-) -> Outcome | None:
+    run: PlannedRun, store: Store, outcomes: dict[str, RunOutcome], replace: bool
+) -> RunOutcome | None:
     try:
         return find_outcome(store, run, outcomes)
     except ConfigError:

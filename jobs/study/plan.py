@@ -11,7 +11,7 @@ from flowkd.training.config import TrainingConfig
 from jobs.study.config import PLAIN, TEACHER, ArmConfig, Recipe, StudyConfig
 
 
-class Row(NamedTuple):
+class MeasuredFlow(NamedTuple):
     """What a line of figures is of; a seed is None where nothing depends on it."""
 
     arm: str
@@ -31,7 +31,7 @@ class PlannedRun:
             learning rate that was not chosen are not.
     """
 
-    row: Row
+    row: MeasuredFlow
     config: TrainingConfig
     needs: tuple[str, ...] = ()
     reported: bool = True
@@ -50,11 +50,11 @@ class Choices:
     steps: Mapping[str, int] = field(default_factory=dict)
 
 
-def rows(config: StudyConfig) -> list[Row]:
+def rows(config: StudyConfig) -> list[MeasuredFlow]:
     """Returns every line that the finished study has, teachers first."""
-    found = [Row(TEACHER, seed, None) for seed in config.teacher_seeds]
+    found = [MeasuredFlow(TEACHER, seed, None) for seed in config.teacher_seeds]
     for name, arm in config.arms.items():
-        found += [Row(name, *pair) for pair in _pairs(config, arm)]
+        found += [MeasuredFlow(name, *pair) for pair in _pairs(config, arm)]
     return found
 
 
@@ -87,7 +87,7 @@ def check_names(planned: list[PlannedRun]) -> None:
 def _teachers(config: StudyConfig) -> Iterator[PlannedRun]:
     for seed in config.teacher_seeds:
         run = _run(config, _teacher(config, seed), config.teacher, seed)
-        yield PlannedRun(Row(TEACHER, seed, None), run)
+        yield PlannedRun(MeasuredFlow(TEACHER, seed, None), run)
 
 
 def _candidates(config: StudyConfig, choices: Choices) -> Iterator[PlannedRun]:
@@ -95,7 +95,9 @@ def _candidates(config: StudyConfig, choices: Choices) -> Iterator[PlannedRun]:
     for rate in config.learning_rates:
         name = f"study-{config.name}-{PLAIN}-lr{_short(rate)}-s{seed}"
         run = _run(config, name, config.student, seed, rate=rate)
-        yield PlannedRun(Row(PLAIN, None, seed), run, reported=rate == choices.learning_rate)
+        yield PlannedRun(
+            MeasuredFlow(PLAIN, None, seed), run, reported=rate == choices.learning_rate
+        )
 
 
 def _arm(config: StudyConfig, choices: Choices, name: str, arm: ArmConfig) -> Iterator[PlannedRun]:
@@ -106,7 +108,7 @@ def _arm(config: StudyConfig, choices: Choices, name: str, arm: ArmConfig) -> It
         if name == PLAIN and student == config.student_seeds[0]:
             continue  # the chosen candidate
         common: dict[str, Any] = {"rate": choices.learning_rate}
-        row = Row(name, teacher, student)
+        row = MeasuredFlow(name, teacher, student)
         label = f"study-{config.name}-{name}" + (f"-t{teacher}" if teacher is not None else "")
         recipe, steps, needs = config.student, total, []
         if arm.flow:

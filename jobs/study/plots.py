@@ -46,7 +46,7 @@ def gap_plot(results: Results, study: StudyFacts) -> bytes:
     return to_png(lambda axes: _draw_gaps(axes, results, study, arms), 1.0 + 0.3 * len(arms))
 
 
-def curves_plot(results: Results, study: StudyFacts) -> bytes:
+def study_curves_plot(results: Results, study: StudyFacts) -> bytes:
     """Returns validation bits per dimension against steps, mean over runs, and the teachers'."""
     return to_png(lambda axes: _draw_curves(axes, results, study), 3.6)
 

@@ -17,16 +17,23 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import run_in_process
 from jobs.study.config import TEACHER, StudyConfig
 from jobs.study.measure import RunFigures, Throughput, run_figures, throughput
-from jobs.study.outcomes import Outcome, advance, choose, find_outcome, known_runs, record_failure
+from jobs.study.outcomes import (
+    RunOutcome,
+    advance,
+    choose,
+    find_outcome,
+    known_runs,
+    record_failure,
+)
 from jobs.study.plan import PlannedRun, plan
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """A run that has just ended, how many have, and how many are known to be needed."""
 
     run: str
-    outcome: Outcome
+    outcome: RunOutcome
     ended: int
     known: int
 
@@ -34,11 +41,11 @@ class Progress:
 def train_studies(
     configs: Sequence[StudyConfig],
     storage: StorageConfig,
-    outcomes: dict[str, Outcome],
+    outcomes: dict[str, RunOutcome],
     *,
     workers: int | None = None,
     replace: bool = False,
-) -> Iterator[Progress]:
+) -> Iterator[StudyProgress]:
     """Trains all runs of studies that have not ended yet, and yields them as they end.
 
     A run that diverges is recorded and not tried again; one that fails otherwise is tried again by
@@ -69,7 +76,7 @@ def train_studies(
         outcomes[name] = _outcome(running[name], failed, store, outcomes)
         known = known_runs(configs, store, outcomes)
         ended = sum(run.config.name in outcomes for run in known)
-        yield Progress(name, outcomes[name], ended, len(known))
+        yield StudyProgress(name, outcomes[name], ended, len(known))
 
 
 def train_run(config: TrainingConfig, storage: StorageConfig, commit: str | None) -> str | None:
@@ -88,7 +95,7 @@ def train_run(config: TrainingConfig, storage: StorageConfig, commit: str | None
 def measure_study(
     config: StudyConfig,
     storage: StorageConfig,
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, RunOutcome],
     *,
     workers: int | None = None,
 ) -> dict[str, RunFigures]:
@@ -107,7 +114,7 @@ def measure_study(
 
 
 def time_study(
-    config: StudyConfig, storage: StorageConfig, outcomes: Mapping[str, Outcome]
+    config: StudyConfig, storage: StorageConfig, outcomes: Mapping[str, RunOutcome]
 ) -> dict[str, Throughput]:
     """Returns the finished students' throughput over the teacher's; call it when all is quiet."""
     store = storage.store()
@@ -126,7 +133,7 @@ def time_study(
 
 
 def _finished(
-    config: StudyConfig, store: Store, outcomes: Mapping[str, Outcome]
+    config: StudyConfig, store: Store, outcomes: Mapping[str, RunOutcome]
 ) -> list[PlannedRun]:
     planned = plan(config, choose(config, outcomes, store))
     ended = [run for run in planned if run.reported and run.config.name in outcomes]
@@ -134,12 +141,12 @@ def _finished(
 
 
 def _outcome(
-    run: PlannedRun, failed: Any, store: Store, outcomes: Mapping[str, Outcome]
-) -> Outcome:
+    run: PlannedRun, failed: Any, store: Store, outcomes: Mapping[str, RunOutcome]
+) -> RunOutcome:
     if isinstance(failed, BaseException):
-        return Outcome(failed=f"{type(failed).__name__}: {failed}")
+        return RunOutcome(failed=f"{type(failed).__name__}: {failed}")
     found = find_outcome(store, run, outcomes)
-    return found or Outcome(failed=str(failed))
+    return found or RunOutcome(failed=str(failed))
 
 
 def _load_optimisers() -> None:

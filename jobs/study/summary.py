@@ -14,7 +14,7 @@ from flowkd.flows.configs import CouplingConfig, GlowConfig
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
 from jobs.study.measure import RunFigures, Throughput
 from jobs.study.outcomes import Outcomes, cpu_seconds
-from jobs.study.plan import Choices, PlannedRun, Row, plan, rows
+from jobs.study.plan import Choices, MeasuredFlow, PlannedRun, plan, rows
 from jobs.study.results import RecipeFacts, RunRow, StudyFacts, SummaryRow
 
 Curves = Mapping[str, list[tuple[int, float]]]
@@ -44,7 +44,7 @@ def run_rows(
         if run.reported and run.config.name in outcomes
     ]
     order = {row: place for place, row in enumerate(rows(config))}
-    found.sort(key=lambda row: order[Row(row.arm, row.teacher_seed, row.student_seed)])
+    found.sort(key=lambda row: order[MeasuredFlow(row.arm, row.teacher_seed, row.student_seed)])
     return _with_gaps(found)
 
 
@@ -101,7 +101,7 @@ def _run_row(
     outcomes: Outcomes,
     figures: Mapping[str, RunFigures],
     ratios: Mapping[str, Throughput],
-    spent: Mapping[Row, float],
+    spent: Mapping[MeasuredFlow, float],
 ) -> RunRow:
     own = [
         part for part in planned if part.row == run.row and (part is run or run.row.arm != PLAIN)
@@ -221,7 +221,7 @@ def _recipe(recipe: Recipe) -> RecipeFacts:
 
 def describe_flow(flow: GlowConfig | CouplingConfig) -> str:
     """Returns a flow's shape in words: its kind and the fields that are not left at default."""
-    named = {"levels": "L", "steps": "K", "width": "width"}
+    named = {"levels": "L", "depth": "K", "width": "width"}
     values = flow.model_dump(exclude_defaults=True, exclude={"kind"})
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
     given = [f"{named.get(key, key)} {value}" for key, value in values.items()]

@@ -6,7 +6,7 @@ from jobs.study.config import PLAIN, TEACHER
 from jobs.study.results import Results, StudyFacts, SummaryRow
 
 
-def headline(results: Results, study: StudyFacts) -> str:
+def study_headline(results: Results, study: StudyFacts) -> str:
     """Returns the outcome of the study's best arm in one sentence."""
     summary = results.of(study.name)
     best, plain, teacher = (summary.get(arm) for arm in (study.best, PLAIN, TEACHER))

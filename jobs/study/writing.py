@@ -21,7 +21,7 @@ from jobs.study.document import document
 from jobs.study.measure import RunFigures, Throughput
 from jobs.study.outcomes import Outcomes, choose
 from jobs.study.plan import plan
-from jobs.study.plots import curves_plot, gap_plot
+from jobs.study.plots import gap_plot, study_curves_plot
 from jobs.study.results import Machine, Results
 from jobs.study.summary import run_rows, study_facts, summary_rows
 
@@ -84,7 +84,7 @@ def write_document(results: Results, path: Path, command: str) -> None:
     """Writes the document, and its plots beside it, named after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images: dict[str, list[str]] = {}
-    plots: dict[str, Callable[..., bytes]] = {"gap": gap_plot, "curves": curves_plot}
+    plots: dict[str, Callable[..., bytes]] = {"gap": gap_plot, "curves": study_curves_plot}
     for study in results.studies:
         drawn = {
             "gap": any(row.gap_closed is not None for row in results.of(study.name).values()),

@@ -15,7 +15,7 @@ from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.table import TableConfig
 from flowkd.distill.hints import Hint
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import CouplingConfig, GlowConfig
@@ -97,7 +97,10 @@ def without(*keys):
             changed("train", "learning_rate", to=0),
             r"\n  train\.learning_rate: .*greater than 0; got 0",
         ),
-        (changed("train", "clip", to=float("inf")), r"\n  train\.clip: .*finite number; got inf"),
+        (
+            changed("train", "max_gradient_norm", to=float("inf")),
+            r"\n  train\.max_gradient_norm: .*finite number; got inf",
+        ),
         (changed("flow", "mix", to="lu"), r"\n  flow\.mix: .*'linear' or 'reverse'; got 'lu'"),
         (changed("name", to="a/b"), r"\n  name: .*pattern.*; got 'a/b'"),
         ([1, 2], r"expected a mapping in .*config\.yaml; got list"),
@@ -138,7 +141,7 @@ def test_overrides_replace_what_the_file_says(file):
         "name=two",
         "train.steps=7",
         "train.learning_rate=1e-4",
-        "train.warmup=1",
+        "train.warmup_steps=1",
         "train_rows=null",
         "scaling.workers=2",
         "flow.mean=[1, 2.5]",
@@ -149,11 +152,15 @@ def test_overrides_replace_what_the_file_says(file):
     path = file({**TRAINING, "train_rows": 5})
     config = load_config(TrainingConfig, path, overrides)
     assert (config.name, config.train_rows, config.scaling.workers) == ("two", None, 2)
-    assert (config.train.steps, config.train.learning_rate, config.train.warmup) == (7, 1e-4, 1)
+    assert (config.train.steps, config.train.learning_rate, config.train.warmup_steps) == (
+        7,
+        1e-4,
+        1,
+    )
     assert config.flow == CouplingConfig(width=8, mean=(1.0, 2.5))
     step9, step1 = Hint(student="step9", teacher="step8"), Hint(student="step1", teacher="step4")
     assert config.objective.hints == (step9, step1)
-    assert config.objective.weights == Weights(hints=0.1, latent=0.5)
+    assert config.objective.weights == LossWeights(hints=0.1, latent=0.5)
     assert load_config(TrainingConfig, path).train.steps == 3
 
 
@@ -189,7 +196,7 @@ WHOLE = [
     CouplingConfig(event_shape=(2,), mean=(0.1, 1e-9), scale=(1e20, 3.0)),
     MaximumLikelihoodConfig(),
     DistillationConfig(teacher="runs/a"),
-    Weights(),
+    LossWeights(),
     Hint(student="a", teacher="b"),
     ScalingConfig(),
     EvaluationConfig(name="a", flows={"b": "runs/c"}, dataset="d"),

@@ -22,7 +22,7 @@ from tests.support import ROOT
 from tests.support.servers.swift import SwiftServer
 
 CONFIGS = ROOT / "jobs/configs/quickstart"
-SMALL = ("train.steps=6", "train.warmup=2", "batch_size=32", "validation_rows=100")
+SMALL = ("train.steps=6", "train.warmup_steps=2", "batch_size=32", "validation_rows=100")
 
 
 def submit(job: str, config: str, store: Store, *overrides: str) -> str:

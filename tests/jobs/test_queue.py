@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cluster.local import LocalCluster
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ENDED
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from cluster.queue.service import start
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
@@ -45,7 +45,7 @@ def call(store: Store, *arguments: str) -> str:
 
 
 def await_ends(store: Store, *jobs: str) -> dict[str, str]:
-    records = Records(store)
+    records = QueueRecords(store)
     deadline = time.monotonic() + SECONDS
     while True:
         states = {job: records.state(job).state or "submitted" for job in jobs}
@@ -63,15 +63,15 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
         "teacher": {
             "name": "teacher",
             "dataset": "digits",
-            "flow": {"kind": "glow", "levels": 1, "steps": 1, "width": 4},
-            "train": {"steps": 6, "warmup": 2},
+            "flow": {"kind": "glow", "levels": 1, "depth": 1, "width": 4},
+            "train": {"steps": 6, "warmup_steps": 2},
             "batch_size": 32,
         },
         "search": {
             "name": "students",
             "teacher": "runs/teacher",
             "dataset": "digits",
-            "student": {"kind": "glow", "levels": 1, "steps": 1, "width": 2},
+            "student": {"kind": "glow", "levels": 1, "depth": 1, "width": 2},
             "budget": {"share": 1},
             "space": {"learning_rate": {"low": 0.001, "high": 0.01}},
             "train": {"steps": 4},
@@ -96,7 +96,7 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
         "digits",
     )
     starts = {
-        job: {event.state: event.time for event in Records(store).events(job)} for job in jobs
+        job: {event.state: event.time for event in QueueRecords(store).events(job)} for job in jobs
     }
     assert starts[jobs[0]]["succeeded"] <= starts[jobs[1]]["starting"]
     assert starts[jobs[1]]["succeeded"] <= starts[jobs[2]]["starting"]
@@ -123,5 +123,5 @@ def test_a_job_is_enqueued_from_inside_ray(store: Store, tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert "inner: accepted" in done.stdout
     assert await_ends(store, "inner") == {"inner": "succeeded"}
-    assert Records(store).spec("inner").spec.owner == "ann"
+    assert QueueRecords(store).spec("inner").spec.owner == "ann"
     assert "data set digits" in call(store, "logs", "inner")

@@ -20,7 +20,7 @@ from tests.support import ROOT
 
 CONFIGS = ROOT / "jobs/configs/quickstart"
 STAGES = ("dataset", "teacher", "plain", "distilled", "evaluate", "publish", "deploy")
-BRIEF = {"train": {"steps": 20, "learning_rate": 1e-3, "warmup": 5}, "batch_size": 32}
+BRIEF = {"train": {"steps": 20, "learning_rate": 1e-3, "warmup_steps": 5}, "batch_size": 32}
 SMALL: dict[str, dict[str, Any]] = {
     "dataset": {"train_limit": 400, "val_limit": 100, "test_limit": 100},
     "teacher": BRIEF,

@@ -10,7 +10,7 @@ from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
 from flowkd.registry.artifacts import publish_artifact
 from flowkd.registry.card import Lineage
 
-GLOW = {"levels": 2, "steps": 2, "width": 16}
+GLOW = {"levels": 2, "depth": 2, "width": 16}
 CONFIGS = {
     "photos": (GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, **GLOW), 256),
     "digits": (GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, classes=10, **GLOW), 17),

@@ -16,7 +16,7 @@ import psutil
 from cluster.local import LocalCluster, down, up
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ENDED
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
 
@@ -57,7 +57,7 @@ class TestQueue:
 
     def __init__(self, cluster: LocalCluster, store: Store, folder: Path) -> None:
         self.cluster, self.store, self.folder = cluster, store, folder
-        self.records = Records(store)
+        self.records = QueueRecords(store)
 
     def serve(self, name: str, **changes: object) -> int:
         """Starts a dispatcher as an actor of this name, and returns its process."""

@@ -12,30 +12,30 @@ from flowkd.flows.flow import Flow
 
 PICTURES = {"mean": 128.0, "scale": 256.0}
 CONFIGS: dict[str, GlowConfig | CouplingConfig] = {
-    "glow": GlowConfig(event_shape=(1, 4, 4), levels=2, steps=2, width=4, **PICTURES),
+    "glow": GlowConfig(event_shape=(1, 4, 4), levels=2, depth=2, width=4, **PICTURES),
     "glow of classes": GlowConfig(
-        event_shape=(1, 4, 4), levels=2, steps=1, width=4, classes=3, **PICTURES
+        event_shape=(1, 4, 4), levels=2, depth=1, width=4, classes=3, **PICTURES
     ),
     "glow of a vector": GlowConfig(
-        event_shape=(2, 4, 4), levels=1, steps=2, width=4, context_size=2, **PICTURES
+        event_shape=(2, 4, 4), levels=1, depth=2, width=4, context_size=2, **PICTURES
     ),
     "glow, narrowing": GlowConfig(
-        event_shape=(1, 4, 4), levels=2, steps=1, width=(6, 5), inner=(3, 4), **PICTURES
+        event_shape=(1, 4, 4), levels=2, depth=1, width=(6, 5), inner=(3, 4), **PICTURES
     ),
     "coupling, narrowing": CouplingConfig(
-        event_shape=(3,), mean=0.0, scale=0.5, steps=2, width=6, inner=4
+        event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=6, inner=4
     ),
     "coupling": CouplingConfig(
-        event_shape=(5,), mean=(1.0, 2.0, 3.0, 4.0, 5.0), scale=2.0, steps=2, width=6
+        event_shape=(5,), mean=(1.0, 2.0, 3.0, 4.0, 5.0), scale=2.0, depth=2, width=6
     ),
     "coupling, reversing": CouplingConfig(
-        event_shape=(4,), mean=0.0, scale=1.0, steps=3, width=6, mix="reverse"
+        event_shape=(4,), mean=0.0, scale=1.0, depth=3, width=6, mix="reverse"
     ),
     "coupling of classes": CouplingConfig(
-        event_shape=(3,), mean=0.0, scale=0.5, steps=2, width=6, classes=3
+        event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=6, classes=3
     ),
     "coupling of a vector": CouplingConfig(
-        event_shape=(4,), mean=0.0, scale=0.5, steps=2, width=6, context_size=2
+        event_shape=(4,), mean=0.0, scale=0.5, depth=2, width=6, context_size=2
     ),
 }
 

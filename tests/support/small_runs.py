@@ -11,8 +11,8 @@ from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import run_in_process
 
-STUDENT = {"kind": "coupling", "steps": 2, "width": 6}
-TEACHER = {"kind": "coupling", "steps": 3, "width": 8}
+STUDENT = {"kind": "coupling", "depth": 2, "width": 6}
+TEACHER = {"kind": "coupling", "depth": 3, "width": 8}
 DISTILLATION = {
     "kind": "distillation",
     "teacher": "runs/teacher",
@@ -26,7 +26,7 @@ def training(name: str, **options: Any) -> TrainingConfig:
         "name": name,
         "dataset": "walks",
         "flow": STUDENT,
-        "train": {"steps": 6, "learning_rate": 0.01, "warmup": 2, "ema": 0.9},
+        "train": {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2, "ema_decay": 0.9},
         "batch_size": 8,
         "validate_every": 2,
     }

@@ -10,7 +10,7 @@ from flowkd.store.store import Store
 from tests.support import searches
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
-from tuning.records import Begun, Ended, Records, Trial
+from tuning.records import Begun, Ended, SearchRecords, Trial
 from tuning.sampling import OptunaChooser, grid
 
 SPACE = {
@@ -47,7 +47,7 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
         count: How many trials.
         states: Of the first ones, and so on again: finished, stopped, failed (x), not ended (.).
     """
-    records, plan = Records(store, config.name), Plan(config, store)
+    records, plan = SearchRecords(store, config.name), Plan(config, store)
     records.open(config, resume=False)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowkd.config import parse_config
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import Outcome
+from jobs.study.outcomes import RunOutcome
 from jobs.study.plan import Choices
 
 TRAIN = {"steps": 100}
@@ -14,8 +14,8 @@ STUDY: dict[str, Any] = {
     "name": "s",
     "title": "A study",
     "dataset": {"kind": "digits"},
-    "teacher": {"flow": {"kind": "glow", "levels": 1, "steps": 4}, "train": TRAIN},
-    "student": {"flow": {"kind": "glow", "levels": 1, "steps": 2}, "train": TRAIN},
+    "teacher": {"flow": {"kind": "glow", "levels": 1, "depth": 4}, "train": TRAIN},
+    "student": {"flow": {"kind": "glow", "levels": 1, "depth": 2}, "train": TRAIN},
     "learning_rates": [0.001, 0.01],
     "teacher_seeds": [0, 1],
     "student_seeds": [5, 6, 7],
@@ -24,7 +24,7 @@ STUDY: dict[str, Any] = {
         "best": {"about": "folded", "objective": {"warm_start": "fold"}},
         "stages": {
             "about": "in two stages",
-            "through": {"kind": "glow", "levels": 1, "steps": 3},
+            "through": {"kind": "glow", "levels": 1, "depth": 3},
             "objective": {"warm_start": "fold"},
             "pairs": [[0, 5], [1, 6]],
         },
@@ -40,5 +40,5 @@ def study(**changes: Any) -> StudyConfig:
     return parse_config(StudyConfig, {**STUDY, **changes}, source="study.yaml")
 
 
-def ends(validation: float = 3.0, seconds: float = 10.0, failed: str | None = None) -> Outcome:
-    return Outcome("2026-01-01T00:00:00+00:00", validation, seconds, failed)
+def ends(validation: float = 3.0, seconds: float = 10.0, failed: str | None = None) -> RunOutcome:
+    return RunOutcome("2026-01-01T00:00:00+00:00", validation, seconds, failed)

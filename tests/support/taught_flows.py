@@ -15,8 +15,8 @@ from flowkd.nn import MLP, ConvNet
 
 AnyConfig = GlowConfig | CouplingConfig
 
-GLOW = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, steps=4, width=16)
-TABLE = CouplingConfig(event_shape=(5,), mean=0.0, scale=1.0, steps=4, width=16)
+GLOW = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, depth=4, width=16)
+TABLE = CouplingConfig(event_shape=(5,), mean=0.0, scale=1.0, depth=4, width=16)
 REVERSING = TABLE.model_copy(update={"mix": "reverse"})
 CONFIGS: dict[str, AnyConfig] = {
     "glow": GLOW,

@@ -35,7 +35,7 @@ from tests.support.servers.faults import FaultProxy
 from tests.support.small_runs import furnish
 from tuning.config import FinalConfig, SearchConfig
 from tuning.final import refusal
-from tuning.records import Records, Trial, best_of
+from tuning.records import SearchRecords, Trial, best_of
 from tuning.search import search
 from tuning.status import read_status
 
@@ -50,7 +50,7 @@ def storage(local_store: Store) -> StorageConfig:
 
 
 def trials_of(config: SearchConfig, storage: StorageConfig) -> list[Trial]:
-    return Records(storage.store(), config.name).trials()
+    return SearchRecords(storage.store(), config.name).trials()
 
 
 def curve(training: dict[str, Any], storage: StorageConfig) -> Curve:
@@ -71,7 +71,7 @@ def assert_alike(got: Curve, wanted: Curve, tolerance: float) -> None:
 
 def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageConfig) -> None:
     config = searching(
-        "whole", train={"steps": 40, "warmup": 2, "ema": 0.9}, validate_every=10,
+        "whole", train={"steps": 40, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=10,
         cache={"kind": "memory"}, stopping=None,
         final={"model": "walks", "steps": 8, "seconds": 0.2, "round_trip": 0.1},
     )  # fmt: skip
@@ -116,12 +116,12 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
     storage: StorageConfig, ray_cluster: LocalCluster, tmp_path: Path
 ) -> None:
     config = searching(
-        "killed", train={"steps": 300, "warmup": 2, "ema": 0.9}, validate_every=100, trials=8,
-        concurrent=2,
+        "killed", train={"steps": 300, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=100,
+        trials=8, concurrent=2,
     )  # fmt: skip
     file = tmp_path / "search.yaml"
     file.write_text(dump_config(config), encoding="utf-8")
-    command = [sys.executable, "-m", "tuning.search", "--config", str(file), "--store", storage.uri]
+    command = [sys.executable, "-m", "jobs.search", "--config", str(file), "--store", storage.uri]
     store = storage.store()
     first = subprocess.Popen(command, start_new_session=True)
     wait_for(lambda: len(store.list("searches", "killed", "results")) >= 3)
@@ -142,8 +142,8 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
 
 def test_a_lost_worker_costs_no_trial(storage: StorageConfig, tmp_path: Path) -> None:
     config = searching(
-        "lost", train={"steps": 1500, "warmup": 2, "ema": 0.9}, validate_every=500, trials=3,
-        concurrent=1, stopping=None,
+        "lost", train={"steps": 1500, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=500,
+        trials=3, concurrent=1, stopping=None,
     )  # fmt: skip
     killed: list[int] = []
 
@@ -198,7 +198,9 @@ def test_a_store_that_is_away_for_30_s_is_outlasted(
 ) -> None:
     furnish(Store(proxied_store.uri))
     storage = StorageConfig(uri=proxied_store.uri, options=proxied_store.options, patience=60)
-    config = searching("away", train={"steps": 300, "warmup": 2, "ema": 0.9}, validate_every=100)
+    config = searching(
+        "away", train={"steps": 300, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=100
+    )
     gone: list[bool] = []
 
     def go_away(status: Any) -> None:
@@ -243,7 +245,7 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
     rate = {"low": 0.001, "high": 0.1}
     config = searching(
         "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
-        train={"steps": 100, "warmup": 2, "ema": 0.9}, validate_every=10,
+        train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=10,
     )  # fmt: skip
     with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
         search(config, storage)  # whose members share what is left

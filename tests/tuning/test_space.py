@@ -8,7 +8,7 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.flows.configs import build_flow, count_parameters
 from flowkd.store.store import Store
@@ -89,7 +89,7 @@ def test_what_no_parent_chose_does_not_exist(plan: Plan) -> None:
 
 
 def test_each_term_may_be_weighted() -> None:
-    assert set(get_args(Term)) == set(Weights.model_fields)
+    assert set(get_args(Term)) == set(LossWeights.model_fields)
 
 
 def test_equal_parameters_give_equal_candidates(plan: Plan) -> None:

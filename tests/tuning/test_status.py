@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from flowkd.store.store import Store
 from jobs.cli.main import app
-from tuning.records import Records
-from tuning.status import Row, Status, read_status, seconds_left, table, write_status
+from tuning.records import SearchRecords
+from tuning.status import Status, TrialRow, read_status, seconds_left, status_table, write_status
 
 ROWS = [
-    Row(0, "finished", 300, 3.25, 4000, "learning_rate=0.003"),
-    Row(1, "stopped", 50, 3.5, 4100, "learning_rate=0.001"),
-    Row(2, "failed", 10, None, 4200, "a loss became infinite"),
-    Row(3, "running", 120, 3.3, 4300, "learning_rate=0.004"),
-    Row(4, "finished", 300, 3.2, 4400, "learning_rate=0.005"),
+    TrialRow(0, "finished", 300, 3.25, 4000, "learning_rate=0.003"),
+    TrialRow(1, "stopped", 50, 3.5, 4100, "learning_rate=0.001"),
+    TrialRow(2, "failed", 10, None, 4200, "a loss became infinite"),
+    TrialRow(3, "running", 120, 3.3, 4300, "learning_rate=0.004"),
+    TrialRow(4, "finished", 300, 3.2, 4400, "learning_rate=0.005"),
 ]
 STATUS = Status("searching", 20, 300, 100.0, 200.0, 400.0, 4, ROWS)
 
@@ -32,7 +32,7 @@ def now(status: Status) -> Status:
 def shown(status: Status, width: int) -> list[str]:
     console = Console(width=width, no_color=True)
     with console.capture() as capture:
-        console.print(table(status))
+        console.print(status_table(status))
     return capture.get().splitlines()
 
 
@@ -70,7 +70,7 @@ def test_what_is_left_is_told_as_it_went() -> None:
 
 
 def test_a_status_is_read_from_elsewhere(local_store: Store) -> None:
-    write_status(Records(local_store, "one"), STATUS)
+    write_status(SearchRecords(local_store, "one"), STATUS)
     assert read_status(local_store, "one") == STATUS
     runner = CliRunner()
     called = runner.invoke(app, ["search", "status", "one", "--store", local_store.uri, "--json"])

@@ -25,8 +25,8 @@ from tuning.report.axes import Axis, axes_of, whole_name, without_switches
 from tuning.report.choices_plot import RAMP, choices_plot, fifths
 from tuning.report.hint_map import hint_map
 from tuning.report.importance import BEST, FEWEST, importances
-from tuning.report.plots import SHOWN, Point, front_plot, history_plot, importance_plot
-from tuning.report.summary import facts, figures_of, headline
+from tuning.report.plots import SHOWN, FrontPoint, front_plot, history_plot, importance_plot
+from tuning.report.summary import facts, figures_of, search_headline
 from tuning.report.tables import curves_parquet, trials_parquet
 
 MAPS, ROWS = 3, 10
@@ -91,7 +91,7 @@ def render(
     return render_page(
         Path(__file__).with_name("report.html"),
         title=f"search {config.name}",
-        headline=headline(config, trials, outcome, size),
+        headline=search_headline(config, trials, outcome, size),
         facts=facts(config, trials),
         history=Markup(history_plot(trials)) if ranked(trials) else None,
         choices=_choices(axes, bits),
@@ -180,7 +180,7 @@ def _front(trials: list[Trial]) -> _Plot | None:
         return None
     faster = all(trial.begun.throughput is not None for trial in finished)
     points = [
-        Point(
+        FrontPoint(
             trial.begun.number,
             trial.bits_per_dim,
             -(trial.begun.throughput or 0.0) if faster else trial.begun.size,

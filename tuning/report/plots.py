@@ -19,7 +19,7 @@ MANY = 10  # trials: fewer are all drawn where they are
 BITS = "bits per dimension"
 
 
-class Point(NamedTuple):
+class FrontPoint(NamedTuple):
     """A trial in two figures: fewer bits are better, and so is less cost."""
 
     number: int
@@ -37,9 +37,9 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
     return steps
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[FrontPoint]) -> list[FrontPoint]:
     """Returns those that no other one beats in one figure without losing in the other."""
-    found: list[Point] = []
+    found: list[FrontPoint] = []
     for point in sorted(points, key=lambda each: (each.cost, each.bits)):
         best = found[-1] if found else None
         if best is None or point.bits < best.bits or point[1:] == best[1:]:
@@ -73,7 +73,7 @@ def importance_plot(found: Sequence[Importance]) -> str:
     )
 
 
-def front_plot(points: Sequence[Point], *, faster: bool) -> str:
+def front_plot(points: Sequence[FrontPoint], *, faster: bool) -> str:
     """Returns finished trials by bits/dim and cost, with the front among them.
 
     Args:
@@ -137,7 +137,9 @@ def _draw_importance(axes: Axes, found: Sequence[Importance]) -> None:
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
 
 
-def _draw_front(axes: Axes, points: Sequence[Point], best: Sequence[Point], faster: bool) -> None:
+def _draw_front(
+    axes: Axes, points: Sequence[FrontPoint], best: Sequence[FrontPoint], faster: bool
+) -> None:
     sign = -1 if faster else 1
     edge = edge_of([point.bits for point in points])
     axes.step(

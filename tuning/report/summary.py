@@ -25,7 +25,7 @@ STATES = {
 }
 
 
-def headline(
+def search_headline(
     config: SearchConfig,
     trials: list[Trial],
     outcome: Mapping[str, Any] | None,

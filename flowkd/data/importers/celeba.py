@@ -16,10 +16,11 @@ from flowkd.config import Config
 from flowkd.data.importers.pictures import read_picture
 from flowkd.data.importers.published import fingerprint_of
 from flowkd.data.importers.sources import Member, Source
-from flowkd.data.importing import Part, import_parts
-from flowkd.data.manifest import SPLITS, DatasetName, Manifest
+from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 PICTURES = "img_align_celeba.zip"
@@ -150,10 +151,10 @@ def _matched(pictures: Sequence[Member], splits: Mapping[str, str], where: str) 
     return [members[name] for name in sorted(splits)]
 
 
-def _parts(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Iterator[Part]:
+def _parts(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Iterator[ImportPart]:
     for start in range(0, len(members), PART):
         chosen = members[start : start + PART]
-        yield Part(f"pictures {start}", partial(_read, chosen, splits, size))
+        yield ImportPart(f"pictures {start}", partial(_read, chosen, splits, size))
 
 
 def _read(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Mapping[str, Arrays]:

@@ -20,10 +20,11 @@ from flowkd.data.importers.published import (
 )
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.unpickling import load_plain
-from flowkd.data.importing import Part, import_parts
-from flowkd.data.manifest import DatasetName, Manifest, draw_evenly
+from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.manifest import Manifest, draw_evenly
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -80,10 +81,10 @@ def prepare(config: CifarConfig, store: Store) -> Manifest:
     return import_parts(store, about, parts, fingerprint=source.fingerprint(), seed=config.seed)
 
 
-def _parts(config: CifarConfig, source: Source) -> Iterator[Part]:
+def _parts(config: CifarConfig, source: Source) -> Iterator[ImportPart]:
     val = dict(zip(TRAIN, draw_evenly([ROWS] * 5, config.val_rows, config.seed), strict=True))
     for stem, member in published_members([source], (*TRAIN, TEST), ("", ".bin")):
-        yield Part(stem, partial(_read, member, val.get(stem), config.labels))
+        yield ImportPart(stem, partial(_read, member, val.get(stem), config.labels))
 
 
 def _read(member: Member, val: np.ndarray | None, labels: bool) -> Mapping[str, Arrays]:

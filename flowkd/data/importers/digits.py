@@ -8,9 +8,10 @@ import numpy as np
 from pydantic import Field
 
 from flowkd.config import Config
-from flowkd.data.manifest import DatasetName, Manifest, draw_splits
+from flowkd.data.manifest import Manifest, draw_splits
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 VAL_ROWS, TEST_ROWS = 250, 347

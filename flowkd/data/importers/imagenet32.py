@@ -21,10 +21,11 @@ from flowkd.data.importers.published import (
 )
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.unpickling import load_plain
-from flowkd.data.importing import Part, import_parts
-from flowkd.data.manifest import DatasetName, Manifest, draw_evenly
+from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.manifest import Manifest, draw_evenly
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 TRAIN = tuple(f"train_data_batch_{number}" for number in range(1, 11))
@@ -110,13 +111,13 @@ def _is_archive(name: str) -> bool:
     return any(fnmatch(name.lower(), pattern) for pattern in ARCHIVES)
 
 
-def _parts(config: Imagenet32Config, sources: list[Source]) -> Iterator[Part]:
+def _parts(config: Imagenet32Config, sources: list[Source]) -> Iterator[ImportPart]:
     tenth = TRAIN_ROWS // len(TRAIN)
     rows = [tenth] * (len(TRAIN) - 1) + [TRAIN_ROWS - tenth * (len(TRAIN) - 1)]
     val = dict(zip(TRAIN, draw_evenly(rows, config.val_rows, config.seed), strict=True))
     expected = {**dict(zip(TRAIN, rows, strict=True)), TEST: TEST_ROWS}
     for stem, member in published_members(sources, list(expected), ("", ".npz")):
-        yield Part(stem, partial(_read, member, expected[stem], val.get(stem), config.labels))
+        yield ImportPart(stem, partial(_read, member, expected[stem], val.get(stem), config.labels))
 
 
 def _read(member: Member, rows: int, val: np.ndarray | None, labels: bool) -> Mapping[str, Arrays]:

@@ -23,10 +23,11 @@ from flowkd.data.importers.crops import (
 from flowkd.data.importers.published import fingerprint_of
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.tars import Sample, label_of, split_by_name, tar_parts, tars_at
-from flowkd.data.importing import Part, import_parts
-from flowkd.data.manifest import SPLITS, DatasetName, Manifest, draw_fractions
+from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.manifest import SPLITS, Manifest, draw_fractions
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 
@@ -133,7 +134,7 @@ def _about(config: ImagesConfig, source: str, classes: Sequence[str] | int | Non
     )
 
 
-def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[Part]:
+def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[ImportPart]:
     def rows(sample: Sample) -> tuple[np.ndarray, int | None]:
         label = None if config.classes is None else label_of(sample, config.classes)
         return crops_of(sample.picture, sample.name, sample.where, config), label
@@ -149,7 +150,7 @@ def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[Part]:
 
 def _file_parts(
     config: ImagesConfig, files: Sequence[Member], classes: Sequence[str] | None
-) -> Iterator[Part]:
+) -> Iterator[ImportPart]:
     chosen = draw_fractions(
         len(files),
         val_fraction=config.val_fraction,
@@ -164,7 +165,7 @@ def _file_parts(
     count = per_part(config)
     for start in range(0, len(drawn), count):
         part = drawn[start : start + count]
-        yield Part(f"pictures {start}", partial(_read, part, files, labels, config))
+        yield ImportPart(f"pictures {start}", partial(_read, part, files, labels, config))
 
 
 def _read(

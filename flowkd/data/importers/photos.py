@@ -12,10 +12,11 @@ from pydantic import Field
 
 from flowkd.config import Config
 from flowkd.data.importers.pictures import grid_crops, read_picture
-from flowkd.data.manifest import SPLITS, DatasetName, Manifest
+from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 TILE = 64

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from flowkd.config import Config
 from flowkd.data.importers.table_checks import remarks_on
-from flowkd.data.manifest import DatasetName, Manifest, draw_fractions
+from flowkd.data.manifest import Manifest, draw_fractions
 from flowkd.data.npy import read_npy
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 SUFFIXES = (".csv", ".npy", ".parquet")
@@ -98,7 +99,7 @@ def prepare(config: TableConfig, store: Store) -> Manifest:
     )
 
 
-def read_numbers(path: str) -> tuple[list[str], np.ndarray]:
+def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:
     """Returns the names of a table's columns, and their values (N, D) in float64.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 
 from flowkd.data.importers.crops import MAX_PICTURE_BYTES, is_picture
 from flowkd.data.importers.sources import TARS, Source
-from flowkd.data.importing import Part
+from flowkd.data.importing import ImportPart
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import Arrays
 from flowkd.errors import DataError
@@ -91,7 +91,7 @@ def tar_parts(
     count: int,
     rows: Callable[[Sample], tuple[np.ndarray, int | None]],
     split: Callable[[str], str],
-) -> Iterator[Part]:
+) -> Iterator[ImportPart]:
     """Yields parts of as many pictures each, none of which has pictures of two tars.
 
     A tar cannot be entered in the middle: what an earlier attempt has written is read past, but not
@@ -108,7 +108,7 @@ def tar_parts(
         for number, first in enumerate(found):
             rest = islice(found, count - 1)
             key = f"{tar.uri} {number}"
-            yield Part(key, partial(_read, chain([first], rest), rows, split))
+            yield ImportPart(key, partial(_read, chain([first], rest), rows, split))
             for _ in rest:  # what the part has not asked for
                 pass
 

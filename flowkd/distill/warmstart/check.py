@@ -10,7 +10,7 @@ from flowkd.flows.configs import CouplingConfig, GlowConfig
 
 WarmStart = Literal["fold", "inherit", "slice", "copy"]
 
-Size = Literal["steps", "width", "inner"]
+Size = Literal["depth", "width", "inner"]
 WIDTHS: tuple[Size, ...] = ("width", "inner")
 
 
@@ -35,8 +35,8 @@ def check_warm_start(
     if kind == "copy":
         _check_as_wide(student_config, source_config)
     if isinstance(student_config, CouplingConfig) and student_config.mix == "reverse":
-        ((steps, source_steps),) = _levels(student_config, source_config, "steps")
-        _check_reversals(kind, steps, source_steps)
+        ((depth, source_depth),) = _levels(student_config, source_config, "depth")
+        _check_reversals(kind, depth, source_depth)
     if kind == "fold" and rows is not None:
         _check_rows(student_config, source_config, rows)
 
@@ -60,7 +60,7 @@ def _check_same_family(
         if ours[key] != value:
             raise ValueError(
                 f"expected a student of its source's {key}, {value}; got {ours[key]}: "
-                f"only steps, width and inner may be smaller"
+                f"only depth, width and inner may be smaller"
             )
 
 
@@ -112,18 +112,18 @@ def _said(config: GlowConfig | CouplingConfig, key: Size) -> object:
     return getattr(config, key) or config.width
 
 
-def _check_reversals(kind: WarmStart, steps: int, source_steps: int) -> None:
-    if kind == "fold" and steps < source_steps:
+def _check_reversals(kind: WarmStart, depth: int, source_depth: int) -> None:
+    if kind == "fold" and depth < source_depth:
         raise ValueError(
-            f"expected mix: linear, into which steps fold; got mix: reverse and {steps} steps for "
-            f"{source_steps}: give the student as many steps, or train a source with mix: linear"
+            f"expected mix: linear, into which steps fold; got mix: reverse and depth {depth} for "
+            f"{source_depth}: give the student the same depth, or train a source with mix: linear"
         )
-    sizes = [stop - start for start, stop in group_bounds(steps, source_steps)]
+    sizes = [stop - start for start, stop in group_bounds(depth, source_depth)]
     if kind == "inherit" and any(size % 2 == 0 for size in sizes):
         raise ValueError(
             f"expected mix: linear, or an odd number of the source's steps for each of the "
-            f"student's, for an even number of reversals is none; got mix: reverse and {steps} "
-            f"steps for {source_steps}, grouped as {sizes}: choose other steps"
+            f"student's, for an even number of reversals is none; got mix: reverse and depth "
+            f"{depth} for {source_depth}, grouped as {sizes}: choose another depth"
         )
 
 
@@ -133,7 +133,7 @@ def _check_rows(
     """Wants enough values, one a place and row, for the least squares that fold each level.
 
     Those to width choose among all of the source's hidden units: as many values as units. Those to
-    steps fit each channel on all channels and a constant: twice as many values as unknowns, for a
+    depth fit each channel on all channels and a constant: twice as many values as unknowns, for a
     fit through every value is far off elsewhere.
     """
     needs = []
@@ -142,7 +142,7 @@ def _check_rows(
         wanted: dict[Size, int] = {
             "width": size.width,
             "inner": size.inner,
-            "steps": 2 * (channels + 1),
+            "depth": 2 * (channels + 1),
         }
         for key, values in wanted.items():
             ours, theirs = _levels(student, source, key)[level]

@@ -9,9 +9,9 @@ from torch import Tensor
 from flowkd.bijectors import Chain
 from flowkd.distill.warmstart.affine import Affine
 from flowkd.distill.warmstart.batching import leading_rows
-from flowkd.distill.warmstart.layout import Unit, segments
+from flowkd.distill.warmstart.layout import Unit, blocks
 from flowkd.distill.warmstart.prune_steps import Choice
-from flowkd.distill.warmstart.steps import Level, Part
+from flowkd.distill.warmstart.steps import FittedLevel, FittedStep
 from flowkd.flows.flow import Flow
 
 SCORING_PLACES = 4096
@@ -26,11 +26,11 @@ def fold_depth(source: Flow, shallow: Flow, x: Tensor, context: Tensor | None) -
         x: Calibration data, (B, *event_shape).
         context: As vectors, (B, width).
     """
-    counts = [len(targets) for targets in segments(shallow)]
-    stages = _choose(list(segments(source)), counts, x, context)
+    counts = [len(targets) for targets in blocks(shallow)]
+    stages = _choose(list(blocks(source)), counts, x, context)
     h = x
-    for stage, targets in zip(stages, segments(shallow), strict=True):
-        if isinstance(stage, Level):
+    for stage, targets in zip(stages, blocks(shallow), strict=True):
+        if isinstance(stage, FittedLevel):
             stage = stage.settle(h, context)
             _write(stage.parts, [target.step for target in targets])
             h, _ = stage(h, context)
@@ -42,7 +42,7 @@ def fold_depth(source: Flow, shallow: Flow, x: Tensor, context: Tensor | None) -
 
 def _choose(
     source: Sequence[list[Unit]], counts: Sequence[int], x: Tensor, context: Tensor | None
-) -> list[Level | list[Unit]]:
+) -> list[FittedLevel | list[Unit]]:
     """Returns levels in which so many couplings stay, and what stands between them.
 
     The last level first: each is chosen with all after it folded already, which saves much time.
@@ -53,12 +53,13 @@ def _choose(
         for unit in units:
             h, _ = unit(h, context)
         entries.append(h)
-    chosen: list[Level | list[Unit]] = []
-    after: list[Level | Unit] = []
+    chosen: list[FittedLevel | list[Unit]] = []
+    after: list[FittedLevel | Unit] = []
     for units, count, h in reversed(list(zip(source, counts, entries, strict=False))):
         if units[0].is_step:
-            level = Level(
-                [Part(Affine.of(unit.step), unit.coupling) for unit in units], units[0].channels
+            level = FittedLevel(
+                [FittedStep(Affine.of(unit.step), unit.coupling) for unit in units],
+                units[0].channels,
             )
             level = Choice(after, *leading_rows(h, context, SCORING_PLACES))(level, count)
             chosen, after = [level, *chosen], [level, *after]
@@ -67,7 +68,7 @@ def _choose(
     return chosen
 
 
-def _write(parts: Sequence[Part], steps: Sequence[Chain]) -> None:
+def _write(parts: Sequence[FittedStep], steps: Sequence[Chain]) -> None:
     """Sets the steps that stay; linear parts merge into the affine map of the next of them."""
     pending = Affine.identity(len(parts[0].affine.shift))
     filled = iter(steps)

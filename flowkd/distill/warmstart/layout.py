@@ -48,7 +48,7 @@ class Unit:
         return torch.cat([z, h[:, self.channels :]], dim=1), log_det
 
 
-def segments(flow: Flow) -> Iterator[list[Unit]]:
+def blocks(flow: Flow) -> Iterator[list[Unit]]:
     """Yields a flow's bijectors in the order of forward: a level's steps, what follows, and on."""
     for _, units in groupby(_walk(flow), key=lambda unit: unit.is_step):
         yield list(units)
@@ -59,7 +59,7 @@ def matched(student: Flow, source: Flow) -> Iterator[tuple[Unit, list[Unit]]]:
 
     The steps of each level are grouped evenly, in order; everything else stands for itself.
     """
-    for ours, theirs in zip(segments(student), segments(source), strict=True):
+    for ours, theirs in zip(blocks(student), blocks(source), strict=True):
         bounds = group_bounds(len(ours), len(theirs))
         for unit, (start, stop) in zip(ours, bounds, strict=True):
             yield unit, theirs[start:stop]

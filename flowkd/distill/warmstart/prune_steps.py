@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowkd.distill.warmstart.layout import Unit
-from flowkd.distill.warmstart.steps import Level, Part, State, settle
+from flowkd.distill.warmstart.steps import FittedLevel, FittedStep, RunningState, settle
 from flowkd.flows.flow import standard_normal_log_prob
 
 TRIALS = 5
@@ -26,11 +26,11 @@ class Choice:
         context: As vectors, (B, width).
     """
 
-    after: Sequence[Unit | Level]
+    after: Sequence[Unit | FittedLevel]
     h: Tensor
     context: Tensor | None
 
-    def __call__(self, level: Level, count: int) -> Level:
+    def __call__(self, level: FittedLevel, count: int) -> FittedLevel:
         """Returns the level with all but `count` parts linear: greedily, one by one.
 
         A coupling's cost changes as others go. After the first round it is found anew for those
@@ -57,7 +57,7 @@ class Choice:
             parts, states = [*parts[:going], *rest], [*states[:going], *after]
         return replace(level, parts=parts)
 
-    def _likelihood(self, end: State, passing: Tensor) -> float:
+    def _likelihood(self, end: RunningState, passing: Tensor) -> float:
         """Returns the mean log-density in nats, but for what precedes the level."""
         h, log_det = end
         h = torch.cat([h, passing], dim=1)
@@ -68,7 +68,7 @@ class Choice:
         return value if math.isfinite(value) else -math.inf
 
 
-def _without_first(parts: Sequence[Part], states: Sequence[State]) -> list[Part]:
+def _without_first(parts: Sequence[FittedStep], states: Sequence[RunningState]) -> list[FittedStep]:
     """Returns consecutive parts, the first one linear."""
     (h, _), (y, _) = states[:2]
     return [parts[0].linearised(h, y), *parts[1:]]

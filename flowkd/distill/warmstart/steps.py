@@ -12,18 +12,18 @@ from flowkd.bijectors import AffineCoupling
 from flowkd.distill.warmstart.affine import Affine
 from flowkd.distill.warmstart.batching import forward_by_rows
 
-State = tuple[Tensor, Tensor]  # h, and the log_det up to it
+RunningState = tuple[Tensor, Tensor]  # h, and the log_det up to it
 
 
 @dataclass(frozen=True)
-class Part:
+class FittedStep:
     """What a step becomes."""
 
     affine: Affine
     coupling: AffineCoupling
     linear: Affine | None = None
 
-    def __call__(self, state: State, context: Tensor | None) -> State:
+    def __call__(self, state: RunningState, context: Tensor | None) -> RunningState:
         """Maps (B, C, *rest) forward."""
         h, log_det = state
         h, log_det = self.affine(h), log_det + self.affine.log_det(h)
@@ -32,14 +32,14 @@ class Part:
         y, more = forward_by_rows(self.coupling, h, context)
         return y, log_det + more
 
-    def linearised(self, h: Tensor, y: Tensor) -> Part:
+    def linearised(self, h: Tensor, y: Tensor) -> FittedStep:
         """Returns it with a linear map for the coupling, so that it is nearest to h -> y."""
         return replace(self, linear=Affine.fit(self.affine(h), y, self.coupling.kept))
 
 
 def settle(
-    parts: Sequence[Part], start: State, context: Tensor | None
-) -> tuple[list[Part], list[State]]:
+    parts: Sequence[FittedStep], start: RunningState, context: Tensor | None
+) -> tuple[list[FittedStep], list[RunningState]]:
     """Fits the linear maps anew, each on what the parts before it make of the data.
 
     Args:
@@ -50,7 +50,7 @@ def settle(
     Returns:
         The parts, and the states: before each, and after the last.
     """
-    settled: list[Part] = []
+    settled: list[FittedStep] = []
     states = [start]
     for part in parts:
         if part.linear is not None:
@@ -62,10 +62,10 @@ def settle(
 
 
 @dataclass(frozen=True)
-class Level:
+class FittedLevel:
     """Consecutive parts, on the leading channels that they see."""
 
-    parts: Sequence[Part]
+    parts: Sequence[FittedStep]
     channels: int
 
     def __call__(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class Level:
             state = part(state, context)
         return torch.cat([state[0], h[:, self.channels :]], dim=1), state[1]
 
-    def settle(self, h: Tensor, context: Tensor | None) -> Level:
+    def settle(self, h: Tensor, context: Tensor | None) -> FittedLevel:
         """Fits the linear maps anew, on the complete states that the level meets."""
         start = h[:, : self.channels], h.new_zeros(len(h))
         return replace(self, parts=settle(self.parts, start, context)[0])

@@ -8,7 +8,7 @@ from torch import Tensor
 from flowkd.distill.warmstart.affine import Affine
 from flowkd.distill.warmstart.check import WarmStart, check_warm_start, fewer, narrower
 from flowkd.distill.warmstart.depth import fold_depth
-from flowkd.distill.warmstart.layout import matched, segments
+from flowkd.distill.warmstart.layout import blocks, matched
 from flowkd.distill.warmstart.width import Select, largest, most_telling, narrow
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
 from flowkd.flows.flow import Flow
@@ -46,8 +46,8 @@ def warm_start(
     if kind == "inherit":
         _inherit(student, source, source_config, x, vectors)
         return
-    if kind == "fold" and fewer(student_config, source_config, "steps"):
-        shallow = build_flow(source_config.model_copy(update={"steps": student_config.steps})).to(x)
+    if kind == "fold" and fewer(student_config, source_config, "depth"):
+        shallow = build_flow(source_config.model_copy(update={"depth": student_config.depth})).to(x)
         fold_depth(source, shallow, x, vectors)
         source = shallow
     _take(student, source)
@@ -68,7 +68,7 @@ def _narrow(student: Flow, source: Flow, x: Tensor, context: Tensor | None, sele
     """Sets each narrow network from the wide one it stands for, on what that sees in the source."""
     narrower = {group[-1].path: unit for unit, group in matched(student, source)}
     h = x
-    for unit in (unit for segment in segments(source) for unit in segment):
+    for unit in (unit for segment in blocks(source) for unit in segment):
         if unit.is_step and unit.path in narrower:
             seen = Affine.of(unit.step)(h[:, : unit.channels])[:, : unit.coupling.kept]
             small = narrower[unit.path].coupling.conditioner

@@ -13,7 +13,7 @@ from cluster.local import LocalCluster
 from cluster.queue.config import NodeKind, QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
-from cluster.queue.records import QueueError, Records
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
@@ -32,7 +32,7 @@ def job(name: str, **resources: float) -> JobSpec:
 class GrowingCluster(SmallCluster):
     """Adds nodes when a test says so; there is no cloud here that could."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: QueueRecords) -> None:
         super().__init__(records, cpus=1)
         self.asked: list[dict[str, float]] = []
         self.added: list[dict[str, float]] = []
@@ -42,7 +42,7 @@ class GrowingCluster(SmallCluster):
 
 
 def test_what_waits_first_is_asked_for_and_dropped_again(memory_store: Store) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     cluster = GrowingCluster(records)
     dispatcher = Dispatcher(records, cluster, CONFIG)
     dispatcher.tick()
@@ -68,7 +68,7 @@ def test_what_waits_first_is_asked_for_and_dropped_again(memory_store: Store) ->
 
 
 def test_a_cluster_that_does_not_grow_is_not_asked(memory_store: Store) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     cluster = GrowingCluster(records)
     cluster.asked = [{"nothing": 1}]
     dispatcher = Dispatcher(records, cluster, QueueConfig())

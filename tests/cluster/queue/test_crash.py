@@ -13,9 +13,9 @@ import pytest
 from cluster.queue.admission import Room
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
-from cluster.queue.messages import Heartbeat, Outcome
+from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.ray_jobs import ClusterError, Known
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
 
@@ -59,7 +59,7 @@ class Stopping:
 class SmallCluster:
     """Runs attempts, one step for each call of `step`: begin, live, end."""
 
-    def __init__(self, records: Records, cpus: float) -> None:
+    def __init__(self, records: QueueRecords, cpus: float) -> None:
         self.records, self.cpus = records, cpus
         self.steps: dict[tuple[str, int], int] = {}
         self.ran: list[str] = []
@@ -77,7 +77,9 @@ class SmallCluster:
 
     def stop(self, job: str, attempt: int) -> None:
         if self.steps.get((job, attempt), -1) >= 0:
-            self.end(job, attempt, Outcome(exit_code=143, reason="stopped", lost=True, time=0))
+            self.end(
+                job, attempt, AttemptOutcome(exit_code=143, reason="stopped", lost=True, time=0)
+            )
 
     def nodes(self) -> list[dict[str, float]]:
         return [{"CPU": self.cpus}]
@@ -88,7 +90,7 @@ class SmallCluster:
     def ask_for(self, bundles: list[dict[str, float]]) -> None:
         self.asked = bundles
 
-    def end(self, job: str, attempt: int, outcome: Outcome) -> None:
+    def end(self, job: str, attempt: int, outcome: AttemptOutcome) -> None:
         self.records.end(job, attempt, outcome)
         self.steps[job, attempt] = -1
 
@@ -100,17 +102,19 @@ class SmallCluster:
                 if not self.records.begin(job, attempt) or self.records.cancelled(job):
                     self.steps[job, attempt] = -1
                     if self.records.cancelled(job):
-                        self.end(job, attempt, Outcome(exit_code=130, reason="cancelled", time=0))
+                        self.end(
+                            job, attempt, AttemptOutcome(exit_code=130, reason="cancelled", time=0)
+                        )
                     continue
                 self.ran.append(job)
                 self.records.beat(job, attempt, Heartbeat(beats=1, time=0))
                 self.steps[job, attempt] = 1
             elif step == 1:
                 code = int(job == "fails" and attempt == 1)
-                self.end(job, attempt, Outcome(exit_code=code, time=0))
+                self.end(job, attempt, AttemptOutcome(exit_code=code, time=0))
 
 
-def fill(records: Records) -> None:
+def fill(records: QueueRecords) -> None:
     """Submits jobs of each kind and asks for a cancel and, later on, a retry."""
     specs = [
         {"id": "first"},
@@ -125,8 +129,8 @@ def fill(records: Records) -> None:
     records.ask("unwanted", "cancel")
 
 
-def play(store: Store, last: int, *, after: bool) -> tuple[int, SmallCluster, Records]:
-    records = Records(store)
+def play(store: Store, last: int, *, after: bool) -> tuple[int, SmallCluster, QueueRecords]:
+    records = QueueRecords(store)
     fill(records)
     cluster = SmallCluster(records, cpus=2)
     calls = Calls(last, after)
@@ -142,7 +146,7 @@ def play(store: Store, last: int, *, after: bool) -> tuple[int, SmallCluster, Re
     return calls.count, cluster, records
 
 
-def judge(cluster: SmallCluster, records: Records, where: str) -> None:
+def judge(cluster: SmallCluster, records: QueueRecords, where: str) -> None:
     states = {job: records.state(job).state for job in records.jobs()}
     expected = dict.fromkeys(states, "succeeded") | {"unwanted": "cancelled"}
     assert states == expected, where
@@ -172,7 +176,7 @@ def test_a_dispatcher_stops_at_each_of_its_calls(after: bool) -> None:
 
 
 def test_two_dispatchers_start_nothing_twice(memory_store: Store) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     fill(records)
     cluster = SmallCluster(records, cpus=2)
     two = [Dispatcher(records, cluster, CONFIG) for _ in range(2)]
@@ -186,7 +190,7 @@ def test_two_dispatchers_start_nothing_twice(memory_store: Store) -> None:
 def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
     memory_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     fill(records)
     memory_store.write(b'{"spec": 1}', "queue", "broken", "spec.json")
     cluster = SmallCluster(records, cpus=2)
@@ -211,7 +215,7 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
 
 
 def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     records.accept(JobSpec(id="job", kind="c", command=("true",)))
     cluster = SmallCluster(records, cpus=1)
     dispatcher = Dispatcher(records, cluster, CONFIG)
@@ -241,9 +245,9 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     assert records.state("job").failures == 0
 
 
-def one_that_runs(store: Store) -> tuple[Records, SmallCluster, Dispatcher]:
+def one_that_runs(store: Store) -> tuple[QueueRecords, SmallCluster, Dispatcher]:
     """Returns a queue with one job, `job`, that has just been handed over."""
-    records = Records(store)
+    records = QueueRecords(store)
     records.accept(JobSpec(id="job", kind="c", command=("true",)))
     cluster = SmallCluster(records, cpus=1)
     dispatcher = Dispatcher(records, cluster, CONFIG)
@@ -260,7 +264,7 @@ def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
     look = cluster.look
 
     def end_first(job: str, attempt: int) -> Known:
-        cluster.end(job, attempt, Outcome(exit_code=0, time=0))
+        cluster.end(job, attempt, AttemptOutcome(exit_code=0, time=0))
         return look(job, attempt)
 
     cluster.look = end_first
@@ -291,7 +295,7 @@ def test_an_attempt_that_is_given_up_never_begins(memory_store: Store) -> None:
 
 
 def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: Store) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     records.accept(JobSpec(id="job", kind="c", command=("true",)))
     cluster = SmallCluster(records, cpus=0)
     ahead, behind = (Dispatcher(records, cluster, CONFIG) for _ in range(2))
@@ -321,7 +325,7 @@ def test_who_cancels_and_then_retries_gets_another_attempt(memory_store: Store) 
 
 def test_a_job_that_pauses_can_be_cancelled(memory_store: Store) -> None:
     records, cluster, dispatcher = one_that_runs(memory_store)
-    cluster.end("job", 1, Outcome(exit_code=1, time=0))
+    cluster.end("job", 1, AttemptOutcome(exit_code=1, time=0))
     dispatcher.tick()
     assert (records.state("job").state, records.state("job").pause) == ("queued", 10)
     records.ask("job", "cancel")

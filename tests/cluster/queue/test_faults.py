@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from cluster.local import LocalCluster
-from cluster.queue.records import Records
+from cluster.queue.records import QueueRecords
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for
 
@@ -130,7 +130,7 @@ def test_clocks_that_differ(queue: TestQueue, reliability: Note) -> None:
     queue.process("first")
     limits = {"queued": 100}
     for name, ahead in (("ahead", 300.0), ("behind", -300.0)):
-        assert Records(queue.store, clock(ahead)).accept(queue.spec(name, limits=limits))
+        assert QueueRecords(queue.store, clock(ahead)).accept(queue.spec(name, limits=limits))
         queue.wait(name, "queued")
     queue.wait(["first", "ahead", "behind"], "succeeded")
     assert queue.said("start") == ["first", "ahead", "behind"]

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cluster.local import LocalCluster
-from cluster.queue.job_log import read_log
+from cluster.queue.job_log import read_job_log
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for
 
@@ -56,7 +56,7 @@ def test_jobs_run_by_priority_then_as_they_came_and_their_logs_are_whole(queue: 
     queue.wait(["a", "b", "c", "urgent"])
     assert queue.said("start") == ["urgent", "c", "a", "b"]
     assert queue.said("stop") == queue.said("start")
-    log = b"".join(read_log(queue.store, "a", 1))
+    log = b"".join(read_job_log(queue.store, "a", 1))
     assert log == b"hello from a\nbye from a\n"
     table = queue.records.table()
     assert table is not None

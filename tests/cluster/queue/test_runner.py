@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.queue.job_log import read_log
-from cluster.queue.messages import Heartbeat, Outcome
-from cluster.queue.records import Records
-from cluster.queue.runner import CANCELLED, NOT_MINE, TIMED_OUT, Attempt
+from cluster.queue.job_log import read_job_log
+from cluster.queue.messages import AttemptOutcome, Heartbeat
+from cluster.queue.records import QueueRecords
+from cluster.queue.runner import CANCELLED, NOT_MINE, TIMED_OUT, AttemptRunner
 from cluster.queue.spec import JobSpec
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
@@ -22,7 +22,7 @@ from flowkd.store.store import Store
 LEAVES_ONE_BEHIND = "sleep 600 & echo $! > {file}; {then}"
 
 
-class Deaf(Records):
+class Deaf(QueueRecords):
     """Records of a store that takes no sign of life."""
 
     def beat(self, job: str, attempt: int, heartbeat: Heartbeat) -> None:
@@ -37,11 +37,13 @@ def _handlers() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def run(records: Records, script: str, silence: float = 60, **changes: object) -> Outcome | None:
+def run(
+    records: QueueRecords, script: str, silence: float = 60, **changes: object
+) -> AttemptOutcome | None:
     command = ["/bin/sh", "-c", script]
     values = {"id": "job", "kind": "command", "command": command, **changes}
     records.accept(JobSpec.model_validate(values))
-    code = Attempt(records, "job", 1, silence, 1.0).run()
+    code = AttemptRunner(records, "job", 1, silence, 1.0).run()
     outcome = records.outcome("job", 1)
     assert outcome is None or outcome.exit_code == code
     return outcome
@@ -58,10 +60,10 @@ def left_behind(file: Path) -> bool:
 def test_what_a_command_leaves_behind_ends_with_it(memory_store: Store, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     script = LEAVES_ONE_BEHIND.format(file=file, then="echo done; exit 3")
-    outcome = run(Records(memory_store), script)
+    outcome = run(QueueRecords(memory_store), script)
     assert outcome is not None
     assert (outcome.exit_code, outcome.reason, outcome.lost) == (3, "", False)
-    assert b"".join(read_log(memory_store, "job", 1)) == b"done\n"
+    assert b"".join(read_job_log(memory_store, "job", 1)) == b"done\n"
     assert not left_behind(file)
 
 
@@ -80,14 +82,14 @@ def test_one_that_does_not_listen_is_killed_after_its_time(
 ) -> None:
     file = tmp_path / "pid"
     script = "trap '' TERM; " + LEAVES_ONE_BEHIND.format(file=file, then="sleep 600; sleep 600")
-    outcome = run(Records(memory_store), script, limits={"running": 0.5})
+    outcome = run(QueueRecords(memory_store), script, limits={"running": 0.5})
     assert outcome is not None
     assert (outcome.exit_code, outcome.lost) == (TIMED_OUT, False)
     assert not left_behind(file)
 
 
 def test_the_dispatcher_can_stop_it_through_the_store(memory_store: Store) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     records.ask_to_stop("job", 1)
     outcome = run(records, "sleep 600")
     assert outcome is not None
@@ -99,7 +101,7 @@ def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
 ) -> None:
     ready = tmp_path / "ready"
 
-    class AskedOnceReady(Records):
+    class AskedOnceReady(QueueRecords):
         """Asks an attempt to stop as soon as its command listens."""
 
         def must_stop(self, job: str, attempt: int) -> bool:
@@ -113,7 +115,7 @@ def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
 
 
 def test_a_cancelled_job_never_starts(memory_store: Store, tmp_path: Path) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     script = f"touch {tmp_path}/started"
     records.accept(JobSpec(id="job", kind="command", command=("/bin/sh", "-c", script)))
     records.ask("job", "cancel")
@@ -124,32 +126,32 @@ def test_a_cancelled_job_never_starts(memory_store: Store, tmp_path: Path) -> No
 
 
 def test_what_has_begun_elsewhere_is_not_run(memory_store: Store, tmp_path: Path) -> None:
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     assert records.begin("job", 1)
     assert run(records, f"touch {tmp_path}/started") is None
-    assert Attempt(records, "job", 1, 60, 1).run() == NOT_MINE
+    assert AttemptRunner(records, "job", 1, 60, 1).run() == NOT_MINE
     assert not (tmp_path / "started").exists()
 
 
 def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) -> None:
-    outcome = run(Records(memory_store), "", command=["no-such-program"])
+    outcome = run(QueueRecords(memory_store), "", command=["no-such-program"])
     assert outcome is not None
     assert outcome.exit_code == 127
-    assert b"cannot run no-such-program" in b"".join(read_log(memory_store, "job", 1))
+    assert b"cannot run no-such-program" in b"".join(read_job_log(memory_store, "job", 1))
 
 
 @pytest.mark.parametrize("metrics", [b"not JSON\n", b"{}\n", b"\xff\n"])
 def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics: bytes) -> None:
     memory_store.write(metrics, "runs", "broken", "metrics", "00000000.jsonl")
     config = {"name": "broken", "train": {"steps": 5}}
-    outcome = run(Records(memory_store), "sleep 2.5", silence=1.0, config=config)
+    outcome = run(QueueRecords(memory_store), "sleep 2.5", silence=1.0, config=config)
     assert outcome is not None
     assert (outcome.exit_code, outcome.reason) == (0, "")
 
 
 def test_a_heartbeat_tells_how_far_a_training_is(memory_store: Store) -> None:
     memory_store.write(b'{"step": 3}\n', "runs", "run", "metrics", "00000000.jsonl")
-    records = Records(memory_store)
+    records = QueueRecords(memory_store)
     run(records, "sleep 1", silence=1.0, config={"name": "run", "train": {"steps": 5}})
     heartbeat = records.heartbeat("job", 1)
     assert heartbeat is not None

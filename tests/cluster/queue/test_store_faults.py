@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from s3fs import S3FileSystem
 
-from cluster.queue.job_log import read_log
+from cluster.queue.job_log import read_job_log
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for
@@ -71,7 +71,7 @@ def test_a_store_that_is_full(queue: tuple[TestQueue, FaultProxy], reliability: 
     _outlast(proxy)
     jobs.wait("job", "succeeded")
     assert jobs.said("start", "job") == ["job"]
-    assert b"".join(read_log(jobs.store, "job", 1)) == LINES
+    assert b"".join(read_job_log(jobs.store, "job", 1)) == LINES
     reliability(
         "a store that is full",
         "507 to each PUT for 12 s, while a job runs and ends",

@@ -48,8 +48,8 @@ def training(name: str, **changes: object) -> TrainingConfig:
     settings = {
         "name": name,
         "dataset": "noise",
-        "flow": GlowConfig(levels=2, steps=2, width=8),
-        "train": TrainConfig(steps=6, learning_rate=1e-3, warmup=2),
+        "flow": GlowConfig(levels=2, depth=2, width=8),
+        "train": TrainConfig(steps=6, learning_rate=1e-3, warmup_steps=2),
         "batch_size": 36,
         "validate_every": 3,
         "checkpoint_every": 3,
@@ -70,7 +70,7 @@ ALL_TERMS = {
     "hints": [{"student": "level0", "teacher": "level0"}],
     "weights": {
         "nll": 1, "samples": 1, "density": 1, "latent": {"kind": "cosine", "start": 1},
-        "hints": 1, "log_det": 1, "synthesis": {"kind": "ramp", "end": 1},
+        "hints": 1, "log_det": 1, "synthesis": {"kind": "linear", "end": 1},
     },
     "samples": {"rows": None},
 }  # fmt: skip
@@ -107,7 +107,7 @@ def test_samples_that_any_worker_drops_are_counted(
 ) -> None:
     store = storage.store()
     # Of 64 latents, times 1e38, one is beyond float32 in about one sample of 23.
-    flow = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1e38, levels=1, steps=1, width=4)
+    flow = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1e38, levels=1, depth=1, width=4)
     write_artifact(store, "runs/huge/result", build_flow(flow), flow, metrics={})
     options = {
         "dataset": "none",
@@ -199,7 +199,7 @@ def test_a_name_taken_by_another_config_is_refused(
     (Path(store.path("runs", "taken"))).mkdir(parents=True)
     store.write(dump_config(training("taken")).encode(), "runs", "taken", "config.yaml")
     with pytest.raises(ConfigError, match=r"train\.steps was 6, now 7.*choose another name"):
-        run_training(training("taken", train=TrainConfig(steps=7, warmup=2)), storage)
+        run_training(training("taken", train=TrainConfig(steps=7, warmup_steps=2)), storage)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_name_taken_by_another_config_is_refused(
             "no finished run 'absent'",
         ),
         (
-            {"flow": GlowConfig(levels=4, steps=1, width=4)},
+            {"flow": GlowConfig(levels=4, depth=1, width=4)},
             ConfigError,
             "divisible by 2.levels = 16",
         ),
@@ -229,7 +229,7 @@ def test_what_cannot_run_is_refused_before_anything_starts(
 def test_a_loss_that_becomes_infinite_stops_the_run_and_names_step_and_term(
     storage: StorageConfig, ray_driver: None
 ) -> None:
-    wild = TrainConfig(steps=200, learning_rate=1e6, warmup=0)
+    wild = TrainConfig(steps=200, learning_rate=1e6, warmup_steps=0)
     with pytest.raises(NonFiniteError, match=r"run 'wild': step \d+: \w+.* is (nan|inf)"):
         run_training(training("wild", train=wild, scaling=ScalingConfig(workers=2)), storage)
     assert not storage.store().exists("runs", "wild", "result")

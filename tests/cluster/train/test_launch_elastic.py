@@ -36,7 +36,7 @@ SOON = {
 def config(name: str, **scaling: int) -> TrainingConfig:
     return training(
         name,
-        train={"steps": STEPS, "learning_rate": 1e-3, "warmup": 2},
+        train={"steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 2},
         checkpoint_every=EVERY,
         validate_every=STEPS,
         log_every=1,

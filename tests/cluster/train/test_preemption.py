@@ -27,8 +27,8 @@ STEPS = 3000
 def config(workers: int) -> TrainingConfig:
     return training(
         "stopped",
-        flow={"kind": "coupling", "steps": 3, "width": 16},
-        train={"steps": STEPS, "learning_rate": 1e-3, "warmup": 2},
+        flow={"kind": "coupling", "depth": 3, "width": 16},
+        train={"steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 2},
         checkpoint_every=10 * STEPS,  # none but what stopping leaves
         validate_every=500,
         scaling={"workers": workers, "max_failures": 0},

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from flowkd.data.dequantize import dequantise, evaluation_batches
-from flowkd.data.loader import Batches
+from flowkd.data.dequantize import dequantize, evaluation_batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 
 
@@ -19,7 +19,7 @@ def numbered(count, event=(3, 2, 2)):
 
 def batches(count=50, **options):
     settings = {"batch_size": 8, "seed": 3, "bins": 256, "latents": True}
-    return Batches(numbered(count), **{**settings, **options})
+    return BatchLoader(numbered(count), **{**settings, **options})
 
 
 def parts(batch):
@@ -82,7 +82,7 @@ def test_rows_of_x_and_context_stay_together():
 def test_inputs_are_not_mutated():
     examples = numbered(20)
     x, context = examples.x.clone(), examples.context.clone()
-    batch = Batches(examples, batch_size=8, seed=0, bins=256).batch(0)
+    batch = BatchLoader(examples, batch_size=8, seed=0, bins=256).batch(0)
     batch.x.zero_()
     list(evaluation_batches(examples, 256, 3, 0))
     assert torch.equal(examples.x, x)
@@ -92,7 +92,7 @@ def test_inputs_are_not_mutated():
 
 def test_dequantised_values_stay_in_their_level():
     q = torch.full((2000, 1000), 255, dtype=torch.uint8)
-    x = dequantise(q, 256, torch.Generator().manual_seed(1))
+    x = dequantize(q, 256, torch.Generator().manual_seed(1))
     assert x.dtype == torch.float32
     assert torch.equal(x.floor(), q.float())
     u = x.double() - 255
@@ -131,7 +131,7 @@ def test_latents_are_standard_normal_and_independent_of_the_noise():
 def test_continuous_data_pass_unchanged():
     x = torch.randn(30, 4, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
     examples = Examples(x, x[:, :2])
-    batch = Batches(examples, batch_size=30, seed=0, bins=None).batch(0)
+    batch = BatchLoader(examples, batch_size=30, seed=0, bins=None).batch(0)
     assert torch.equal(batch.x.sort(dim=0).values, x.sort(dim=0).values)
     assert torch.equal(batch.x[:, :2], batch.context)
     whole = list(evaluation_batches(examples, None, 7, 0))
@@ -169,7 +169,7 @@ def test_faulty_calls_are_refused():
     with pytest.raises(ValueError, match="at least 0; got -1"):
         batches().batch(-1)
     with pytest.raises(ValueError, match="uint8 x for bins 17; got torch"):
-        dequantise(torch.zeros(3, dtype=torch.float32), 17, torch.Generator())
+        dequantize(torch.zeros(3, dtype=torch.float32), 17, torch.Generator())
     with pytest.raises(ValueError, match="at least 1; got 0"):
         evaluation_batches(numbered(3), 256, 0, 0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowkd.data.loader import Batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.prefetch import Resident, Streaming
 from flowkd.data.reading import StoredRows
 from flowkd.data.writing import Arrays, write_dataset
@@ -55,7 +55,7 @@ def stored(store, count):
 
 def batches(rows, **options):
     settings = {"batch_size": SIZE, "seed": 3, "bins": 256, "latents": True}
-    return Batches(rows, **{**settings, **options})
+    return BatchLoader(rows, **{**settings, **options})
 
 
 def streamed(rows, **options):

@@ -9,19 +9,21 @@ import torch
 from flowkd.data.batch import Batch
 from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import Cosine, Ramp, Weights
-from flowkd.distill.targets import answer
+from flowkd.distill.schedules import Cosine, Linear, LossWeights
+from flowkd.distill.targets import compute_targets
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
 from flowkd.training.loop import TrainConfig, make_optimizer, train
 from tests.support.small_flows import CONFIGS, randomise, small_batch, small_flow
 
-ALL = Weights(nll=0.8, samples=0.7, density=0.6, latent=0.1, hints=0.3, log_det=0.4, synthesis=0.2)
+ALL = LossWeights(
+    nll=0.8, samples=0.7, density=0.6, latent=0.1, hints=0.3, log_det=0.4, synthesis=0.2
+)
 DRAWN = 2  # of the rows of a batch, so many stand for teacher samples
 
 
 def pair(name, dtype=torch.float64):
     """A student and a deeper, wider teacher, and hints that pair their steps."""
-    deeper = {"steps": CONFIGS[name].steps + 1, "width": 9}
+    deeper = {"depth": CONFIGS[name].depth + 1, "width": 9}
     student = small_flow(name, seed=1, dtype=dtype)
     teacher = build_flow(CONFIGS[name].model_copy(update=deeper)).to(dtype)
     randomise(teacher, seed=2, by=0.2)
@@ -83,7 +85,9 @@ def test_a_term_of_weight_zero_is_left_out():
     student, teacher, _ = pair("coupling")
     x, _ = small_batch(student)
     for key in ("latent", "synthesis"):
-        losses = Distillation(student, teacher, weights=Weights(**{key: 1.0}))(Batch(x, z=noise(x)))
+        losses = Distillation(student, teacher, weights=LossWeights(**{key: 1.0}))(
+            Batch(x, z=noise(x))
+        )
         assert set(losses.terms) == {"nll", key}
     assert set(Distillation(student, teacher)(Batch(x)).terms) == {"nll"}
 
@@ -124,7 +128,7 @@ def test_the_teacher_never_changes(name):
     student, teacher, hints = pair(name, torch.float32)
     objective = Distillation(student, teacher, hints, ALL)
     before = copy.deepcopy((teacher.state_dict(), student.state_dict()))
-    config = TrainConfig(steps=4, learning_rate=0.01, warmup=0)
+    config = TrainConfig(steps=4, learning_rate=0.01, warmup_steps=0)
     list(train(objective, Stream(student), make_optimizer(student, config), config))
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -135,7 +139,7 @@ def test_the_teacher_never_changes(name):
 @pytest.mark.parametrize("key", ["density", "latent", "synthesis", "hints", "samples"])
 def test_each_term_teaches_every_parameter_that_it_depends_on(key):
     student, teacher, hints = pair("glow")
-    weights = Weights(**{"nll": 0.0, key: 1.0})
+    weights = LossWeights(**{"nll": 0.0, key: 1.0})
     used = hints[:1] if key == "hints" else []
     x, _ = small_batch(student)
     batch = Batch(x, z=noise(x), samples=DRAWN)
@@ -165,14 +169,14 @@ def test_both_flows_see_the_very_same_data():
 
 def test_synthesis_without_noise_is_refused():
     student, teacher, _ = pair("coupling")
-    objective = Distillation(student, teacher, weights=Weights(synthesis=1.0))
+    objective = Distillation(student, teacher, weights=LossWeights(synthesis=1.0))
     with pytest.raises(ValueError, match=r"noise z of \(B, D\) for the term 'synthesis'; got none"):
         objective(Batch(small_batch(student)[0]))
 
 
 def test_samples_are_asked_for_by_their_term():
     student, teacher, _ = pair("coupling")
-    objective = Distillation(student, teacher, weights=Weights(samples=1.0))
+    objective = Distillation(student, teacher, weights=LossWeights(samples=1.0))
     with pytest.raises(ValueError, match="teacher samples for the term 'samples'; got none"):
         objective(Batch(small_batch(student)[0]))
 
@@ -181,7 +185,7 @@ def test_samples_are_asked_for_by_their_term():
 def test_without_data_the_samples_are_all_there_is():
     student, teacher, _ = pair("coupling")
     x, _ = small_batch(student)
-    weights = Weights(nll=0.0, samples=1.0, density=1.0)
+    weights = LossWeights(nll=0.0, samples=1.0, density=1.0)
     losses = Distillation(student, teacher, weights=weights)(Batch(x, samples=len(x)))
     assert set(losses.terms) == {"samples", "density"}
     assert losses.terms["samples"].item() == pytest.approx(-student.log_prob(x).mean().item() / 5)
@@ -192,11 +196,11 @@ def test_answers_that_a_batch_carries_are_taken_as_the_teachers():
     student, teacher, hints = pair("glow of classes")
     x, context = small_batch(student)
     taps = [hint.teacher for hint in hints]
-    known = answer(teacher, x, context, taps)
+    known = compute_targets(teacher, x, context, taps)
     weights = ALL.model_copy(update={"synthesis": 0.0, "samples": 0.0})
     asked = Distillation(student, teacher, hints, weights)(Batch(x, context))
     stranger = randomise(copy.deepcopy(teacher), seed=5)
-    carried = Distillation(student, stranger, hints, weights)(Batch(x, context, answers=known))
+    carried = Distillation(student, stranger, hints, weights)(Batch(x, context, targets=known))
     assert carried.terms == asked.terms
 
 
@@ -207,7 +211,7 @@ def test_a_hint_of_the_active_channels_leaves_out_those_that_pass_by():
     tap = "level1.step0"
     assert (student.taps[tap].channels, student.taps[tap].shape[0]) == (8, 16)
     ours, theirs = (flow(x, taps=[tap]).states[tap].h for flow in (student, teacher))
-    weights = Weights(hints=1.0)
+    weights = LossWeights(hints=1.0)
 
     def term(**options):
         hint = Hint(student=tap, teacher=tap, **options)
@@ -223,8 +227,8 @@ def test_a_hint_of_the_active_channels_leaves_out_those_that_pass_by():
 def test_a_schedule_decides_what_counts_and_what_is_computed():
     student, teacher, _ = pair("coupling")
     x, _ = small_batch(student)
-    weights = Weights(
-        nll=Ramp(start=0.5, end=1.0), latent=Cosine(start=0.4, until=0.5), density=Ramp(end=2.0)
+    weights = LossWeights(
+        nll=Linear(start=0.5, end=1.0), latent=Cosine(start=0.4, until=0.5), density=Linear(end=2.0)
     )
     objective = Distillation(student, teacher, weights=weights)
     parts = {}
@@ -240,8 +244,8 @@ def test_a_schedule_decides_what_counts_and_what_is_computed():
         assert losses.total.item() == pytest.approx(total)
 
 
-GLOW = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, steps=1, width=4)
-WITH_HINTS = Weights(hints=1.0)
+GLOW = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, depth=1, width=4)
+WITH_HINTS = LossWeights(hints=1.0)
 
 
 def hinted(*names, weights=WITH_HINTS, teacher=GLOW, options=None):
@@ -267,7 +271,7 @@ def table(**options):
         ),
         (
             lambda: hinted(
-                ("level1.step0", "level1.step5"), teacher=GLOW.model_copy(update={"steps": 2})
+                ("level1.step0", "level1.step5"), teacher=GLOW.model_copy(update={"depth": 2})
             ),
             ["the teacher has no tap 'level1.step5'", "level1.step0, level1.step1.actnorm"],
         ),
@@ -312,7 +316,7 @@ def table(**options):
             ["hints together with a weight for them or for log_det; got 0 hints, hints: 1.0"],
         ),
         (
-            lambda: hinted(("level0", "level0"), weights=Weights()),
+            lambda: hinted(("level0", "level0"), weights=LossWeights()),
             ["hints together with a weight for them or for log_det; got 1 hints, hints: 0.0"],
         ),
         (

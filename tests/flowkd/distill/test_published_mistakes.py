@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from flowkd.data.batch import Batch
-from flowkd.data.loader import Batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import evaluate_likelihood
 from flowkd.flows.configs import GlowConfig, build_flow
@@ -27,11 +27,11 @@ from flowkd.training.prepare import prepare_run, run_in_process
 from flowkd.training.run import Run
 from tests.support.small_flows import randomise, small_batch, small_flow
 
-GLOW = GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, levels=2, steps=2, width=4)
+GLOW = GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, levels=2, depth=2, width=4)
 
 
 def flows():
-    teacher = randomise(build_flow(GLOW.model_copy(update={"steps": 3})), seed=1)
+    teacher = randomise(build_flow(GLOW.model_copy(update={"depth": 3})), seed=1)
     return randomise(build_flow(GLOW), seed=2), teacher
 
 
@@ -51,8 +51,8 @@ def training(name, **options):
     values = {
         "name": name,
         "dataset": "pictures",
-        "flow": {"kind": "glow", "levels": 2, "steps": 2, "width": 4},
-        "train": {"steps": 4, "warmup": 0},
+        "flow": {"kind": "glow", "levels": 2, "depth": 2, "width": 4},
+        "train": {"steps": 4, "warmup_steps": 0},
         "batch_size": 8,
         "validate_every": 1,
     }
@@ -65,9 +65,9 @@ def test_1_the_noise_is_drawn_once_and_both_flows_see_it():
     for flow in (student, teacher):
         flow.register_forward_pre_hook(lambda _module, arguments: seen.append(arguments[0].clone()))
     stored = Examples(torch.from_numpy(pictures()))
-    batch = Batches(stored, batch_size=8, seed=0, bins=17).batch(0)
+    batch = BatchLoader(stored, batch_size=8, seed=0, bins=17).batch(0)
     before = batch.x.clone()
-    Distillation(student, teacher, weights=Weights(latent=1.0))(batch)
+    Distillation(student, teacher, weights=LossWeights(latent=1.0))(batch)
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(batch.x, before)
     assert (batch.x - batch.x.floor()).max() < 1  # one noise, not a sum of two
@@ -83,14 +83,14 @@ def test_2_every_latent_dimension_is_matched_those_of_earlier_levels_too():
         moved = encoding.z.clone()
         moved[:, channel] += 1.0
         student.forward = lambda *_, z=moved: type(encoding)(z, encoding.log_prob, {})
-        terms = Distillation(student, teacher, weights=Weights(latent=1.0))(Batch(x)).terms
+        terms = Distillation(student, teacher, weights=LossWeights(latent=1.0))(Batch(x)).terms
         assert terms["latent"].item() == pytest.approx(1 / encoding.z.shape[1])
 
 
 def test_3_a_hint_that_teaches_nothing_is_refused():
     hint = Hint(student="squeeze0", teacher="squeeze0")
     with pytest.raises(ValueError, match="no student parameter precedes 'squeeze0'"):
-        Distillation(*flows(), [hint], Weights(hints=1.0))
+        Distillation(*flows(), [hint], LossWeights(hints=1.0))
 
 
 def test_4_synthesis_shares_the_latents_of_all_levels():
@@ -98,7 +98,7 @@ def test_4_synthesis_shares_the_latents_of_all_levels():
     twin = copy.deepcopy(teacher)
     z = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
     batch = Batch(torch.from_numpy(pictures(8)).float(), z=z)
-    terms = Distillation(twin, teacher, weights=Weights(synthesis=1.0))(batch).terms
+    terms = Distillation(twin, teacher, weights=LossWeights(synthesis=1.0))(batch).terms
     assert terms["synthesis"].item() == 0.0
 
 
@@ -120,15 +120,15 @@ def test_6_hints_pair_by_name_and_none_is_left_out_in_silence():
     pairs = [("level0.step0", "level0.step0"), ("level0.step1", "level0.step2")]
     hints = [Hint(student=ours, teacher=theirs) for ours, theirs in pairs]
     x, _ = small_batch(student, dtype=torch.float32)
-    both = Distillation(student, teacher, hints, Weights(hints=1.0))(Batch(x)).terms["hints"]
+    both = Distillation(student, teacher, hints, LossWeights(hints=1.0))(Batch(x)).terms["hints"]
     each = [
-        Distillation(student, teacher, [hint], Weights(hints=1.0))(Batch(x)).terms["hints"]
+        Distillation(student, teacher, [hint], LossWeights(hints=1.0))(Batch(x)).terms["hints"]
         for hint in hints
     ]
     assert both.item() == pytest.approx(sum(term.item() for term in each) / 2)
     unequal = [Hint(student="level0.step0", teacher="level1.step0")]
     with pytest.raises(ValueError, match="expected equal shapes"):
-        Distillation(student, teacher, unequal, Weights(hints=1.0))
+        Distillation(student, teacher, unequal, LossWeights(hints=1.0))
 
 
 @pytest.mark.parametrize("term", ["latent", "density", "synthesis"])
@@ -136,7 +136,7 @@ def test_7_a_nan_stops_the_run_and_names_step_and_term(term):
     student, teacher = flows()
     with torch.no_grad():
         teacher.chain["level1.step0.actnorm"].bias.fill_(math.nan)
-    objective = Distillation(student, teacher, weights=Weights(**{term: 1.0}))
+    objective = Distillation(student, teacher, weights=LossWeights(**{term: 1.0}))
     x = torch.from_numpy(pictures(8)).float()
     config = TrainConfig(steps=3)
     batches = type("Same", (), {"batch": lambda _, step: Batch(x, z=torch.randn(8, 64))})()

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from flowkd.config import parse_config
-from flowkd.distill.schedules import Cosine, Piecewise, Ramp, Weights
+from flowkd.distill.schedules import Cosine, Linear, LossWeights, Piecewise
 from flowkd.errors import ConfigError
 
 
@@ -17,25 +17,25 @@ def test_a_cosine_falls_to_zero_and_stays_there():
 
 
 def test_a_ramp_is_a_line_and_then_level():
-    weight = Ramp(start=1.0, end=2.0, until=0.5)
+    weight = Linear(start=1.0, end=2.0, until=0.5)
     assert [weight.at(p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([1, 1.5, 2, 2])
-    assert Ramp(start=1.0, end=0.0).at(1.0) == 0.0
+    assert Linear(start=1.0, end=0.0).at(1.0) == 0.0
 
 
 def test_a_piecewise_weight_holds_each_value_up_to_its_share():
     weight = Piecewise(values=(1.0, 3.0, 2.0), until=(0.25, 0.5, 1.0))
     assert [weight.at(p) for p in (0, 0.2, 0.25, 0.4, 0.5, 0.99, 1)] == [1, 1, 3, 3, 2, 2, 2]
-    assert Weights(nll=0, latent=weight).ever("latent")
-    assert not Weights(latent=Piecewise(values=(0.0, 0.0), until=(0.5, 1.0))).ever("latent")
+    assert LossWeights(nll=0, latent=weight).ever("latent")
+    assert not LossWeights(latent=Piecewise(values=(0.0, 0.0), until=(0.5, 1.0))).ever("latent")
 
 
 def test_schedules_are_written_in_yaml():
     weights = parse_config(
-        Weights,
+        LossWeights,
         {
             "nll": 0.5,
             "latent": {"kind": "cosine", "start": 2},
-            "samples": {"kind": "ramp", "end": 1},
+            "samples": {"kind": "linear", "end": 1},
         },
         source="test",
     )
@@ -47,7 +47,9 @@ def test_schedules_are_written_in_yaml():
 
 
 def test_what_counts_at_some_time():
-    weights = Weights(nll=0.0, samples=Ramp(end=1.0), latent=Ramp(end=0.0), hints=Cosine(start=1))
+    weights = LossWeights(
+        nll=0.0, samples=Linear(end=1.0), latent=Linear(end=0.0), hints=Cosine(start=1)
+    )
     assert weights.ever("samples")
     assert weights.ever("hints")
     assert not weights.ever("nll", "latent", "density")
@@ -57,12 +59,15 @@ def test_what_counts_at_some_time():
     ("weights", "message"),
     [
         ({"nll": 0}, "at least one term of a weight above 0; got none.*valid terms are nll, sam"),
-        ({"nll": 0, "latent": {"kind": "ramp", "end": 0}}, "at least one term of a weight above 0"),
+        (
+            {"nll": 0, "latent": {"kind": "linear", "end": 0}},
+            "at least one term of a weight above 0",
+        ),
         ({"nll": -1}, "nll"),
         ({"latent": math.inf}, "latent"),
         ({"latent": {"kind": "cosine", "start": 0}}, r"latent.*start"),
         ({"latent": {"kind": "cosine", "start": 1, "until": 2}}, r"latent.*until"),
-        ({"latent": {"kind": "linear", "start": 1}}, r"latent.*'cosine', 'ramp', 'piecewise'"),
+        ({"latent": {"kind": "linear", "start": 1}}, r"latent.*'cosine', 'linear', 'piecewise'"),
         ({"latents": 1}, "latents: unknown key"),
         *(
             (
@@ -75,4 +80,4 @@ def test_what_counts_at_some_time():
 )
 def test_weights_that_mean_nothing_are_refused(weights, message):
     with pytest.raises(ConfigError, match=f"(?s){message}"):
-        parse_config(Weights, weights, source="test")
+        parse_config(LossWeights, weights, source="test")

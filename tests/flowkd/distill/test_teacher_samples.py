@@ -1,17 +1,17 @@
-"""Properties of what a student learns from: teacher samples, cached answers, both with data."""
+"""Properties of what a student learns from: teacher samples, cached targets, both with data."""
 
 import pytest
 import torch
 
 from flowkd.data.batch import Batch
 from flowkd.data.dequantize import evaluation_batches
-from flowkd.data.loader import Batches
+from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
-from flowkd.distill.cache import CacheConfig, cache_answers, check_cache
-from flowkd.distill.targets import answer
+from flowkd.distill.cache import CacheConfig, cache_targets, check_cache
+from flowkd.distill.targets import compute_targets
 from flowkd.distill.teacher_samples import (
     FreshSamples,
-    Lessons,
+    MixedLoader,
     bounds_of,
     contexts_like,
     draw_samples,
@@ -131,12 +131,12 @@ def test_fresh_samples_are_a_pure_function_of_the_step_shared_by_workers(name, d
 
 
 def test_a_lesson_is_data_followed_by_samples():
-    data = Batches(Examples(torch.randn(10, 4)), batch_size=4, seed=0, bins=None, latents=True)
-    drawn = Batches(Examples(torch.randn(9, 4)), batch_size=3, seed=1, bins=None)
-    batch = Lessons(data, drawn).batch(2)
+    data = BatchLoader(Examples(torch.randn(10, 4)), batch_size=4, seed=0, bins=None, latents=True)
+    drawn = BatchLoader(Examples(torch.randn(9, 4)), batch_size=3, seed=1, bins=None)
+    batch = MixedLoader(data, drawn).batch(2)
     assert torch.equal(batch.x, torch.cat([data.batch(2).x, drawn.batch(2).x]))
     assert (len(batch), batch.samples, len(batch.z)) == (7, 3, 4)
-    alone = Lessons(None, drawn).batch(2)
+    alone = MixedLoader(None, drawn).batch(2)
     assert torch.equal(alone.x, drawn.batch(2).x)
     assert alone.samples == len(alone) == 3
 
@@ -148,13 +148,13 @@ def test_cached_answers_are_the_teachers_row_by_row(name, kind):
     x, context = small_batch(teacher, rows=700, dtype=torch.float32)
     taps = list(teacher.taps)[1:4]
     parts = evaluation_batches(Examples(x, context), None, 300, seed=0)
-    known = cache_answers(teacher, parts, 700, taps, kind)
-    batch = Batches(known, batch_size=16, seed=0, bins=None).batch(3)
-    expected = answer(teacher, batch.x, batch.context, taps)
-    assert set(batch.answers) == set(expected)
+    known = cache_targets(teacher, parts, 700, taps, kind)
+    batch = BatchLoader(known, batch_size=16, seed=0, bins=None).batch(3)
+    expected = compute_targets(teacher, batch.x, batch.context, taps)
+    assert set(batch.targets) == set(expected)
     assert {f"h:{tap}" for tap in taps} < set(expected)
     for key, value in expected.items():
-        torch.testing.assert_close(batch.answers[key], value, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(batch.targets[key], value, rtol=1e-4, atol=1e-4)
 
 
 def test_both_halves_of_a_lesson_carry_their_answers():
@@ -162,10 +162,10 @@ def test_both_halves_of_a_lesson_carry_their_answers():
     halves = []
     for seed, size in ((0, 4), (1, 3)):
         x, _ = small_batch(teacher, rows=20, dtype=torch.float32, seed=seed)
-        rows = cache_answers(teacher, [Batch(x)], 20, [], "memory")
-        halves.append(Batches(rows, batch_size=size, seed=0, bins=None))
-    batch = Lessons(*halves).batch(0)
-    torch.testing.assert_close(batch.answers["log_prob"], teacher.log_prob(batch.x).detach())
+        rows = cache_targets(teacher, [Batch(x)], 20, [], "memory")
+        halves.append(BatchLoader(rows, batch_size=size, seed=0, bins=None))
+    batch = MixedLoader(*halves).batch(0)
+    torch.testing.assert_close(batch.targets["log_prob"], teacher.log_prob(batch.x).detach())
 
 
 def test_a_cache_beyond_its_limit_is_refused():

@@ -18,7 +18,7 @@ def flow(request):
 
 def plane(**options):
     config = CouplingConfig(event_shape=(2,), mean=(3.0, -1.0), scale=2.0, **options)
-    flow = build_flow(config.model_copy(update={"steps": 3, "width": 8})).double()
+    flow = build_flow(config.model_copy(update={"depth": 3, "width": 8})).double()
     return randomise(flow, by=0.3)
 
 
@@ -222,7 +222,7 @@ def test_a_config_and_a_seed_make_a_flow():
 
 def test_glow_has_the_size_that_is_published():
     # 44.15 million parameters for K = 32 steps of width 512; a level's size is linear in K.
-    config = GlowConfig(event_shape=(3, 32, 32), mean=128.0, scale=256.0, steps=2, width=512)
+    config = GlowConfig(event_shape=(3, 32, 32), mean=128.0, scale=256.0, depth=2, width=512)
     assert count_parameters(build_flow(config)) == pytest.approx(44.15e6 * 2 / 32, rel=0.01)
 
 

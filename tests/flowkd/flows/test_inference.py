@@ -139,7 +139,7 @@ def test_an_unrolled_convolution_is_the_convolution(height, width):
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 16)])
 def test_levels_of_many_and_of_few_places_are_one_flow(shape, context):
     config = GlowConfig(
-        event_shape=shape, levels=3, steps=(1, 2, 1), width=(5, 4, 6), **PICTURES, **context
+        event_shape=shape, levels=3, depth=(1, 2, 1), width=(5, 4, 6), **PICTURES, **context
     )
     flow = build_flow(config).double()
     randomise(flow, by=0.1)
@@ -153,7 +153,7 @@ def test_levels_of_many_and_of_few_places_are_one_flow(shape, context):
 
 
 def test_a_network_too_wide_to_unroll_stays_a_convolution():
-    config = GlowConfig(event_shape=(3, 8, 8), levels=2, steps=1, width=(192, 8), **PICTURES)
+    config = GlowConfig(event_shape=(3, 8, 8), levels=2, depth=1, width=(192, 8), **PICTURES)
     flow = build_flow(config).double()
     randomise(flow, by=0.02)
     fused = for_inference(flow)

@@ -1,4 +1,4 @@
-"""Properties of a Glow whose levels differ in steps and width."""
+"""Properties of a Glow whose levels differ in depth and width."""
 
 import pytest
 import torch
@@ -7,10 +7,10 @@ from flowkd.distill.warmstart import check_warm_start, warm_start
 from flowkd.flows.configs import GlowConfig, build_flow
 from tests.support.taught_flows import GLOW, couplings, data, new, taught
 
-UNEQUAL = GLOW.model_copy(update={"steps": (3, 2), "width": (6, 9)})
+UNEQUAL = GLOW.model_copy(update={"depth": (3, 2), "width": (6, 9)})
 
 
-def test_each_level_has_its_own_steps_and_width():
+def test_each_level_has_its_own_depth_and_width():
     flow = build_flow(UNEQUAL)
     steps = [name for name in flow.taps if name.count(".") == 1 and "step" in name]
     assert steps == [
@@ -31,7 +31,7 @@ def test_a_networks_second_layer_may_be_narrower_than_its_first():
 
 
 def test_one_number_is_the_same_for_all_levels():
-    spelled = GLOW.model_copy(update={"steps": (4, 4), "width": (16, 16)})
+    spelled = GLOW.model_copy(update={"depth": (4, 4), "width": (16, 16)})
     ours, theirs = (build_flow(config, seed=1).state_dict() for config in (GLOW, spelled))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours | theirs)
 
@@ -39,10 +39,10 @@ def test_one_number_is_the_same_for_all_levels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": (1, 2, 3)}, "expected steps as one number, or one for each of 2 levels; got"),
+        ({"depth": (1, 2, 3)}, "expected depth as one number, or one for each of 2 levels; got"),
         ({"width": (4,)}, "expected width as one number, or one for each of 2 levels; got"),
         ({"inner": (4, 4, 4)}, "expected inner as one number, or one for each of 2 levels; got"),
-        ({"steps": (1, 0)}, "greater than or equal to 1"),
+        ({"depth": (1, 0)}, "greater than or equal to 1"),
     ],
 )
 def test_levels_that_do_not_fit_are_refused(options, message):
@@ -51,7 +51,7 @@ def test_levels_that_do_not_fit_are_refused(options, message):
 
 
 def test_a_level_that_keeps_its_size_maps_as_its_source_does():
-    small = GLOW.model_copy(update={"steps": (4, 2), "width": (16, 8)})
+    small = GLOW.model_copy(update={"depth": (4, 2), "width": (16, 8)})
     x, _ = data(GLOW)
     teacher, student = taught(GLOW), new(small)
     warm_start("fold", student, small, teacher, GLOW, x)
@@ -65,11 +65,11 @@ def test_a_level_that_keeps_its_size_maps_as_its_source_does():
 
 def test_a_level_larger_than_its_sources_is_refused():
     check_warm_start("fold", UNEQUAL, GLOW)
-    larger = GLOW.model_copy(update={"steps": (2, 5)})
-    with pytest.raises(ValueError, match=r"at most its source's steps, 4; got \(2, 5\)"):
+    larger = GLOW.model_copy(update={"depth": (2, 5)})
+    with pytest.raises(ValueError, match=r"at most its source's depth, 4; got \(2, 5\)"):
         check_warm_start("fold", larger, GLOW)
     wider_inside = GLOW.model_copy(update={"inner": (8, 17)})
     with pytest.raises(ValueError, match=r"at most its source's inner, 16; got \(8, 17\)"):
         check_warm_start("fold", wider_inside, GLOW)
-    with pytest.raises(ValueError, match=r"least 5 .* fold steps to 2 .* level 1; got 2"):
+    with pytest.raises(ValueError, match=r"least 5 .* fold depth to 2 .* level 1; got 2"):
         check_warm_start("fold", UNEQUAL, GLOW, rows=2)

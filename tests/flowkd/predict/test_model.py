@@ -23,7 +23,7 @@ from flowkd.predict.model import (
     unwrap,
 )
 
-GLOW = {"levels": 2, "steps": 2, "width": 16}
+GLOW = {"levels": 2, "depth": 2, "width": 16}
 MODELS = {
     "photos": (GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, **GLOW), 256),
     "digits": (GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, classes=10, **GLOW), 17),

@@ -19,7 +19,7 @@ from flowkd.predict.model import (
     score,
 )
 
-GLOW = {"levels": 2, "steps": 1, "width": 8}
+GLOW = {"levels": 2, "depth": 1, "width": 8}
 MODELS = {
     "photos": (GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, **GLOW), 256),
     "digits": (GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, classes=10, **GLOW), 17),

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.predict.requests import SampleRequest
-from flowkd.report.page import ROLES, TERMS, Report, headline, picture_grid, render
-from flowkd.report.plots import VARIABLES
+from flowkd.report.comparison import ROLES, comparison_headline
+from flowkd.report.page import TERMS, Report, render
+from flowkd.report.plots import VARIABLES, png_grid
 from tests.support.pages import Page, assert_stands_alone
 
 HOSTILE = "</pre></title><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
@@ -133,7 +134,7 @@ def test_pictures_decode_to_the_very_pixels():
 def test_grid_of_pictures(channels, columns):
     images = pixels(channels)
     before = images.copy()
-    grid = np.asarray(Image.open(io.BytesIO(picture_grid(images, columns))))
+    grid = np.asarray(Image.open(io.BytesIO(png_grid(images, columns))))
     assert_shows(grid, images, min(columns, len(images)))
     assert (images == before).all()
 
@@ -159,7 +160,7 @@ def assert_shows(grid, images, columns):
 )
 def test_what_is_no_picture_is_refused(images, columns):
     with pytest.raises(ValueError, match=re.escape(f"{images.shape} and {columns} columns")):
-        picture_grid(images, columns)
+        png_grid(images, columns)
 
 
 SAVING = "24% of the teacher's parameters"
@@ -179,7 +180,7 @@ HEADLINES = {
 @pytest.mark.parametrize("case", HEADLINES)
 def test_headline_tells_the_truth(case):
     compared, expected = HEADLINES[case]
-    sentence = headline(compared)
+    sentence = comparison_headline(compared)
     assert all(part in sentence for part in expected), sentence
     helped = case in ("closes some", "nearly all", "nearly nothing")
     assert ("closes" in sentence) == helped
@@ -188,12 +189,12 @@ def test_headline_tells_the_truth(case):
 def test_headline_without_a_rate_claims_none():
     slow = figures()
     slow["teacher"] = replace(slow["teacher"], log_prob_per_second=0.0)
-    assert "times as fast" not in headline(slow)
+    assert "times as fast" not in comparison_headline(slow)
 
 
 def test_figures_in_the_table():
     text = " ".join(Page(render(report())).text.split())
-    assert headline(figures()) in text
+    assert comparison_headline(figures()) in text
     for shown in ("3.400± 0.010", "96,00024%", "5,1005.1x", "9001.0x", "1,800", "2.0e-06"):
         assert shown in text
     assert "distilledpublished" in text
@@ -223,7 +224,7 @@ def test_what_there_is_not_is_not_promised():
 
 
 def test_every_term_has_a_plot(whole):
-    assert set(TERMS) == set(Weights.model_fields)
+    assert set(TERMS) == set(LossWeights.model_fields)
     assert all(f"<b>{term}</b>" in whole for term in TERMS)
 
 

@@ -11,7 +11,7 @@ import pytest
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_version, set_alias
 from flowkd.store import locks
-from flowkd.store.locks import claim
+from flowkd.store.locks import acquire_lock
 from flowkd.store.store import Store
 
 FOLDER = "models/m/aliases/best"
@@ -86,7 +86,7 @@ def test_one_of_many_is_inside_at_a_time(swift_store: Store) -> None:
 
     def enter(_: int) -> None:
         nonlocal inside, entered
-        mine = claim(swift_store, "claims")
+        mine = acquire_lock(swift_store, "claims")
         inside, entered = inside + 1, entered + 1
         assert inside == 1
         time.sleep(0.05)

@@ -8,7 +8,7 @@ import torch
 
 from flowkd.data.batch import Batch
 from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import Weights
+from flowkd.distill.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.flows.configs import build_flow
 from flowkd.training.loop import AveragedFlow, TrainConfig, make_optimizer, train
@@ -39,7 +39,7 @@ def new_flow(seed=0):
 
 
 def run(objective, batches=None, average=None, optimizer=None, start=0, **options):
-    config = TrainConfig(**{"steps": 5, "learning_rate": 0.01, "warmup": 0, **options})
+    config = TrainConfig(**{"steps": 5, "learning_rate": 0.01, "warmup_steps": 0, **options})
     optimizer = optimizer or make_optimizer(objective.flow, config)
     return train(
         objective, batches or Correlated(), optimizer, config, start=start, average=average
@@ -62,7 +62,7 @@ def test_the_loss_falls():
 
 
 def test_the_learning_rate_at_its_corners():
-    config = TrainConfig(steps=14, learning_rate=2.0, warmup=4, floor=0.1)
+    config = TrainConfig(steps=14, learning_rate=2.0, warmup_steps=4, min_learning_rate_ratio=0.1)
     rates = [config.learning_rate_at(step) for step in range(15)]
     assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
     assert rates[9] == pytest.approx(2.0 * (0.1 + 0.9 / 2))
@@ -72,13 +72,13 @@ def test_the_learning_rate_at_its_corners():
     constant = config.model_copy(update={"schedule": "constant"})
     assert [constant.learning_rate_at(step) for step in (0, 4, 13)] == pytest.approx([0.4, 2, 2])
     for warmup in (0, 3, 50):
-        short = TrainConfig(steps=3, learning_rate=2.0, warmup=warmup)
+        short = TrainConfig(steps=3, learning_rate=2.0, warmup_steps=warmup)
         assert short.learning_rate_at(0) == pytest.approx(2.0 / (warmup + 1))
 
 
 def test_the_learning_rate_is_that_of_the_step():
     flow = new_flow()
-    options = {"steps": 6, "warmup": 2, "learning_rate": 0.1}
+    options = {"steps": 6, "warmup_steps": 2, "learning_rate": 0.1}
     optimizer = torch.optim.SGD(flow.parameters(), lr=123.0)
     for result in run(MaximumLikelihood(flow), optimizer=optimizer, **options):
         assert result.learning_rate == TrainConfig(**options).learning_rate_at(result.step - 1)
@@ -90,7 +90,12 @@ def test_a_step_is_clipped_to_the_largest_gradient_norm():
         flow = randomise(new_flow())
         before = parameters(flow)
         optimizer = torch.optim.SGD(flow.parameters(), lr=1.0)
-        options = {"learning_rate": 1.0, "schedule": "constant", "clip": clip, "steps": 1}
+        options = {
+            "learning_rate": 1.0,
+            "schedule": "constant",
+            "max_gradient_norm": clip,
+            "steps": 1,
+        }
         (result,) = run(MaximumLikelihood(flow), optimizer=optimizer, **options)
         moved = (parameters(flow) - before).norm().item()
         assert (result.gradient_norm > clip) == clips
@@ -113,7 +118,9 @@ def test_the_average_is_that_of_a_computation_by_hand(decay):
 
 def distillation():
     teacher = randomise(new_flow(seed=1))
-    return Distillation(randomise(new_flow()), teacher, weights=Weights(latent=0.1, synthesis=0.1))
+    return Distillation(
+        randomise(new_flow()), teacher, weights=LossWeights(latent=0.1, synthesis=0.1)
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,13 @@ def test_the_result_has_the_weights_of_the_best_validation(taught_store, monkeyp
     seen = []
     keep = Run.keep_if_best
     monkeypatch.setattr(Run, "keep_if_best", lambda *a: seen.append(keep(*a)) or seen[-1])
-    hasty = {"steps": 40, "learning_rate": 0.05, "warmup": 0, "ema": 0.0, "schedule": "constant"}
+    hasty = {
+        "steps": 40,
+        "learning_rate": 0.05,
+        "warmup_steps": 0,
+        "ema_decay": 0.0,
+        "schedule": "constant",
+    }
     config = training("hasty", train=hasty, train_rows=8, flow={**STUDENT, "width": 32})
     with torch.enable_grad():
         assert len(list(run_in_process(config, taught_store))) == 40
@@ -139,7 +145,7 @@ def test_a_student_remembers_its_teacher(taught_store):
 
 def test_workers_share_the_validation_rows(taught_store):
     config = training(
-        "shared", dataset="pictures", flow={"kind": "glow", "levels": 1, "steps": 1, "width": 4}
+        "shared", dataset="pictures", flow={"kind": "glow", "levels": 1, "depth": 1, "width": 4}
     )
     alone = prepare_run(config, taught_store).validation_nats()
     shares = [

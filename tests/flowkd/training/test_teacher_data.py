@@ -1,4 +1,4 @@
-"""What a student learns from and begins as: teacher samples, cached answers, no data, a fold."""
+"""What a student learns from and begins as: teacher samples, cached targets, no data, a fold."""
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_a_student_may_learn_without_any_data(taught_store, rows):
     if rows is None:
         objective["weights"] = {"nll": 0, "samples": 1}
     options = {"dataset": "none", "validation_rows": 400}
-    longer = {"steps": 60, "learning_rate": 0.01, "warmup": 2, "ema": 0.9}
+    longer = {"steps": 60, "learning_rate": 0.01, "warmup_steps": 2, "ema_decay": 0.9}
     config = training("student", objective=objective, train=longer, **options)
     check_run(config, taught_store)
     start = prepare_run(config, taught_store)
@@ -92,18 +92,18 @@ def test_a_student_may_learn_without_any_data(taught_store, rows):
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_cache_changes_nothing_but_the_time(taught_store, kind):
-    """Continuous data carry no noise: the cached answers are those of every step."""
+    """Continuous data carry no noise: the cached targets are those of every step."""
     losses = []
     for cache in ({"kind": "none"}, {"kind": kind}):
         objective = {**DISTILLATION, "cache": cache}
         run = prepare_run(training("student", objective=objective), taught_store)
-        assert bool(run.material.batches.batch(0).answers) == (cache["kind"] != "none")
+        assert bool(run.material.batches.batch(0).targets) == (cache["kind"] != "none")
         losses.append([result.loss for result in run.steps()])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_a_cache_keeps_so_many_noisy_copies(taught_store):
-    glow = {"kind": "glow", "levels": 1, "steps": 1, "width": 4}
+    glow = {"kind": "glow", "levels": 1, "depth": 1, "width": 4}
     list(run_in_process(training("painter", dataset="pictures", flow=glow), taught_store))
     objective = {
         "kind": "distillation",
@@ -132,7 +132,7 @@ def test_the_limit_of_a_cache_is_for_data_and_samples_together(taught_store):
 
 
 def test_a_student_may_begin_from_another_flow_than_its_teacher(taught_store):
-    between = {"kind": "coupling", "steps": 3, "width": 7}
+    between = {"kind": "coupling", "depth": 3, "width": 7}
     fold = {"kind": "distillation", "teacher": "runs/teacher", "warm_start": "fold"}
     list(run_in_process(training("between", flow=between, objective=fold), taught_store))
     starts = [
@@ -163,7 +163,7 @@ def test_too_few_rows_to_fold_a_teacher_on_are_refused(taught_store, rows, call)
         return training("new", objective=fold, **options)
 
     call(folding(10), taught_store)
-    message = r"run 'new': warm_start: .* at least 10 different rows, to fold steps .*; got 9: give"
+    message = r"run 'new': warm_start: .* at least 10 different rows, to fold depth .*; got 9: give"
     with pytest.raises(ConfigError, match=message):
         call(folding(9), taught_store)
 

@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 from cluster.queue.admission import QueueLimits
 from cluster.queue.events import Event
 from cluster.queue.job_log import log_folder
-from cluster.queue.messages import Row, Table
-from cluster.queue.records import Records
+from cluster.queue.messages import JobRow, QueueTable
+from cluster.queue.records import QueueRecords
 from flowkd.store.store import Store
 from jobs.cli.main import app
 
 TRAINING = {
     "name": "teacher",
     "dataset": "digits",
-    "flow": {"kind": "glow", "levels": 1, "steps": 1, "width": 4},
+    "flow": {"kind": "glow", "levels": 1, "depth": 1, "width": 4},
     "train": {"steps": 3},
     "batch_size": 32,
     "scaling": {"workers": 2, "cpus": 1},
@@ -65,21 +65,21 @@ def test_a_job_is_accepted_once_with_what_it_takes(local_store: Store, configs: 
     assert (code, said) == (0, "one: accepted\n")
     code, said = submit(local_store, configs, *options)
     assert (code, said) == (0, "one: was accepted before\n")
-    spec = Records(local_store).spec("one").spec
+    spec = QueueRecords(local_store).spec("one").spec
     assert (spec.priority, spec.owner, spec.limits.running) == (3, "ann", 60)
     assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (2, 1, 0)
     assert spec.config["train"]["steps"] == 3
     code, said = submit(local_store, configs, *options, "--set", "train.steps=4")
     assert code == 1
     assert "job 'one' is in the queue with another config" in said
-    assert Records(local_store).spec("one").spec == spec
+    assert QueueRecords(local_store).spec("one").spec == spec
 
 
 def test_without_an_id_each_submission_is_a_job(local_store: Store, configs: Path) -> None:
     found = [json.loads(submit(local_store, configs, "--json")[1])[0]["job"] for _ in range(2)]
     assert len(set(found)) == 2
     assert all(name.startswith("teacher-") for name in found)
-    assert Records(local_store).jobs() == sorted(found)
+    assert QueueRecords(local_store).jobs() == sorted(found)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_without_an_id_each_submission_is_a_job(local_store: Store, configs: Pat
 def test_what_could_never_run_is_refused_with_the_reason(
     local_store: Store, configs: Path, arguments: list[str], kind: str, message: str
 ) -> None:
-    Records(local_store).write_table(Table(time=0, dispatcher="a", nodes=[{"CPU": 4}]))
+    QueueRecords(local_store).write_table(QueueTable(time=0, dispatcher="a", nodes=[{"CPU": 4}]))
     code, said = submit(local_store, configs, *arguments, kind=kind)
     assert code == 1
     assert message in said.replace("\n", " ")
-    assert Records(local_store).jobs() == []
+    assert QueueRecords(local_store).jobs() == []
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are(
@@ -117,9 +117,9 @@ def test_an_unknown_kind_is_answered_with_those_there_are(
 
 
 def test_a_full_queue_refuses_more(local_store: Store, configs: Path) -> None:
-    waiting = Row(job="a", kind="x", owner="", priority=0, state="queued", position=1)
-    table = Table(time=0, dispatcher="a", limits=QueueLimits(queued=1), rows=[waiting])
-    Records(local_store).write_table(table)
+    waiting = JobRow(job="a", kind="x", owner="", priority=0, state="queued", position=1)
+    table = QueueTable(time=0, dispatcher="a", limits=QueueLimits(queued=1), rows=[waiting])
+    QueueRecords(local_store).write_table(table)
     code, said = submit(local_store, configs)
     assert code == 1
     assert "1 jobs wait, and the queue takes 1" in said
@@ -130,7 +130,7 @@ def test_a_pipeline_is_one_submission_of_jobs_that_follow_each_other(
 ) -> None:
     code, said = submit(local_store, configs, "--priority", "2", kind="pipeline")
     assert code == 0, said
-    records = Records(local_store)
+    records = QueueRecords(local_store)
     specs = {name: records.spec(name).spec for name in records.jobs()}
     assert {name: spec.depends_on for name, spec in specs.items()} == {
         "line.data": (),
@@ -161,7 +161,7 @@ def test_a_pipeline_with_a_mistake_is_refused_whole(local_store: Store, configs:
         code, said = submit(local_store, configs, kind="pipeline")
         assert code == 1
         assert message in said
-    assert Records(local_store).jobs() == []
+    assert QueueRecords(local_store).jobs() == []
 
 
 def test_what_no_dispatcher_has_seen_is_shown_as_submitted(
@@ -178,7 +178,7 @@ def test_what_no_dispatcher_has_seen_is_shown_as_submitted(
 
 def test_a_job_is_shown_with_its_history_and_its_log(local_store: Store, configs: Path) -> None:
     submit(local_store, configs, "--id", "one")
-    records = Records(local_store)
+    records = QueueRecords(local_store)
     for number, state in enumerate(("queued", "starting", "running", "failed"), start=1):
         reason = "exit code 3" if state == "failed" else ""
         event = {"number": number, "state": state, "time": 1.0, "attempt": 1, "reason": reason}
@@ -196,7 +196,7 @@ def test_a_job_is_shown_with_its_history_and_its_log(local_store: Store, configs
 
 def test_only_what_can_be_asked_is_asked(local_store: Store, configs: Path) -> None:
     submit(local_store, configs, "--id", "one")
-    records = Records(local_store)
+    records = QueueRecords(local_store)
     code, said = call(local_store, "retry", "one")
     assert code == 1
     assert "cannot retry job 'one': expected one that has ended" in said

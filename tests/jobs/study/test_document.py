@@ -9,8 +9,8 @@ import pytest
 from jobs.study.capacity_document import capacity_document, capacity_plot
 from jobs.study.config import Targets
 from jobs.study.document import document, within_spread
-from jobs.study.front import CapacityResults, Point
-from jobs.study.plots import curves_plot, gap_plot
+from jobs.study.front import CapacityPoint, CapacityResults
+from jobs.study.plots import gap_plot, study_curves_plot
 from jobs.study.results import Results
 
 MACHINE = {"torch": "2.0", "cpu": "A CPU", "date": "2026-01-01"}
@@ -140,18 +140,18 @@ def test_what_more_compute_gives_the_plain_student_is_said() -> None:
 
 def test_plots_are_png_and_equal_for_equal_results() -> None:
     found = results()
-    for plot in (gap_plot, curves_plot):
+    for plot in (gap_plot, study_curves_plot):
         assert plot(found, found.studies[0]).startswith(b"\x89PNG")
         assert plot(found, found.studies[0]) == plot(results(), found.studies[0])
 
 
 def test_the_capacity_document_lists_its_fronts() -> None:
     shared = {"flow": "glow", "runs": 1, "test_spread": None, "sampling_ratio": 2.0}
-    small = Point(
+    small = CapacityPoint(
         shape="w16", distilled=True, test=3.2, gap_closed=0.5, parameters=100, small=True,
         parameters_share=0.1, throughput_ratio=9.0, **shared,
     )  # fmt: skip
-    other = Point(
+    other = CapacityPoint(
         shape="w64", distilled=False, test=3.3, gap_closed=None, parameters=400,
         parameters_share=0.4, throughput_ratio=2.0, **shared,
     )  # fmt: skip

@@ -9,9 +9,9 @@ import pytest
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from jobs.study.capacity import CapacityConfig
-from jobs.study.front import Point, front
+from jobs.study.front import CapacityPoint, front
 from jobs.study.measure import RunFigures, Throughput
-from jobs.study.outcomes import Outcome
+from jobs.study.outcomes import RunOutcome
 from jobs.study.plan import plan
 from jobs.study.results import RunRow
 from jobs.study.summary import run_rows, summary_rows
@@ -42,7 +42,7 @@ def figures() -> dict[str, RunFigures]:
 
 def lines() -> list[RunRow]:
     outcomes = {name: ends(seconds=20) for name in TESTS}
-    outcomes["study-s-best-t1-s7"] = Outcome(failed="step 9: nll is nan")
+    outcomes["study-s-best-t1-s7"] = RunOutcome(failed="step 9: nll is nan")
     ratios = {name: Throughput(4.0, 3.0) for name in TESTS if "teacher" not in name}
     return run_rows(study(), CHOSEN, outcomes, figures(), ratios)
 
@@ -90,7 +90,7 @@ def test_a_row_in_stages_costs_both_stages() -> None:
 
 CAPACITY = {
     **{key: value for key, value in STUDY.items() if key not in ("arms", "best")},
-    "students": {"wide": {"flow": {"kind": "glow", "levels": 1, "steps": 2, "width": 7}}},
+    "students": {"wide": {"flow": {"kind": "glow", "levels": 1, "depth": 2, "width": 7}}},
     "objective": {"warm_start": "fold"},
     "about": "folded",
 }
@@ -108,9 +108,9 @@ def test_a_capacity_study_is_a_study_with_each_shape_plain_and_distilled() -> No
         parse_config(CapacityConfig, taken, source="capacity.yaml")
 
 
-def point(parameters: int, test: float) -> Point:
+def point(parameters: int, test: float) -> CapacityPoint:
     ratios = {"parameters_share": 0.1, "throughput_ratio": 1.0, "sampling_ratio": 1.0}
-    return Point(
+    return CapacityPoint(
         shape="p", flow="f", distilled=False, runs=1, test=test, test_spread=None, gap_closed=None,
         parameters=parameters, **ratios,
     )  # fmt: skip

@@ -19,10 +19,10 @@ from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
 from jobs.study.__main__ import app
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import Outcome
+from jobs.study.outcomes import RunOutcome
 from jobs.study.runner import train_studies
 
-TRAIN = {"steps": 3, "warmup": 1}
+TRAIN = {"steps": 3, "warmup_steps": 1}
 STUDY: dict[str, Any] = {
     "name": "tiny",
     "title": "Tiny digits",
@@ -30,13 +30,13 @@ STUDY: dict[str, Any] = {
     "train_rows": 64,
     "validation_rows": 50,
     "teacher": {
-        "flow": {"kind": "glow", "levels": 1, "steps": 3, "width": 6},
+        "flow": {"kind": "glow", "levels": 1, "depth": 3, "width": 6},
         "train": TRAIN,
         "batch_size": 32,
         "validate_every": 1,
     },
     "student": {
-        "flow": {"kind": "glow", "levels": 1, "steps": 2, "width": 4},
+        "flow": {"kind": "glow", "levels": 1, "depth": 2, "width": 4},
         "train": TRAIN,
         "batch_size": 32,
         "validate_every": 1,
@@ -49,7 +49,7 @@ STUDY: dict[str, Any] = {
         "fold": {"about": "folded", "objective": {"warm_start": "fold"}, "pairs": [[0, 0]]},
         "progressive": {
             "about": "in two stages",
-            "through": {"kind": "glow", "levels": 1, "steps": 3, "width": 5},
+            "through": {"kind": "glow", "levels": 1, "depth": 3, "width": 5},
             "objective": {"warm_start": "fold"},
             "pairs": [[0, 1]],
         },
@@ -183,7 +183,7 @@ def test_a_run_of_another_config_is_refused_or_replaced_with_what_was_made_from_
     with pytest.raises(ConfigError, match=r"teacher-t0' .*batch_size was 32, now 16.*--replace"):
         list(train_studies([config], storage, {}))
     before = created(storage.store())
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, RunOutcome] = {}
     trained = {done.run for done in train_studies([config], storage, outcomes, replace=True)}
     after = created(storage.store())
     assert "study-tiny-teacher-t0" in trained

@@ -15,7 +15,7 @@ from flowkd.registry.artifacts import write_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import DistillationConfig
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import Outcome, advance, choose, find_outcome, record_failure
+from jobs.study.outcomes import RunOutcome, advance, choose, find_outcome, record_failure
 from jobs.study.plan import check_names, plan, rows
 from tests.support.small_studies import CHOSEN, STUDY, ends, study
 
@@ -125,7 +125,7 @@ def test_a_study_that_cannot_be_is_refused_with_what_is_expected(
         study(**changes)
 
 
-def all_ends(**by_arm: Outcome) -> dict[str, Outcome]:
+def all_ends(**by_arm: RunOutcome) -> dict[str, RunOutcome]:
     """Outcomes of every run, as its arm's; the learning rate 0.01 is the better one."""
     found = {
         run.config.name: by_arm.get(run.row.arm, ends())
@@ -141,9 +141,9 @@ def test_the_learning_rate_of_the_best_validation_is_chosen(memory_store: Store)
     assert choose(study(), found, memory_store).learning_rate is None
     found["study-s-plain-lr0.01-s5"] = ends(3.0)
     assert choose(study(), found, memory_store).learning_rate == 0.01
-    found["study-s-plain-lr0.01-s5"] = Outcome(failed="diverged")
+    found["study-s-plain-lr0.01-s5"] = RunOutcome(failed="diverged")
     assert choose(study(), found, memory_store).learning_rate == 0.001
-    found["study-s-plain-lr0.001-s5"] = Outcome(failed="diverged")
+    found["study-s-plain-lr0.001-s5"] = RunOutcome(failed="diverged")
     assert choose(study(), found, memory_store).learning_rate is None
 
 
@@ -167,7 +167,7 @@ def test_a_failed_teacher_fails_its_students_and_no_others(memory_store: Store) 
     for run in plan(config):
         if run.row.arm == "teacher":
             record_failure(memory_store, run.config, "step 3: nll is nan")
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, RunOutcome] = {}
     ready = advance([config], memory_store, outcomes)
     assert {run.row.arm for run in ready} == {"plain"}
     outcomes |= {run.config.name: ends() for run in ready}
@@ -179,9 +179,9 @@ def test_a_failed_teacher_fails_its_students_and_no_others(memory_store: Store) 
 def test_a_recorded_failure_does_not_hold_for_another_config(memory_store: Store) -> None:
     first = plan(study())[0]
     record_failure(memory_store, first.config, "step 3: nll is nan")
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, RunOutcome] = {}
     advance([study()], memory_store, outcomes)
-    assert outcomes == {first.config.name: Outcome(failed="step 3: nll is nan")}
+    assert outcomes == {first.config.name: RunOutcome(failed="step 3: nll is nan")}
     outcomes = {}
     advance([study(teacher={**STUDY["teacher"], "batch_size": 3})], memory_store, outcomes)
     assert outcomes == {}
@@ -189,7 +189,7 @@ def test_a_recorded_failure_does_not_hold_for_another_config(memory_store: Store
 
 def test_a_run_that_is_older_than_its_teacher_is_refused(memory_store: Store) -> None:
     run = next(run for run in plan(study(), CHOSEN) if run.row.arm == "best")
-    shape = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, steps=1, width=2)
+    shape = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, depth=1, width=2)
     write_artifact(
         memory_store,
         f"runs/{run.config.name}/result",
@@ -199,8 +199,8 @@ def test_a_run_that_is_older_than_its_teacher_is_refused(memory_store: Store) ->
         metrics={"validation_bits_per_dim": 3.0, "seconds": 7.0},
     )
     (teacher,) = run.needs
-    found = find_outcome(memory_store, run, {teacher: Outcome(created="2000-01-01")})
+    found = find_outcome(memory_store, run, {teacher: RunOutcome(created="2000-01-01")})
     assert found is not None
     assert (found.validation, found.cpu_seconds, found.failed) == (3.0, 7.0, None)
     with pytest.raises(ConfigError, match=f"older than {teacher}, .* --replace"):
-        find_outcome(memory_store, run, {teacher: Outcome(created="9999-01-01")})
+        find_outcome(memory_store, run, {teacher: RunOutcome(created="9999-01-01")})

@@ -17,7 +17,7 @@ from jobs.cli.main import app
 from tests.support.pages import Page, assert_stands_alone
 from tests.support.small_runs import furnish
 from tests.support.small_searches import SPACE, searched, searching
-from tuning.records import Ended, Records
+from tuning.records import Ended, SearchRecords
 from tuning.report.page import MAPS, ROWS, render, write_report
 from tuning.report.tables import trials_parquet
 
@@ -189,7 +189,9 @@ def test_a_report_is_written_before_the_end(local_store):
     call = ["search", "report", "unfinished", "--store", local_store.uri]
     assert CliRunner().invoke(app, call).exit_code == 0
     page = local_store.read("searches", "unfinished", "report.html").decode()
-    assert page == render(config, local_store, Records(local_store, "unfinished").trials(), None)
+    assert page == render(
+        config, local_store, SearchRecords(local_store, "unfinished").trials(), None
+    )
     called = CliRunner().invoke(app, ["search", "report", "x", "--store", local_store.uri])
     assert (called.exit_code, "there are unfinished" in called.output) == (1, True)
 

@@ -17,7 +17,7 @@ from tuning.report.axes import LONG, Axis, axes_of, shortened, without_switches
 from tuning.report.choices_plot import ABSENT, BEGIN, choices_plot, fifths, place_of
 from tuning.report.hint_map import hint_map, lay_out
 from tuning.report.importance import FEWEST, importances
-from tuning.report.plots import MANY, Point, best_so_far, edge_of, front
+from tuning.report.plots import MANY, FrontPoint, best_so_far, edge_of, front
 
 CONFIG = searching("random", algorithm="random")
 
@@ -43,7 +43,7 @@ def test_best_so_far_only_falls_and_reaches_the_best(trials):
 def test_front_is_what_no_other_beats(seed):
     generator = np.random.default_rng(seed)
     pairs = generator.integers(0, 8, (generator.integers(0, 30), 2)).tolist()
-    points = [Point(number, *map(float, pair)) for number, pair in enumerate(pairs)]
+    points = [FrontPoint(number, *map(float, pair)) for number, pair in enumerate(pairs)]
 
     def beaten(one):
         return any(

@@ -9,8 +9,9 @@ import numpy as np
 from flowkd.data.importers.density.archive import MOST, read_members, spooled
 from flowkd.data.importers.density.published import DensityConfig, Published, write
 from flowkd.data.importers.sources import Member
-from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.manifest import Manifest
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 FILE = "BSDS300/BSDS300.hdf5"

@@ -17,9 +17,10 @@ from flowkd.data.importers.density.published import (
 )
 from flowkd.data.importers.frames import read_frame
 from flowkd.data.importers.sources import Member
-from flowkd.data.importers.table import read_numbers
-from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.importers.table import read_text_numbers
+from flowkd.data.manifest import Manifest
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 FILE = "gas/ethylene_CO.pickle"
@@ -42,7 +43,7 @@ def prepare(config: GasConfig, store: Store) -> Manifest:
     https://github.com/gpapamak/maf, datasets/gas.py.
     """
     if PurePosixPath(config.source).suffix in (".csv", ".parquet"):
-        names, rows = read_numbers(config.source)
+        names, rows = read_text_numbers(config.source)
         values = np.ascontiguousarray(rows.T)
     else:
         [(names, values)] = read_members(config.source, [FILE], _read)

@@ -21,8 +21,9 @@ from flowkd.data.importers.density.published import (
     write,
 )
 from flowkd.data.importers.sources import Member
-from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.manifest import Manifest
 from flowkd.errors import DataError
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 TRAIN, TEST = "hepmass/1000_train.csv", "hepmass/1000_test.csv"

@@ -11,8 +11,9 @@ from flowkd.data.importers.density.published import (
     standardised_tenths,
     write,
 )
-from flowkd.data.manifest import DatasetName, Manifest
+from flowkd.data.manifest import Manifest
 from flowkd.data.npy import read_npy
+from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 FILE = "miniboone/data.npy"

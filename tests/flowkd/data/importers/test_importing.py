@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from flowkd.data.importing import PROGRESS, Part, import_parts
+from flowkd.data.importing import PROGRESS, ImportPart, import_parts
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.writing import Arrays
@@ -34,7 +34,7 @@ def parts(read, version=0):
             splits = ("train", "val", "test") if key == "b" else ("train",)
             return {split: Arrays(rows(key, split) + version) for split in splits}
 
-        return Part(key, arrays)
+        return ImportPart(key, arrays)
 
     return [part(key) for key in KEYS]
 
@@ -106,7 +106,7 @@ def test_an_import_cut_short_anywhere_is_invisible_and_goes_on(store, monkeypatc
 
 def test_what_is_done_is_not_read_again_but_another_source_is_read_anew(store):
     read = []
-    broken = [*parts(read)[:2], Part("c", lambda: {}["gone"])]
+    broken = [*parts(read)[:2], ImportPart("c", lambda: {}["gone"])]
     with pytest.raises(KeyError):
         import_parts(store, about(), broken, fingerprint="f")
     with pytest.raises(DataError, match="no dataset"):

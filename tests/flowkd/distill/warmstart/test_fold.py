@@ -10,8 +10,8 @@ import torch
 from flowkd.distill.warmstart import warm_start
 from flowkd.distill.warmstart.affine import Affine
 from flowkd.distill.warmstart.batching import PLACES_AT_ONCE
-from flowkd.distill.warmstart.layout import segments
-from flowkd.distill.warmstart.steps import Level, Part
+from flowkd.distill.warmstart.layout import blocks
+from flowkd.distill.warmstart.steps import FittedLevel, FittedStep
 from flowkd.flows.flow import Flow
 from tests.support.taught_flows import (
     CONFIGS,
@@ -28,11 +28,11 @@ from tests.support.taught_flows import (
 )
 
 SMALLER = [
-    {"steps": 2},
+    {"depth": 2},
     {"width": 8},
     {"inner": 8},
-    {"steps": 2, "width": 8},
-    {"steps": 2, "width": 10, "inner": 6},
+    {"depth": 2, "width": 8},
+    {"depth": 2, "width": 10, "inner": 6},
 ]
 
 
@@ -59,10 +59,10 @@ def test_a_folded_student_begins_nearer_to_its_teacher_than_a_new_or_a_sliced_on
     ("config", "changes", "rows"),
     [
         (GLOW, {"width": 8}, 4),
-        (GLOW, {"steps": 2}, 5),
+        (GLOW, {"depth": 2}, 5),
         (TABLE, {"width": 8}, 16),
-        (TABLE, {"steps": 2}, 12),
-        (TABLE, {"steps": 2, "width": 8}, 16),
+        (TABLE, {"depth": 2}, 12),
+        (TABLE, {"depth": 2, "width": 8}, 16),
     ],
 )
 def test_the_fewest_rows_that_are_not_refused_are_enough_to_fold_on(
@@ -105,7 +105,7 @@ def test_couplings_that_are_linear_are_folded_away_without_loss(name: str) -> No
     for number in made:
         make_linear(teacher, number)
     teacher.initialize(x, context)
-    small = smaller(config, steps=2)
+    small = smaller(config, depth=2)
     student = new(small)
     warm_start("fold", student, small, teacher, config, x, context)
     torch.testing.assert_close(
@@ -145,15 +145,15 @@ def test_a_step_taken_apart_maps_as_it_did(name: str) -> None:
         coupling.conditioner.last.weight.zero_()
         coupling.conditioner.last.bias.fill_(0.3)
     vectors = teacher.encode_context(context, h)
-    for units in segments(teacher):
+    for units in blocks(teacher):
         whole, log_det = h, torch.zeros(len(h), dtype=h.dtype)
         for unit in units:
             whole, more = unit(whole, vectors)
             log_det = log_det + more
         if units[0].is_step:
-            parts = [Part(Affine.of(unit.step), unit.coupling) for unit in units]
+            parts = [FittedStep(Affine.of(unit.step), unit.coupling) for unit in units]
             linear = replace(parts[0], linear=Affine.identity(units[0].channels))
-            level = Level([linear, *parts[1:]], units[0].channels).settle(h, vectors)
+            level = FittedLevel([linear, *parts[1:]], units[0].channels).settle(h, vectors)
             for ours, theirs in zip(level(h, vectors), (whole, log_det), strict=True):
                 torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
         h = whole
@@ -163,7 +163,7 @@ def test_a_step_taken_apart_maps_as_it_did(name: str) -> None:
 def test_a_folded_student_is_a_flow(name: str) -> None:
     config = CONFIGS[name]
     x, context = data(config)
-    small = smaller(config, steps=2, width=8)
+    small = smaller(config, depth=2, width=8)
     student = new(small)
     warm_start("fold", student, small, taught(config), config, x, context)
     student.requires_grad_(False)
@@ -179,7 +179,7 @@ def test_a_folded_student_is_a_flow(name: str) -> None:
 @pytest.mark.parametrize("kind", ["fold", "slice"])
 def test_networks_see_few_places_at_once(kind: str) -> None:
     x, _ = data(GLOW)
-    teacher, small = taught(GLOW), smaller(GLOW, steps=2, width=8)
+    teacher, small = taught(GLOW), smaller(GLOW, depth=2, width=8)
     seen = []
     for coupling in couplings(teacher):
         coupling.conditioner.first.register_forward_pre_hook(

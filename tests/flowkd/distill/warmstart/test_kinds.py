@@ -42,7 +42,7 @@ def test_a_student_of_its_sources_size_is_its_source(kind: WarmStart, name: str)
 def test_a_warm_start_depends_on_source_and_data_alone(kind: WarmStart, name: str) -> None:
     config = CONFIGS[name]
     x, context = data(config)
-    small = smaller(config, steps=2, **({} if kind == "copy" else {"width": 8}))
+    small = smaller(config, depth=2, **({} if kind == "copy" else {"width": 8}))
     teacher = taught(config)
     before = copy.deepcopy(teacher.state_dict())
     given = x.clone()
@@ -56,8 +56,8 @@ def test_a_warm_start_depends_on_source_and_data_alone(kind: WarmStart, name: st
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("steps", [4, 3, 2, 1])
-def test_inherit_composes_the_steps_of_a_linear_source_exactly(name: str, steps: int) -> None:
+@pytest.mark.parametrize("depth", [4, 3, 2, 1])
+def test_inherit_composes_the_steps_of_a_linear_source_exactly(name: str, depth: int) -> None:
     config = CONFIGS[name]
     x, context = data(config)
     teacher = taught(config)
@@ -65,15 +65,15 @@ def test_inherit_composes_the_steps_of_a_linear_source_exactly(name: str, steps:
         coupling.conditioner.last.weight.zero_()
         coupling.conditioner.last.bias.zero_()
     teacher.initialize(x, context)
-    small = smaller(config, steps=steps, width=8)
+    small = smaller(config, depth=depth, width=8)
     student = new(small)
     warm_start("inherit", student, small, teacher, config, x, context)
     torch.testing.assert_close(student.log_prob(x, context), teacher.log_prob(x, context))
 
 
-@pytest.mark.parametrize("steps", [4, 2])
-def test_inherit_composes_actnorms_through_reversals(steps: int) -> None:
-    config, small = smaller(REVERSING, steps=6), smaller(REVERSING, steps=2)
+@pytest.mark.parametrize("depth", [4, 2])
+def test_inherit_composes_actnorms_through_reversals(depth: int) -> None:
+    config, small = smaller(REVERSING, depth=6), smaller(REVERSING, depth=2)
     x, _ = data(config)
     teacher = new(config)
     teacher.initialize(x)
@@ -99,12 +99,12 @@ def test_inherit_takes_all_but_the_networks(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["slice", "copy"])
-@pytest.mark.parametrize(("steps", "taken"), [(2, [1, 3]), (3, [0, 1, 3]), (1, [3])])
+@pytest.mark.parametrize(("depth", "taken"), [(2, [1, 3]), (3, [0, 1, 3]), (1, [3])])
 def test_a_control_takes_the_last_step_of_each_even_group(
-    kind: WarmStart, steps: int, taken: list[int]
+    kind: WarmStart, depth: int, taken: list[int]
 ) -> None:
     x, _ = data(TABLE)
-    teacher, small = taught(TABLE), smaller(TABLE, steps=steps)
+    teacher, small = taught(TABLE), smaller(TABLE, depth=depth)
     student = new(small)
     warm_start(kind, student, small, teacher, TABLE, x)
     for number, origin in enumerate(taken):
@@ -139,19 +139,19 @@ def test_slice_keeps_the_units_of_the_largest_norm_as_they_are(name: str) -> Non
 
 REFUSED = {
     "a wider student": ("fold", GLOW, {"width": 17}, "its source's width, 16; got 17: lower"),
-    "a deeper student": ("inherit", GLOW, {"steps": 5}, "its source's steps, 4; got 5: lower"),
+    "a deeper student": ("inherit", GLOW, {"depth": 5}, "its source's depth, 4; got 5: lower"),
     "other levels": (
         "slice",
         GLOW,
         {"levels": 1},
-        "source's levels, 2; got 1: only steps, width and",
+        "source's levels, 2; got 1: only depth, width and",
     ),
-    "another scale": ("copy", GLOW, {"scale": 2.0}, "source's scale, 1.0; got 2.0: only steps"),
+    "another scale": ("copy", GLOW, {"scale": 2.0}, "source's scale, 1.0; got 2.0: only depth"),
     "another shape": (
         "fold",
         TABLE,
         {"event_shape": (6,)},
-        r"source's event_shape, \(5,\); got \(6,\): only steps, width and inner may be smaller",
+        r"source's event_shape, \(5,\); got \(6,\): only depth, width and inner may be smaller",
     ),
     "another mix": ("fold", TABLE, {"mix": "reverse"}, "source's mix, linear; got reverse"),
     "another context": (
@@ -162,12 +162,12 @@ REFUSED = {
     ),
     "a narrower copy": ("copy", GLOW, {"width": 8}, "width, 16, for copy; got 8: use fold"),
     "a copy narrower inside": ("copy", GLOW, {"inner": 8}, "inner, 16, for copy; got 8: use fold"),
-    "folding reversals": ("fold", REVERSING, {"steps": 2}, "mix: linear, .* got mix: reverse"),
+    "folding reversals": ("fold", REVERSING, {"depth": 2}, "mix: linear, .* got mix: reverse"),
     "an even number of reversals": (
         "inherit",
         REVERSING,
-        {"steps": 2},
-        r"odd number .* 2 steps for 4, grouped as \[2, 2\]: choose other steps",
+        {"depth": 2},
+        r"odd number .* depth 2 for 4, grouped as \[2, 2\]: choose another depth",
     ),
 }
 
@@ -195,9 +195,9 @@ def test_another_family_and_another_kind_are_refused(kind: WarmStart) -> None:
     ("config", "changes", "enough"),
     [
         (GLOW, {"width": 8}, 4),  # 2 x 2 places in the last level, 16 units
-        (GLOW, {"steps": 2}, 5),  # 8 channels and a constant, twice
+        (GLOW, {"depth": 2}, 5),  # 8 channels and a constant, twice
         (TABLE, {"width": 8}, 16),
-        (TABLE, {"steps": 2}, 12),
+        (TABLE, {"depth": 2}, 12),
     ],
 )
 def test_too_few_rows_to_fold_on_are_refused(
@@ -217,7 +217,7 @@ def test_too_few_rows_to_fold_on_are_refused(
 
 
 def test_data_that_are_not_the_sources_are_refused() -> None:
-    small = smaller(TABLE, steps=2)
+    small = smaller(TABLE, depth=2)
     flows = new(small), small, new(TABLE), TABLE
     x, _ = data(TABLE)
     with pytest.raises(ValueError, match=r"event shape \(5,\); got \(4,\)"):
