@@ -20,12 +20,13 @@ import torch
 from flowkd.bijectors import AffineCoupling
 from flowkd.distill.warmstart import WarmStart, warm_start
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
 RESULTS = Path("results/bench-warmstart.json")
 PIXELS = {"mean": 128.0, "scale": 256.0}
 PAPER = GlowConfig(event_shape=(3, 32, 32), levels=3, depth=32, width=512, **PIXELS)
-TEACHERS: dict[str, GlowConfig | CouplingConfig] = {
+TEACHERS: dict[str, FlowConfig] = {
     "quickstart": GlowConfig(event_shape=(3, 8, 8), levels=2, depth=6, width=64, **PIXELS),
     "table": CouplingConfig(event_shape=(63,), depth=10, width=256, mean=0.0, scale=1.0),
     "paper, 2 steps": PAPER.model_copy(update={"steps": 2}),
@@ -78,7 +79,7 @@ def measure(name: str, kind: WarmStart) -> dict[str, float]:
     }
 
 
-def untrained(config: GlowConfig | CouplingConfig, x: torch.Tensor) -> Flow:
+def untrained(config: FlowConfig, x: torch.Tensor) -> Flow:
     """Returns a flow whose couplings do something."""
     flow = build_flow(config)
     for module in flow.modules():

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from flowkd.config import Config
 from flowkd.distill.cache import CacheConfig
 from flowkd.distill.teacher_samples import SamplesConfig
-from flowkd.flows.configs import FlowConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ModelName, RunName
 from flowkd.training.config import ScalingConfig
 from flowkd.training.loop import TrainConfig
@@ -124,7 +124,7 @@ class SearchConfig(Config):
     name: Annotated[RunName, Field(max_length=60)]
     teacher: str
     dataset: str
-    student: FlowConfig
+    student: AnyFlowConfig
     budget: BudgetConfig
     space: SpaceConfig
     train: TrainConfig

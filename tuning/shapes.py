@@ -13,15 +13,16 @@ from flowkd.bijectors import Tap
 from flowkd.data.manifest import Manifest
 from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.training.config import complete_flow
 from tuning.config import SearchConfig
 from tuning.space import Size, WarmStart
 
-Flows = GlowConfig | CouplingConfig
 MOST = 500
 
+Flows = FlowConfig
 # Returns how many times as many log_prob a second as the teacher a flow computes.
 Rate = Callable[[Flows], float]
 

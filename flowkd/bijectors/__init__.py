@@ -3,7 +3,7 @@
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.coupling import AffineCoupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
-from flowkd.bijectors.linear import Invertible1x1
+from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Chain",
     "Invertible1x1",
     "Leading",
+    "LinearMap",
     "Permute",
     "Shape",
     "Squeeze",

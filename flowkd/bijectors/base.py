@@ -60,6 +60,11 @@ class Bijector(nn.Module, ABC):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets parameters that depend on data, from one batch; most bijectors have none."""
 
+    @property
+    def initialized(self) -> bool:
+        """Whether the parameters that depend on data have been set; True where there are none."""
+        return True
+
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the event shape of z for that of x."""
         return shape
@@ -145,6 +150,11 @@ class Chain(Bijector):
             bijector.initialize(x, context)
             x, _ = bijector(x, context)
 
+    @property
+    def initialized(self) -> bool:
+        """Whether each bijector is."""
+        return all(bijector.initialized for _, bijector in self.items())
+
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the event shape after the last bijector."""
         for _, bijector in self.items():
@@ -209,6 +219,11 @@ class Leading(Bijector):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initializes the inner bijector on the leading channels."""
         self.bijector.initialize(x[:, : self.channels], context)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the inner bijector is."""
+        return self.bijector.initialized
 
     def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
         """Yields the inner bijector's taps, at the shape of the complete state."""

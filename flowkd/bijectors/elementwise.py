@@ -21,7 +21,7 @@ class Standardize(Bijector):
 
     Args:
         mean: One number, or one for each of C channels.
-        scale: Likewise; positive.
+        scale: One positive number, or one for each channel.
 
     Raises:
         ValueError: A scale that is not positive.
@@ -81,6 +81,11 @@ class ActNorm(Bijector):
         scale = (-self.log_scale).exp()
         x = torch.addcmul(-per_channel(self.bias, z), z, per_channel(scale, z))
         return x, -self._log_det(z)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether it is another map than the identity, which a new one is."""
+        return bool(self.bias.any() or self.log_scale.any())
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,29 @@ from flowkd.bijectors.base import Bijector
 from flowkd.nn import pointwise
 
 
-class Invertible1x1(Bijector):
+class LinearMap(Bijector):
+    """A linear map over the channels, the same at each place: z = W x.
+
+    Subclasses promise a `weight` that does not depend on x.
+    """
+
+    @abstractmethod
+    def weight(self) -> Tensor:
+        """Returns W, (C, C)."""
+
+    @abstractmethod
+    def absorb(self, matrix: Tensor) -> Tensor:
+        """Becomes as much as it can of a (C, C) matrix: W diag(exp(s)) is the matrix afterwards.
+
+        Returns:
+            s, (C,): what is left for an ActNorm before it.
+
+        Raises:
+            ValueError: The matrix is singular, or not within reach of this map.
+        """
+
+
+class Invertible1x1(LinearMap):
     """Multiplies the channels at each place by a matrix W = P L (U + diag(s)).
 
     P is a fixed permutation, L unit lower and U strictly upper triangular, log|det W| = sum log|s|;
@@ -64,6 +87,11 @@ class Invertible1x1(Bijector):
         """Returns W, (C, C)."""
         lower, upper = self._factors()
         return torch.addmm(upper, lower, upper)[self.permutation]
+
+    def absorb(self, matrix: Tensor) -> Tensor:
+        """Becomes the matrix itself."""
+        self.set_weight(matrix)
+        return torch.zeros_like(self.log_diagonal)
 
     def inverse_weight(self) -> Tensor:
         """Returns the inverse of W, (C, C), by two triangular solves."""

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from flowkd.bijectors.base import Bijector, Shape
+from flowkd.bijectors.linear import LinearMap
 
 
-class Permute(Bijector):
+class Permute(LinearMap):
     """Reorders the channels: z[:, i] = x[:, order[i]].
 
     Args:
@@ -31,6 +32,18 @@ class Permute(Bijector):
             raise ValueError(f"expected a permutation of 0..{len(index) - 1}; got {list(order)}")
         self.register_buffer("order", index)
         self.register_buffer("back", torch.argsort(index))
+
+    def weight(self) -> Tensor:
+        """Returns the permutation matrix, (C, C)."""
+        return torch.eye(len(self.order), device=self.order.device)[self.order]
+
+    def absorb(self, matrix: Tensor) -> Tensor:
+        """Leaves the positive scales of a matrix that is this permutation but for those."""
+        back = self.back.to(matrix.device)
+        scales = matrix[back, torch.arange(len(back), device=matrix.device)]
+        if not bool((scales > 0).all()) or len(matrix.nonzero()) != len(back):
+            raise ValueError("expected this very permutation with positive scales; got another map")
+        return scales.log()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reorders."""

@@ -1,139 +1,44 @@
-"""Configurations of flows, and the one function that builds a flow from any of them."""
+"""Every flow family, and the one function that builds a flow from the config of any of them."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from flowkd.bijectors import (
-    ActNorm,
-    AffineCoupling,
-    Bijector,
-    Chain,
-    Invertible1x1,
-    Leading,
-    Permute,
-    Squeeze,
-    Standardize,
+from flowkd.bijectors import Chain, Standardize
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.family import FlowConfig
+from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
+
+# A new family is one more line here; all that reads a flow's config then knows its `kind`.
+FAMILIES: tuple[type[FlowConfig], ...] = (
+    GlowConfig,
+    CouplingConfig,
 )
-from flowkd.config import Config
-from flowkd.flows.flow import ContextSpec, Flow
-from flowkd.nn import MLP, ConvNet, SplitPrior
+
+if TYPE_CHECKING:
+    AnyFlowConfig: TypeAlias = FlowConfig
+else:
+    AnyFlowConfig = Annotated[Union[FAMILIES], Field(discriminator="kind")]  # noqa: UP007
 
 
-class _FlowConfig(Config):
-    """What every flow has; shape, mean and scale, left out, are taken from the data set."""
-
-    event_shape: tuple[int, ...] | None = None
-    mean: float | tuple[float, ...] | None = None
-    scale: float | tuple[float, ...] | None = None
-    classes: Annotated[int, Field(ge=0)] | None = None
-    context_size: Annotated[int, Field(ge=0)] | None = None
-
-    @property
-    def context(self) -> ContextSpec:
-        """What the flow is conditioned on."""
-        return ContextSpec(classes=self.classes or 0, size=self.context_size or 0)
-
-    @model_validator(mode="after")
-    def _one_context(self) -> _FlowConfig:
-        if self.classes and self.context_size:
-            raise ValueError("expected classes or context_size; got both")
-        return self
-
-
-Positive = Annotated[int, Field(ge=1)]
-PerLevel = Positive | tuple[Positive, ...]
-
-
-class LevelSize(NamedTuple):
-    """The size of a level: its number of steps, and the hidden units of their networks."""
-
-    depth: int
-    width: int
-    inner: int
-
-
-class GlowConfig(_FlowConfig):
-    """Multi-scale Glow for images (C, H, W): L levels of K steps, the depth.
-
-    The networks' hidden layers have `width` channels, the second `inner` if that is given. Depth,
-    width and inner are the same in all levels, or given for each, the finest first.
-    Source: Glow, 2018, https://arxiv.org/abs/1807.03039.
-    """
-
-    kind: Literal["glow"] = "glow"
-    levels: int = Field(3, ge=1)
-    depth: PerLevel = 32
-    width: PerLevel = 512
-    inner: PerLevel | None = None
-
-    @property
-    def level_sizes(self) -> list[LevelSize]:
-        """The size of each level."""
-        columns = (
-            (value,) * self.levels if isinstance(value, int) else value
-            for value in (self.depth, self.width, self.inner or self.width)
-        )
-        return [LevelSize(*sizes) for sizes in zip(*columns, strict=True)]
-
-    @model_validator(mode="after")
-    def _fits(self) -> GlowConfig:
-        for key in ("depth", "width", "inner"):
-            value = getattr(self, key)
-            if isinstance(value, tuple) and len(value) != self.levels:
-                raise ValueError(
-                    f"expected {key} as one number, or one for each of {self.levels} levels; "
-                    f"got {list(value)}"
-                )
-        if self.event_shape is None:
-            return self
-        factor = 2**self.levels
-        if len(self.event_shape) != 3 or any(side % factor for side in self.event_shape[1:]):
-            raise ValueError(
-                f"expected event_shape (C, H, W) with H and W divisible by 2^levels = {factor}; "
-                f"got {self.event_shape}: use fewer levels or another crop"
-            )
-        return self
-
-
-class CouplingConfig(_FlowConfig):
-    """Coupling flow for tables (D,): K steps, `depth`, networks of `width` units.
-
-    `inner` is the number of units of the networks' second hidden layer, by default the width.
-    Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, with Glow's steps.
-    """
-
-    kind: Literal["coupling"] = "coupling"
-    depth: int = Field(5, ge=1)
-    width: int = Field(128, ge=1)
-    inner: Positive | None = None
-    mix: Literal["linear", "reverse"] = "linear"
-
-    @property
-    def level_sizes(self) -> list[LevelSize]:
-        """The size of the only level."""
-        return [LevelSize(self.depth, self.width, self.inner or self.width)]
-
-    @model_validator(mode="after")
-    def _fits(self) -> CouplingConfig:
-        shape = self.event_shape
-        if shape is not None and (len(shape) != 1 or shape[0] < 2):
-            raise ValueError(f"expected event_shape (D,) with D of at least 2; got {shape}")
-        return self
-
-
-FlowConfig = Annotated[GlowConfig | CouplingConfig, Field(discriminator="kind")]
-
-
-def build_flow(config: GlowConfig | CouplingConfig, *, seed: int = 0) -> Flow:
+def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
     """Builds a new flow; the same config and seed give the same parameters.
+
+    Args:
+        config: Complete: with event_shape, mean and scale.
+        seed: Of the initial parameters.
 
     Raises:
         ValueError: A config whose event_shape, mean or scale is still open.
+
+    Example:
+        >>> config = CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, depth=2, width=8)
+        >>> build_flow(config).sample(5).shape
+        torch.Size([5, 3])
     """
     missing = [key for key in ("event_shape", "mean", "scale") if getattr(config, key) is None]
     if missing or config.event_shape is None or config.mean is None or config.scale is None:
@@ -141,8 +46,20 @@ def build_flow(config: GlowConfig | CouplingConfig, *, seed: int = 0) -> Flow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         preprocess = Standardize(config.mean, config.scale)
-        body = _glow(config) if isinstance(config, GlowConfig) else _coupling(config)
-        return Flow(Chain({"preprocess": preprocess, **body}), config.event_shape, config.context)
+        chain = Chain({"preprocess": preprocess, **config.build_bijectors()})
+        flow = Flow(chain, config.event_shape, config.context)
+    flow.config = config
+    return flow
+
+
+def config_of(flow: Flow) -> FlowConfig:
+    """Returns the config that a flow was built from; raises ValueError for one without."""
+    if not isinstance(flow.config, FlowConfig):
+        raise ValueError(
+            f"expected a flow built from a config, by build_flow, flowkd.glow or flowkd.load; got "
+            f"{flow!r}: a form for inference, or a flow put together by hand, has none"
+        )
+    return flow.config
 
 
 def count_parameters(flow: torch.nn.Module) -> int:
@@ -150,52 +67,43 @@ def count_parameters(flow: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in flow.parameters())
 
 
-def _glow(config: GlowConfig) -> dict[str, Bijector]:
-    assert config.event_shape is not None
-    channels, total = config.event_shape[0], config.event_shape[0]
-    context = config.context.width
-    body: dict[str, Bijector] = {}
-    for level, size in enumerate(config.level_sizes):
-        channels, total = 4 * channels, 4 * total
-        steps: dict[str, Bijector] = {}
-        for step in range(size.depth):
-            kept = channels // 2
-            network = ConvNet(kept, 2 * (channels - kept), size.width, context, size.inner)
-            steps[f"step{step}"] = Chain(
-                {
-                    "actnorm": ActNorm(channels),
-                    "mix": Invertible1x1(channels),
-                    "coupling": AffineCoupling(network, kept),
-                }
-            )
-        going_on = channels
-        if level < config.levels - 1:
-            going_on = channels // 2
-            prior = SplitPrior(going_on, 2 * (channels - going_on), context)
-            steps["prior"] = AffineCoupling(prior, going_on)
-        chain = Chain(steps)
-        body[f"squeeze{level}"] = Squeeze()
-        body[f"level{level}"] = chain if channels == total else Leading(chain, channels)
-        channels = going_on
-    return body
+def smaller(config: FlowConfig, share: float) -> FlowConfig:
+    """Returns a config of the same family with at most a share of the parameters.
 
+    Depth and width shrink alike, by the square root of the share, as the reference students of
+    docs/capacity.md do; then the width grows as far as the share allows.
 
-def _coupling(config: CouplingConfig) -> dict[str, Bijector]:
-    assert config.event_shape is not None
-    size = math.prod(config.event_shape)
-    kept = size // 2
-    return {
-        f"step{step}": Chain(
-            {
-                "actnorm": ActNorm(size),
-                "mix": Invertible1x1(size)
-                if config.mix == "linear"
-                else Permute(list(reversed(range(size)))),
-                "coupling": AffineCoupling(
-                    MLP(kept, 2 * (size - kept), config.width, config.context.width, config.inner),
-                    kept,
-                ),
-            }
+    Args:
+        config: Complete.
+        share: Of its parameters, above 0 and below 1.
+
+    Raises:
+        ValueError: A share outside of that, or smaller than the smallest flow of the family.
+
+    Example:
+        >>> config = CouplingConfig(event_shape=(8,), mean=0.0, scale=1.0, depth=8, width=128)
+        >>> small = smaller(config, share=0.25)
+        >>> large, less = (count_parameters(build_flow(each)) for each in (config, small))
+        >>> small.depth, less < large / 4
+        (4, True)
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
+    most = share * count_parameters(build_flow(config))
+
+    def student(width: float) -> FlowConfig:
+        return config.scaled(share**0.5, width)
+
+    def parameters(width: float) -> int:
+        return count_parameters(build_flow(student(width)))
+
+    if parameters(0.0) > most:
+        raise ValueError(
+            f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
+            f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
         )
-        for step in range(config.depth)
-    }
+    low, high = 0.0, 1.0
+    for _ in range(10):  # parameters grow with the width
+        middle = (low + high) / 2
+        low, high = (middle, high) if parameters(middle) <= most else (low, middle)
+    return student(low)

@@ -12,13 +12,19 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from flowkd.bijectors import Bijector, Chain, Shape, State, Tap
+from flowkd.config import Config
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
 class ContextSpec:
-    """What a flow is conditioned on: nothing, one of `classes`, or a vector of `size`."""
+    """What a flow is conditioned on: nothing, a class, or a vector.
+
+    Attributes:
+        classes: Number of classes; 0 for none.
+        size: Length of the vector; 0 for none.
+    """
 
     classes: int = 0
     size: int = 0
@@ -41,12 +47,17 @@ class Encoding:
     Attributes:
         z: Latents, (B, *latent_shape).
         log_prob: Log-density of the data, in nats, (B,).
-        states: What was recorded after the bijectors that were asked for.
+        states: The states at the taps that were asked for, by name.
     """
 
     z: Tensor
     log_prob: Tensor
     states: dict[str, State] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        taps = f", states at {', '.join(self.states)}" if self.states else ""
+        mean = self.log_prob.detach().mean().item()
+        return f"Encoding(z {tuple(self.z.shape)}, mean log_prob {mean:.3f} nats{taps})"
 
 
 class Flow(nn.Module):
@@ -56,16 +67,34 @@ class Flow(nn.Module):
         chain: The bijectors; the first, named `preprocess`, takes data units to order one.
         event_shape: Shape of one example.
         context: What the density is conditioned on.
+
+    Attributes:
+        config: What it was built from; None where it was put together by hand.
     """
 
     def __init__(
         self, chain: Chain, event_shape: Shape, context: ContextSpec | None = None
     ) -> None:
         super().__init__()
+        self.config: Config | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)
         self.context = context or ContextSpec()
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        fields = {} if self.config is None else self.config.model_dump(exclude_defaults=True)
+        hidden = ("kind", "event_shape", "mean", "scale", "classes", "context_size")
+        sizes = "".join(f", {key} {value}" for key, value in fields.items() if key not in hidden)
+        kind = getattr(self.config, "kind", "by hand")
+        given = f", given {self.context}" if self.context.width else ""
+        return f"Flow({kind}, {self.event_shape}{sizes}{given}; {parameters:,} parameters)"
+
+    @property
+    def initialized(self) -> bool:
+        """Whether parameters that `initialize` sets have been set, by it or otherwise."""
+        return self.chain.initialized
 
     @property
     def dimensions(self) -> int:
@@ -128,14 +157,29 @@ class Flow(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draws n examples, (n, *event_shape), in data units.
+        """Draws n examples, (n, *event_shape), in data units, without gradients.
 
         Args:
             n: How many.
             context: One for each example.
             temperature: Scales the latents; below 1 gives likelier examples.
             generator: Source of the noise; the same state gives the same examples.
+
+        See also:
+            `rsample`: with gradients.
         """
+        with torch.no_grad():
+            return self.rsample(n, context, temperature=temperature, generator=generator)
+
+    def rsample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draws n examples as `sample` does, with gradients with respect to the parameters."""
         z = self.draw_latents(n, temperature=temperature, generator=generator)
         return self.inverse(z, context)
 

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
-from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig, build_flow
+from flowkd.flows.configs import AnyFlowConfig, build_flow
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.names import is_name
 from flowkd.registry.aliases import alias_names, alias_version
@@ -51,7 +52,7 @@ class ArtifactManifest(Config):
 class ArtifactConfig(Config):
     """The part `config.yaml`: how to build the flow, and how it was trained."""
 
-    flow: FlowConfig
+    flow: AnyFlowConfig
     training: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -77,7 +78,7 @@ def write_artifact(
     store: Store,
     folder: str,
     flow: Flow,
-    config: GlowConfig | CouplingConfig,
+    config: FlowConfig,
     *,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -113,9 +114,7 @@ def write_artifact(
     return manifest
 
 
-def publish_artifact(
-    store: Store, name: str, flow: Flow, config: GlowConfig | CouplingConfig, **more: Any
-) -> str:
+def publish_artifact(store: Store, name: str, flow: Flow, config: FlowConfig, **more: Any) -> str:
     """Writes a new version of a model and returns its name; `more` as for write_artifact."""
     if not is_name(name):
         raise StoreError(

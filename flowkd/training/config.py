@@ -14,7 +14,8 @@ from flowkd.distill.hints import Hint
 from flowkd.distill.schedules import LossWeights
 from flowkd.distill.teacher_samples import SamplesConfig
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig
+from flowkd.flows.configs import AnyFlowConfig
+from flowkd.flows.family import FlowConfig
 from flowkd.names import RunName
 from flowkd.training.loop import TrainConfig
 
@@ -142,7 +143,7 @@ class TrainingConfig(Config):
 
     name: RunName
     dataset: str
-    flow: FlowConfig
+    flow: AnyFlowConfig
     objective: ObjectiveConfig = MaximumLikelihoodConfig()
     train: TrainConfig
     batch_size: int = Field(256, ge=1)
@@ -186,9 +187,7 @@ class TrainingConfig(Config):
         )
 
 
-def complete_flow(
-    config: GlowConfig | CouplingConfig, manifest: Manifest
-) -> GlowConfig | CouplingConfig:
+def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
     """Fills in what a flow's config leaves open from the data set it is to be trained on.
 
     Raises:
@@ -220,9 +219,7 @@ def complete_flow(
         raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
 
 
-def complete_like(
-    config: GlowConfig | CouplingConfig, teacher: GlowConfig | CouplingConfig
-) -> GlowConfig | CouplingConfig:
+def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
     shared = ("event_shape", "mean", "scale", "classes", "context_size")
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}

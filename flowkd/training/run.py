@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import bits_per_dim
-from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.flows.family import FlowConfig
 from flowkd.registry.artifacts import write_artifact
 from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
@@ -47,7 +47,7 @@ class Run:
     """
 
     config: TrainingConfig
-    flow_config: GlowConfig | CouplingConfig
+    flow_config: FlowConfig
     objective: MaximumLikelihood | Distillation
     optimizer: torch.optim.Optimizer
     average: AveragedFlow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.flows.configs import FlowConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ShortName
 from jobs.study.config import (
     PLAIN,
@@ -22,7 +22,7 @@ REFERENCE, DISTILLED = "reference", "distilled"
 class ShapeConfig(Config):
     """One student: a whole flow, so that any field may vary, and its own objective if need be."""
 
-    flow: FlowConfig
+    flow: AnyFlowConfig
     objective: ArmObjective | None = None
 
 

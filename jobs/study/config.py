@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from flowkd.config import Config
 from flowkd.data.importers.prepare import DatasetConfig
-from flowkd.flows.configs import FlowConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ShortName
 from flowkd.training.config import DistillationConfig
 from flowkd.training.loop import TrainConfig
@@ -42,7 +42,7 @@ class Recipe(Config):
         validate_every: Steps between validations, of which the best one's weights are kept.
     """
 
-    flow: FlowConfig
+    flow: AnyFlowConfig
     train: TrainConfig
     batch_size: int = Field(128, ge=1)
     validate_every: int = Field(200, ge=1)
@@ -64,11 +64,11 @@ class ArmConfig(Config):
 
     about: str = Field(min_length=1)
     objective: ArmObjective | None = None
-    through: FlowConfig | None = None
+    through: AnyFlowConfig | None = None
     steps_factor: float = Field(1.0, gt=0)
     matched_to: str | None = None
     pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
-    flow: FlowConfig | None = None
+    flow: AnyFlowConfig | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> ArmConfig:

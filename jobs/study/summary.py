@@ -10,7 +10,7 @@ from typing import Any
 
 from flowkd.data.manifest import Manifest
 from flowkd.evaluation.metrics import gap_closed
-from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.flows.family import FlowConfig
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
 from jobs.study.measure import RunFigures, Throughput
 from jobs.study.outcomes import Outcomes, cpu_seconds
@@ -219,7 +219,7 @@ def _recipe(recipe: Recipe) -> RecipeFacts:
     )
 
 
-def describe_flow(flow: GlowConfig | CouplingConfig) -> str:
+def describe_flow(flow: FlowConfig) -> str:
     """Returns a flow's shape in words: its kind and the fields that are not left at default."""
     named = {"levels": "L", "depth": "K", "width": "width"}
     values = flow.model_dump(exclude_defaults=True, exclude={"kind"})

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
 PICTURES = {"mean": 128.0, "scale": 256.0}
-CONFIGS: dict[str, GlowConfig | CouplingConfig] = {
+CONFIGS: dict[str, FlowConfig] = {
     "glow": GlowConfig(event_shape=(1, 4, 4), levels=2, depth=2, width=4, **PICTURES),
     "glow of classes": GlowConfig(
         event_shape=(1, 4, 4), levels=2, depth=1, width=4, classes=3, **PICTURES

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from flowkd.bijectors import AffineCoupling
 from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.nn import MLP, ConvNet
-
-AnyConfig = GlowConfig | CouplingConfig
 
 GLOW = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, depth=4, width=16)
 TABLE = CouplingConfig(event_shape=(5,), mean=0.0, scale=1.0, depth=4, width=16)
 REVERSING = TABLE.model_copy(update={"mix": "reverse"})
-CONFIGS: dict[str, AnyConfig] = {
+CONFIGS: dict[str, FlowConfig] = {
     "glow": GLOW,
     "glow of classes": GLOW.model_copy(update={"classes": 3}),
     "table": TABLE,
@@ -27,7 +26,7 @@ CONFIGS: dict[str, AnyConfig] = {
 ROWS = 300
 
 
-def data(config: AnyConfig) -> tuple[Tensor, Tensor | None]:
+def data(config: FlowConfig) -> tuple[Tensor, Tensor | None]:
     """Correlated, skewed data, so that there is something to learn; float64."""
     generator = torch.Generator().manual_seed(0)
     assert config.event_shape is not None
@@ -41,13 +40,13 @@ def data(config: AnyConfig) -> tuple[Tensor, Tensor | None]:
     return 0.5 * noise + 0.1 * noise.square(), context
 
 
-def taught(config: AnyConfig) -> Flow:
+def taught(config: FlowConfig) -> Flow:
     """A copy of a teacher after some steps of maximum likelihood, float64."""
     return copy.deepcopy(_taught(config))
 
 
 @cache
-def _taught(config: AnyConfig) -> Flow:
+def _taught(config: FlowConfig) -> Flow:
     x, context = data(config)
     flow = new(config, seed=0)
     flow.initialize(x, context)
@@ -59,12 +58,12 @@ def _taught(config: AnyConfig) -> Flow:
     return flow.requires_grad_(False)
 
 
-def new(config: AnyConfig, seed: int = 1) -> Flow:
+def new(config: FlowConfig, seed: int = 1) -> Flow:
     """A flow whose couplings are the identity, float64."""
     return build_flow(config, seed=seed).double()
 
 
-def smaller(config: AnyConfig, **changes: float) -> AnyConfig:
+def smaller(config: FlowConfig, **changes: float) -> FlowConfig:
     """A config with some fields changed."""
     return config.model_copy(update=changes)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowkd.bijectors import ActNorm, Chain, Invertible1x1, Permute
+from flowkd.bijectors import ActNorm, Chain, LinearMap
 from flowkd.distill.warmstart.batching import flat, places
 
 RIDGE = 1e-6
@@ -31,10 +31,7 @@ class Affine:
         """Returns what a step does before its coupling."""
         actnorm, mix = _linear_part(step)
         scale = actnorm.log_scale.double().exp().cpu()
-        if isinstance(mix, Permute):
-            weight = torch.eye(len(scale)).double()[mix.order.cpu()]
-        else:
-            weight = mix.weight().double().cpu()
+        weight = mix.weight().double().cpu()
         return cls(weight * scale, weight @ (scale * actnorm.bias.double().cpu()))
 
     @classmethod
@@ -75,17 +72,12 @@ class Affine:
         A mix that is a fixed permutation must already be this map's, but for positive scales.
         """
         actnorm, mix = _linear_part(step)
-        if isinstance(mix, Permute):
-            back = mix.back.cpu()
-            actnorm.log_scale.copy_(self.matrix[back, torch.arange(len(back))].log())
-        else:
-            mix.set_weight(self.matrix)
-            actnorm.log_scale.zero_()
+        actnorm.log_scale.copy_(mix.absorb(self.matrix))
         actnorm.bias.copy_(torch.linalg.solve(self.matrix, self.shift))
 
 
-def _linear_part(step: Chain) -> tuple[ActNorm, Invertible1x1 | Permute]:
+def _linear_part(step: Chain) -> tuple[ActNorm, LinearMap]:
     actnorm, mix = step["actnorm"], step["mix"]
     assert isinstance(actnorm, ActNorm)
-    assert isinstance(mix, Invertible1x1 | Permute)
+    assert isinstance(mix, LinearMap)
     return actnorm, mix

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, get_args
 
-from flowkd.distill.warmstart.layout import group_bounds
-from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.flows.family import FlowConfig, StepsConfig
 
 WarmStart = Literal["fold", "inherit", "slice", "copy"]
 
@@ -16,8 +14,8 @@ WIDTHS: tuple[Size, ...] = ("width", "inner")
 
 def check_warm_start(
     kind: WarmStart,
-    student_config: GlowConfig | CouplingConfig,
-    source_config: GlowConfig | CouplingConfig,
+    student_config: FlowConfig,
+    source_config: FlowConfig,
     rows: int | None = None,
 ) -> None:
     """Raises ValueError unless a student can begin from a source in this way.
@@ -31,19 +29,27 @@ def check_warm_start(
     if kind not in get_args(WarmStart):
         raise ValueError(f"expected a warm start of {', '.join(get_args(WarmStart))}; got {kind!r}")
     _check_same_family(student_config, source_config)
-    _check_smaller(student_config, source_config)
+    if kind not in student_config.warm_starts:
+        raise ValueError(
+            f"expected a warm start that flows of kind {student_config.kind} have: "
+            f"{', '.join(('none', *student_config.warm_starts))}; got {kind}"
+        )
+    student, source = as_steps(student_config), as_steps(source_config)
+    _check_smaller(student, source)
     if kind == "copy":
-        _check_as_wide(student_config, source_config)
-    if isinstance(student_config, CouplingConfig) and student_config.mix == "reverse":
-        ((depth, source_depth),) = _levels(student_config, source_config, "depth")
-        _check_reversals(kind, depth, source_depth)
+        _check_as_wide(student, source)
+    student.check_warm_start(kind, source)
     if kind == "fold" and rows is not None:
-        _check_rows(student_config, source_config, rows)
+        _check_rows(student, source, rows)
 
 
-def _check_same_family(
-    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
-) -> None:
+def as_steps(config: FlowConfig) -> StepsConfig:
+    """Returns the config of a family of steps, which is what can be made smaller here."""
+    assert isinstance(config, StepsConfig)
+    return config
+
+
+def _check_same_family(student: FlowConfig, source: FlowConfig) -> None:
     if student.kind != source.kind:
         raise ValueError(
             f"expected a student of its source's kind, {source.kind}; got {student.kind}: "
@@ -65,29 +71,25 @@ def _check_same_family(
 
 
 def fewer(
-    student: GlowConfig | CouplingConfig,
-    source: GlowConfig | CouplingConfig,
+    student: StepsConfig,
+    source: StepsConfig,
     key: Size,
 ) -> bool:
     """Tells whether a student has fewer steps, or hidden units, than its source in any level."""
     return any(ours < theirs for ours, theirs in _levels(student, source, key))
 
 
-def narrower(student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig) -> bool:
+def narrower(student: StepsConfig, source: StepsConfig) -> bool:
     """Tells whether a student has fewer hidden units in a layer than its source in any level."""
     return any(fewer(student, source, key) for key in WIDTHS)
 
 
-def _levels(
-    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, key: Size
-) -> list[tuple[int, int]]:
+def _levels(student: StepsConfig, source: StepsConfig, key: Size) -> list[tuple[int, int]]:
     pairs = zip(student.level_sizes, source.level_sizes, strict=True)
     return [(getattr(ours, key), getattr(theirs, key)) for ours, theirs in pairs]
 
 
-def _check_smaller(
-    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
-) -> None:
+def _check_smaller(student: StepsConfig, source: StepsConfig) -> None:
     for key in get_args(Size):
         if any(ours > theirs for ours, theirs in _levels(student, source, key)):
             raise ValueError(
@@ -96,9 +98,7 @@ def _check_smaller(
             )
 
 
-def _check_as_wide(
-    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig
-) -> None:
+def _check_as_wide(student: StepsConfig, source: StepsConfig) -> None:
     for key in WIDTHS:
         if fewer(student, source, key):
             raise ValueError(
@@ -107,29 +107,12 @@ def _check_as_wide(
             )
 
 
-def _said(config: GlowConfig | CouplingConfig, key: Size) -> object:
+def _said(config: StepsConfig, key: Size) -> object:
     """Returns a size as its config gives it: one number, or one for each level."""
     return getattr(config, key) or config.width
 
 
-def _check_reversals(kind: WarmStart, depth: int, source_depth: int) -> None:
-    if kind == "fold" and depth < source_depth:
-        raise ValueError(
-            f"expected mix: linear, into which steps fold; got mix: reverse and depth {depth} for "
-            f"{source_depth}: give the student the same depth, or train a source with mix: linear"
-        )
-    sizes = [stop - start for start, stop in group_bounds(depth, source_depth)]
-    if kind == "inherit" and any(size % 2 == 0 for size in sizes):
-        raise ValueError(
-            f"expected mix: linear, or an odd number of the source's steps for each of the "
-            f"student's, for an even number of reversals is none; got mix: reverse and depth "
-            f"{depth} for {source_depth}, grouped as {sizes}: choose another depth"
-        )
-
-
-def _check_rows(
-    student: GlowConfig | CouplingConfig, source: GlowConfig | CouplingConfig, rows: int
-) -> None:
+def _check_rows(student: StepsConfig, source: StepsConfig, rows: int) -> None:
     """Wants enough values, one a place and row, for the least squares that fold each level.
 
     Those to width choose among all of the source's hidden units: as many values as units. Those to
@@ -137,7 +120,7 @@ def _check_rows(
     fit through every value is far off elsewhere.
     """
     needs = []
-    for level, (channels, places) in enumerate(_seen_by_levels(student)):
+    for level, (channels, places) in enumerate(student.level_inputs):
         size = source.level_sizes[level]
         wanted: dict[Size, int] = {
             "width": size.width,
@@ -155,15 +138,3 @@ def _check_rows(
             f"expected calibration data of at least {wanted_rows} different rows, to fold {what}; "
             f"got {rows}: give more rows, or begin with inherit instead of fold"
         )
-
-
-def _seen_by_levels(config: GlowConfig | CouplingConfig) -> list[tuple[int, int]]:
-    """Returns how many channels each level sees, and at how many places."""
-    assert config.event_shape is not None
-    if isinstance(config, CouplingConfig):
-        return [(math.prod(config.event_shape), 1)]
-    channels, height, width = config.event_shape
-    return [
-        (channels * 2 ** (level + 2), height * width // 4 ** (level + 1))
-        for level in range(config.levels)
-    ]

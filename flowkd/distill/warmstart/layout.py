@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from flowkd.bijectors import AffineCoupling, Bijector, Chain, Leading
 from flowkd.distill.warmstart.batching import forward_by_rows
+from flowkd.flows.family import group_bounds
 from flowkd.flows.flow import Flow
 
 
@@ -63,12 +64,6 @@ def matched(student: Flow, source: Flow) -> Iterator[tuple[Unit, list[Unit]]]:
         bounds = group_bounds(len(ours), len(theirs))
         for unit, (start, stop) in zip(ours, bounds, strict=True):
             yield unit, theirs[start:stop]
-
-
-def group_bounds(groups: int, items: int) -> list[tuple[int, int]]:
-    """Returns where each of some even groups of items starts and stops."""
-    edges = [items * number // groups for number in range(groups + 1)]
-    return list(pairwise(edges))
 
 
 def _walk(flow: Flow) -> Iterator[Unit]:

@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 
 from flowkd.distill.warmstart.affine import Affine
-from flowkd.distill.warmstart.check import WarmStart, check_warm_start, fewer, narrower
+from flowkd.distill.warmstart.check import (
+    WarmStart,
+    as_steps,
+    check_warm_start,
+    fewer,
+    narrower,
+)
 from flowkd.distill.warmstart.depth import fold_depth
 from flowkd.distill.warmstart.layout import blocks, matched
 from flowkd.distill.warmstart.width import Select, largest, most_telling, narrow
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
 
@@ -18,9 +25,9 @@ from flowkd.flows.flow import Flow
 def warm_start(
     kind: WarmStart,
     student: Flow,
-    student_config: GlowConfig | CouplingConfig,
+    student_config: FlowConfig,
     source: Flow,
-    source_config: GlowConfig | CouplingConfig,
+    source_config: FlowConfig,
     x: Tensor,
     context: Tensor | None = None,
 ) -> None:
@@ -43,15 +50,16 @@ def warm_start(
     check_warm_start(kind, student_config, source_config, rows=len(x))
     vectors = source.encode_context(context, x)
     source(x[:1], None if context is None else context[:1])  # it refuses what is not its data
+    ours, theirs = as_steps(student_config), as_steps(source_config)
     if kind == "inherit":
         _inherit(student, source, source_config, x, vectors)
         return
-    if kind == "fold" and fewer(student_config, source_config, "depth"):
-        shallow = build_flow(source_config.model_copy(update={"depth": student_config.depth})).to(x)
+    if kind == "fold" and fewer(ours, theirs, "depth"):
+        shallow = build_flow(theirs.model_copy(update={"depth": ours.depth})).to(x)
         fold_depth(source, shallow, x, vectors)
         source = shallow
     _take(student, source)
-    if narrower(student_config, source_config):
+    if narrower(ours, theirs):
         _narrow(student, source, x, vectors, most_telling if kind == "fold" else largest)
 
 
@@ -80,7 +88,7 @@ def _narrow(student: Flow, source: Flow, x: Tensor, context: Tensor | None, sele
 def _inherit(
     student: Flow,
     source: Flow,
-    source_config: GlowConfig | CouplingConfig,
+    source_config: FlowConfig,
     x: Tensor,
     context: Tensor | None,
 ) -> None:

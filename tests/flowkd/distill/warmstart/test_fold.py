@@ -12,13 +12,13 @@ from flowkd.distill.warmstart.affine import Affine
 from flowkd.distill.warmstart.batching import PLACES_AT_ONCE
 from flowkd.distill.warmstart.layout import blocks
 from flowkd.distill.warmstart.steps import FittedLevel, FittedStep
+from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from tests.support.taught_flows import (
     CONFIGS,
     GLOW,
     REVERSING,
     TABLE,
-    AnyConfig,
     couplings,
     data,
     likelihood,
@@ -66,7 +66,7 @@ def test_a_folded_student_begins_nearer_to_its_teacher_than_a_new_or_a_sliced_on
     ],
 )
 def test_the_fewest_rows_that_are_not_refused_are_enough_to_fold_on(
-    config: AnyConfig, changes: dict[str, int], rows: int
+    config: FlowConfig, changes: dict[str, int], rows: int
 ) -> None:
     x, _ = data(config)
     small = smaller(config, **changes)

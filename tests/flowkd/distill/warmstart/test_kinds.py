@@ -10,12 +10,12 @@ import torch
 
 from flowkd.bijectors import AffineCoupling
 from flowkd.distill.warmstart import WarmStart, check_warm_start, warm_start
+from flowkd.flows.family import FlowConfig
 from tests.support.taught_flows import (
     CONFIGS,
     GLOW,
     REVERSING,
     TABLE,
-    AnyConfig,
     couplings,
     data,
     new,
@@ -174,7 +174,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("kind", "config", "changes", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_begin_from_its_source_is_refused(
-    kind: WarmStart, config: AnyConfig, changes: dict[str, float], message: str
+    kind: WarmStart, config: FlowConfig, changes: dict[str, float], message: str
 ) -> None:
     other = smaller(config, **changes)
     with pytest.raises(ValueError, match=message):
@@ -201,7 +201,7 @@ def test_another_family_and_another_kind_are_refused(kind: WarmStart) -> None:
     ],
 )
 def test_too_few_rows_to_fold_on_are_refused(
-    config: AnyConfig, changes: dict[str, float], enough: int
+    config: FlowConfig, changes: dict[str, float], enough: int
 ) -> None:
     small = smaller(config, **changes)
     (key,) = changes

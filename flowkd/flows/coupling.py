@@ -1,0 +1,89 @@
+"""Coupling flows for tables."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from flowkd.bijectors import ActNorm, AffineCoupling, Bijector, Chain, Invertible1x1, Permute
+from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
+from flowkd.nn import MLP
+
+
+class CouplingConfig(StepsConfig):
+    """Coupling flow for tables (D,): K steps of ActNorm, a linear map and an affine coupling.
+
+    Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, with Glow's steps.
+
+    Attributes:
+        depth: K, the number of steps; default 5.
+        width: Units of the first hidden layer of each coupling's network; default 128.
+        inner: Units of their second hidden layer; default the width.
+        mix: The map between couplings: a learned `linear` one, the default, or `reverse`, which
+            reverses the order of the columns.
+    """
+
+    kind: Literal["coupling"] = "coupling"
+    depth: int = Field(5, ge=1)
+    width: int = Field(128, ge=1)
+    inner: Positive | None = None
+    mix: Literal["linear", "reverse"] = "linear"
+
+    @property
+    def level_sizes(self) -> list[LevelSize]:
+        """The size of the only level."""
+        return [LevelSize(self.depth, self.width, self.inner or self.width)]
+
+    @property
+    def level_inputs(self) -> list[tuple[int, int]]:
+        """The columns that the only level sees, at one place."""
+        assert self.event_shape is not None
+        return [(math.prod(self.event_shape), 1)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> CouplingConfig:
+        shape = self.event_shape
+        if shape is not None and (len(shape) != 1 or shape[0] < 2):
+            raise ValueError(f"expected event_shape (D,) with D of at least 2; got {shape}")
+        return self
+
+    def check_warm_start(self, kind: str, source: Self) -> None:
+        """Raises ValueError where steps would go, or be composed, whose reversals do not cancel."""
+        if self.mix != "reverse":
+            return
+        depth, deeper = self.depth, source.depth
+        if kind == "fold" and depth < deeper:
+            raise ValueError(
+                f"expected mix: linear, into which steps fold; got mix: reverse and depth {depth} "
+                f"for {deeper}: give the student the same depth, or train a source with mix: linear"
+            )
+        sizes = [stop - start for start, stop in group_bounds(depth, deeper)]
+        if kind == "inherit" and any(size % 2 == 0 for size in sizes):
+            raise ValueError(
+                f"expected mix: linear, or an odd number of the source's steps for each of the "
+                f"student's, for an even number of reversals is none; got mix: reverse and depth "
+                f"{depth} for {deeper}, grouped as {sizes}: choose another depth"
+            )
+
+    def build_bijectors(self) -> dict[str, Bijector]:
+        """Returns the steps."""
+        assert self.event_shape is not None
+        size = math.prod(self.event_shape)
+        kept = size // 2
+        context = self.context.width
+        return {
+            f"step{step}": Chain(
+                {
+                    "actnorm": ActNorm(size),
+                    "mix": Invertible1x1(size)
+                    if self.mix == "linear"
+                    else Permute(list(reversed(range(size)))),
+                    "coupling": AffineCoupling(
+                        MLP(kept, 2 * (size - kept), self.width, context, self.inner), kept
+                    ),
+                }
+            )
+            for step in range(self.depth)
+        }

@@ -1,0 +1,134 @@
+"""What every flow family has in common: one typed config, from which its flow is built."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from itertools import pairwise
+from typing import Annotated, ClassVar, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from flowkd.bijectors import Bijector
+from flowkd.config import Config
+from flowkd.flows.flow import ContextSpec
+
+Positive = Annotated[int, Field(ge=1)]
+PerLevel = Positive | tuple[Positive, ...]
+
+
+class LevelSize(NamedTuple):
+    """The size of one level.
+
+    Attributes:
+        depth: Its number of steps, K.
+        width: Hidden units of the first layer of its networks.
+        inner: Hidden units of their second layer.
+    """
+
+    depth: int
+    width: int
+    inner: int
+
+
+class FlowConfig(Config):
+    """The config of a flow family: what to build, and all that other packages ask of a family.
+
+    A family subclasses it, or StepsConfig, in a file of its own, adds a `kind` and its fields, and
+    is listed in `flowkd.flows.configs.FAMILIES`. A layer of its own that has a faster form for
+    inference registers that with `flowkd.flows.inference`.
+
+    Attributes:
+        event_shape: Shape of one example; left out, the data set's.
+        mean: Subtracted from the data, one number or one for each channel; left out, the data
+            set's.
+        scale: What the data are divided by then.
+        classes: Number of classes to condition on; 0 or left out for none.
+        context_size: Length of the vectors to condition on; 0 or left out for none.
+    """
+
+    # Each family's own is a Literal, by which configs in YAML are told apart.
+    kind: str
+    event_shape: tuple[int, ...] | None = None
+    mean: float | tuple[float, ...] | None = None
+    scale: float | tuple[float, ...] | None = None
+    classes: Annotated[int, Field(ge=0)] | None = None
+    context_size: Annotated[int, Field(ge=0)] | None = None
+
+    # Kinds of warm start that a student of the family may begin with.
+    warm_starts: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def context(self) -> ContextSpec:
+        """What the flow is conditioned on."""
+        return ContextSpec(classes=self.classes or 0, size=self.context_size or 0)
+
+    @model_validator(mode="after")
+    def _one_context(self) -> Self:
+        if self.classes and self.context_size:
+            raise ValueError("expected classes or context_size; got both")
+        return self
+
+    @abstractmethod
+    def build_bijectors(self) -> dict[str, Bijector]:
+        """Returns new bijectors by name, in the order of forward, after the standardising one."""
+
+    def scaled(self, depth: float, width: float) -> Self:
+        """Returns the config with its depth and width times a factor each, at least 1.
+
+        Raises:
+            ValueError: A family whose size is not given by depth and width.
+        """
+        raise ValueError(f"expected a family of a depth and a width; got {self.kind}")
+
+
+class StepsConfig(FlowConfig):
+    """A family of levels, each of steps: ActNorm, a linear map, and a coupling with a network.
+
+    Attributes:
+        depth: K, the number of steps in a level: one number, or one for each level.
+        width: Hidden units of the first layer of the networks, in the same form.
+        inner: Hidden units of their second layer; left out, as many as of the first.
+    """
+
+    depth: PerLevel
+    width: PerLevel
+    inner: PerLevel | None = None
+
+    warm_starts: ClassVar[tuple[str, ...]] = ("fold", "inherit", "slice", "copy")
+
+    @property
+    @abstractmethod
+    def level_sizes(self) -> list[LevelSize]:
+        """The size of each level, the one next to the data first."""
+
+    @property
+    @abstractmethod
+    def level_inputs(self) -> list[tuple[int, int]]:
+        """How many channels each level sees, and at how many places (height times width)."""
+
+    def check_warm_start(self, kind: str, source: Self) -> None:
+        """Raises ValueError for what the family's own fields forbid to begin from a source so."""
+
+    def scaled(self, depth: float, width: float) -> Self:
+        """Returns the config with its depth and width times a factor each, at least 1."""
+
+        def times(value: PerLevel, factor: float) -> PerLevel:
+            if isinstance(value, int):
+                return max(1, round(value * factor))
+            return tuple(max(1, round(each * factor)) for each in value)
+
+        changes = {"depth": times(self.depth, depth), "width": times(self.width, width)}
+        if self.inner is not None:
+            changes["inner"] = times(self.inner, width)
+        return self.model_copy(update=changes)
+
+
+def group_bounds(groups: int, items: int) -> list[tuple[int, int]]:
+    """Returns where each of some even groups of items, such as steps, starts and stops.
+
+    Example:
+        >>> group_bounds(2, 5)
+        [(0, 2), (2, 5)]
+    """
+    edges = [items * number // groups for number in range(groups + 1)]
+    return list(pairwise(edges))

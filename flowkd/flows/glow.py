@@ -1,0 +1,107 @@
+"""Glow, a multi-scale flow for images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from flowkd.bijectors import (
+    ActNorm,
+    AffineCoupling,
+    Bijector,
+    Chain,
+    Invertible1x1,
+    Leading,
+    Squeeze,
+)
+from flowkd.flows.family import LevelSize, PerLevel, StepsConfig
+from flowkd.nn import ConvNet, SplitPrior
+
+
+class GlowConfig(StepsConfig):
+    """Multi-scale Glow for images (C, H, W): L levels of K steps.
+
+    Depth, width and inner are the same in all levels, or given for each, the finest first.
+    Source: Glow, 2018, https://arxiv.org/abs/1807.03039.
+
+    Attributes:
+        levels: L, each at half the height and width of the one before; default 3.
+        depth: K, steps in a level; default 32.
+        width: Channels of the first hidden layer of each coupling's network; default 512.
+        inner: Channels of their second hidden layer; default the width.
+    """
+
+    kind: Literal["glow"] = "glow"
+    levels: int = Field(3, ge=1)
+    depth: PerLevel = 32
+    width: PerLevel = 512
+    inner: PerLevel | None = None
+
+    @property
+    def level_sizes(self) -> list[LevelSize]:
+        """The size of each level, the finest first."""
+        columns = (
+            (value,) * self.levels if isinstance(value, int) else value
+            for value in (self.depth, self.width, self.inner or self.width)
+        )
+        return [LevelSize(*sizes) for sizes in zip(*columns, strict=True)]
+
+    @property
+    def level_inputs(self) -> list[tuple[int, int]]:
+        """How many channels each level sees, and at how many places."""
+        assert self.event_shape is not None
+        channels, height, width = self.event_shape
+        return [
+            (channels * 2 ** (level + 2), height * width // 4 ** (level + 1))
+            for level in range(self.levels)
+        ]
+
+    @model_validator(mode="after")
+    def _fits(self) -> GlowConfig:
+        for key in ("depth", "width", "inner"):
+            value = getattr(self, key)
+            if isinstance(value, tuple) and len(value) != self.levels:
+                raise ValueError(
+                    f"expected {key} as one number, or one for each of {self.levels} levels; "
+                    f"got {list(value)}"
+                )
+        if self.event_shape is None:
+            return self
+        factor = 2**self.levels
+        if len(self.event_shape) != 3 or any(side % factor for side in self.event_shape[1:]):
+            raise ValueError(
+                f"expected event_shape (C, H, W) with H and W divisible by 2^levels = {factor}; "
+                f"got {self.event_shape}: use fewer levels or another crop"
+            )
+        return self
+
+    def build_bijectors(self) -> dict[str, Bijector]:
+        """Returns a squeeze and a level of steps, with its split prior, for each level."""
+        assert self.event_shape is not None
+        channels, total = self.event_shape[0], self.event_shape[0]
+        context = self.context.width
+        body: dict[str, Bijector] = {}
+        for level, size in enumerate(self.level_sizes):
+            channels, total = 4 * channels, 4 * total
+            steps: dict[str, Bijector] = {}
+            for step in range(size.depth):
+                kept = channels // 2
+                network = ConvNet(kept, 2 * (channels - kept), size.width, context, size.inner)
+                steps[f"step{step}"] = Chain(
+                    {
+                        "actnorm": ActNorm(channels),
+                        "mix": Invertible1x1(channels),
+                        "coupling": AffineCoupling(network, kept),
+                    }
+                )
+            going_on = channels
+            if level < self.levels - 1:
+                going_on = channels // 2
+                prior = SplitPrior(going_on, 2 * (channels - going_on), context)
+                steps["prior"] = AffineCoupling(prior, going_on)
+            chain = Chain(steps)
+            body[f"squeeze{level}"] = Squeeze()
+            body[f"level{level}"] = chain if channels == total else Leading(chain, channels)
+            channels = going_on
+        return body
