@@ -29,9 +29,10 @@ from flowkd.flows.configs import GlowConfig, build_flow
 from flowkd.flows.flow import Flow
 from flowkd.nn import Conditioner
 from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.inputs import load_data
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
-from flowkd.training.prepare import prepare_run
+from flowkd.training.setup import prepare_run
 
 RESULTS = Path("results/bench.json")
 BATCH = 16
@@ -177,7 +178,10 @@ def ray_overhead(repeats: int = 3, steps: int = 120) -> float:
 
 def plain_seconds(config: TrainingConfig, storage: StorageConfig) -> list[float]:
     """Returns the time between steps of a loop without Ray, logs and checkpoints."""
-    marks = [time.time() for _ in prepare_run(config, storage.store()).steps()]
+    store = storage.store()
+    resolved = resolve_run(config, store)
+    run = prepare_run(resolved, load_data(resolved, store))
+    marks = [time.time() for _ in run.steps()]
     return differences(marks[:-1])
 
 

@@ -34,7 +34,7 @@ from flowkd.config import load_config
 from flowkd.data.importers.prepare import prepare
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.prepare import run_in_process
+from flowkd.training.setup import run_in_process
 from jobs.prepare import PrepareConfig
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords

@@ -12,18 +12,15 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.distill.hints import Hint
+from flowkd.distill.objective import DistillationConfig, ObjectiveConfig
 from flowkd.distill.schedules import LossWeights
 from flowkd.evaluation.metrics import calls_per_second
 from flowkd.flows.configs import build_flow
 from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import (
-    DistillationConfig,
-    ObjectiveConfig,
-    TrainingConfig,
-    complete_flow,
-)
+from flowkd.training.config import TrainingConfig
+from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, Pairs, check_taps
 from tuning.sampling import Chooser, one_of
@@ -118,11 +115,11 @@ class Plan:
 
     def asking_most(self, run: TrainingConfig) -> TrainingConfig:
         """Returns a run that learns from samples, if any candidate does."""
-        assert isinstance(run.objective, DistillationConfig)
+        assert run.distillation is not None
         if not self.config.space.weights.get("samples"):
             return run
-        weights = run.objective.weights.model_copy(update={"samples": 1.0})
-        objective = run.objective.model_copy(update={"weights": weights})
+        weights = run.distillation.weights.model_copy(update={"samples": 1.0})
+        objective = run.distillation.model_copy(update={"weights": weights})
         return run.model_copy(update={"objective": objective})
 
     def training(

@@ -17,9 +17,9 @@ from ray.tune.schedulers import PopulationBasedTraining
 from cluster.storage import StorageConfig
 from flowkd.data.shuffle import derive_seed
 from flowkd.distill.schedules import Piecewise
-from flowkd.training.config import DistillationConfig, TrainingConfig
-from flowkd.training.prepare import prepare_run
-from flowkd.training.shared import Shared
+from flowkd.training.config import TrainingConfig
+from flowkd.training.inputs import Worker
+from flowkd.training.shared import SharedData
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.space import WeightSpace
@@ -33,8 +33,8 @@ MEMBER = "member"  # key of a trial's config in Tune
 
 def open_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
     """Returns those weights of a candidate that may change while it trains."""
-    assert isinstance(training.objective, DistillationConfig)
-    chosen = training.objective.weights.at(0.0)
+    assert training.distillation is not None
+    chosen = training.distillation.weights.at(0.0)
     spaces = config.space.weights.items()
     return {
         term: chosen[term]
@@ -75,7 +75,7 @@ def values_of(trial: Trial) -> dict[str, Any]:
 
 
 def train_member(
-    told: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared
+    told: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData
 ) -> None:
     """Trains a member of a population, from a checkpoint if Tune gives it one.
 
@@ -94,25 +94,19 @@ def train_member(
         reports.repeat(known)
         return
     try:
-        _train(values, storage, shared, reports)
+        _train(values, shared, reports)
     except CANDIDATES_FAULT as error:
         reports.fail(str(error))
 
 
-def _train(
-    values: dict[str, Any], storage: StorageConfig, shared: Shared, reports: Reports
-) -> None:
+def _train(values: dict[str, Any], shared: SharedData, reports: Reports) -> None:
     config = TrainingConfig.model_validate(values["training"])
     torch.set_num_threads(config.scaling.cpus)
     state = _restored()
     path: Course = state["path"] if state else []
     began = time.perf_counter()
-    run = prepare_run(
-        changed(config, values["weights"]),
-        storage.store(),
-        device="cuda" if config.scaling.gpu else "cpu",
-        shared=shared,
-    )
+    worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
+    run = shared.prepare(changed(config, values["weights"]), worker)
     if state:
         run.load_state_dict(state["run"])
         reports.curve, reports.seconds = state["curve"], state["seconds"]
@@ -142,9 +136,9 @@ def _extended(path: Course, step: int, weights: dict[str, float]) -> Course:
 
 def changed(config: TrainingConfig, weights: Mapping[str, float | Piecewise]) -> TrainingConfig:
     """Returns a run with these weights."""
-    assert isinstance(config.objective, DistillationConfig)
-    all_ = config.objective.weights.model_copy(update=dict(weights))
-    objective = config.objective.model_copy(update={"weights": all_})
+    assert config.distillation is not None
+    all_ = config.distillation.weights.model_copy(update=dict(weights))
+    objective = config.distillation.model_copy(update={"weights": all_})
     return config.model_copy(update={"objective": objective})
 
 

@@ -16,7 +16,7 @@ from flowkd.errors import ConfigError
 from flowkd.flows.configs import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
-from flowkd.training.config import complete_flow
+from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.space import Size, WarmStart
 

@@ -15,8 +15,8 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.training.config import TrainingConfig
-from flowkd.training.prepare import prepare_run
-from flowkd.training.shared import Shared
+from flowkd.training.inputs import Worker
+from flowkd.training.shared import SharedData
 from tuning.records import Ended, SearchRecords
 
 # What a trial that failed counts for the search, in bits per dimension: worse than any that learns.
@@ -26,7 +26,7 @@ CANDIDATES_FAULT = (ConfigError, NonFiniteError)
 
 
 def train_trial(
-    values: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared | None
+    values: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData | None
 ) -> None:
     """Trains a trial, unless it has ended before: then it only says again what it said.
 
@@ -49,7 +49,7 @@ def train_trial(
         if shared is None:
             run_training(config, storage, callbacks=[_TellTune(trial.more)])
         else:
-            _train_here(config, storage, shared, trial)
+            _train_here(config, shared, trial)
     except CANDIDATES_FAULT as error:
         trial.fail(str(error))
 
@@ -105,13 +105,11 @@ class Reports:
         tune.report(told, checkpoint=checkpoint)
 
 
-def _train_here(
-    config: TrainingConfig, storage: StorageConfig, shared: Shared, trial: Reports
-) -> None:
+def _train_here(config: TrainingConfig, shared: SharedData, trial: Reports) -> None:
     torch.set_num_threads(config.scaling.cpus)
     device = "cuda" if config.scaling.gpu else "cpu"
     began = time.perf_counter()
-    run = prepare_run(config, storage.store(), device=device, shared=shared)
+    run = shared.prepare(config, Worker(device=device))
     for result in run.steps():
         if "validation_bits_per_dim" in run.record(result):
             trial.seconds += time.perf_counter() - began

@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from cluster.ray_tasks import cores_of_this_machine
 from cluster.storage import StorageConfig
 from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.shared import Shared, share
+from flowkd.training.shared import SharedData, share
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.pbt import MEMBER, population, train_member, values_of
@@ -116,7 +116,7 @@ def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
     return {"storage_path": f"{root}/{path}", "storage_filesystem": filesystem}
 
 
-def _share(plan: Plan, storage: StorageConfig) -> Shared:
+def _share(plan: Plan, storage: StorageConfig) -> SharedData:
     """Reads and computes once what no trial changes."""
     some: list[TrainingConfig] = []
     next(all_ways(lambda chooser: some.append(plan.draw(chooser).training)))

@@ -16,11 +16,11 @@ from cluster.storage import StorageConfig
 from cluster.train.placement import WaitsForPlaces, resources_per_worker, says_what_is_missing
 from cluster.train.preemption import forget_stop, stops_on_sigterm
 from cluster.train.worker import train_worker
-from flowkd.config import dump_config, parse_config
+from flowkd.config import parse_config
 from flowkd.errors import ConfigError, NonFiniteError, StoppedError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.prepare import check_run
+from flowkd.training.resolve import record_run, resolve_run
 
 
 def run_training(
@@ -50,15 +50,15 @@ def run_training(
     _check_name(config, store)
     if store.exists(reference, "result", "manifest.json"):
         return reference
-    check_run(config, store)
-    store.write(dump_config(config).encode(), reference, "config.yaml")
+    run = resolve_run(config, store)
+    record_run(config, run, store)
     filesystem, root = storage.ray_filesystem()
     scaling = config.scaling
     elastic = scaling.least < scaling.workers
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={
-            "training": config.model_dump(mode="json"),
+            "run": run.model_dump(mode="json"),
             "storage": storage.model_dump(mode="json"),
             "commit": git_commit(),
         },

@@ -19,28 +19,31 @@ from cluster.storage import StorageConfig
 from cluster.train.checkpoints import new_folder, read_state, sweep, write_state
 from cluster.train.preemption import StopWatch
 from flowkd.errors import NonFiniteError
-from flowkd.training.config import TrainingConfig
+from flowkd.training.inputs import Worker, load_data
 from flowkd.training.metrics_log import RunLog
-from flowkd.training.prepare import prepare_run
+from flowkd.training.resolve import ResolvedRun
 from flowkd.training.run import Run
+from flowkd.training.setup import prepare_run
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Trains a run on this worker, from its last checkpoint if there is one.
 
     Args:
-        settings: `training`, `storage`: dumped configs; `commit`: of the code, or None.
+        settings: `run`, resolved, and `storage`: dumped configs; `commit`: of the code, or None.
 
     Returns:
         On every rank: `error`, a message if a term became non-finite, else None; `stopped`, after
         how many steps, if the run was asked to stop before its end, else None.
     """
-    config = TrainingConfig.model_validate(settings["training"])
+    resolved = ResolvedRun.model_validate(settings["run"])
+    config = resolved.config
     store = StorageConfig.model_validate(settings["storage"]).store()
     torch.set_num_threads(config.scaling.cpus)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    run = prepare_run(config, store, rank=rank, world=world, device=ray.train.torch.get_device())
+    worker = Worker(rank, world, ray.train.torch.get_device())
+    run = prepare_run(resolved, load_data(resolved, store), worker)
     sweep()
     _resume(run)
     objective = (

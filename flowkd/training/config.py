@@ -1,72 +1,22 @@
-"""What a run is: one flow, one objective, one data set, and what it is trained on."""
+"""A run as it is written in YAML: one flow, one objective, one data set, and its machines."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.data.manifest import Manifest
-from flowkd.distill.cache import CacheConfig
-from flowkd.distill.hints import Hint
-from flowkd.distill.schedules import LossWeights
-from flowkd.distill.teacher_samples import SamplesConfig
-from flowkd.errors import ConfigError
+from flowkd.distill.objective import (
+    DistillationConfig,
+    MaximumLikelihoodConfig,
+    ObjectiveConfig,
+)
 from flowkd.flows.configs import AnyFlowConfig
-from flowkd.flows.family import FlowConfig
 from flowkd.names import RunName
 from flowkd.training.loop import TrainConfig
 
 NO_DATA = "none"
-
-
-class MaximumLikelihoodConfig(Config):
-    """Train on data alone."""
-
-    kind: Literal["maximum_likelihood"] = "maximum_likelihood"
-
-
-class DistillationConfig(Config):
-    """Train on data and a teacher.
-
-    Attributes:
-        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
-        hints: Pairs of taps.
-        weights: Of the terms.
-        temperature: Of the noise for the term `synthesis`.
-        samples: Teacher samples, for the term `samples`.
-        cache: Whether the teacher's targets are computed once, before training.
-        warm_start: How the student's parameters begin.
-        warm_from: Reference of the flow that it begins from; by default the teacher.
-    """
-
-    kind: Literal["distillation"] = "distillation"
-    teacher: str
-    hints: tuple[Hint, ...] = ()
-    weights: LossWeights = LossWeights()
-    temperature: float = Field(1.0, gt=0)
-    samples: SamplesConfig = SamplesConfig()
-    cache: CacheConfig = CacheConfig()
-    warm_start: Literal["none", "fold", "inherit", "slice", "copy"] = "none"
-    warm_from: str | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> DistillationConfig:
-        if self.warm_from is not None and self.warm_start == "none":
-            raise ValueError("expected a warm_start to begin from warm_from; got none")
-        if self.cache.kind != "none" and self.weights.ever("samples") and not self.samples.rows:
-            raise ValueError(
-                f"expected cache.kind: none for samples drawn at every step; got {self.cache.kind}:"
-                f" set samples.rows to draw them before training"
-            )
-        return self
-
-
-ObjectiveConfig = Annotated[
-    MaximumLikelihoodConfig | DistillationConfig, Field(discriminator="kind")
-]
 
 
 class ScalingConfig(Config):
@@ -158,69 +108,35 @@ class TrainingConfig(Config):
     @model_validator(mode="after")
     def _divides(self) -> TrainingConfig:
         self.scaling.check_divides("batch_size", self.batch_size)
-        if isinstance(self.objective, DistillationConfig):
-            drawn = self.objective.samples.batch_size or 0
+        if self.distillation is not None:
+            drawn = self.distillation.samples.batch_size or 0
             self.scaling.check_divides("objective.samples.batch_size", drawn)
         if self.dataset == NO_DATA:
             self._check_without_data()
         return self
 
     def _check_without_data(self) -> None:
-        if not isinstance(self.objective, DistillationConfig):
+        if self.distillation is None:
             raise ValueError(f"expected a data set to train on; got dataset: {NO_DATA}")
-        weights = self.objective.weights
+        weights = self.distillation.weights
         if weights.ever("nll"):
             raise ValueError(
                 f"dataset: {NO_DATA}: expected objective.weights with nll: 0, and a weight for "
                 f"samples or another term; got nll: {weights.nll}"
             )
-        if weights.ever("synthesis") and not self.objective.samples.rows:
+        if weights.ever("synthesis") and not self.distillation.samples.rows:
             raise ValueError(
                 f"dataset: {NO_DATA}: expected samples.rows for the term synthesis; got none"
             )
 
     @property
+    def distillation(self) -> DistillationConfig | None:
+        """The objective, where it has a teacher; None for maximum likelihood."""
+        return self.objective if isinstance(self.objective, DistillationConfig) else None
+
+    @property
     def learns_from_samples(self) -> bool:
         """Whether a teacher's samples are among what is learnt from."""
-        return isinstance(self.objective, DistillationConfig) and (
-            self.dataset == NO_DATA or self.objective.weights.ever("samples")
+        return self.distillation is not None and (
+            self.dataset == NO_DATA or self.distillation.weights.ever("samples")
         )
-
-
-def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
-    """Fills in what a flow's config leaves open from the data set it is to be trained on.
-
-    Raises:
-        ConfigError: The config contradicts the data set.
-    """
-    mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
-    scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
-    values = config.model_dump()
-    for key, found in (
-        ("event_shape", tuple(manifest.event_shape)),
-        ("mean", mean),
-        ("scale", scale),
-    ):
-        if values[key] is None:
-            values[key] = found
-    if values["event_shape"] != tuple(manifest.event_shape):
-        raise ConfigError(
-            f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
-            f"{manifest.name!r}; got {values['event_shape']}"
-        )
-    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
-        if values[key] and values[key] != have:
-            raise ConfigError(
-                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
-            )
-    try:
-        return type(config).model_validate(values)
-    except ValueError as error:
-        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
-
-
-def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
-    """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
-    shared = ("event_shape", "mean", "scale", "classes", "context_size")
-    open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
-    return type(config).model_validate({**config.model_dump(), **open_})

@@ -1,46 +1,68 @@
-"""What a run is given: batches to learn from, rows to begin from, rows to be judged on."""
+"""What a run is given: flows and rows from the store, and the batches that are made of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from flowkd.data.batch import Batch, BatchSource
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
-from flowkd.data.reading import StoredRows
+from flowkd.data.reading import StoredRows, load_split
 from flowkd.data.rows import Examples
 from flowkd.distill.teacher_samples import FreshSamples
-from flowkd.training.config import DistillationConfig, TrainingConfig
-
-# Rows for ActNorm, and for warm starts, whose least squares have more unknowns.
-CALIBRATION_ROWS = 256
-WARM_START_ROWS = 2048
+from flowkd.flows.flow import Flow
+from flowkd.registry.pins import load_pinned
+from flowkd.store.store import Store
+from flowkd.training.resolve import ResolvedRun
 
 
 @dataclass(frozen=True)
-class Data:
-    """The rows of a data set that a run uses.
+class TeacherData:
+    """What a teacher has said already: to all runs of the same rows, seed, samples and cache.
 
     Attributes:
-        train: To learn from; each worker reads its own.
-        validation: To be judged on.
-        bins: The number of integer values of x; None if x is continuous.
+        targets: The rows to train on, noise included, with its targets; None: not known.
+        samples: Its samples to learn from, with targets where those are kept; None: not known.
+        dropped: How many more samples were of no use.
     """
 
-    train: StoredRows | Examples
-    validation: Examples
-    bins: int | None
-
-    def without_context(self) -> Data:
-        """Returns the rows for a flow that is not conditioned."""
-        return Data(self.train.without_context(), self.validation.without_context(), self.bins)
+    targets: Examples | None = None
+    samples: Examples | None = None
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a run is given.
+class RunData:
+    """What a run reads: flows, and rows in data units. Runs may share it.
+
+    Attributes:
+        train: Rows to learn from, of which each worker reads its own; None for no data set.
+        validation: Rows to be judged on; None for no data set.
+        bins: Number of integer values of x; None if x is continuous.
+        teacher: Gradients off; None for maximum likelihood.
+        source: The flow that a student begins from; None where it begins at random.
+        known: What the teacher has said already; it changes nothing but the time.
+    """
+
+    train: StoredRows | Examples | None
+    validation: Examples | None
+    bins: int | None
+    teacher: Flow | None = None
+    source: Flow | None = None
+    known: TeacherData = field(default_factory=TeacherData)
+
+    def without_context(self) -> RunData:
+        """Returns it for a flow that is not conditioned."""
+        train = self.train.without_context() if self.train is not None else None
+        validation = self.validation.without_context() if self.validation is not None else None
+        return replace(self, train=train, validation=validation)
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run is given, ready to be trained on.
 
     Attributes:
         batches: To learn from, this worker's share.
@@ -59,63 +81,87 @@ class Material:
 
 @dataclass(frozen=True)
 class Worker:
-    """Which of the workers this is, and where it computes."""
+    """One of the processes that train a run together.
+
+    Attributes:
+        rank: Which one, from 0; default 0.
+        world: How many there are; default 1.
+        device: Where it computes; default the CPU.
+    """
 
     rank: int = 0
     world: int = 1
     device: torch.device | str = "cpu"
 
 
-def make_material(
-    config: TrainingConfig,
-    data: Data,
+def load_data(run: ResolvedRun, store: Store) -> RunData:
+    """Reads what a run needs; the rows to train on are read by its batches, as they come.
+
+    Raises:
+        DataError: Shards that are missing or damaged.
+        StoreError: Flows that are.
+    """
+    teacher = load_pinned(store, run.teacher) if run.teacher is not None else None
+    source = teacher if run.source == run.teacher else None
+    if run.source is not None and source is None:
+        source = load_pinned(store, run.source)
+    if run.manifest is None:
+        return RunData(None, None, run.bins, teacher, source)
+    train = StoredRows(store, run.manifest, "train", limit=run.config.train_rows)
+    judged = load_split(store, run.manifest, "val", limit=run.config.validation_rows)
+    data = RunData(train, judged, run.bins, teacher, source)
+    return data if run.flow.context.width else data.without_context()
+
+
+def make_inputs(
+    run: ResolvedRun,
+    data: RunData,
     worker: Worker,
     batches: BatchSource,
     fresh: FreshSamples | None = None,
     dropped: int = 0,
-) -> Material:
-    """Returns what a run on these data is given, to learn from these batches."""
-    calibration = _calibration(config, data.train, data.bins, worker)
-    validation = _judged(config, data, worker)
-    return Material(batches, calibration, validation, fresh, dropped)
+) -> RunInputs:
+    """Returns what a run on these rows is given, to learn from these batches."""
+    assert data.train is not None
+    assert data.validation is not None
+    size = run.calibration_rows
+    first = loader(run, data.train.first(size), data.bins, Worker(device=worker.device), size)
+    validation = _judged(run, data.validation, data.bins, worker)
+    return RunInputs(batches, first.batch(0), validation, fresh, dropped)
 
 
-def batches_of(
-    config: TrainingConfig,
+def loader(
+    run: ResolvedRun,
     rows: StoredRows | Examples,
     bins: int | None,
     worker: Worker,
     batch_size: int | None = None,
-    latents: bool = True,
+    latents: bool = False,
 ) -> BatchLoader:
-    """Returns a worker's share of the batches of rows, as a run's config asks for them."""
-    settings = config.objective
-    synthesis = isinstance(settings, DistillationConfig) and settings.weights.ever("synthesis")
+    """Returns a worker's share of shuffled batches of rows.
+
+    Args:
+        run: Whose seed, batch size and memory they have.
+        rows: In memory, or in the store.
+        bins: Number of integer values of x; None if x is continuous.
+        worker: Whose share.
+        batch_size: Rows over all workers, if other than the run's.
+        latents: Whether batches carry noise, for a term that wants it.
+    """
     return BatchLoader(
         rows,
-        batch_size=batch_size or config.batch_size,
-        seed=config.seed,
+        batch_size=batch_size or run.config.batch_size,
+        seed=run.config.seed,
         bins=bins,
-        latents=latents and synthesis,
+        latents=latents,
         rank=worker.rank,
         world=worker.world,
         device=worker.device,
-        memory=config.scaling.resident_gib,
+        memory=run.config.scaling.resident_gib,
     )
 
 
-def _calibration(
-    config: TrainingConfig, rows: StoredRows | Examples, bins: int | None, worker: Worker
-) -> Batch:
-    settings = config.objective
-    warm = isinstance(settings, DistillationConfig) and settings.warm_start != "none"
-    size = max(config.batch_size, WARM_START_ROWS if warm else CALIBRATION_ROWS)
-    alone = Worker(device=worker.device)
-    return batches_of(config, rows.first(size), bins, alone, size, latents=False).batch(0)
-
-
-def _judged(config: TrainingConfig, data: Data, worker: Worker) -> Examples:
-    rows = data.validation
-    noisy = next(evaluation_batches(rows, data.bins, len(rows), config.seed))
+def _judged(run: ResolvedRun, rows: Examples, bins: int | None, worker: Worker) -> Examples:
+    noisy = next(evaluation_batches(rows, bins, len(rows), run.config.seed))
     share = slice(worker.rank, None, worker.world)
     return Examples(noisy.x[share], None if noisy.context is None else noisy.context[share])

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import bits_per_dim
-from flowkd.flows.family import FlowConfig
 from flowkd.registry.artifacts import write_artifact
 from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, TrainingConfig
-from flowkd.training.inputs import Material
+from flowkd.training.config import TrainingConfig
+from flowkd.training.inputs import RunInputs
 from flowkd.training.loop import AveragedFlow, StepResult, train
+from flowkd.training.resolve import ResolvedRun
 
 # Adds up values of the same shape over all workers; every one of them calls it, and gets the sum.
 OverWorkers = Callable[[Tensor], Tensor]
@@ -37,7 +37,11 @@ class Run:
     """A training in progress: all that a checkpoint holds and a resumed run needs.
 
     Attributes:
-        material: What it is given.
+        resolved: What is trained, on what.
+        objective: What it is trained to do, with the flow.
+        optimizer: Of the flow's parameters.
+        average: Of the flow's weights, which is what is judged and kept.
+        inputs: What it is given.
         step: Number of steps done.
         best: Weights of the average with the best validation so far.
         best_bits_per_dim: Their bits per dimension on the validation rows.
@@ -46,24 +50,27 @@ class Run:
         began: This process's CPU clock when the run was prepared, in seconds.
     """
 
-    config: TrainingConfig
-    flow_config: FlowConfig
+    resolved: ResolvedRun
     objective: MaximumLikelihood | Distillation
     optimizer: torch.optim.Optimizer
     average: AveragedFlow
-    material: Material
-    bins: int | None
+    inputs: RunInputs
     best: dict[str, Tensor]
     best_bits_per_dim: float = math.inf
     dropped: int = 0
     step: int = 0
     began: float = field(default_factory=time.process_time)
 
+    @property
+    def config(self) -> TrainingConfig:
+        """Of the run, its references pinned."""
+        return self.resolved.config
+
     def steps(self, objective: nn.Module | None = None) -> Iterator[StepResult]:
         """Yields the steps that are left; `objective` may be DDP around this run's own."""
         for result in train(
             objective or self.objective,
-            self.material.batches,
+            self.inputs.batches,
             self.optimizer,
             self.config.train,
             start=self.step,
@@ -77,7 +84,7 @@ class Run:
         """Returns the sum of log p over this worker's validation rows and their number, (2,)."""
         flow = self.average.flow
         device = next(flow.parameters()).device
-        rows = self.material.validation
+        rows = self.inputs.validation
         total = torch.zeros((), dtype=torch.float64)
         for start in range(0, len(rows), 500):
             part = slice(start, start + 500)
@@ -103,7 +110,7 @@ class Run:
 
     def count_dropped(self, over_workers: OverWorkers = alone) -> None:
         """Counts the fresh samples that all workers have dropped since this was last called."""
-        fresh = self.material.fresh
+        fresh = self.inputs.fresh
         if fresh is not None:
             self.dropped += int(over_workers(torch.tensor([fresh.take_dropped()])).item())
 
@@ -168,13 +175,12 @@ class Run:
             return
         flow = copy.deepcopy(self.average.flow)
         flow.load_state_dict(self.best)
-        objective = self.config.objective
-        teacher = objective.teacher if isinstance(objective, DistillationConfig) else None
+        teacher = self.resolved.teacher
         write_artifact(
             store,
             folder,
             flow.cpu(),
-            self.flow_config,
+            self.resolved.flow,
             training=self.config.model_dump(mode="json"),
             metrics={
                 "validation_bits_per_dim": self.best_bits_per_dim,
@@ -186,8 +192,8 @@ class Run:
             lineage=Lineage(
                 dataset=self.config.dataset,
                 run=self.config.name,
-                teacher=teacher,
+                teacher=teacher.reference if teacher else None,
                 commit=commit,
-                bins=self.bins,
+                bins=self.resolved.bins,
             ),
         )

@@ -1,40 +1,44 @@
-"""What many runs have in common: a teacher, a data set, and what the one says of the other."""
+"""What many runs have in common, read and computed once: a teacher, rows, the teacher's targets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from flowkd.data.manifest import Manifest, read_manifest
-from flowkd.data.reading import StoredRows, load_split
+from flowkd.data.manifest import Manifest
+from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
-from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, TrainingConfig
-from flowkd.training.inputs import Data
-from flowkd.training.teacher_data import Known, ask_once
+from flowkd.training.config import TrainingConfig
+from flowkd.training.inputs import RunData, Worker, load_data
+from flowkd.training.resolve import resolve, resolve_run
+from flowkd.training.run import Run
+from flowkd.training.setup import prepare_run
+from flowkd.training.teacher_data import ask_teacher
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What runs on the same rows, of the same seed and cache, need not read or compute again.
+class SharedData:
+    """What runs on the same rows, of the same teacher, seed and cache, need not read again.
 
     Attributes:
         teacher: Of all of them.
         manifest: Of the data set.
-        train: Its rows to train on.
-        validation: Its rows to be judged on.
-        known: What the teacher says.
+        data: Flows and rows in memory, and what the teacher says.
     """
 
-    teacher: Artifact
+    teacher: PinnedArtifact
     manifest: Manifest
-    train: Examples
-    validation: Examples
-    known: Known
+    data: RunData
+
+    def prepare(self, config: TrainingConfig, worker: Worker | None = None) -> Run:
+        """Returns a run of a config; nothing is read. Raises as `resolve` and `prepare_run`."""
+        source = self.teacher if config.distillation and config.distillation.source else None
+        return prepare_run(resolve(config, self.manifest, self.teacher, source), self.data, worker)
 
 
-def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> Shared:
+def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> SharedData:
     """Reads and computes once what runs like this one need.
 
     Args:
@@ -43,20 +47,17 @@ def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> Sha
         taps: Those of the teacher at which any of the runs may have a hint.
 
     Raises:
-        ConfigError: Answers that are more than the cache's limit.
+        ConfigError: Targets that are more than the cache's limit.
         DataError: No such data set.
         NonFiniteError: A teacher without a finite sample.
         StoreError: No such teacher.
     """
-    settings = config.objective
-    assert isinstance(settings, DistillationConfig)
-    teacher = load_artifact(store, settings.teacher)
-    manifest = read_manifest(store, config.dataset)
-    stored = StoredRows(store, manifest, "train", limit=config.train_rows)
-    train = replace(stored.all(), pieces=stored.sizes)
-    validation = load_split(store, manifest, "val", limit=config.validation_rows)
-    if not teacher.flow.context.width:
-        train, validation = train.without_context(), validation.without_context()
-    data = Data(train, validation, manifest.bins)
-    known = ask_once(config, data, teacher.flow, taps)
-    return Shared(teacher, manifest, train, validation, known)
+    run = resolve_run(config, store)
+    assert run.teacher is not None
+    assert run.manifest is not None
+    stored = load_data(run, store)
+    assert isinstance(stored.train, StoredRows)
+    train: Examples = replace(stored.train.all(), pieces=stored.train.sizes)
+    data = replace(stored, train=train, source=stored.teacher)
+    known = ask_teacher(run, data, taps)
+    return SharedData(run.teacher, run.manifest, replace(data, known=known))

@@ -1,9 +1,9 @@
-"""What a student is given: data, its teacher's samples, and the teacher's targets to both."""
+"""What a student learns from: data, its teacher's samples, and the teacher's targets of both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowkd.data.batch import BatchSource
 from flowkd.data.dequantize import evaluation_batches
@@ -11,6 +11,7 @@ from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
 from flowkd.distill.cache import cache_targets, check_cache, data_with_targets, with_taps
+from flowkd.distill.objective import DistillationConfig
 from flowkd.distill.targets import Bounds
 from flowkd.distill.teacher_samples import (
     CHUNK,
@@ -22,109 +23,71 @@ from flowkd.distill.teacher_samples import (
     draw_samples,
 )
 from flowkd.flows.flow import Flow
-from flowkd.training.config import DistillationConfig, TrainingConfig
-from flowkd.training.inputs import (
-    WARM_START_ROWS,
-    Data,
-    Material,
-    Worker,
-    batches_of,
-    make_material,
-)
+from flowkd.training.inputs import RunData, RunInputs, TeacherData, Worker, loader, make_inputs
+from flowkd.training.resolve import WARM_START_ROWS, ResolvedRun
 
 
-@dataclass(frozen=True)
-class Known:
-    """What a teacher has said already: to all runs of the same rows, seed, samples and cache.
-
-    Attributes:
-        targets: The rows to train on, noise included, with its targets; None: not known.
-        samples: Its samples to learn from, with targets where those are kept; None: not known.
-        dropped: How many more samples were of no use.
-    """
-
-    targets: Examples | None = None
-    samples: Examples | None = None
-    dropped: int = 0
-
-
-def gather(
-    config: TrainingConfig,
-    data: Data | None,
-    teacher: Flow | None,
-    worker: Worker,
-    bins: int | None,
-    known: Known | None = None,
-) -> Material:
-    """Gathers what a run is given.
+def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:
+    """Makes of a run's data what it is given, on one of its workers.
 
     Args:
-        config: Of the run.
-        data: None to learn from the teacher's samples alone.
-        teacher: On the worker's device; None to learn from data alone.
+        run: What is trained, on what.
+        data: As `load_data` reads it; its teacher on the worker's device.
         worker: Which one asks.
-        bins: The number of integer values of the teacher's data; None if they are continuous.
-        known: What the teacher has said already; it changes nothing but the time.
 
     Raises:
         ConfigError: A cache that would be larger than its limit; samples of a teacher whose
             context is a vector, without data.
         NonFiniteError: A teacher without a finite sample.
     """
-    settings = config.objective
-    if isinstance(settings, DistillationConfig) and teacher is not None:
-        known = known or Known()
-        return _Teaching(config, settings, teacher, data, worker, bins, known).material()
-    assert data is not None
-    batches = batches_of(config, data.train, data.bins, worker)
-    return make_material(config, data, worker, batches)
+    if run.config.distillation is not None and data.teacher is not None:
+        return _Student(run, run.config.distillation, data.teacher, data, worker).inputs()
+    assert data.train is not None
+    return make_inputs(run, data, worker, loader(run, data.train, data.bins, worker))
 
 
-def ask_once(config: TrainingConfig, data: Data, teacher: Flow, taps: Sequence[str]) -> Known:
+def ask_teacher(run: ResolvedRun, data: RunData, taps: Sequence[str]) -> TeacherData:
     """Asks a teacher all that runs like this one, and with hints at these taps, would ask it.
 
     Args:
-        config: A distillation that learns from samples if any of the runs does.
+        run: A distillation that learns from samples if any of the runs does.
         data: Of all of them.
-        teacher: Of all of them.
         taps: Of the teacher.
 
     Raises:
-        ConfigError: Answers that are more than the cache's limit.
+        ConfigError: Targets that are more than the cache's limit.
         NonFiniteError: A teacher without a finite sample.
     """
-    settings = config.objective
-    assert isinstance(settings, DistillationConfig)
-    teaching = _Teaching(config, settings, teacher, data, Worker(), data.bins, taps=tuple(taps))
-    samples, dropped = teaching.samples()
-    teaching.check(samples)
-    if settings.cache.kind == "none":
-        return Known(None, samples, dropped)
+    assert run.config.distillation is not None
+    assert data.teacher is not None
+    student = _Student(run, run.config.distillation, data.teacher, data, Worker(), tuple(taps))
+    samples, dropped = student.samples()
+    student.check(samples)
+    if run.config.distillation.cache.kind == "none":
+        return TeacherData(None, samples, dropped)
     if samples is not None:
-        samples = teaching.targets_of_samples(samples)
-    return Known(teaching.targets(data), samples, dropped)
+        samples = student.targets_of_samples(samples)
+    return TeacherData(student.targets_of_data(), samples, dropped)
 
 
 @dataclass(frozen=True)
-class _Teaching:
-    """What a student learns from: data, its teacher's samples, the teacher's targets to both."""
+class _Student:
+    """What a student learns from, of a run and its data."""
 
-    config: TrainingConfig
+    run: ResolvedRun
     settings: DistillationConfig
     teacher: Flow
-    data: Data | None
+    data: RunData
     worker: Worker
-    bins: int | None
-    known: Known = Known()
     taps: tuple[str, ...] | None = None
 
-    def material(self) -> Material:
+    def inputs(self) -> RunInputs:
         """Gathers what a student is given; a cache that would be too large is refused first."""
         samples, dropped = self.samples()
         self.check(samples)
-        known = self.data or self._stand_in(samples)
+        data = self.data if self.data.train is not None else self._stand_in(samples)
         batches, fresh = self._batches(samples)
-        return make_material(self.config, known, self.worker, batches, fresh, dropped)
+        return make_inputs(self.run, data, self.worker, batches, fresh, dropped)
 
     def check(self, samples: Examples | None) -> None:
         """Raises ConfigError if the teacher's targets would take more than their limit."""
@@ -135,103 +98,103 @@ class _Teaching:
     def samples(self) -> tuple[Examples | None, int]:
         """Draws the samples to learn from that are drawn before training; counts the dropped."""
         rows = self.settings.samples.rows
-        if not self.config.learns_from_samples or rows is None:
+        if not self.run.config.learns_from_samples or rows is None:
             return None, 0
-        if self.known.samples is not None:
-            return self.known.samples, self.known.dropped
+        if self.data.known.samples is not None:
+            return self.data.known.samples, self.data.known.dropped
         return self._draw(rows, "samples")
 
-    def _stand_in(self, samples: Examples | None) -> Data:
+    def _stand_in(self, samples: Examples | None) -> RunData:
         """Returns samples in the place of data, to begin from and to be judged on."""
         first = samples or self._draw(WARM_START_ROWS, "samples")[0]
-        judged, _ = self._draw(self.config.validation_rows, "validation")
-        return Data(first, judged, None)
+        judged, _ = self._draw(self.run.config.validation_rows, "validation")
+        return replace(self.data, train=first, validation=judged, bins=None)
 
     def _draw(self, rows: int, stream: str) -> tuple[Examples, int]:
         return draw_samples(
             self.teacher,
             rows,
             temperature=self.settings.samples.temperature,
-            seed=derive_seed(self.config.seed, stream),
+            seed=derive_seed(self.run.config.seed, stream),
             contexts=self._contexts,
             bounds=self._bounds,
         )
 
     def _batches(self, samples: Examples | None) -> tuple[BatchSource, FreshSamples | None]:
         """Returns the batches of a student, and what draws fresh samples for them, if any."""
-        of_data = self._of_data(self.data) if self.data else None
-        if of_data is not None and not self.config.learns_from_samples:
+        of_data = self._of_data() if self.data.train is not None else None
+        if of_data is not None and not self.run.config.learns_from_samples:
             return of_data, None
         if samples is not None:
             return MixedLoader(of_data, self._of_samples(samples)), None
         fresh = self._fresh()
         return MixedLoader(of_data, fresh), fresh
 
-    def _of_data(self, data: Data) -> BatchLoader:
+    def _of_data(self) -> BatchLoader:
         """Returns batches of data, with the teacher's targets if they are to be kept."""
+        assert self.data.train is not None
+        latents = self.settings.weights.ever("synthesis")
         if self.settings.cache.kind == "none":
-            return batches_of(self.config, data.train, data.bins, self.worker)
-        known = self.known.targets
-        if known is None:
-            return batches_of(self.config, self.targets(data), None, self.worker)
-        return batches_of(self.config, with_taps(known, self._taps), None, self.worker)
+            rows, bins = self.data.train, self.data.bins
+            return loader(self.run, rows, bins, self.worker, latents=latents)
+        known = self.data.known.targets
+        kept = self.targets_of_data() if known is None else with_taps(known, self._taps)
+        return loader(self.run, kept, None, self.worker, latents=latents)
 
     def _of_samples(self, samples: Examples) -> BatchLoader:
         """Returns batches of samples, with the teacher's targets if they are to be kept."""
         if self.settings.cache.kind != "none":
             known = bool(samples.targets)
             samples = with_taps(samples, self._taps) if known else self.targets_of_samples(samples)
-        alone = self.data is None
-        return batches_of(self.config, samples, None, self.worker, self._samples_a_batch, alone)
+        alone = self.data.train is None
+        latents = alone and self.settings.weights.ever("synthesis")
+        return loader(self.run, samples, None, self.worker, self._samples_a_batch, latents)
 
     def _fresh(self) -> FreshSamples:
         return FreshSamples(
             self.teacher,
             batch_size=self._samples_a_batch,
             temperature=self.settings.samples.temperature,
-            seed=self.config.seed,
+            seed=self.run.config.seed,
             contexts=self._contexts,
             bounds=self._bounds,
             rank=self.worker.rank,
             world=self.worker.world,
         )
 
-    def targets(self, data: Data) -> Examples:
+    def targets_of_data(self) -> Examples:
         """Returns the rows to train on, noise included, with the teacher's targets."""
-        settings, seed = self.settings.cache, self.config.seed
-        return data_with_targets(self.teacher, data.train, data.bins, self._taps, settings, seed)
+        assert self.data.train is not None
+        cache, seed = self.settings.cache, self.run.config.seed
+        rows, bins = self.data.train, self.data.bins
+        return data_with_targets(self.teacher, rows, bins, self._taps, cache, seed)
 
     def targets_of_samples(self, samples: Examples) -> Examples:
-        """Returns samples of the teacher with its targets to them."""
-        parts = evaluation_batches(samples, None, CHUNK, self.config.seed)
+        """Returns samples of the teacher with its targets."""
+        parts = evaluation_batches(samples, None, CHUNK, self.run.config.seed)
         kind = self.settings.cache.kind
         return cache_targets(self.teacher, parts, len(samples), self._taps, kind)
 
     @property
-    def _copies(self) -> int:
-        """How many noisy versions of each row of data a cache keeps."""
-        noisy = self.data is not None and self.data.bins is not None
-        return self.settings.cache.copies if noisy else 1
-
-    @property
     def _rows_of_data(self) -> int:
-        return self._copies * len(self.data.train) if self.data else 0
+        """How many rows a cache keeps of data: several noisy copies of integers."""
+        copies = self.settings.cache.copies if self.data.bins is not None else 1
+        return copies * len(self.data.train) if self.data.train is not None else 0
 
     @property
     def _samples_a_batch(self) -> int:
-        return self.settings.samples.batch_size or self.config.batch_size
+        return self.settings.samples.batch_size or self.run.config.batch_size
 
     @property
     def _taps(self) -> Sequence[str]:
-        return (
-            self.taps if self.taps is not None else [hint.teacher for hint in self.settings.hints]
-        )
+        if self.taps is not None:
+            return self.taps
+        return [hint.teacher for hint in self.settings.hints]
 
     @property
     def _bounds(self) -> Bounds | None:
-        rows = self.data.train if self.data else None
-        return bounds_of(rows, self.bins, self.settings.samples.range_factor)
+        return bounds_of(self.data.train, self.data.bins, self.settings.samples.range_factor)
 
     @property
     def _contexts(self) -> Contexts | None:
-        return contexts_like(self.teacher, self.data.train if self.data else None)
+        return contexts_like(self.teacher, self.data.train)

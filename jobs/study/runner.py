@@ -14,7 +14,7 @@ from cluster.train.launch import git_commit
 from flowkd.errors import NonFiniteError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.prepare import run_in_process
+from flowkd.training.setup import run_in_process
 from jobs.study.config import TEACHER, StudyConfig
 from jobs.study.measure import RunFigures, Throughput, run_figures, throughput
 from jobs.study.outcomes import (

@@ -15,6 +15,7 @@ from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.table import TableConfig
 from flowkd.distill.hints import Hint
+from flowkd.distill.objective import DistillationConfig, MaximumLikelihoodConfig
 from flowkd.distill.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
@@ -22,12 +23,7 @@ from flowkd.flows.configs import CouplingConfig, GlowConfig
 from flowkd.registry.artifacts import ArtifactConfig
 from flowkd.registry.card import Lineage
 from flowkd.registry.publish import PublishConfig
-from flowkd.training.config import (
-    DistillationConfig,
-    MaximumLikelihoodConfig,
-    ScalingConfig,
-    TrainingConfig,
-)
+from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.loop import TrainConfig
 
 TRAINING = {

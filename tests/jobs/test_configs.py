@@ -6,12 +6,13 @@ from cluster.queue.config import QueueConfig
 from cluster.serve.config import ServingConfig
 from flowkd.config import load_config
 from flowkd.distill.losses import Distillation
+from flowkd.distill.objective import DistillationConfig
 from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import build_flow, count_parameters
 from flowkd.registry.publish import PublishConfig
-from flowkd.training.config import DistillationConfig, TrainingConfig
+from flowkd.training.config import TrainingConfig
 from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
 from jobs.study.capacity import CapacityConfig

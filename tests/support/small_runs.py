@@ -9,7 +9,10 @@ import numpy as np
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.prepare import run_in_process
+from flowkd.training.inputs import Worker, load_data
+from flowkd.training.resolve import resolve_run
+from flowkd.training.run import Run
+from flowkd.training.setup import prepare_run, run_in_process
 
 STUDENT = {"kind": "coupling", "depth": 2, "width": 6}
 TEACHER = {"kind": "coupling", "depth": 3, "width": 8}
@@ -31,6 +34,12 @@ def training(name: str, **options: Any) -> TrainingConfig:
         "validate_every": 2,
     }
     return TrainingConfig.model_validate({**values, **options})
+
+
+def prepared(config: TrainingConfig, store: Store, rank: int = 0, world: int = 1) -> Run:
+    """A run of a config, ready to begin."""
+    run = resolve_run(config, store)
+    return prepare_run(run, load_data(run, store), Worker(rank, world))
 
 
 def furnish(store: Store) -> None:

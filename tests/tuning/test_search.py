@@ -21,18 +21,18 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from cluster.local import LocalCluster
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config
+from flowkd.distill.objective import DistillationConfig
 from flowkd.distill.schedules import Piecewise
 from flowkd.errors import ConfigError, FlowkdError
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
 from flowkd.registry.aliases import alias_version
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, TrainingConfig
-from flowkd.training.prepare import prepare_run
+from flowkd.training.config import TrainingConfig
 from tests.support.queues import wait_for
 from tests.support.searches import searching, space
 from tests.support.servers.faults import FaultProxy
-from tests.support.small_runs import furnish
+from tests.support.small_runs import furnish, prepared
 from tuning.config import FinalConfig, SearchConfig
 from tuning.final import refusal
 from tuning.records import SearchRecords, Trial, best_of
@@ -56,7 +56,7 @@ def trials_of(config: SearchConfig, storage: StorageConfig) -> list[Trial]:
 def curve(training: dict[str, Any], storage: StorageConfig) -> Curve:
     """Trains in this process what a trial trained, and returns what it should have said."""
     config = TrainingConfig.model_validate(training)
-    run = prepare_run(config, storage.store())
+    run = prepared(config, storage.store())
     found = []
     for result in run.steps():
         if "validation_bits_per_dim" in run.record(result):

@@ -8,12 +8,12 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
+from flowkd.distill.objective import DistillationConfig
 from flowkd.distill.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.flows.configs import build_flow, count_parameters
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, complete_flow
-from flowkd.training.prepare import check_run
+from flowkd.training.resolve import complete_flow, resolve_run
 from tests.support.searches import searching, space
 from tuning.candidates import Candidate, Plan
 from tuning.sampling import OptunaChooser, all_ways, grid
@@ -49,7 +49,7 @@ def test_every_candidate_fits_the_budget_and_can_be_trained(
     most = 0.9 * count_parameters(plan.teacher.flow)
     sizes = set()
     for candidate, _ in drawn(plan, samplers[kind]):
-        check_run(candidate.training, taught_store)
+        resolve_run(candidate.training, taught_store)
         flow = build_flow(complete_flow(candidate.training.flow, plan.manifest))
         assert count_parameters(flow) == candidate.shape.parameters <= most
         sizes.add(candidate.shape.parameters)

@@ -17,7 +17,8 @@ from flowkd.report.comparison import in_order, percent
 from flowkd.report.html import render_page
 from flowkd.report.page import compared
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, TrainingConfig, complete_flow
+from flowkd.training.config import TrainingConfig
+from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, chosen_taps
 from tuning.records import Trial, ranked
@@ -157,8 +158,7 @@ def _maps(config: SearchConfig, store: Store, teacher: Flow, trials: list[Trial]
     plots = []
     for trial in ranked(trials)[:MAPS]:
         run = TrainingConfig.model_validate(trial.begun.training)
-        assert isinstance(run.objective, DistillationConfig)
-        hints = run.objective.hints
+        hints = run.distillation.hints if run.distillation is not None else ()
         ours, theirs = taps_of(run.flow), teacher.taps
         mine = {*chosen_taps(space.student, ours), *(hint.student for hint in hints)}
         others = {*chosen_taps(space.teacher, theirs), *(hint.teacher for hint in hints)}

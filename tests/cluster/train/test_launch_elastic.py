@@ -18,7 +18,7 @@ from flowkd.config import dump_config
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.metrics_log import read_log
-from flowkd.training.prepare import run_in_process
+from flowkd.training.setup import run_in_process
 from tests.support import ROOT
 from tests.support.small_runs import furnish, training
 

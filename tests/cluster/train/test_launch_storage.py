@@ -20,7 +20,7 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.metrics_log import read_log
-from flowkd.training.prepare import run_in_process
+from flowkd.training.setup import run_in_process
 from tests.support.servers.faults import FaultProxy
 from tests.support.small_runs import furnish, training
 

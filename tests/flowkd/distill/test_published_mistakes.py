@@ -23,9 +23,10 @@ from flowkd.flows.configs import GlowConfig, build_flow
 from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import TrainConfig, make_optimizer, train
-from flowkd.training.prepare import prepare_run, run_in_process
 from flowkd.training.run import Run
+from flowkd.training.setup import run_in_process
 from tests.support.small_flows import randomise, small_batch, small_flow
+from tests.support.small_runs import prepared
 
 GLOW = GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, levels=2, depth=2, width=4)
 
@@ -106,9 +107,9 @@ def test_4_synthesis_shares_the_latents_of_all_levels():
 def test_5_actnorm_is_initialised_on_data_in_every_arm(store, distils):
     list(run_in_process(training("teacher"), store))
     objective = {"kind": "distillation", "teacher": "runs/teacher", "weights": {"latent": 1}}
-    run = prepare_run(training("student", **({"objective": objective} if distils else {})), store)
+    run = prepared(training("student", **({"objective": objective} if distils else {})), store)
     flow = run.objective.flow
-    x = run.material.calibration.x
+    x = run.inputs.calibration.x
     h = flow(x, taps=["level0.step0.actnorm"]).states["level0.step0.actnorm"].h
     per_channel = h.transpose(0, 1).flatten(1)
     torch.testing.assert_close(per_channel.mean(1), torch.zeros(4), atol=1e-4, rtol=0)

@@ -14,11 +14,12 @@ from flowkd.data.writing import write_dataset
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.flows.configs import CouplingConfig, GlowConfig
 from flowkd.registry.artifacts import load_artifact
-from flowkd.training.config import ScalingConfig, TrainingConfig, complete_flow
+from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.metrics_log import read_log
-from flowkd.training.prepare import check_run, prepare_run, run_in_process
+from flowkd.training.resolve import complete_flow, resolve_run
 from flowkd.training.run import Run
-from tests.support.small_runs import DISTILLATION, STUDENT, training, walks
+from flowkd.training.setup import run_in_process
+from tests.support.small_runs import DISTILLATION, STUDENT, prepared, training, walks
 
 
 def as_checkpoint(run):
@@ -64,13 +65,13 @@ def test_a_resumed_run_is_bitwise_that_which_never_stopped(taught_store, objecti
                 return losses
         return losses
 
-    whole = prepare_run(config, taught_store)
+    whole = prepared(config, taught_store)
     expected = steps(whole, 6)
-    first = prepare_run(config, taught_store)
+    first = prepared(config, taught_store)
     losses = steps(first, 3)
     state = as_checkpoint(first)
     steps(first, 6)  # what happens after the checkpoint must not change it
-    second = prepare_run(config, taught_store)
+    second = prepared(config, taught_store)
     second.load_state_dict(state)
     losses += steps(second, 6)
     assert losses == expected
@@ -126,7 +127,7 @@ def test_a_run_writes_its_config_and_its_metrics(taught_store, objective):
 
 
 def test_the_metrics_of_several_workers_are_the_means_over_them(taught_store):
-    run = prepare_run(training("shared", log_every=1, validate_every=9), taught_store)
+    run = prepared(training("shared", log_every=1, validate_every=9), taught_store)
     other = [1.0, 5.0, 7.0]  # that worker, its loss and its only term
     result = next(run.steps())
     line = run.record(result, lambda ours: ours + torch.tensor(other))
@@ -147,15 +148,15 @@ def test_workers_share_the_validation_rows(taught_store):
     config = training(
         "shared", dataset="pictures", flow={"kind": "glow", "levels": 1, "depth": 1, "width": 4}
     )
-    alone = prepare_run(config, taught_store).validation_nats()
+    alone = prepared(config, taught_store).validation_nats()
     shares = [
-        prepare_run(config, taught_store, rank=rank, world=2).validation_nats() for rank in (0, 1)
+        prepared(config, taught_store, rank=rank, world=2).validation_nats() for rank in (0, 1)
     ]
     torch.testing.assert_close(sum(shares), alone)
     assert [share[1].item() for share in shares] == [10, 10]
     rows = load_split(taught_store, read_manifest(taught_store, "pictures"), "val")
     noisy = next(evaluation_batches(rows, 17, 20, config.seed)).x
-    flow = prepare_run(config, taught_store).average.flow
+    flow = prepared(config, taught_store).average.flow
     torch.testing.assert_close(alone[0].float(), flow.log_prob(noisy).sum().detach())
 
 
@@ -218,7 +219,7 @@ NO_HINT = with_teacher("runs/teacher", hints=[{"student": "step9", "teacher": "s
         ),
     ],
 )
-@pytest.mark.parametrize("call", [check_run, prepare_run])
+@pytest.mark.parametrize("call", [resolve_run, prepared])
 def test_a_run_that_cannot_begin_says_why(taught_store, call, options, error, message):
     with pytest.raises(error, match=message):
         call(training("new", **options), taught_store)
@@ -226,7 +227,7 @@ def test_a_run_that_cannot_begin_says_why(taught_store, call, options, error, me
 
 
 def test_a_sound_run_is_not_refused(taught_store):
-    check_run(training("new", objective=DISTILLATION), taught_store)
+    resolve_run(training("new", objective=DISTILLATION), taught_store)
     with pytest.raises(ValueError, match=r"batch_size divisible by scaling.workers = 3; got 8"):
         training("new", scaling={"workers": 3})
 
@@ -244,10 +245,10 @@ def test_a_run_that_streams_its_rows_is_one_that_keeps_them(taught_store, object
     config = training("student", objective=objective, flow=flow, dataset="many")
     least = 2 * 8 * 5 * (4 * 4 + 8) / 2**30  # two blocks of five rows in each of eight groups
     small = config.model_copy(update={"scaling": ScalingConfig(resident_gib=least)})
-    kept, streamed = prepare_run(config, taught_store), prepare_run(small, taught_store)
+    kept, streamed = prepared(config, taught_store), prepared(small, taught_store)
     assert [r.loss for r in kept.steps()] == [r.loss for r in streamed.steps()]
     with pytest.raises(DataError, match=r"raise scaling.resident_gib"):
-        prepare_run(
+        prepared(
             config.model_copy(update={"scaling": ScalingConfig(resident_gib=least / 2)}),
             taught_store,
         )
@@ -256,17 +257,17 @@ def test_a_run_that_streams_its_rows_is_one_that_keeps_them(taught_store, object
 @pytest.mark.parametrize("objective", [{"kind": "maximum_likelihood"}, DISTILLATION])
 def test_workers_begin_alike_and_draw_apart(taught_store, objective):
     config = training("student", objective=objective, batch_size=12)
-    workers = [prepare_run(config, taught_store, rank=rank, world=3) for rank in range(3)]
-    again = prepare_run(config, taught_store, rank=1, world=3)
-    alone = prepare_run(config, taught_store)
+    workers = [prepared(config, taught_store, rank=rank, world=3) for rank in range(3)]
+    again = prepared(config, taught_store, rank=1, world=3)
+    alone = prepared(config, taught_store)
     for worker in (*workers, again):  # ActNorm included, which rows initialise
         assert_bitwise(worker.objective.flow.state_dict(), alone.objective.flow.state_dict())
     for step in (0, 5):
-        batches = [worker.material.batches.batch(step) for worker in workers]
-        whole = alone.material.batches.batch(step)
+        batches = [worker.inputs.batches.batch(step) for worker in workers]
+        whole = alone.inputs.batches.batch(step)
         assert torch.equal(torch.cat([batch.x for batch in batches]), whole.x)
         assert len(torch.unique(whole.x, dim=0)) == 12
-        assert torch.equal(again.material.batches.batch(step).x, batches[1].x)
+        assert torch.equal(again.inputs.batches.batch(step).x, batches[1].x)
         if whole.z is not None:
             assert torch.equal(torch.cat([batch.z for batch in batches]), whole.z)
             assert len(torch.unique(whole.z, dim=0)) == 12

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from flowkd.flows.flow import Flow
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.prepare import prepare_run
-from flowkd.training.shared import Shared, share
-from tests.support.small_runs import DISTILLATION, training
+from flowkd.training.shared import SharedData, share
+from tests.support.small_runs import DISTILLATION, prepared, training
 
 SAMPLES = {"rows": 30}
 
 
-def trained(config: TrainingConfig, store: Store, shared: Shared | None) -> dict[str, Any]:
-    run = prepare_run(config, store, shared=shared)
+def trained(config: TrainingConfig, store: Store, shared: SharedData | None) -> dict[str, Any]:
+    run = prepared(config, store) if shared is None else shared.prepare(config)
     losses = [result.loss for result in run.steps()]
     return {"losses": losses, **run.objective.flow.state_dict()}
 
@@ -54,13 +54,13 @@ def test_nothing_is_asked_again(taught_store: Store, monkeypatch: pytest.MonkeyP
     shared = share(config, taught_store, ["step1"])
     asked = []
     for name in ("forward", "inverse"):
-        before = getattr(type(shared.teacher.flow), name)
+        before = getattr(Flow, name)
 
         def counted(flow: Any, *arguments: Any, before: Any = before, **more: Any) -> Any:
-            asked.append(flow is shared.teacher.flow)
+            asked.append(flow is shared.data.teacher)
             return before(flow, *arguments, **more)
 
-        monkeypatch.setattr(type(shared.teacher.flow), name, counted)
+        monkeypatch.setattr(Flow, name, counted)
     trained(config, taught_store, shared)
     assert asked
     assert not any(asked)

@@ -5,9 +5,10 @@ import torch
 
 from flowkd.errors import ConfigError
 from flowkd.registry.artifacts import load_artifact
-from flowkd.training.prepare import check_run, prepare_run, run_in_process
+from flowkd.training.resolve import resolve_run
+from flowkd.training.setup import run_in_process
 from tests.support.small_flows import with_infinite_samples
-from tests.support.small_runs import DISTILLATION, training
+from tests.support.small_runs import DISTILLATION, prepared, training
 
 FROM_SAMPLES = {
     "kind": "distillation",
@@ -26,13 +27,11 @@ def last(run):
 @pytest.mark.parametrize("samples", [{"rows": 300}, {"rows": None}, {"rows": 50, "batch_size": 4}])
 def test_samples_are_learnt_from_beside_the_data(taught_store, samples):
     objective = {**FROM_SAMPLES, "samples": samples}
-    run = prepare_run(training("student", objective=objective), taught_store)
-    batch = run.material.batches.batch(0)
+    run = prepared(training("student", objective=objective), taught_store)
+    batch = run.inputs.batches.batch(0)
     size = samples.get("batch_size", 8)
     assert (len(batch), batch.samples) == (8 + size, size)
-    data = prepare_run(
-        training("data", objective=DISTILLATION), taught_store
-    ).material.batches.batch(0)
+    data = prepared(training("data", objective=DISTILLATION), taught_store).inputs.batches.batch(0)
     assert torch.equal(batch.x[:8], data.x)
     assert set(last(run).terms) == {"nll", "samples", "density", "latent"}
     list(run_in_process(training("student", objective=objective), taught_store))
@@ -43,8 +42,8 @@ def dropping(store, steps, state=None, share=(0, 1)):
     """A run, after some steps, of a teacher one in three of whose samples is infinite."""
     objective = {**FROM_SAMPLES, "samples": {"rows": None}}
     rank, world = share
-    run = prepare_run(training("student", objective=objective), store, rank=rank, world=world)
-    with_infinite_samples(run.material.fresh.teacher, above=0.5)
+    run = prepared(training("student", objective=objective), store, rank=rank, world=world)
+    with_infinite_samples(run.inputs.fresh.teacher, above=0.5)
     if state is not None:
         run.load_state_dict(state)
     for result in run.steps():
@@ -65,7 +64,7 @@ def test_samples_dropped_by_any_worker_count_once(taught_store):
     shares = [dropping(taught_store, 6, share=(rank, 2)).dropped for rank in (0, 1)]
     assert all(shares)
     assert sum(shares) == dropping(taught_store, 6).dropped
-    run = prepare_run(training("new", objective=FROM_SAMPLES), taught_store)
+    run = prepared(training("new", objective=FROM_SAMPLES), taught_store)
     run.count_dropped(lambda _: pytest.fail("no fresh samples: nothing to add up"))
 
 
@@ -77,8 +76,8 @@ def test_a_student_may_learn_without_any_data(taught_store, rows):
     options = {"dataset": "none", "validation_rows": 400}
     longer = {"steps": 60, "learning_rate": 0.01, "warmup_steps": 2, "ema_decay": 0.9}
     config = training("student", objective=objective, train=longer, **options)
-    check_run(config, taught_store)
-    start = prepare_run(config, taught_store)
+    resolve_run(config, taught_store)
+    start = prepared(config, taught_store)
     before = start.keep_if_best(start.validation_nats())
     list(run_in_process(config, taught_store))
     artifact = load_artifact(taught_store, "runs/student")
@@ -86,7 +85,7 @@ def test_a_student_may_learn_without_any_data(taught_store, rows):
     assert artifact.manifest.lineage.dataset == "none"
     assert artifact.config.flow.mean == teacher.config.flow.mean
     assert artifact.metrics["validation_bits_per_dim"] < before - 0.02
-    judged = start.material.validation
+    judged = start.inputs.validation
     assert teacher.flow(judged.x).z.std().item() == pytest.approx(1, abs=0.1)
 
 
@@ -96,8 +95,8 @@ def test_a_cache_changes_nothing_but_the_time(taught_store, kind):
     losses = []
     for cache in ({"kind": "none"}, {"kind": kind}):
         objective = {**DISTILLATION, "cache": cache}
-        run = prepare_run(training("student", objective=objective), taught_store)
-        assert bool(run.material.batches.batch(0).targets) == (cache["kind"] != "none")
+        run = prepared(training("student", objective=objective), taught_store)
+        assert bool(run.inputs.batches.batch(0).targets) == (cache["kind"] != "none")
         losses.append([result.loss for result in run.steps()])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -112,8 +111,8 @@ def test_a_cache_keeps_so_many_noisy_copies(taught_store):
         "cache": {"kind": "memory", "copies": 3},
     }
     config = training("student", dataset="pictures", flow=glow, objective=objective)
-    run = prepare_run(config, taught_store)
-    x = torch.cat([run.material.batches.batch(step).x for step in range(7)])
+    run = prepared(config, taught_store)
+    x = torch.cat([run.inputs.batches.batch(step).x for step in range(7)])
     assert len(torch.unique(x, dim=0)) == 56  # of 20 pictures, each with three noises, one epoch
     assert len(torch.unique(x.floor(), dim=0)) == 20
     list(run.steps())
@@ -126,9 +125,9 @@ def test_the_limit_of_a_cache_is_for_data_and_samples_together(taught_store):
 
     # 40 rows of data and 300 samples, 4 values of x, 4 of z and 1 log_prob each.
     needed = 340 * 9 * 4 / 2**30
-    prepare_run(config(1.01 * needed), taught_store)
+    prepared(config(1.01 * needed), taught_store)
     with pytest.raises(ConfigError, match=r"objective\.cache: .* for 340 rows and 0 hints"):
-        prepare_run(config(0.99 * needed), taught_store)
+        prepared(config(0.99 * needed), taught_store)
 
 
 def test_a_student_may_begin_from_another_flow_than_its_teacher(taught_store):
@@ -136,7 +135,7 @@ def test_a_student_may_begin_from_another_flow_than_its_teacher(taught_store):
     fold = {"kind": "distillation", "teacher": "runs/teacher", "warm_start": "fold"}
     list(run_in_process(training("between", flow=between, objective=fold), taught_store))
     starts = [
-        prepare_run(training("new", objective={**fold, "warm_from": source}), taught_store)
+        prepared(training("new", objective={**fold, "warm_from": source}), taught_store)
         for source in (None, "runs/teacher", "runs/between")
     ]
     bits = [run.keep_if_best(run.validation_nats()) for run in starts]
@@ -145,7 +144,7 @@ def test_a_student_may_begin_from_another_flow_than_its_teacher(taught_store):
         assert run.objective.teacher.chain["step0.coupling"].conditioner.middle.out_features == 8
 
 
-@pytest.mark.parametrize("call", [check_run, prepare_run])
+@pytest.mark.parametrize("call", [resolve_run, prepared])
 @pytest.mark.parametrize(
     "rows",
     [

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from flowkd.config import dump_config, parse_config
+from flowkd.distill.objective import DistillationConfig
 from flowkd.errors import ConfigError
 from flowkd.flows.configs import CouplingConfig, build_flow
 from flowkd.registry.artifacts import write_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig
 from jobs.study.config import StudyConfig
 from jobs.study.outcomes import RunOutcome, advance, choose, find_outcome, record_failure
 from jobs.study.plan import check_names, plan, rows

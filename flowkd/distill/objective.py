@@ -1,0 +1,77 @@
+"""What a flow is trained to do, as it is written in YAML: maximum likelihood, or distillation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from flowkd.config import Config
+from flowkd.distill.cache import CacheConfig
+from flowkd.distill.hints import Hint
+from flowkd.distill.losses import Distillation, MaximumLikelihood
+from flowkd.distill.schedules import LossWeights
+from flowkd.distill.teacher_samples import SamplesConfig
+from flowkd.distill.warmstart import WarmStart
+from flowkd.flows.flow import Flow
+
+
+class MaximumLikelihoodConfig(Config):
+    """Train on data alone."""
+
+    kind: Literal["maximum_likelihood"] = "maximum_likelihood"
+
+    def build(self, flow: Flow, teacher: Flow | None = None) -> MaximumLikelihood:
+        """Returns the objective of a flow."""
+        return MaximumLikelihood(flow)
+
+
+class DistillationConfig(Config):
+    """Train on data and a teacher.
+
+    Attributes:
+        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
+        hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
+        weights: Of the loss terms; default nll alone.
+        temperature: Standard deviation of the noise for the term `synthesis`; default 1.
+        samples: Teacher samples, for the term `samples`.
+        cache: Whether the teacher's targets are computed once, before training.
+        warm_start: How the student's parameters begin; default `none`, at random.
+        warm_from: Reference of the flow that it begins from; default the teacher.
+    """
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    hints: tuple[Hint, ...] = ()
+    weights: LossWeights = LossWeights()
+    temperature: float = Field(1.0, gt=0)
+    samples: SamplesConfig = SamplesConfig()
+    cache: CacheConfig = CacheConfig()
+    warm_start: Literal["none"] | WarmStart = "none"
+    warm_from: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> DistillationConfig:
+        if self.warm_from is not None and self.warm_start == "none":
+            raise ValueError("expected a warm_start to begin from warm_from; got none")
+        if self.cache.kind != "none" and self.weights.ever("samples") and not self.samples.rows:
+            raise ValueError(
+                f"expected cache.kind: none for samples drawn at every step; got {self.cache.kind}:"
+                f" set samples.rows to draw them before training"
+            )
+        return self
+
+    @property
+    def source(self) -> str | None:
+        """Reference of the flow that the student begins from; None where it begins at random."""
+        return None if self.warm_start == "none" else self.warm_from or self.teacher
+
+    def build(self, flow: Flow, teacher: Flow | None = None) -> Distillation:
+        """Returns the objective of a student and its teacher; raises ValueError as it does."""
+        assert teacher is not None
+        return Distillation(flow, teacher, self.hints, self.weights, self.temperature)
+
+
+ObjectiveConfig = Annotated[
+    MaximumLikelihoodConfig | DistillationConfig, Field(discriminator="kind")
+]

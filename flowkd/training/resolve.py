@@ -1,0 +1,206 @@
+"""A run with everything that its config refers to looked up, once, before anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.manifest import Manifest, read_manifest
+from flowkd.distill.losses import Distillation, MaximumLikelihood
+from flowkd.distill.warmstart import check_warm_start
+from flowkd.errors import ConfigError
+from flowkd.flows.configs import AnyFlowConfig, build_flow
+from flowkd.flows.family import FlowConfig
+from flowkd.flows.flow import Flow
+from flowkd.registry.pins import PinnedArtifact, pin_artifact
+from flowkd.store.store import Store
+from flowkd.training.config import NO_DATA, TrainingConfig
+
+# Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
+CALIBRATION_ROWS = 256
+WARM_START_ROWS = 2048
+
+
+class ResolvedRun(Config):
+    """A run whose references are pinned: what comes after asks no store what they mean.
+
+    Attributes:
+        config: As it was given, with the teacher and what it begins from by version.
+        flow: What is trained, complete.
+        manifest: Of the data set; None to learn from the teacher's samples alone.
+        teacher: None for maximum likelihood.
+        source: The flow that it begins from; None where it begins at random.
+    """
+
+    config: TrainingConfig
+    flow: AnyFlowConfig
+    manifest: Manifest | None = None
+    teacher: PinnedArtifact | None = None
+    source: PinnedArtifact | None = None
+
+    @property
+    def bins(self) -> int | None:
+        """Number of integer values of the data; None if they are continuous."""
+        if self.manifest is not None:
+            return self.manifest.bins
+        return self.teacher.bins if self.teacher is not None else None
+
+    @property
+    def calibration_rows(self) -> int:
+        """How many rows, at least, set the parameters that depend on data."""
+        most = CALIBRATION_ROWS if self.source is None else WARM_START_ROWS
+        return max(self.config.batch_size, most)
+
+    def build_objective(self, flow: Flow, teacher: Flow | None) -> MaximumLikelihood | Distillation:
+        """Returns what the flow is trained to do.
+
+        Raises:
+            ConfigError: Hints, weights or flows that do not go together.
+        """
+        try:
+            return self.config.objective.build(flow, teacher)
+        except ValueError as error:
+            raise ConfigError(f"run {self.config.name!r}: objective: {error}") from error
+
+
+def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
+    """Looks up and checks all that a config refers to: its data set and flows, but no weights.
+
+    What a run of this name has resolved before stays as it was then.
+
+    Args:
+        config: Of the run.
+        store: Where all of it lies.
+
+    Raises:
+        ConfigError: The flow contradicts its data set, the objective names taps that do not exist,
+            or the warm start cannot be, for the shapes of the flows or for want of rows.
+        DataError: No such data set.
+        StoreError: No such teacher, or no such flow to begin from.
+    """
+    known = _resolved_before(config, store)
+    if known is not None:
+        return known
+    manifest = None if config.dataset == NO_DATA else read_manifest(store, config.dataset)
+    teacher = source = None
+    if config.distillation is not None:
+        teacher = pin_artifact(store, config.distillation.teacher)
+        if config.distillation.source is not None:
+            source = pin_artifact(store, config.distillation.source)
+    run = resolve(config, manifest, teacher, source)
+    run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
+    return run
+
+
+def resolve(
+    config: TrainingConfig,
+    manifest: Manifest | None,
+    teacher: PinnedArtifact | None = None,
+    source: PinnedArtifact | None = None,
+) -> ResolvedRun:
+    """Completes a config from what it refers to; raises ConfigError where they do not fit."""
+    if manifest is not None:
+        flow = complete_flow(config.flow, manifest)
+    else:
+        assert teacher is not None
+        flow = complete_like(config.flow, teacher.flow)
+    run = ResolvedRun(
+        config=_pinned(config, teacher, source),
+        flow=flow,
+        manifest=manifest,
+        teacher=teacher,
+        source=source,
+    )
+    _check_warm_start(run)
+    return run
+
+
+def record_run(config: TrainingConfig, run: ResolvedRun, store: Store) -> None:
+    """Keeps what a run is: its config as it was given, and resolved."""
+    store.write(dump_config(run).encode(), "runs", config.name, "resolved.yaml")
+    store.write(dump_config(config).encode(), "runs", config.name, "config.yaml")
+
+
+def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None:
+    """Returns what a run of this config has resolved, on the machines that it is to have now."""
+    folder = ("runs", config.name)
+    if not store.exists(*folder, "config.yaml") or not store.exists(*folder, "resolved.yaml"):
+        return None
+    values = yaml.safe_load(store.read(*folder, "config.yaml"))
+    here = {"scaling": config.scaling.model_dump(mode="json")}
+    if {**values, **here} != config.model_dump(mode="json"):
+        return None
+    path = (*folder, "resolved.yaml")
+    run = parse_config(ResolvedRun, yaml.safe_load(store.read(*path)), source="/".join(path))
+    return run.model_copy(
+        update={"config": run.config.model_copy(update={"scaling": config.scaling})}
+    )
+
+
+def _pinned(
+    config: TrainingConfig, teacher: PinnedArtifact | None, source: PinnedArtifact | None
+) -> TrainingConfig:
+    """Returns a config whose references are those of pinned artifacts."""
+    if config.distillation is None or teacher is None:
+        return config
+    changes = {"teacher": teacher.reference}
+    if config.distillation.warm_from is not None and source is not None:
+        changes["warm_from"] = source.reference
+    objective = config.distillation.model_copy(update=changes)
+    return config.model_copy(update={"objective": objective})
+
+
+def _check_warm_start(run: ResolvedRun) -> None:
+    """Raises ConfigError for a student that cannot begin from its source."""
+    distillation = run.config.distillation
+    if distillation is None or distillation.warm_start == "none" or run.source is None:
+        return
+    rows = distillation.samples.rows or WARM_START_ROWS
+    if run.manifest is not None:
+        known = run.manifest.splits["train"].rows
+        rows = min(known, run.config.train_rows or known)
+    try:
+        check_warm_start(distillation.warm_start, run.flow, run.source.flow, rows)
+    except ValueError as error:
+        raise ConfigError(f"run {run.config.name!r}: warm_start: {error}") from error
+
+
+def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
+    """Fills in what a flow's config leaves open from the data set it is to be trained on.
+
+    Raises:
+        ConfigError: The config contradicts the data set.
+    """
+    mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
+    scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
+    values = config.model_dump()
+    for key, found in (
+        ("event_shape", tuple(manifest.event_shape)),
+        ("mean", mean),
+        ("scale", scale),
+    ):
+        if values[key] is None:
+            values[key] = found
+    if values["event_shape"] != tuple(manifest.event_shape):
+        raise ConfigError(
+            f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
+            f"{manifest.name!r}; got {values['event_shape']}"
+        )
+    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
+        if values[key] and values[key] != have:
+            raise ConfigError(
+                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
+            )
+    try:
+        return type(config).model_validate(values)
+    except ValueError as error:
+        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+
+
+def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
+    """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
+    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
+    return type(config).model_validate({**config.model_dump(), **open_})
