@@ -25,13 +25,15 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.prepare import prepare
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.nn import Conditioner
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.inputs import load_data
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
+from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import prepare_run
 
 RESULTS = Path("results/bench.json")

@@ -35,8 +35,9 @@ from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.schedules import Cosine, LossWeights
 from flowkd.evaluation.metrics import bits_per_dim, gap_closed
-from flowkd.flows.configs import GlowConfig, build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.loop import AveragedFlow, TrainConfig, make_optimizer, train

@@ -14,8 +14,9 @@ from flowkd.distill.schedules import Cosine
 from flowkd.distill.warmstart import WarmStart, warm_start
 from flowkd.distill.warmstart.layout import matched
 from flowkd.distill.warmstart.width import most_telling, narrow
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 
 if TYPE_CHECKING:
     from benchmarks.tried import Setting

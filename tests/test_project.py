@@ -41,7 +41,8 @@ ALONE = """
         print(module.name)
 
     import torch
-    from flowkd.flows.configs import CouplingConfig, build_flow
+    from flowkd.flows.coupling import CouplingConfig
+    from flowkd.flows.build import build_flow
 
     flow = build_flow(CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, depth=2, width=8))
     x = flow.sample(5, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,7 @@ from flowkd.distill.hints import Hint
 from flowkd.distill.objective import DistillationConfig, ObjectiveConfig
 from flowkd.distill.schedules import LossWeights
 from flowkd.evaluation.metrics import calls_per_second
-from flowkd.flows.configs import build_flow
+from flowkd.flows.build import build_flow
 from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store

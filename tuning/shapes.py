@@ -13,7 +13,7 @@ from flowkd.bijectors import Tap
 from flowkd.data.manifest import Manifest
 from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.training.resolve import complete_flow

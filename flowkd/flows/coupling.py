@@ -8,7 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import ActNorm, AffineCoupling, Bijector, Chain, Invertible1x1, Permute
+from flowkd.flows.build import new_flow
 from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
+from flowkd.flows.flow import Flow
 from flowkd.nn import MLP
 
 
@@ -87,3 +89,51 @@ class CouplingConfig(StepsConfig):
             )
             for step in range(self.depth)
         }
+
+
+def coupling(
+    columns: int,
+    *,
+    depth: int = 5,
+    width: int = 128,
+    inner: int | None = None,
+    mix: Literal["linear", "reverse"] = "linear",
+    classes: int = 0,
+    context_size: int = 0,
+    mean: float | tuple[float, ...] | None = None,
+    scale: float | tuple[float, ...] | None = None,
+    seed: int = 0,
+) -> Flow:
+    """Builds a new flow of affine couplings for tables.
+
+    Args:
+        columns: D, the values in one row; at least 2.
+        depth: K, the number of steps.
+        width: Units of the first hidden layer of each coupling's network.
+        inner: Units of their second hidden layer; default the width.
+        mix: `linear`, a learned map between couplings, or `reverse`, the columns in reverse order.
+        classes: Number of classes to condition on; 0 for none.
+        context_size: Length of the vectors to condition on; 0 for none.
+        mean: Subtracted from the data; default what `flowkd.fit` finds in them.
+        scale: What the data are divided by then; default what `flowkd.fit` finds.
+        seed: Of the initial parameters.
+
+    Raises:
+        ValueError: Fewer than 2 columns.
+
+    Example:
+        >>> flow = flowkd.coupling(3, depth=2, width=8)
+        >>> flow
+        Flow(coupling, (3,), depth 2, width 8; 258 parameters)
+        >>> x = flow.sample(5)
+        >>> flow.log_prob(x).shape
+        torch.Size([5])
+
+    Reference:
+        RealNVP, 2017, https://arxiv.org/abs/1605.08803, with the steps of Glow.
+    """
+    config = CouplingConfig(
+        event_shape=(columns,), depth=depth, width=width, inner=inner, mix=mix, classes=classes,
+        context_size=context_size, mean=mean, scale=scale,
+    )  # fmt: skip
+    return new_flow(config, seed=seed)

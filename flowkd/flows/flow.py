@@ -70,6 +70,7 @@ class Flow(nn.Module):
 
     Attributes:
         config: What it was built from; None where it was put together by hand.
+        bins: Number of integer values of the data that it was fitted to; None if continuous.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Flow(nn.Module):
     ) -> None:
         super().__init__()
         self.config: Config | None = None
+        self.bins: int | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)

@@ -15,7 +15,9 @@ from flowkd.bijectors import (
     Leading,
     Squeeze,
 )
+from flowkd.flows.build import new_flow
 from flowkd.flows.family import LevelSize, PerLevel, StepsConfig
+from flowkd.flows.flow import Flow
 from flowkd.nn import ConvNet, SplitPrior
 
 
@@ -105,3 +107,50 @@ class GlowConfig(StepsConfig):
             body[f"level{level}"] = chain if channels == total else Leading(chain, channels)
             channels = going_on
         return body
+
+
+def glow(
+    event_shape: tuple[int, int, int],
+    *,
+    levels: int = 3,
+    depth: PerLevel = 32,
+    width: PerLevel = 512,
+    inner: PerLevel | None = None,
+    classes: int = 0,
+    context_size: int = 0,
+    mean: float | tuple[float, ...] | None = None,
+    scale: float | tuple[float, ...] | None = None,
+    seed: int = 0,
+) -> Flow:
+    """Builds a new Glow for images.
+
+    Args:
+        event_shape: (C, H, W) of one image, H and W divisible by 2^levels.
+        levels: L.
+        depth: K, steps in a level: one number, or one for each level, the finest first.
+        width: Channels of the first hidden layer of each coupling's network.
+        inner: Channels of their second hidden layer; default the width.
+        classes: Number of classes to condition on; 0 for none.
+        context_size: Length of the vectors to condition on; 0 for none.
+        mean: Subtracted from the data; default what `flowkd.fit` finds in them.
+        scale: What the data are divided by then; default what `flowkd.fit` finds.
+        seed: Of the initial parameters.
+
+    Raises:
+        ValueError: Sizes that do not fit each other.
+
+    Example:
+        >>> flow = flowkd.glow((3, 8, 8), levels=2, depth=2, width=16)
+        >>> flow
+        Flow(glow, (3, 8, 8), levels 2, depth 2, width 16; 17,412 parameters)
+        >>> flow.sample(4).shape
+        torch.Size([4, 3, 8, 8])
+
+    Reference:
+        Glow, 2018, https://arxiv.org/abs/1807.03039.
+    """
+    config = GlowConfig(
+        event_shape=event_shape, levels=levels, depth=depth, width=width, inner=inner,
+        classes=classes, context_size=context_size, mean=mean, scale=scale,
+    )  # fmt: skip
+    return new_flow(config, seed=seed)

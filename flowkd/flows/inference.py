@@ -54,7 +54,9 @@ def for_inference(flow: Flow) -> Flow:
     with torch.no_grad():
         chain = inference_form(exact.chain, exact.event_shape)
     assert isinstance(chain, Chain)
-    return Flow(chain, flow.event_shape, flow.context).to(like).requires_grad_(False).eval()
+    fast = Flow(chain, flow.event_shape, flow.context).to(like).requires_grad_(False).eval()
+    fast.bins = flow.bins
+    return fast
 
 
 @singledispatch

@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
-from flowkd.flows.configs import AnyFlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.names import is_name
@@ -213,6 +214,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
     except (SafetensorError, RuntimeError) as error:
         raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
     flow.eval().requires_grad_(False)
+    flow.bins = manifest.lineage.bins
     version = folder.rsplit("/", 1)[-1]
     return Artifact(reference, version, flow, config, metrics, manifest)
 

@@ -11,7 +11,8 @@ from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import AnyFlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact, pin_artifact

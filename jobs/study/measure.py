@@ -14,7 +14,7 @@ from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood
-from flowkd.flows.configs import count_parameters
+from flowkd.flows.build import count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact

@@ -19,7 +19,8 @@ from flowkd.distill.objective import DistillationConfig, MaximumLikelihoodConfig
 from flowkd.distill.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
-from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import ArtifactConfig
 from flowkd.registry.card import Lineage
 from flowkd.registry.publish import PublishConfig

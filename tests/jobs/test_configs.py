@@ -10,7 +10,7 @@ from flowkd.distill.objective import DistillationConfig
 from flowkd.distill.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.prepare import PrepareConfig

@@ -6,7 +6,9 @@ import numpy as np
 import orjson
 import torch
 
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import publish_artifact
 from flowkd.registry.card import Lineage
 

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 
 PICTURES = {"mean": 128.0, "scale": 256.0}
 CONFIGS: dict[str, FlowConfig] = {

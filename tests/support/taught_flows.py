@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.nn import MLP, ConvNet
 
 GLOW = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, depth=4, width=16)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flowkd.distill.objective import DistillationConfig
 from flowkd.distill.schedules import LossWeights
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.store.store import Store
 from flowkd.training.resolve import complete_flow, resolve_run
 from tests.support.searches import searching, space

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from flowkd.bijectors import Tap
 from flowkd.data.manifest import read_manifest
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact
 from flowkd.report.comparison import in_order, percent

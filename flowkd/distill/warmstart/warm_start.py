@@ -16,7 +16,7 @@ from flowkd.distill.warmstart.check import (
 from flowkd.distill.warmstart.depth import fold_depth
 from flowkd.distill.warmstart.layout import blocks, matched
 from flowkd.distill.warmstart.width import Select, largest, most_telling, narrow
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 

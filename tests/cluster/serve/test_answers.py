@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.predict.model import SampleRequest, ScoreRequest, sample, score
 from flowkd.report.images import encode_png, picture_grid
 from tests.support.asking import CONFIGS, JSON, NPY, PNG, ask, npy, ok, send_npy

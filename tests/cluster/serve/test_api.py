@@ -9,7 +9,8 @@ from fastapi import Request
 from cluster.serve.api import ApiLimits, build_api
 from cluster.serve.http import ApiError, accepted, parse_npy
 from cluster.serve.responses import Served
-from flowkd.flows.configs import CouplingConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.predict.model import Model, QueryError
 from flowkd.registry.artifacts import load_artifact, publish_artifact, versions
 

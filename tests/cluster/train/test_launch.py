@@ -18,7 +18,8 @@ from flowkd.config import dump_config
 from flowkd.data.writing import Arrays, write_dataset
 from flowkd.distill.objective import DistillationConfig
 from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact, write_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig

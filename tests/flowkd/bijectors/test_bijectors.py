@@ -16,7 +16,7 @@ from flowkd.bijectors import (
     Squeeze,
     Standardize,
 )
-from flowkd.flows.configs import build_flow
+from flowkd.flows.build import build_flow
 from flowkd.nn import MLP, ConvNet, SplitPrior
 from tests.support.small_flows import CONFIGS, randomise
 

@@ -11,7 +11,9 @@ from flowkd.distill.hints import Hint
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.schedules import Cosine, Linear, LossWeights
 from flowkd.distill.targets import compute_targets
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.training.loop import TrainConfig, make_optimizer, train
 from tests.support.small_flows import CONFIGS, randomise, small_batch, small_flow
 

@@ -19,7 +19,8 @@ from flowkd.distill.losses import Distillation
 from flowkd.distill.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import evaluate_likelihood
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import TrainConfig, make_optimizer, train

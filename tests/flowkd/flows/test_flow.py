@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from flowkd.bijectors import Chain, Invertible1x1, Leading, Standardize
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow, standard_normal_log_prob
+from flowkd.flows.glow import GlowConfig
 from tests.support.small_flows import CONFIGS, randomise, small_batch, small_flow
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from flowkd.distill.warmstart import check_warm_start, warm_start
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.glow import GlowConfig
 from tests.support.taught_flows import GLOW, couplings, data, new, taught
 
 UNEQUAL = GLOW.model_copy(update={"depth": (3, 2), "width": (6, 9)})

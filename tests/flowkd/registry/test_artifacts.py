@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowkd.errors import StoreError
-from flowkd.flows.configs import CouplingConfig
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import (
     PARTS,

@@ -10,7 +10,7 @@ from flowkd.data.batch import Batch
 from flowkd.distill.losses import Distillation, MaximumLikelihood
 from flowkd.distill.schedules import LossWeights
 from flowkd.errors import NonFiniteError
-from flowkd.flows.configs import build_flow
+from flowkd.flows.build import build_flow
 from flowkd.training.loop import AveragedFlow, TrainConfig, make_optimizer, train
 from tests.support.small_flows import CONFIGS, randomise
 

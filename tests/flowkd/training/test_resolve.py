@@ -97,5 +97,5 @@ def test_a_resolved_run_travels_as_text_and_asks_for_no_flow_again(store):
 
 def test_a_config_that_does_not_fit_what_it_refers_to_is_refused_at_the_door(store):
     hints = [{"student": "step9", "teacher": "step0"}]
-    with pytest.raises(ConfigError, match="run 'student': objective: .*no tap 'step9'"):
+    with pytest.raises(ConfigError, match=r"run .student.: objective: .*no tap .step9."):
         resolve_run(training("student", objective={**BEST, "hints": hints}), store)

@@ -12,7 +12,8 @@ from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.writing import write_dataset
 from flowkd.errors import ConfigError, DataError, StoreError
-from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.metrics_log import read_log

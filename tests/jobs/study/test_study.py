@@ -11,7 +11,8 @@ import yaml
 from flowkd.config import dump_config, parse_config
 from flowkd.distill.objective import DistillationConfig
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import CouplingConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.registry.artifacts import write_artifact
 from flowkd.store.store import Store
 from jobs.study.config import StudyConfig

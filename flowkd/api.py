@@ -1,0 +1,75 @@
+"""Published models from Python: load one as a flow, publish a flow as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowkd.errors import ConfigError
+from flowkd.flows.build import config_of
+from flowkd.flows.flow import Flow
+from flowkd.registry.aliases import set_alias
+from flowkd.registry.artifacts import load_artifact, publish_artifact
+from flowkd.registry.card import Lineage
+from flowkd.store.store import Store, default_uri
+
+
+def load(reference: str, *, store: Store | str | None = None) -> Flow:
+    """Returns a published flow, or a run's, verified against its manifest; gradients off.
+
+    Args:
+        reference: `models/NAME@VERSION_OR_ALIAS`, or `runs/RUN`.
+        store: Root URI or Store; default FLOWKD_STORE, or the folder `store`.
+
+    Raises:
+        StoreError: Nothing of that name, or a damaged part.
+
+    Example:
+        >>> _ = flowkd.publish(flowkd.coupling(2, mean=0, scale=1), "toy", store="memory://docs")
+        >>> flowkd.load("models/toy@best", store="memory://docs")
+        Flow(coupling, (2,); 87,950 parameters)
+    """
+    return load_artifact(_opened(store), reference).flow
+
+
+def publish(
+    flow: Flow,
+    name: str,
+    *,
+    store: Store | str | None = None,
+    alias: str = "best",
+    metrics: Mapping[str, Any] | None = None,
+) -> str:
+    """Publishes a flow as a new version of a model, and points an alias at it.
+
+    Args:
+        flow: Built from a config, its mean and scale known; on any device.
+        name: Of the model.
+        store: Root URI or Store; default FLOWKD_STORE, or the folder `store`.
+        alias: Which moves to the new version.
+        metrics: Figures to keep with it, such as bits per dimension.
+
+    Returns:
+        The reference of the version, `models/NAME@VERSION`.
+
+    Raises:
+        ConfigError: A flow without a config, such as a form for inference, or one that was never
+            fitted.
+        StoreError: A name that is none, or a store that cannot be written.
+    """
+    try:
+        config = config_of(flow)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if config.mean is None or config.scale is None:
+        raise ConfigError(f"expected a flow with a mean and scale; got {flow!r}: fit it first")
+    opened = _opened(store)
+    version = publish_artifact(
+        opened, name, flow, config, metrics=metrics, lineage=Lineage(bins=flow.bins)
+    )
+    set_alias(opened, name, alias, version)
+    return f"models/{name}@{version}"
+
+
+def _opened(store: Store | str | None) -> Store:
+    return store if isinstance(store, Store) else Store(store or default_uri())

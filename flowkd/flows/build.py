@@ -1,0 +1,121 @@
+"""From a config to a flow, and back: building, counting, and making smaller."""
+
+from __future__ import annotations
+
+import torch
+
+from flowkd.bijectors import Chain, Standardize
+from flowkd.flows.family import FlowConfig
+from flowkd.flows.flow import Flow
+
+
+def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
+    """Builds a new flow; the same config and seed give the same parameters.
+
+    Args:
+        config: Complete: with event_shape, mean and scale.
+        seed: Of the initial parameters.
+
+    Raises:
+        ValueError: A config whose event_shape, mean or scale is still open.
+
+    Example:
+        >>> from flowkd.flows.coupling import CouplingConfig
+        >>> config = CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, depth=2, width=8)
+        >>> build_flow(config).sample(5).shape
+        torch.Size([5, 3])
+    """
+    missing = [key for key in ("event_shape", "mean", "scale") if getattr(config, key) is None]
+    if missing or config.event_shape is None or config.mean is None or config.scale is None:
+        raise ValueError(f"expected a complete flow config; got none for {', '.join(missing)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        preprocess = Standardize(config.mean, config.scale)
+        chain = Chain({"preprocess": preprocess, **config.build_bijectors()})
+        flow = Flow(chain, config.event_shape, config.context)
+    flow.config = config
+    return flow
+
+
+def config_of(flow: Flow) -> FlowConfig:
+    """Returns the config that a flow was built from; raises ValueError for one without."""
+    if not isinstance(flow.config, FlowConfig):
+        raise ValueError(
+            f"expected a flow built from a config, by build_flow, flowkd.glow or flowkd.load; got "
+            f"{flow!r}: a form for inference, or a flow put together by hand, has none"
+        )
+    return flow.config
+
+
+def count_parameters(flow: torch.nn.Module) -> int:
+    """Returns the number of trainable values."""
+    return sum(parameter.numel() for parameter in flow.parameters())
+
+
+def smaller(config: FlowConfig, share: float) -> FlowConfig:
+    """Returns a config of the same family with at most a share of the parameters.
+
+    Depth and width shrink alike, by the square root of the share, as the reference students of
+    docs/capacity.md do; then the width grows as far as the share allows.
+
+    Args:
+        config: Complete.
+        share: Of its parameters, above 0 and below 1.
+
+    Raises:
+        ValueError: A share outside of that, or smaller than the smallest flow of the family.
+
+    Example:
+        >>> from flowkd.flows.coupling import CouplingConfig
+        >>> config = CouplingConfig(event_shape=(8,), mean=0.0, scale=1.0, depth=8, width=128)
+        >>> small = smaller(config, share=0.25)
+        >>> large, less = (count_parameters(build_flow(each)) for each in (config, small))
+        >>> small.depth, less < large / 4
+        (4, True)
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
+    most = share * count_parameters(build_flow(config))
+
+    def student(width: float) -> FlowConfig:
+        return config.scaled(share**0.5, width)
+
+    def parameters(width: float) -> int:
+        return count_parameters(build_flow(student(width)))
+
+    if parameters(0.0) > most:
+        raise ValueError(
+            f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
+            f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
+        )
+    low, high = 0.0, 1.0
+    for _ in range(10):  # parameters grow with the width
+        middle = (low + high) / 2
+        low, high = (middle, high) if parameters(middle) <= most else (low, middle)
+    return student(low)
+
+
+def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
+    """Builds a new flow whose mean and scale may be left to the data: `standardize` sets them."""
+    units = {key: value for key, value in (("mean", 0.0), ("scale", 1.0)) if _open(config, key)}
+    flow = build_flow(config.model_copy(update=units), seed=seed)
+    flow.config = config
+    return flow
+
+
+def standardize(
+    flow: Flow, mean: float | tuple[float, ...], scale: float | tuple[float, ...]
+) -> None:
+    """Sets the mean and scale that a flow's config has left to the data, in place."""
+    config = config_of(flow)
+    found = {"mean": mean, "scale": scale}
+    units = {key: value for key, value in found.items() if _open(config, key)}
+    flow.config = config = config.model_copy(update=units)
+    assert config.mean is not None
+    assert config.scale is not None
+    like = next(flow.parameters())
+    flow.chain.add_module("preprocess", Standardize(config.mean, config.scale).to(like))
+
+
+def _open(config: FlowConfig, key: str) -> bool:
+    return getattr(config, key) is None

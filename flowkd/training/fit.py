@@ -1,0 +1,277 @@
+"""Training and distillation of rows in memory: no store, no config file, no cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flowkd.distill.hints import Hint
+from flowkd.distill.objective import DistillationConfig, MaximumLikelihoodConfig, ObjectiveConfig
+from flowkd.distill.schedules import Cosine, LossWeights
+from flowkd.distill.teacher_samples import SamplesConfig
+from flowkd.distill.warmstart import WarmStart, check_warm_start
+from flowkd.errors import ConfigError
+from flowkd.flows.build import config_of, smaller, standardize
+from flowkd.flows.family import FlowConfig
+from flowkd.flows.flow import Flow
+from flowkd.registry.pins import PinnedArtifact
+from flowkd.training.config import TrainingConfig
+from flowkd.training.inputs import RunData, Worker
+from flowkd.training.loop import TrainConfig
+from flowkd.training.memory_rows import MemoryRows, Validation, Values
+from flowkd.training.resolve import ResolvedRun
+from flowkd.training.setup import prepare_run
+
+IN_MEMORY = "in-memory"  # stands where a run in a store has its name
+# What docs/study.md found best: data, and the teacher's samples less and less.
+BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
+
+Weights = LossWeights | Mapping[str, Any]
+
+
+@dataclass
+class History:
+    """How a training went.
+
+    Attributes:
+        losses: The weighted sum of the loss terms at each step, in nats per dimension.
+        validation: (steps, bits per dimension on the validation rows after them).
+    """
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """The validation whose weights are kept: after how many steps, and its bits per dim."""
+        return min(self.validation, key=lambda point: point[1])
+
+    def __repr__(self) -> str:
+        step, bits = self.best
+        return f"History({len(self.losses):,} steps; best {bits:.3f} bits/dim after {step:,})"
+
+
+def fit(
+    flow: Flow,
+    x: Values,
+    context: Values | None = None,
+    *,
+    teacher: Flow | None = None,
+    weights: Weights | None = None,
+    hints: Sequence[Hint] = (),
+    samples: int | None = 20_000,
+    steps: int = 1000,
+    learning_rate: float = 1e-3,
+    batch_size: int = 256,
+    validation: Validation = 0.1,
+    validate_every: int | None = None,
+    bins: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> History:
+    """Trains a flow on rows in memory, as a job does on a data set, and keeps its best weights.
+
+    A flow that is new takes its mean and scale, and ActNorm's parameters, from the data.
+
+    Args:
+        flow: Is changed: it gets the average weights with the best validation.
+        x: Rows, (N, *event_shape): floats in data units, or uint8, which are dequantised.
+        context: What the flow is conditioned on: int64 classes (N,), or vectors (N, c).
+        teacher: A flow to learn from as well; default none.
+        weights: Of the loss terms, with a teacher; default the best recipe of docs/study.md.
+        hints: Pairs of taps, with a teacher and a weight for them.
+        samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
+        steps: Of the optimiser.
+        learning_rate: Its peak; it rises for `warmup_steps` and falls by half a cosine.
+        batch_size: Rows of a batch.
+        validation: Share of the rows that choose the best weights, or such rows themselves, with
+            their context in a tuple.
+        validate_every: Steps between validations; default a tenth of all.
+        bins: Number of integer values of uint8 rows; default 256.
+        seed: Of the order of rows, noise and samples.
+        progress: Whether a terminal shows a progress bar.
+        options: Further fields of `flowkd.training.loop.TrainConfig`, such as `ema_decay`.
+
+    Raises:
+        ConfigError: A flow without a config, an option that there is not, hints without a weight.
+        DataError: Rows that are not the flow's, or not finite.
+        NonFiniteError: A loss that is NaN or infinite.
+
+    Example:
+        >>> x = torch.randn(500, 2) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])
+        >>> flow = flowkd.coupling(2, depth=2, width=8)
+        >>> history = flowkd.fit(flow, x, steps=20, batch_size=50)
+        >>> len(history.losses), history.validation[-1][0]
+        (20, 20)
+    """
+    _check_flow(flow)
+    rows = MemoryRows.of(flow, x, context, validation, bins, seed)
+    standardize(flow, *rows.units())
+    flow.bins = rows.bins
+    objective = _objective(teacher, weights, hints, samples)
+    recipe = _recipe(steps, learning_rate, options)
+    run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
+    return _train(run, rows.data(teacher), flow, progress)[1]
+
+
+def distill(
+    teacher: Flow,
+    x: Values,
+    context: Values | None = None,
+    *,
+    share: float = 0.25,
+    student: FlowConfig | None = None,
+    warm_start: str | None = None,
+    weights: Weights | None = None,
+    hints: Sequence[Hint] = (),
+    samples: int | None = 20_000,
+    steps: int = 1000,
+    learning_rate: float = 1e-3,
+    batch_size: int = 256,
+    validation: Validation = 0.1,
+    validate_every: int | None = None,
+    bins: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> Flow:
+    """Makes a small flow of nearly the same likelihood as a large one, as `jobs.distill` does.
+
+    Args:
+        teacher: Is only read.
+        x: Rows, (N, *event_shape), as `fit` takes them.
+        context: Of the rows.
+        share: The student has at most this share of the teacher's parameters.
+        student: Config of the student, instead of a share.
+        warm_start: `fold`, `inherit`, `slice`, `copy` or `none`; default fold, where the family
+            has it.
+        weights: As `fit` takes it, and so all that follows.
+
+    Returns:
+        The student, with the average weights of the best validation.
+
+    Raises:
+        ConfigError: A student that cannot be, or cannot begin from its teacher.
+        DataError: Rows that are not the teacher's, or not finite.
+        NonFiniteError: A loss that is NaN or infinite; a teacher without a finite sample.
+
+    See also:
+        `fit` with a teacher: it trains a flow that is there already, and returns the history.
+
+    Example:
+        >>> x = torch.randn(500, 4).cumsum(1)
+        >>> teacher = flowkd.coupling(4, depth=4, width=16)
+        >>> history = flowkd.fit(teacher, x, steps=20)
+        >>> student = flowkd.distill(teacher, x, share=0.5, steps=20, samples=100)
+        >>> student.log_prob(x).shape
+        torch.Size([500])
+    """
+    config = _check_flow(teacher)
+    rows = MemoryRows.of(teacher, x, context, validation, bins or teacher.bins, seed)
+    try:
+        small = student or smaller(config, share)
+        start = warm_start or ("fold" if "fold" in config.warm_starts else "none")
+        if start != "none":
+            check_warm_start(cast(WarmStart, start), small, config, len(rows.train))
+    except ValueError as error:
+        raise ConfigError(f"distill: {error}") from error
+    objective = _objective(teacher, weights, hints, samples, start)
+    recipe = _recipe(steps, learning_rate, options)
+    run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
+    made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
+    made.bins = rows.bins
+    return made
+
+
+def _check_flow(flow: Flow) -> FlowConfig:
+    try:
+        return config_of(flow)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _objective(
+    teacher: Flow | None,
+    weights: Weights | None,
+    hints: Sequence[Hint],
+    samples: int | None,
+    warm_start: str = "none",
+) -> ObjectiveConfig:
+    if teacher is None:
+        if weights is not None or hints:
+            raise ConfigError("expected a teacher for weights and hints; got none")
+        return MaximumLikelihoodConfig()
+    try:
+        return DistillationConfig(
+            teacher=IN_MEMORY,
+            hints=tuple(hints),
+            weights=LossWeights.model_validate(BEST_WEIGHTS if weights is None else weights),
+            samples=SamplesConfig(rows=samples),
+            warm_start=cast(Literal["none"] | WarmStart, warm_start),
+        )
+    except ValidationError as error:
+        raise ConfigError(f"objective: {error}") from error
+
+
+def _recipe(steps: int, learning_rate: float, options: Mapping[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig(steps=steps, learning_rate=learning_rate, **options)
+    except ValidationError as error:
+        raise ConfigError(f"training options: {error}") from error
+
+
+def _in_memory(
+    student: Flow | FlowConfig,
+    objective: ObjectiveConfig,
+    recipe: TrainConfig,
+    batch_size: int,
+    validate_every: int | None,
+    seed: int,
+    *,
+    teacher: Flow | None,
+) -> ResolvedRun:
+    """Returns the run of flows that no store has."""
+    flow = config_of(student) if isinstance(student, Flow) else student
+    config = TrainingConfig(
+        name=IN_MEMORY,
+        dataset=IN_MEMORY,
+        flow=flow,
+        objective=objective,
+        train=recipe,
+        batch_size=batch_size,
+        validate_every=validate_every or max(1, recipe.steps // 10),
+        seed=seed,
+    )
+    pinned = None
+    if teacher is not None:
+        pinned = PinnedArtifact(reference=IN_MEMORY, weights="", flow=config_of(teacher))
+    begins = config.distillation is not None and config.distillation.source is not None
+    return ResolvedRun(config=config, flow=flow, teacher=pinned, source=pinned if begins else None)
+
+
+def _train(
+    run: ResolvedRun, data: RunData, flow: Flow | None, progress: bool
+) -> tuple[Flow, History]:
+    device = next((flow or cast(Flow, data.teacher)).parameters()).device
+    training = prepare_run(run, data, Worker(device=device), flow)
+    history, console = History(), Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = progress and (console.is_terminal or console.is_jupyter)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown) as bar:
+        task = bar.add_task("training", total=run.config.train.steps)
+        for result in training.steps():
+            history.losses.append(result.loss)
+            line = training.record(result)
+            if "validation_bits_per_dim" in line:
+                history.validation.append((result.step, line["validation_bits_per_dim"]))
+                bar.update(task, description=f"{history.best[1]:.3f} bits/dim")
+            bar.advance(task)
+    trained = training.objective.flow
+    trained.load_state_dict(training.best)
+    return trained, history

@@ -1,0 +1,118 @@
+"""Rows that somebody has in memory, checked, split, and as a training takes them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowkd.data.rows import Examples
+from flowkd.data.shuffle import generator
+from flowkd.errors import DataError
+from flowkd.flows.flow import Flow
+from flowkd.training.inputs import RunData
+
+Values = Tensor | np.ndarray
+Validation = float | Values | tuple[Values, Values | None]
+
+
+@dataclass(frozen=True)
+class MemoryRows:
+    """Rows to train on and rows to be judged on.
+
+    Attributes:
+        train: To learn from.
+        validation: To be judged on.
+        bins: Number of integer values of x; None if x is continuous.
+    """
+
+    train: Examples
+    validation: Examples
+    bins: int | None
+
+    @classmethod
+    def of(
+        cls,
+        flow: Flow,
+        x: Values,
+        context: Values | None,
+        validation: Validation,
+        bins: int | None,
+        seed: int,
+    ) -> MemoryRows:
+        """Returns checked rows for a flow; raises DataError for what is not its data."""
+        rows, bins = _examples(flow, x, context, bins, "x")
+        if isinstance(validation, float | int):
+            order = torch.randperm(len(rows), generator=generator(seed, "validation"))
+            count = round(validation * len(rows))
+            if not 0 < count < len(rows):
+                raise DataError(
+                    f"expected a share of {len(rows)} rows for validation that leaves some on both "
+                    f"sides; got {validation}: change it, or give validation rows"
+                )
+            return cls(rows.take(order[count:]), rows.take(order[:count]), bins)
+        judged = validation if isinstance(validation, tuple) else (validation, None)
+        return cls(rows, _examples(flow, *judged, bins, "validation")[0], bins)
+
+    def units(self) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+        """Returns mean and scale: of each channel of the rows to train on, or of the bins.
+
+        Raises:
+            DataError: A channel that is constant, which has no density.
+        """
+        if self.bins is not None:
+            return self.bins / 2, float(self.bins)
+        over = [0, *range(2, self.train.x.dim())]
+        values = self.train.x.double()
+        mean, scale = values.mean(over), values.std(over, unbiased=False)
+        constant = (scale == 0).nonzero().flatten().tolist()
+        if constant:
+            raise DataError(
+                f"expected values that vary in every column; got constant ones in {constant}: "
+                f"leave these columns out"
+            )
+        return tuple(mean.tolist()), tuple(scale.tolist())
+
+    def data(self, teacher: Flow | None, *, source: bool = False) -> RunData:
+        """Returns what a run reads; of a teacher it takes a copy, for objectives freeze theirs."""
+        theirs = None if teacher is None else copy.deepcopy(teacher)
+        return RunData(self.train, self.validation, self.bins, theirs, theirs if source else None)
+
+
+def _examples(
+    flow: Flow, x: Values, context: Values | None, bins: int | None, name: str
+) -> tuple[Examples, int | None]:
+    values = torch.as_tensor(x)
+    if values.dtype == torch.uint8:
+        bins = bins or 256
+    elif values.is_floating_point() and bins is None:
+        values = values.float()
+    else:
+        wanted = "uint8 for bins" if bins is not None else "floats, or uint8 for pixels"
+        raise DataError(f"expected {name} of {wanted}; got {values.dtype}: convert it")
+    if values.shape[1:] != flow.event_shape or not len(values):
+        raise DataError(
+            f"expected {name} of shape (N, {', '.join(map(str, flow.event_shape))}) with rows; got "
+            f"{tuple(values.shape)}"
+        )
+    if values.is_floating_point() and not bool(values.isfinite().all()):
+        bad = int((~values.isfinite()).flatten(1).any(1).sum())
+        raise DataError(f"expected finite {name}; got NaN or infinity in {bad} rows: drop or fill")
+    return Examples(values, _context(flow, context, len(values), name)), bins
+
+
+def _context(flow: Flow, context: Values | None, count: int, name: str) -> Tensor | None:
+    known = None if context is None else torch.as_tensor(context)
+    if known is not None and known.is_floating_point():
+        known = known.float()
+    elif known is not None:
+        known = known.long()
+    dummy = torch.empty(count, 1)
+    try:
+        flow.encode_context(known, dummy)
+    except ValueError as error:
+        raise DataError(f"context of {name}: {error}") from error
+    return known
