@@ -31,7 +31,7 @@ from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.writing import Arrays, write_dataset
-from flowkd.distill.losses import MaximumLikelihood
+from flowkd.distillation.losses import MaximumLikelihood
 from flowkd.flows.build import build_flow
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig

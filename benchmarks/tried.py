@@ -31,9 +31,9 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
-from flowkd.distill.hints import Hint
-from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import Cosine, LossWeights
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.losses import Distillation, MaximumLikelihood
+from flowkd.distillation.schedules import Cosine, LossWeights
 from flowkd.evaluation.metrics import bits_per_dim, gap_closed
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow

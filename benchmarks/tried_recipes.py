@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from benchmarks.tried_networks import networks
 from flowkd.data.batch import Batch
-from flowkd.distill.losses import Losses
-from flowkd.distill.schedules import Cosine
-from flowkd.distill.warmstart import WarmStart, warm_start
-from flowkd.distill.warmstart.layout import matched
-from flowkd.distill.warmstart.width import most_telling, narrow
+from flowkd.distillation.losses import Losses
+from flowkd.distillation.schedules import Cosine
+from flowkd.distillation.warmstart import WarmStart, warm_start
+from flowkd.distillation.warmstart.layout import matched
+from flowkd.distillation.warmstart.width import most_telling, narrow
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.distill.warmstart import WarmStart, warm_start
+from flowkd.distillation.warmstart import WarmStart, warm_start
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowkd.api import load as load
     from flowkd.api import publish as publish
-    from flowkd.distill.hints import Hint as Hint
-    from flowkd.distill.schedules import LossWeights as LossWeights
+    from flowkd.distillation.hints import Hint as Hint
+    from flowkd.distillation.schedules import LossWeights as LossWeights
     from flowkd.errors import FlowkdError as FlowkdError
     from flowkd.evaluation.metrics import bits_per_dim as bits_per_dim
     from flowkd.flows.coupling import coupling as coupling
@@ -33,8 +33,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Flow": "flowkd.flows.flow",
     "FlowkdError": "flowkd.errors",
-    "Hint": "flowkd.distill.hints",
-    "LossWeights": "flowkd.distill.schedules",
+    "Hint": "flowkd.distillation.hints",
+    "LossWeights": "flowkd.distillation.schedules",
     "Store": "flowkd.store.store",
     "bits_per_dim": "flowkd.evaluation.metrics",
     "coupling": "flowkd.flows.coupling",

@@ -11,9 +11,9 @@ import torch
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
-from flowkd.distill.hints import Hint
-from flowkd.distill.objective import DistillationConfig, ObjectiveConfig
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.objective import DistillationConfig, ObjectiveConfig
+from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.metrics import calls_per_second
 from flowkd.flows.build import build_flow
 from flowkd.flows.inference import for_inference

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
-from flowkd.distill.objective import MaximumLikelihoodConfig
+from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.publish import PublishConfig, publish
 from flowkd.training.config import TrainingConfig

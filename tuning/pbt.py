@@ -16,7 +16,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.storage import StorageConfig
 from flowkd.data.shuffle import derive_seed
-from flowkd.distill.schedules import Piecewise
+from flowkd.distillation.schedules import Piecewise
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import Worker
 from flowkd.training.shared import SharedData

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flowkd.bijectors import Tap
 from flowkd.data.manifest import Manifest
-from flowkd.distill.warmstart import check_warm_start
+from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig

@@ -142,7 +142,7 @@ def glow(
     Example:
         >>> flow = flowkd.glow((3, 8, 8), levels=2, depth=2, width=16)
         >>> flow
-        Flow(glow, (3, 8, 8), levels 2, depth 2, width 16; 17,412 parameters)
+        Flow(glow, (3, 8, 8), depth 2, width 16, levels 2; 20,532 parameters)
         >>> flow.sample(4).shape
         torch.Size([4, 3, 8, 8])
 

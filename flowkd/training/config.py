@@ -7,7 +7,7 @@ import math
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.distill.objective import (
+from flowkd.distillation.objective import (
     DistillationConfig,
     MaximumLikelihoodConfig,
     ObjectiveConfig,

@@ -10,11 +10,15 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flowkd.distill.hints import Hint
-from flowkd.distill.objective import DistillationConfig, MaximumLikelihoodConfig, ObjectiveConfig
-from flowkd.distill.schedules import Cosine, LossWeights
-from flowkd.distill.teacher_samples import SamplesConfig
-from flowkd.distill.warmstart import WarmStart, check_warm_start
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.objective import (
+    DistillationConfig,
+    MaximumLikelihoodConfig,
+    ObjectiveConfig,
+)
+from flowkd.distillation.schedules import Cosine, LossWeights
+from flowkd.distillation.teacher_samples import SamplesConfig
+from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.build import config_of, smaller, standardize
 from flowkd.flows.family import FlowConfig

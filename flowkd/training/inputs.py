@@ -11,7 +11,7 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.reading import StoredRows, load_split
 from flowkd.data.rows import Examples
-from flowkd.distill.teacher_samples import FreshSamples
+from flowkd.distillation.teacher_samples import FreshSamples
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import load_pinned
 from flowkd.store.store import Store

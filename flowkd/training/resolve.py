@@ -8,8 +8,8 @@ import yaml
 
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.data.manifest import Manifest, read_manifest
-from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.warmstart import check_warm_start
+from flowkd.distillation.losses import Distillation, MaximumLikelihood
+from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowkd.distill.losses import Distillation, MaximumLikelihood
+from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.registry.artifacts import write_artifact

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from flowkd.distill.warmstart import warm_start
+from flowkd.distillation.warmstart import warm_start
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.store.store import Store

@@ -10,10 +10,10 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
-from flowkd.distill.cache import cache_targets, check_cache, data_with_targets, with_taps
-from flowkd.distill.objective import DistillationConfig
-from flowkd.distill.targets import Bounds
-from flowkd.distill.teacher_samples import (
+from flowkd.distillation.cache import cache_targets, check_cache, data_with_targets, with_taps
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.targets import Bounds
+from flowkd.distillation.teacher_samples import (
     CHUNK,
     Contexts,
     FreshSamples,

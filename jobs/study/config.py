@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from flowkd.config import Config
 from flowkd.data.importers.prepare import DatasetConfig
-from flowkd.distill.objective import DistillationConfig
+from flowkd.distillation.objective import DistillationConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ShortName
 from flowkd.training.loop import TrainConfig

@@ -14,9 +14,9 @@ from flowkd.data.importers.imagenet32 import Imagenet32Config
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.table import TableConfig
-from flowkd.distill.hints import Hint
-from flowkd.distill.objective import DistillationConfig, MaximumLikelihoodConfig
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.objective import DistillationConfig, MaximumLikelihoodConfig
+from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.coupling import CouplingConfig

@@ -21,8 +21,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from cluster.local import LocalCluster
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config
-from flowkd.distill.objective import DistillationConfig
-from flowkd.distill.schedules import Piecewise
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.schedules import Piecewise
 from flowkd.errors import ConfigError, FlowkdError
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
 from flowkd.registry.aliases import alias_version

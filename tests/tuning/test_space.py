@@ -8,8 +8,8 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from flowkd.distill.objective import DistillationConfig
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.store.store import Store

@@ -16,7 +16,7 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.config import dump_config
 from flowkd.data.writing import Arrays, write_dataset
-from flowkd.distill.objective import DistillationConfig
+from flowkd.distillation.objective import DistillationConfig
 from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowkd.distill.warmstart import check_warm_start, warm_start
+from flowkd.distillation.warmstart import check_warm_start, warm_start
 from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig
 from tests.support.taught_flows import GLOW, couplings, data, new, taught

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from flowkd.data.batch import Batch
-from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.losses import Distillation, MaximumLikelihood
+from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.flows.build import build_flow
 from flowkd.training.loop import AveragedFlow, TrainConfig, make_optimizer, train

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flowkd.config import dump_config, parse_config
-from flowkd.distill.objective import DistillationConfig
+from flowkd.distillation.objective import DistillationConfig
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig

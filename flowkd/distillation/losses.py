@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.data.batch import Batch
-from flowkd.distill.hints import Hint, check_hints
-from flowkd.distill.schedules import LossWeights
-from flowkd.distill.targets import TeacherTargets, compute_targets
+from flowkd.distillation.hints import Hint, check_hints
+from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.targets import TeacherTargets, compute_targets
 from flowkd.flows.flow import Encoding, Flow
 
 # Terms that compare what student and teacher make of the same rows, and those of the taps.

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.distill.cache import CacheConfig
-from flowkd.distill.hints import Hint
-from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import LossWeights
-from flowkd.distill.teacher_samples import SamplesConfig
-from flowkd.distill.warmstart import WarmStart
+from flowkd.distillation.cache import CacheConfig
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.losses import Distillation, MaximumLikelihood
+from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.teacher_samples import SamplesConfig
+from flowkd.distillation.warmstart import WarmStart
 from flowkd.flows.flow import Flow
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors import AffineCoupling, Bijector, Chain, Leading
-from flowkd.distill.warmstart.batching import forward_by_rows
+from flowkd.distillation.warmstart.batching import forward_by_rows
 from flowkd.flows.family import group_bounds
 from flowkd.flows.flow import Flow
 

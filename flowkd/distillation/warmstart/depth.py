@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from flowkd.bijectors import Chain
-from flowkd.distill.warmstart.affine import Affine
-from flowkd.distill.warmstart.batching import leading_rows
-from flowkd.distill.warmstart.layout import Unit, blocks
-from flowkd.distill.warmstart.prune_steps import Choice
-from flowkd.distill.warmstart.steps import FittedLevel, FittedStep
+from flowkd.distillation.warmstart.affine import Affine
+from flowkd.distillation.warmstart.batching import leading_rows
+from flowkd.distillation.warmstart.layout import Unit, blocks
+from flowkd.distillation.warmstart.prune_steps import Choice
+from flowkd.distillation.warmstart.steps import FittedLevel, FittedStep
 from flowkd.flows.flow import Flow
 
 SCORING_PLACES = 4096

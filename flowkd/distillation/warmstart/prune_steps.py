@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from flowkd.distill.warmstart.layout import Unit
-from flowkd.distill.warmstart.steps import FittedLevel, FittedStep, RunningState, settle
+from flowkd.distillation.warmstart.layout import Unit
+from flowkd.distillation.warmstart.steps import FittedLevel, FittedStep, RunningState, settle
 from flowkd.flows.flow import standard_normal_log_prob
 
 TRIALS = 5

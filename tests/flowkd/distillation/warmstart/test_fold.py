@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flowkd.distill.warmstart import warm_start
-from flowkd.distill.warmstart.affine import Affine
-from flowkd.distill.warmstart.batching import PLACES_AT_ONCE
-from flowkd.distill.warmstart.layout import blocks
-from flowkd.distill.warmstart.steps import FittedLevel, FittedStep
+from flowkd.distillation.warmstart import warm_start
+from flowkd.distillation.warmstart.affine import Affine
+from flowkd.distillation.warmstart.batching import PLACES_AT_ONCE
+from flowkd.distillation.warmstart.layout import blocks
+from flowkd.distillation.warmstart.steps import FittedLevel, FittedStep
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from tests.support.taught_flows import (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from flowkd.distill.warmstart.batching import by_rows, flat, leading_rows
+from flowkd.distillation.warmstart.batching import by_rows, flat, leading_rows
 from flowkd.nn import MLP, Conditioner, ConvNet
 
 GRAM_PLACES = 32768

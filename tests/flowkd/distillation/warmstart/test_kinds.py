@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.distill.warmstart import WarmStart, check_warm_start, warm_start
+from flowkd.distillation.warmstart import WarmStart, check_warm_start, warm_start
 from flowkd.flows.family import FlowConfig
 from tests.support.taught_flows import (
     CONFIGS,

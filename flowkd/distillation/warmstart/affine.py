@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors import ActNorm, Chain, LinearMap
-from flowkd.distill.warmstart.batching import flat, places
+from flowkd.distillation.warmstart.batching import flat, places
 
 RIDGE = 1e-6
 

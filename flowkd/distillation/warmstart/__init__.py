@@ -7,7 +7,7 @@
 - `slice`, `copy`: controls. What is kept is kept as it was, and what goes is not made up for.
 """
 
-from flowkd.distill.warmstart.check import WarmStart, check_warm_start
-from flowkd.distill.warmstart.warm_start import warm_start
+from flowkd.distillation.warmstart.check import WarmStart, check_warm_start
+from flowkd.distillation.warmstart.warm_start import warm_start
 
 __all__ = ["WarmStart", "check_warm_start", "warm_start"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from flowkd.data.batch import Batch
-from flowkd.distill.hints import Hint
-from flowkd.distill.losses import Distillation, MaximumLikelihood
-from flowkd.distill.schedules import Cosine, Linear, LossWeights
-from flowkd.distill.targets import compute_targets
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.losses import Distillation, MaximumLikelihood
+from flowkd.distillation.schedules import Cosine, Linear, LossWeights
+from flowkd.distillation.targets import compute_targets
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.glow import GlowConfig

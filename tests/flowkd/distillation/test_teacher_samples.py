@@ -7,9 +7,9 @@ from flowkd.data.batch import Batch
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
-from flowkd.distill.cache import CacheConfig, cache_targets, check_cache
-from flowkd.distill.targets import compute_targets
-from flowkd.distill.teacher_samples import (
+from flowkd.distillation.cache import CacheConfig, cache_targets, check_cache
+from flowkd.distillation.targets import compute_targets
+from flowkd.distillation.teacher_samples import (
     FreshSamples,
     MixedLoader,
     bounds_of,

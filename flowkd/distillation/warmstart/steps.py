@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.distill.warmstart.affine import Affine
-from flowkd.distill.warmstart.batching import forward_by_rows
+from flowkd.distillation.warmstart.affine import Affine
+from flowkd.distillation.warmstart.batching import forward_by_rows
 
 RunningState = tuple[Tensor, Tensor]  # h, and the log_det up to it
 

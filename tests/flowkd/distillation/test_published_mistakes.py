@@ -14,9 +14,9 @@ from flowkd.data.batch import Batch
 from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.writing import Arrays, write_dataset
-from flowkd.distill.hints import Hint
-from flowkd.distill.losses import Distillation
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.losses import Distillation
+from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import evaluate_likelihood
 from flowkd.flows.build import build_flow

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from flowkd.config import parse_config
-from flowkd.distill.schedules import Cosine, Linear, LossWeights, Piecewise
+from flowkd.distillation.schedules import Cosine, Linear, LossWeights, Piecewise
 from flowkd.errors import ConfigError
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowkd.distill.warmstart.affine import Affine
-from flowkd.distill.warmstart.check import (
+from flowkd.distillation.warmstart.affine import Affine
+from flowkd.distillation.warmstart.check import (
     WarmStart,
     as_steps,
     check_warm_start,
     fewer,
     narrower,
 )
-from flowkd.distill.warmstart.depth import fold_depth
-from flowkd.distill.warmstart.layout import blocks, matched
-from flowkd.distill.warmstart.width import Select, largest, most_telling, narrow
+from flowkd.distillation.warmstart.depth import fold_depth
+from flowkd.distillation.warmstart.layout import blocks, matched
+from flowkd.distillation.warmstart.width import Select, largest, most_telling, narrow
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
