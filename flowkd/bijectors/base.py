@@ -33,7 +33,7 @@ class State(NamedTuple):
 
     Attributes:
         h: The complete state, (B, *event).
-        log_det: Of all that led there, (B,).
+        log_det: log|det| of the bijectors up to and including the tap's, (B,).
     """
 
     h: Tensor
@@ -181,7 +181,7 @@ class Leading(Bijector):
 
     Args:
         bijector: Keeps the shape of what it maps.
-        channels: How many of dimension 1 it sees.
+        channels: Number of leading channels, of dimension 1, that it maps.
     """
 
     def __init__(self, bijector: Bijector, channels: int) -> None:

@@ -59,9 +59,9 @@ def cache_targets(
     """Returns rows together with the teacher's targets to them.
 
     Args:
-        teacher: Is asked once for every row.
+        teacher: The flow whose targets are computed, once for every row.
         parts: The rows, which carry their noise already.
-        rows: How many there are in all parts.
+        rows: Number of rows in all parts.
         taps: Where the teacher's states are recorded.
         kind: `memory` or `disk`.
     """
@@ -92,12 +92,12 @@ def data_with_targets(
     """Returns the rows of a data set, each as many times as noisy copies are kept, with targets.
 
     Args:
-        teacher: Is asked.
-        rows: To train on.
+        teacher: The flow whose targets are computed.
+        rows: The rows to train on.
         bins: The number of integer values of x; None if x is continuous, and kept once.
         taps: Where the teacher's states are recorded.
-        cache: How they are kept.
-        seed: Of the run.
+        cache: Number of noisy copies of each row, and where they are kept.
+        seed: Seed of the run, from which the noise is drawn.
     """
     copies = cache.copies if bins is not None else 1
     parts = (

@@ -67,8 +67,8 @@ class Distillation(nn.Module):
         student: What is trained.
         teacher: Is frozen here, and never changes.
         hints: Pairs of taps.
-        weights: Of the terms.
-        temperature: Of the noise for `synthesis`.
+        weights: Weight of each loss term; default nll alone.
+        temperature: Standard deviation of the noise for `synthesis`; default 1.
 
     Raises:
         ValueError: Flows of different events, latents or contexts; hints that could not teach;

@@ -44,7 +44,7 @@ class Linear(Config):
     Attributes:
         start: At the first step.
         end: From the share `until` of the steps on.
-        until: Where the line ends.
+        until: Share of the steps after which the weight stays at `end`; default 1.
     """
 
     kind: Literal["linear"] = "linear"

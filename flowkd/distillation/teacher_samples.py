@@ -29,7 +29,7 @@ class SamplesConfig(Config):
     Attributes:
         rows: How many are drawn before training; none: fresh ones at every step.
         batch_size: How many each step sees, over all workers; by default as many as of data.
-        temperature: Of their latents.
+        temperature: Standard deviation of their latents; default 1.
         range_factor: Those outside of the data's range, made wider by this factor about its centre,
             are dropped; none: only those that are not finite. Without data, only the range of
             integers is known.
@@ -66,13 +66,13 @@ class FreshSamples:
     until it is taken.
 
     Args:
-        teacher: Whose samples.
-        batch_size: Rows over all workers.
-        temperature: Of the latents.
-        seed: Of every draw.
+        teacher: The flow that is sampled.
+        batch_size: Rows of a batch over all workers.
+        temperature: Standard deviation of the latents.
+        seed: Seed of latents and contexts.
         contexts: Draws so many contexts; none for a teacher without.
         bounds: Where the samples must lie; none: anywhere.
-        rank: Which of the workers this is.
+        rank: Number of this worker, from 0.
         world: The number of workers.
     """
 
@@ -186,7 +186,7 @@ def draw_samples(
     """Draws teacher samples; returns those that are finite and in bounds, and how many are not.
 
     Raises:
-        NonFiniteError: Of some hundred, none is left.
+        NonFiniteError: A chunk of samples of which none is finite and in bounds.
     """
     generator = _generator(seed, "samples")
     parts, dropped = [], 0

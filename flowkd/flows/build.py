@@ -14,7 +14,7 @@ def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
 
     Args:
         config: Complete: with event_shape, mean and scale.
-        seed: Of the initial parameters.
+        seed: Seed of the initial parameters; default 0.
 
     Raises:
         ValueError: A config whose event_shape, mean or scale is still open.

@@ -116,7 +116,7 @@ def coupling(
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
         scale: What the data are divided by then; default what `flowkd.fit` finds.
-        seed: Of the initial parameters.
+        seed: Seed of the initial parameters.
 
     Raises:
         ValueError: Fewer than 2 columns.

@@ -20,7 +20,7 @@ class LevelSize(NamedTuple):
     """The size of one level.
 
     Attributes:
-        depth: Its number of steps, K.
+        depth: K, the number of steps in the level.
         width: Hidden units of the first layer of its networks.
         inner: Hidden units of their second layer.
     """

@@ -162,9 +162,9 @@ class Flow(nn.Module):
         """Draws n examples, (n, *event_shape), in data units, without gradients.
 
         Args:
-            n: How many.
-            context: One for each example.
-            temperature: Scales the latents; below 1 gives likelier examples.
+            n: Number of examples.
+            context: Classes (n,) or vectors (n, size), one for each example.
+            temperature: Standard deviation of the latents; below 1 gives likelier examples.
             generator: Source of the noise; the same state gives the same examples.
 
         See also:

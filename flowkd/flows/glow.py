@@ -134,7 +134,7 @@ def glow(
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
         scale: What the data are divided by then; default what `flowkd.fit` finds.
-        seed: Of the initial parameters.
+        seed: Seed of the initial parameters.
 
     Raises:
         ValueError: Sizes that do not fit each other.

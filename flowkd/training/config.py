@@ -80,7 +80,7 @@ class TrainingConfig(Config):
         dataset: Name of a prepared data set; `none` to learn from a teacher's samples alone.
         flow: What to train; what it leaves open comes from the data set.
         objective: What to train it to do.
-        train: How.
+        train: Steps, learning rate and all else of the optimiser.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.
         validation_rows: How many rows of the validation split choose the weights to keep.

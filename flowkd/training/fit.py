@@ -91,8 +91,8 @@ def fit(
         weights: Of the loss terms, with a teacher; default the best recipe of docs/study.md.
         hints: Pairs of taps, with a teacher and a weight for them.
         samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
-        steps: Of the optimiser.
-        learning_rate: Its peak; it rises for `warmup_steps` and falls by half a cosine.
+        steps: Number of optimiser steps.
+        learning_rate: Peak of the rate, which rises for `warmup_steps` and falls by half a cosine.
         batch_size: Rows of a batch.
         validation: Share of the rows that choose the best weights, or such rows themselves, with
             their context in a tuple.
@@ -148,9 +148,9 @@ def distill(
     """Makes a small flow of nearly the same likelihood as a large one, as `jobs.distill` does.
 
     Args:
-        teacher: Is only read.
+        teacher: The large flow; only read.
         x: Rows, (N, *event_shape), as `fit` takes them.
-        context: Of the rows.
+        context: Classes (N,) or vectors (N, c) that the flow is conditioned on.
         share: The student has at most this share of the teacher's parameters.
         student: Config of the student, instead of a share.
         warm_start: `fold`, `inherit`, `slice`, `copy` or `none`; default fold, where the family

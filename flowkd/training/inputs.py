@@ -84,9 +84,9 @@ class Worker:
     """One of the processes that train a run together.
 
     Attributes:
-        rank: Which one, from 0; default 0.
-        world: How many there are; default 1.
-        device: Where it computes; default the CPU.
+        rank: Number of the process, from 0; default 0.
+        world: Number of processes; default 1.
+        device: Device that it computes on; default the CPU.
     """
 
     rank: int = 0
@@ -141,10 +141,10 @@ def loader(
     """Returns a worker's share of shuffled batches of rows.
 
     Args:
-        run: Whose seed, batch size and memory they have.
+        run: The run that sets seed, batch size and memory.
         rows: In memory, or in the store.
         bins: Number of integer values of x; None if x is continuous.
-        worker: Whose share.
+        worker: The process whose share is returned.
         batch_size: Rows over all workers, if other than the run's.
         latents: Whether batches carry noise, for a term that wants it.
     """

@@ -24,7 +24,7 @@ class TrainConfig(Config):
 
     Attributes:
         steps: Number of optimiser steps.
-        learning_rate: Its peak.
+        learning_rate: Peak of the learning rate; default 0.001.
         warmup_steps: Steps of linear rise to the peak.
         schedule: After the rise: a half cosine down to the last learning rate, or constant.
         min_learning_rate_ratio: The last learning rate as a share of the peak.
@@ -61,7 +61,7 @@ class StepResult:
         loss: The weighted sum of the terms.
         terms: Each term, in nats per dimension or as its objective defines it.
         gradient_norm: Before clipping.
-        learning_rate: Of this step.
+        learning_rate: Learning rate of this step.
         seconds: Duration of this step, without the time that the caller took.
     """
 
@@ -120,7 +120,7 @@ def train(
         optimizer: Over the parameters of `objective.flow`.
         config: Number of steps and schedule.
         start: Steps already done; the run goes on with the very batch that comes next.
-        average: Is updated after each step.
+        average: Moving average of the weights, updated after each step; None for none.
 
     Raises:
         NonFiniteError: At the first term or gradient that is NaN or infinite; the parameters

@@ -24,8 +24,8 @@ class MemoryRows:
     """Rows to train on and rows to be judged on.
 
     Attributes:
-        train: To learn from.
-        validation: To be judged on.
+        train: Rows to learn from.
+        validation: Rows that choose the best weights.
         bins: Number of integer values of x; None if x is continuous.
     """
 

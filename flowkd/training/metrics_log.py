@@ -21,7 +21,7 @@ class RunLog:
     Use as a context manager: leaving it writes what is left and raises what a write raised.
 
     Args:
-        store: Where.
+        store: The store that holds the run.
         run: Name of the run.
         start: Steps already done; records of later steps, from a lost attempt, are dropped.
     """

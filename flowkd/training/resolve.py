@@ -72,8 +72,8 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
     What a run of this name has resolved before stays as it was then.
 
     Args:
-        config: Of the run.
-        store: Where all of it lies.
+        config: The run as it was given.
+        store: The store that holds its data set and flows.
 
     Raises:
         ConfigError: The flow contradicts its data set, the objective names taps that do not exist,

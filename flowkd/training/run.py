@@ -39,7 +39,7 @@ class Run:
     Attributes:
         resolved: What is trained, on what.
         objective: What it is trained to do, with the flow.
-        optimizer: Of the flow's parameters.
+        optimizer: Adam over the flow's parameters.
         average: Of the flow's weights, which is what is judged and kept.
         inputs: What it is given.
         step: Number of steps done.
@@ -122,7 +122,7 @@ class Run:
             over_workers: Adds up over them, if there are several.
 
         Raises:
-            NonFiniteError: As `keep_if_best`.
+            NonFiniteError: Validation data whose likelihood is NaN or 0.
         """
         line: dict[str, Any] = {}
         if self.is_due(self.config.log_every):

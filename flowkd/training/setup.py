@@ -27,7 +27,7 @@ def prepare_run(
 
     Args:
         run: What to train.
-        data: As `load_data` reads it.
+        data: Flows and rows, as `load_data` reads them.
         worker: Which of the workers this is; default the only one, on the CPU.
         flow: What is trained; default a new one of the run's config and seed, with its warm start.
             Parameters that depend on data are set unless they have been.
@@ -66,7 +66,7 @@ def run_in_process(
 
     Args:
         config: What to train; a run that cannot begin leaves nothing in the store.
-        store: Where everything is kept.
+        store: The store that data are read from, and metrics and result written to.
         commit: Of the code, for the result's lineage.
 
     Raises:

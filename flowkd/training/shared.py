@@ -23,8 +23,8 @@ class SharedData:
     """What runs on the same rows, of the same teacher, seed and cache, need not read again.
 
     Attributes:
-        teacher: Of all of them.
-        manifest: Of the data set.
+        teacher: The teacher of all these runs.
+        manifest: Manifest of their data set.
         data: Flows and rows in memory, and what the teacher says.
     """
 
@@ -43,7 +43,7 @@ def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> Sha
 
     Args:
         config: A distillation on a data set, which learns from samples if any of them does.
-        store: Where everything lies.
+        store: The store that holds data set and teacher.
         taps: Those of the teacher at which any of the runs may have a hint.
 
     Raises:

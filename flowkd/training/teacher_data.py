@@ -33,7 +33,7 @@ def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:
     Args:
         run: What is trained, on what.
         data: As `load_data` reads it; its teacher on the worker's device.
-        worker: Which one asks.
+        worker: The worker whose inputs are made.
 
     Raises:
         ConfigError: A cache that would be larger than its limit; samples of a teacher whose
@@ -51,8 +51,8 @@ def ask_teacher(run: ResolvedRun, data: RunData, taps: Sequence[str]) -> Teacher
 
     Args:
         run: A distillation that learns from samples if any of the runs does.
-        data: Of all of them.
-        taps: Of the teacher.
+        data: What all these runs read.
+        taps: Names of the teacher's bijectors at which any of them may have a hint.
 
     Raises:
         ConfigError: Targets that are more than the cache's limit.

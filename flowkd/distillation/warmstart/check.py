@@ -21,7 +21,7 @@ def check_warm_start(
     """Raises ValueError unless a student can begin from a source in this way.
 
     Args:
-        kind: Of the warm start.
+        kind: `fold`, `inherit`, `slice` or `copy`.
         student_config: The student's, complete.
         source_config: The source's, complete.
         rows: Number of different rows of calibration data; None where it is not known yet.

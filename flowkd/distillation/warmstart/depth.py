@@ -21,10 +21,10 @@ def fold_depth(source: Flow, shallow: Flow, x: Tensor, context: Tensor | None) -
     """Fills a flow of fewer steps.
 
     Args:
-        source: Is only read.
+        source: The flow of more steps; only read.
         shallow: As the source, but of fewer steps; is changed.
         x: Calibration data, (B, *event_shape).
-        context: As vectors, (B, width).
+        context: Encoded context of the calibration data, (B, width); None for none.
     """
     counts = [len(targets) for targets in blocks(shallow)]
     stages = _choose(list(blocks(source)), counts, x, context)

@@ -23,7 +23,7 @@ class Choice:
     Attributes:
         after: All that follows the level.
         h: What the level sees, and the channels that pass it by.
-        context: As vectors, (B, width).
+        context: Encoded context of the calibration data, (B, width); None for none.
     """
 
     after: Sequence[Unit | FittedLevel]

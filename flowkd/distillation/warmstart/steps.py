@@ -45,7 +45,7 @@ def settle(
     Args:
         parts: Consecutive ones.
         start: Before the first.
-        context: As vectors, (B, width).
+        context: Encoded context of the calibration data, (B, width); None for none.
 
     Returns:
         The parts, and the states: before each, and after the last.

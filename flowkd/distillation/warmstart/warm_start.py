@@ -39,10 +39,10 @@ def warm_start(
         student: Of the source's family, at most as deep and as wide; is changed. `inherit` leaves
             its coupling networks as they are and takes them to be new: zero in the last layer.
         student_config: What it was built from.
-        source: Is only read.
+        source: The larger flow; only read.
         source_config: What it was built from.
         x: Calibration data, (B, *event_shape), in data units; some hundred different rows.
-        context: Of the calibration data.
+        context: Context of the calibration data, as the flow takes it; None for none.
 
     Raises:
         ValueError: What `check_warm_start` refuses, or data that are not the source's.

@@ -29,10 +29,10 @@ def narrow(
     """Sets a narrow network from a wide one.
 
     Args:
-        large: Is only read.
+        large: The wide network; only read.
         small: Of the same kind, inputs and outputs; is changed.
         kept: What the wide one sees, (B, A, *rest).
-        context: As vectors, (B, width).
+        context: Encoded context, (B, width); None for none.
         select: Chooses hidden units from the mean products of all of them, (H, H), what is read
             from them, (R, H), and how many to keep; returns the indices of those, (count,), and
             the (H, count) matrix that makes all units of them.
