@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster.local import connect
-from cluster.serve.app import deploy
 from cluster.serve.config import ServingConfig
+from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from jobs.cli.entry import run_job
 
