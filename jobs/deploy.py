@@ -1,4 +1,4 @@
-"""Serves models over HTTP."""
+"""Job: deploys models on Ray Serve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobs.cli.entry import run_job
 
 
 def deploy_models(config: ServingConfig, storage: StorageConfig) -> None:
-    """Serve models over HTTP; deployed again with other models, they are swapped in place."""
+    """Serve models over HTTP; where a service runs, its models are replaced without a restart."""
     connect()
     endpoint = deploy(config, storage)
     print(f"serving {', '.join(config.models)} at {endpoint}, described at {endpoint}/docs")

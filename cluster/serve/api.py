@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 from torch import Tensor
 
 from cluster.serve.config import ServingLimits
@@ -27,7 +26,13 @@ from cluster.serve.http import (
     read_body,
 )
 from cluster.serve.responses import ServedModel, docs_page, log_prob_response, sample_response
-from cluster.serve.schemas import ErrorAnswer, Health, LogProbAnswer, ModelList, SampleAnswer
+from cluster.serve.schemas import (
+    Health,
+    LogProbAnswer,
+    ModelList,
+    SampleAnswer,
+    describe_route,
+)
 from flowkd.config import parse_config
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, SampleInputs, value_or_raise
 from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest
@@ -64,14 +69,14 @@ def build_api(backend: Backend, limits: ServingLimits) -> FastAPI:
     )
     handlers = _Handlers(backend, limits)
     models = "/v1/models/{name}"
-    api.post(f"{models}/sample", **_described(SampleAnswer, (PNG, NPY), SampleRequest))(
+    api.post(f"{models}/sample", **describe_route(SampleAnswer, (PNG, NPY), SampleRequest))(
         handlers.sample
     )
-    api.post(f"{models}/log_prob", **_described(LogProbAnswer, (NPY,), LogProbRequest, (NPY,)))(
+    api.post(f"{models}/log_prob", **describe_route(LogProbAnswer, (NPY,), LogProbRequest, (NPY,)))(
         handlers.log_prob
     )
-    api.get("/v1/models", **_described(ModelList))(handlers.list_models)
-    api.get("/healthz", **_described(Health))(handlers.health)
+    api.get("/v1/models", **describe_route(ModelList))(handlers.list_models)
+    api.get("/healthz", **describe_route(Health))(handlers.health)
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -176,37 +181,3 @@ class _Handlers:
         except TimeoutError as error:
             message = f"no answer within {seconds:g} s; ask for less, or later"
             raise ApiError(503, "timeout", message, {"Retry-After": "5"}) from error
-
-
-def _described(
-    answer: type[BaseModel],
-    answer_types: tuple[str, ...] = (),
-    body: type[BaseModel] | None = None,
-    body_types: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Returns how OpenAPI describes a route: its JSON bodies, and the binary ones beside them.
-
-    FastAPI could parse a typed body itself, but would read it before any limit is checked, and on
-    the event loop: three times as long for 1 MB of numbers as `read_body` and `parse_json`.
-    """
-    errors = {status: {"model": ErrorAnswer} for status in ("4XX", "5XX")}
-    extra: dict[str, Any] = {}
-    if body:
-        content = {JSON: {"schema": body.model_json_schema()}, **_binary(body_types)}
-        extra["requestBody"] = {"required": True, "content": content}
-    if body and body_types:
-        fields = body.model_json_schema()["properties"]
-        extra["parameters"] = [
-            {"name": name, "in": "query", "content": {JSON: {"schema": field}}}
-            for name, field in fields.items()
-            if name != "x"
-        ]
-    return {
-        "response_class": Response,
-        "responses": {200: {"model": answer, "content": _binary(answer_types)}, **errors},
-        "openapi_extra": extra,
-    }
-
-
-def _binary(media_types: tuple[str, ...]) -> dict[str, Any]:
-    return {each: {"schema": {"type": "string", "format": "binary"}} for each in media_types}

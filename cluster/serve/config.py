@@ -10,7 +10,7 @@ from flowkd.predict.requests import RequestLimits
 
 
 class ServingLimits(RequestLimits):
-    """The limits of each replica and of each request; Ray Serve calls the last two so too.
+    """The limits of each request and of each replica.
 
     Attributes:
         max_body_bytes: Size of a request's body in bytes, 413 beyond it; default 16 MiB.

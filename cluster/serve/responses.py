@@ -93,4 +93,8 @@ def docs_page(models: Sequence[ServedModel], schema: dict[str, Any]) -> str:
         for path, methods in schema["paths"].items()
         for method, about in methods.items()
     ]
-    return page.render(models=[model.describe() for model in models], routes=routes)
+    return page.render(
+        models=[model.describe() for model in models],
+        routes=routes,
+        schemas=schema["components"]["schemas"],
+    )

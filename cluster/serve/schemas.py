@@ -1,11 +1,13 @@
-"""The form of the JSON answers, as OpenAPI describes them."""
+"""The description of routes and of their JSON answers in OpenAPI."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict
 
+from cluster.serve.http import JSON
 from flowkd.registry.card import Lineage
 
 
@@ -108,3 +110,46 @@ class ErrorAnswer(_Answer):
 
     error: ErrorDetail
     """What went wrong."""
+
+
+def describe_route(
+    answer: type[BaseModel],
+    answer_types: tuple[str, ...] = (),
+    body: type[BaseModel] | None = None,
+    body_types: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Returns how FastAPI is to describe a route that reads and writes its bodies by itself.
+
+    FastAPI could parse a typed body itself, but would read it before any limit is checked, and on
+    the event loop: three times as long for 1 MB of numbers as `read_body` and `parse_json`.
+
+    Args:
+        answer: Model of the JSON answer.
+        answer_types: Media types of binary answers.
+        body: Model of the JSON body.
+        body_types: Media types of binary bodies that hold x, the other fields being in the query.
+    """
+    errors = {status: {"model": ErrorAnswer} for status in ("4XX", "5XX")}
+    extra: dict[str, Any] = {}
+    if body:
+        content = {JSON: {"schema": body.model_json_schema()}, **_binary(body_types)}
+        extra["requestBody"] = {"required": True, "content": content}
+    if body and body_types:
+        fields = body.model_json_schema()["properties"]
+        extra["parameters"] = [
+            {"name": name, "in": "query", "content": {JSON: {"schema": field}}}
+            for name, field in fields.items()
+            if name != "x"
+        ]
+    return {
+        "response_class": Response,
+        "responses": {
+            200: {"model": answer, "content": {JSON: {}, **_binary(answer_types)}},
+            **errors,
+        },
+        "openapi_extra": extra,
+    }
+
+
+def _binary(media_types: tuple[str, ...]) -> dict[str, Any]:
+    return {each: {"schema": {"type": "string", "format": "binary"}} for each in media_types}

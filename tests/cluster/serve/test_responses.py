@@ -96,7 +96,8 @@ def test_models_are_described(client):
 
 def test_the_docs_need_no_network(client):
     page = ok(client.get("/docs")).text
-    for expected in ("/v1/models/{name}/sample", "temperature", "photos", "3 x 8 x 8", "curl"):
+    about = ("/v1/models/{name}/sample", "temperature", "bits_per_dim", "Unit of log_prob")
+    for expected in (*about, "photos", "3 x 8 x 8", "curl"):
         assert expected in page
     assert "https://" not in page
     assert "<script" not in page
