@@ -47,7 +47,8 @@ def content_type(request: Request, known: Sequence[str]) -> str:
 def negotiate(request: Request, offered: Sequence[str], why_not: str = "") -> str:
     """Returns the offered media type that the Accept header prefers, the first on a tie.
 
-    (werkzeug's MIMEAccept, a test's dependency only, refuses `application/json; charset=utf-8`.)
+    Not werkzeug's MIMEAccept: it refuses `application/json; charset=utf-8`, and comes with a test's
+    tool alone.
 
     Raises:
         ApiError: 406, none of them is accepted; `why_not` is added to the message.
