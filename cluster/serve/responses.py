@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import Response
 
 from cluster.serve.http import NPY, PNG, json_response, npy_response
-from flowkd.flows.configs import count_parameters
+from flowkd.flows.build import count_parameters
 from flowkd.predict.predictor import LogProbResult, Predictor
 from flowkd.registry.artifacts import Artifact
 from flowkd.report.images import encode_png, picture_grid

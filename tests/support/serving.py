@@ -14,7 +14,9 @@ from ray import serve
 
 from cluster.serve.deployment import pinned_models
 from cluster.serve.server import FlowServer
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import publish_artifact
 from flowkd.registry.card import Lineage
 

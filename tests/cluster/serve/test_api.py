@@ -10,7 +10,8 @@ import torch
 from cluster.serve.api import build_api
 from cluster.serve.config import ServingLimits
 from cluster.serve.responses import ServedModel
-from flowkd.flows.configs import CouplingConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import InvalidRequestError
 from flowkd.registry.artifacts import load_artifact, publish_artifact

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.predict.requests import LogProbRequest, SampleRequest
 from flowkd.report.images import encode_png, picture_grid
 from tests.support.serving import CONFIGS, JSON, NPY, PNG, npy, ok, post, post_npy

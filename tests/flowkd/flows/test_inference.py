@@ -9,8 +9,9 @@ import torch
 from torch.nn.functional import conv2d
 
 from flowkd.bijectors import AffineCoupling, Bijector, Chain, Standardize
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.flows.inference import (
     UNROLLED_VALUES,
     Convolved,

@@ -7,7 +7,9 @@ import torch
 
 from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import evaluate_likelihood
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.predict import batching
 from flowkd.predict.predictor import Predictor, value_or_raise
 from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest

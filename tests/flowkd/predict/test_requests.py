@@ -8,7 +8,9 @@ import torch
 
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import (
     InvalidRequestError,
