@@ -91,7 +91,7 @@ def resources_of(config: BaseModel) -> Resources:
         gpus = 1 if scaling.gpu else 0
         return Resources(workers=scaling.workers * at_once, cpus=scaling.cpus, gpus=gpus)
     if isinstance(config, ServingConfig):
-        return Resources(workers=config.replicas, cpus=config.cpus)
+        return Resources(workers=config.num_replicas, cpus=config.num_cpus)
     return IN_DRIVER
 
 

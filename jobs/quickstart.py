@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from cluster.local import connect
-from cluster.serve.app import deploy
 from cluster.serve.config import ServingConfig
+from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config

@@ -1,1 +1,1 @@
-"""Serving over HTTP: models on Ray Serve, the API, its limits."""
+"""Serving over HTTP: models on Ray Serve, and the HTTP interface to them."""

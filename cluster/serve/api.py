@@ -1,168 +1,148 @@
-"""The HTTP interface of served flows: routes, checks before batching, answers by media type."""
+"""The HTTP interface to served models: routes, and the checks of a request before it is batched."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
-from starlette.exceptions import HTTPException
+from torch import Tensor
 
-from cluster.serve.config import ApiLimits
+from cluster.serve.config import ServingLimits
+from cluster.serve.errors import ApiError, add_error_handlers
 from cluster.serve.http import (
     JSON,
     NPY,
     PNG,
-    ApiError,
-    accepted,
-    error_response,
+    content_type,
     json_response,
-    media_type,
+    negotiate,
     parse_json,
     parse_npy,
     read_body,
 )
-from cluster.serve.responses import Served, docs_page, sample_response, score_response
-from flowkd.config import parse_config
-from flowkd.errors import ConfigError, FlowkdError
-from flowkd.predict.model import (
-    QueryError,
-    SampleJob,
-    SampleRequest,
-    ScoreJob,
-    ScoreRequest,
-    Scores,
-    prepare_sample,
-    prepare_score,
-    unwrap,
+from cluster.serve.responses import ServedModel, docs_page, log_prob_response, sample_response
+from cluster.serve.schemas import (
+    Health,
+    LogProbAnswer,
+    ModelList,
+    SampleAnswer,
+    describe_route,
 )
+from flowkd.config import parse_config
+from flowkd.predict.predictor import LogProbInputs, LogProbResult, SampleInputs, value_or_raise
+from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest
 
-log = logging.getLogger(__name__)
-NOT_PICTURES = "this model does not make pictures: PNG needs pixels in 1 or 3 channels"
+NO_PNG = "this model does not make pictures: PNG needs pixels in 1 or 3 channels"
+T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """What computes: it may batch jobs as it likes, for answers do not depend on it."""
+    """The models, and their computation; it may batch requests."""
 
     @property
-    def models(self) -> Mapping[str, Served]:
-        """The models, by the name they are served under."""
+    def models(self) -> Mapping[str, ServedModel]:
+        """The models, by their names in URLs."""
 
-    async def sample(self, served: Served, job: SampleJob) -> Any:
-        """Returns the examples, or a QueryError."""
+    async def sample(
+        self, model: ServedModel, inputs: SampleInputs
+    ) -> Tensor | InvalidRequestError:
+        """Returns examples, (n, *event_shape)."""
 
-    async def score(self, served: Served, job: ScoreJob) -> Any:
-        """Returns the scores, or a QueryError."""
+    async def log_prob(
+        self, model: ServedModel, inputs: LogProbInputs
+    ) -> LogProbResult | InvalidRequestError:
+        """Returns log-densities."""
 
 
-def build_api(backend: Backend, limits: ApiLimits) -> FastAPI:
-    """Returns the ASGI application that answers for a backend."""
+def build_api(backend: Backend, limits: ServingLimits) -> FastAPI:
+    """Returns the ASGI application that answers requests with a backend."""
     api = FastAPI(
         title="flowkd",
-        description="Samples and likelihoods of normalizing flows.",
+        description="Samples and log-densities of normalizing flows.",
         docs_url=None,
         redoc_url=None,
     )
     handlers = _Handlers(backend, limits)
     models = "/v1/models/{name}"
-    for path, method, call, extra in (
-        (f"{models}/sample", "POST", handlers.sample, _body(SampleRequest)),
-        (f"{models}/log_prob", "POST", handlers.log_prob, _body(ScoreRequest, NPY)),
-        ("/v1/models", "GET", handlers.list_models, None),
-        ("/healthz", "GET", handlers.health, None),
-    ):
-        api.add_api_route(
-            path, call, methods=[method], response_class=Response, openapi_extra=extra
-        )
+    api.post(f"{models}/sample", **describe_route(SampleAnswer, (PNG, NPY), SampleRequest))(
+        handlers.sample
+    )
+    api.post(f"{models}/log_prob", **describe_route(LogProbAnswer, (NPY,), LogProbRequest, (NPY,)))(
+        handlers.log_prob
+    )
+    api.get("/v1/models", **describe_route(ModelList))(handlers.list_models)
+    api.get("/healthz", **describe_route(Health))(handlers.health)
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(docs_page(list(backend.models.values()), api.openapi()))
 
-    @api.exception_handler(ApiError)
-    async def on_api_error(request: Request, error: ApiError) -> Response:
-        return error_response(error)
-
-    @api.exception_handler(FlowkdError)
-    async def on_user_error(request: Request, error: FlowkdError) -> Response:
-        if isinstance(error, QueryError | ConfigError):
-            return error_response(ApiError(422, "invalid_request", str(error)))
-        return error_response(ApiError(500, "internal", str(error)))
-
-    @api.exception_handler(HTTPException)
-    async def on_http_error(request: Request, error: HTTPException) -> Response:
-        routes = "see /docs for the routes"
-        message = f"{request.method} {request.url.path}: {error.detail}; {routes}"
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        return error_response(ApiError(error.status_code, code, message))
-
-    @api.exception_handler(Exception)
-    async def on_bug(request: Request, error: Exception) -> Response:
-        log.error("unexpected error", exc_info=error)
-        return error_response(ApiError(500, "internal", "an error of the server; see its log"))
-
+    add_error_handlers(api)
     return api
 
 
 class _Handlers:
-    def __init__(self, backend: Backend, limits: ApiLimits) -> None:
+    def __init__(self, backend: Backend, limits: ServingLimits) -> None:
         self.backend = backend
         self.limits = limits
-        self.admitted = 0
+        self.ongoing = 0
         # One thread: parsing and encoding hold the interpreter, and memory, one at a time.
         self.thread = ThreadPoolExecutor(1, "flowkd-io")
 
     async def sample(self, name: str, request: Request) -> Response:
-        """Draws samples: JSON, a PNG grid, or .npy, by Accept."""
+        """Draws examples, answered as JSON, as a grid in PNG, or as .npy, by Accept."""
         with self._admission():
-            served = self._find(name)
-            drawable = served.model.draws_pictures
-            offered = (JSON, PNG, NPY) if drawable else (JSON, NPY)
-            kind = accepted(request, offered, "" if drawable else NOT_PICTURES)
-            media_type(request, (JSON,))
+            model = self._find(name)
+            png = model.predictor.makes_pictures
+            offered = (JSON, PNG, NPY) if png else (JSON, NPY)
+            media_type = negotiate(request, offered, "" if png else NO_PNG)
+            content_type(request, (JSON,))
             body = await self._read(request)
-            asked = await self._off_loop(
-                lambda: parse_config(SampleRequest, parse_json(body), source="the body")
+
+            def prepare() -> tuple[int, SampleInputs]:
+                fields = parse_config(SampleRequest, parse_json(body), source="the body")
+                return fields.seed, model.predictor.prepare_sample(fields, self.limits)
+
+            seed, inputs = await self._in_thread(prepare)
+            x = value_or_raise(await self._in_time(self.backend.sample(model, inputs)))
+            return await self._in_thread(
+                lambda: sample_response(model, seed, x.numpy(), media_type)
             )
-            job = prepare_sample(served.model, asked, self.limits)
-            x = unwrap(await self._in_time(self.backend.sample(served, job))).numpy()
-            return await self._off_loop(lambda: sample_response(served, asked.seed, x, kind))
 
     async def log_prob(self, name: str, request: Request) -> Response:
-        """Scores examples, JSON or .npy by Content-Type; nats and bits per dimension, by Accept.
+        """Evaluates the log-density of examples, answered as JSON or as .npy, by Accept.
 
-        A .npy body leaves its context and seed to the query: `?context=[0,3]&seed=1`.
+        A .npy body holds x alone, the other fields are in the query: `?context=[0,3]&seed=1`.
         """
         with self._admission():
-            served = self._find(name)
-            kind = accepted(request, (JSON, NPY))
-            given = media_type(request, (JSON, NPY))
+            model = self._find(name)
+            media_type = negotiate(request, (JSON, NPY))
+            given = content_type(request, (JSON, NPY))
             body = await self._read(request)
             query = dict(request.query_params)
 
-            def prepare() -> tuple[int, ScoreJob]:
+            def prepare() -> tuple[int, LogProbInputs]:
                 if given == NPY:
                     values = {key: parse_json(value.encode()) for key, value in query.items()}
                     values["x"] = parse_npy(body)
                 else:
                     values = parse_json(body)
-                asked = parse_config(ScoreRequest, values, source="the request")
-                return asked.seed, prepare_score(served.model, asked, self.limits)
+                fields = parse_config(LogProbRequest, values, source="the request")
+                return fields.seed, model.predictor.prepare_log_prob(fields, self.limits)
 
-            seed, job = await self._off_loop(prepare)
-            scores: Scores = unwrap(await self._in_time(self.backend.score(served, job)))
-            return await self._off_loop(lambda: score_response(served, seed, scores, kind))
+            seed, inputs = await self._in_thread(prepare)
+            result = value_or_raise(await self._in_time(self.backend.log_prob(model, inputs)))
+            return await self._in_thread(lambda: log_prob_response(model, seed, result, media_type))
 
     async def list_models(self) -> Response:
-        """Lists the models that are served."""
-        served = self.backend.models.values()
-        return json_response({"models": [each.describe() for each in served]})
+        """Describes the models that are served."""
+        models = self.backend.models.values()
+        return json_response({"models": [model.describe() for model in models]})
 
     async def health(self) -> Response:
         """Tells whether the models are loaded."""
@@ -172,16 +152,16 @@ class _Handlers:
 
     @contextmanager
     def _admission(self) -> Iterator[None]:
-        if self.admitted >= self.limits.queue:
-            message = f"{self.admitted} requests wait or run already, the most; try again later"
+        if self.ongoing >= self.limits.max_ongoing_requests:
+            message = f"{self.ongoing} requests wait or run already, the most; try again later"
             raise ApiError(503, "overloaded", message, {"Retry-After": "1"})
-        self.admitted += 1
+        self.ongoing += 1
         try:
             yield
         finally:
-            self.admitted -= 1
+            self.ongoing -= 1
 
-    def _find(self, name: str) -> Served:
+    def _find(self, name: str) -> ServedModel:
         models = self.backend.models
         if name not in models:
             known = ", ".join(models) or "none"
@@ -189,21 +169,15 @@ class _Handlers:
         return models[name]
 
     async def _read(self, request: Request) -> bytes:
-        return await read_body(request, self.limits.body_bytes, self.limits.seconds)
+        return await read_body(request, self.limits.max_body_bytes, self.limits.request_timeout_s)
 
-    async def _off_loop(self, call: Any) -> Any:
+    async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, call)
 
-    async def _in_time(self, answer: Any) -> Any:
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        seconds = self.limits.request_timeout_s
         try:
-            return await asyncio.wait_for(answer, self.limits.seconds)
+            return await asyncio.wait_for(answer, seconds)
         except TimeoutError as error:
-            message = f"no answer within {self.limits.seconds:g} s; ask for less, or later"
+            message = f"no answer within {seconds:g} s; ask for less, or later"
             raise ApiError(503, "timeout", message, {"Retry-After": "5"}) from error
-
-
-def _body(kind: type[BaseModel], *more: str) -> dict[str, Any]:
-    """Returns how OpenAPI describes a body that the handler reads by itself."""
-    content: dict[str, Any] = {JSON: {"schema": kind.model_json_schema()}}
-    content |= {other: {"schema": {"type": "string", "format": "binary"}} for other in more}
-    return {"requestBody": {"required": True, "content": content}}

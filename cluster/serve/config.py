@@ -1,4 +1,4 @@
-"""What is served, and how: apart from Ray Serve, which takes long to import."""
+"""Configuration of a service, apart from Ray Serve, which takes long to import."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ from pydantic import Field
 
 from flowkd.config import Config
 from flowkd.names import ModelName
-from flowkd.predict.requests import QueryLimits
+from flowkd.predict.requests import RequestLimits
 
 
-class ApiLimits(QueryLimits):
-    """What one replica takes on.
+class ServingLimits(RequestLimits):
+    """The limits of each request and of each replica.
 
     Attributes:
-        body_bytes: Of one request.
-        queue: Requests that wait or run; one more is answered 503.
-        seconds: For a body to arrive, and then for its answer.
+        max_body_bytes: Size of a request's body in bytes, 413 beyond it; default 16 MiB.
+        max_ongoing_requests: Requests that a replica has accepted and not answered yet, waiting or
+            computed; the next one is answered 503; default 64.
+        request_timeout_s: Seconds for the body of a request to arrive, 408 beyond them, and again
+            for its answer, 503 beyond them; default 60.
     """
 
-    body_bytes: int = Field(16 * 2**20, ge=1)
-    queue: int = Field(64, ge=1)
-    seconds: float = Field(60, gt=0)
+    max_body_bytes: int = Field(16 * 2**20, ge=1)
+    max_ongoing_requests: int = Field(64, ge=1)
+    request_timeout_s: float = Field(60, gt=0)
 
 
 class ServingConfig(Config):
-    """What is served, and how.
+    """The models of a service, its address, its replicas and its batches, in Ray Serve's words.
 
     Attributes:
-        models: References, such as `models/photos@best`, by the name to serve each under.
-        host: Address to listen on; there is no authentication, so loopback unless a proxy guards.
-        port: Likewise.
-        replicas: Processes that answer, each with all models.
-        limits: What one replica takes on.
-        max_batch: Requests that are computed together.
-        batch_wait_ms: How long a request waits for others to share its batch.
-        cpus: CPU cores, and threads, of each replica.
+        models: Reference, such as `models/photos@best`, of each model, by its name in URLs.
+        host: Address to listen on, default loopback: there is no authentication, so another one
+            only behind a proxy that authenticates.
+        port: TCP port to listen on; default 8000.
+        num_replicas: Processes that answer requests, each with all models; default 1.
+        num_cpus: CPU cores, and threads of torch, of each replica; default 1.
+        limits: Limits of each replica and of each request.
+        max_batch_size: Requests that are computed together; default 16.
+        batch_wait_timeout_s: Seconds that a request waits for others to fill its batch; default
+            0.002.
     """
 
     models: dict[ModelName, str] = Field(min_length=1)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
-    replicas: int = Field(1, ge=1)
-    limits: ApiLimits = ApiLimits()
-    max_batch: int = Field(16, ge=1)
-    batch_wait_ms: float = Field(2, ge=0)
-    cpus: int = Field(1, ge=1)
+    num_replicas: int = Field(1, ge=1)
+    num_cpus: int = Field(1, ge=1)
+    limits: ServingLimits = ServingLimits()
+    max_batch_size: int = Field(16, ge=1)
+    batch_wait_timeout_s: float = Field(0.002, ge=0)

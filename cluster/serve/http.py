@@ -1,4 +1,4 @@
-"""HTTP without a framework's opinion: bodies, media types, and errors in one form."""
+"""Bodies and media types: reading them within limits, writing them, choosing one by Accept."""
 
 from __future__ import annotations
 
@@ -11,33 +11,11 @@ import numpy as np
 import orjson
 from fastapi import Request, Response
 
+from cluster.serve.errors import ApiError
 from flowkd.data.npy import read_npy_header
-from flowkd.predict.model import QueryError
+from flowkd.predict.requests import InvalidRequestError
 
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
-MESSAGE_MAX = 2000
-
-
-class ApiError(Exception):
-    """An answer that is an error: an HTTP status, a code for programs, a message for people."""
-
-    def __init__(
-        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
-
-
-def error_response(error: ApiError) -> Response:
-    """Returns the body that all errors have: {"error": {"code", "message"}}."""
-    message = error.message
-    if len(message) > MESSAGE_MAX:
-        message = f"{message[:MESSAGE_MAX]} ..."
-    body = {"error": {"code": error.code, "message": message}}
-    return Response(orjson.dumps(body), error.status, error.headers, JSON)
 
 
 def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
@@ -53,27 +31,30 @@ def npy_response(array: np.ndarray, headers: dict[str, str]) -> Response:
     return Response(file.getvalue(), headers=headers, media_type=NPY)
 
 
-def media_type(request: Request, known: Sequence[str]) -> str:
-    """Returns the body's media type; ApiError 415 unless it is one of the known."""
-    given = request.headers.get("content-type", "")
-    found = given.partition(";")[0].strip().lower()
+def content_type(request: Request, known: Sequence[str]) -> str:
+    """Returns the media type of the body; raises ApiError 415 unless it is one of the known."""
+    header = request.headers.get("content-type", "")
+    found = header.partition(";")[0].strip().lower()
     if found not in known:
         raise ApiError(
             415,
             "unsupported_media_type",
-            f"expected Content-Type: {' or '.join(known)}; got {given or 'none'}",
+            f"expected Content-Type: {' or '.join(known)}; got {header or 'none'}",
         )
     return found
 
 
-def accepted(request: Request, offered: Sequence[str], why_not: str = "") -> str:
-    """Returns which of the offered media types the client likes best, the first on a tie.
+def negotiate(request: Request, offered: Sequence[str], why_not: str = "") -> str:
+    """Returns the offered media type that the Accept header prefers, the first on a tie.
+
+    Not werkzeug's MIMEAccept: it refuses `application/json; charset=utf-8`, and comes with a test's
+    tool alone.
 
     Raises:
-        ApiError: 406, it accepts none of them; `why_not` is added to the message.
+        ApiError: 406, none of them is accepted; `why_not` is added to the message.
     """
     header = request.headers.get("accept") or "*/*"
-    qualities = [_quality(header, kind) for kind in offered]
+    qualities = [_quality(header, media_type) for media_type in offered]
     best = max(qualities)
     if best <= 0:
         message = f"expected Accept: {' or '.join(offered)}; got {header}"
@@ -81,8 +62,8 @@ def accepted(request: Request, offered: Sequence[str], why_not: str = "") -> str
     return offered[qualities.index(best)]
 
 
-def _quality(header: str, kind: str) -> float:
-    """Returns the weight of a media type: of the most specific range that covers it."""
+def _quality(header: str, media_type: str) -> float:
+    """Returns the q value of the most specific media range that covers a media type."""
     found: dict[str, float] = {}
     for item in header.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
@@ -91,28 +72,32 @@ def _quality(header: str, kind: str) -> float:
             found[name] = float(weight)
         except ValueError:
             found[name] = 0.0
-    ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+    ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
     return next((found[name] for name in ranges if name in found), 0.0)
 
 
-async def read_body(request: Request, most: int, seconds: float) -> bytes:
-    """Returns the body; ApiError 413 as soon as it is too large, 400 if empty, 408 if slow."""
+async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes:
+    """Returns the body.
+
+    Raises:
+        ApiError: 413 as soon as it is too large, 408 if it is too slow, 400 if it is empty.
+    """
     too_large = ApiError(
-        413, "body_too_large", f"expected a body of at most {most} bytes; send fewer examples"
+        413, "body_too_large", f"expected a body of at most {max_bytes} bytes; send fewer examples"
     )
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
+    if length.isdigit() and int(length) > max_bytes:
         raise too_large
     parts, size = [], 0
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout_s):
             async for part in request.stream():
                 size += len(part)
-                if size > most:
+                if size > max_bytes:
                     raise too_large
                 parts.append(part)
     except TimeoutError as error:
-        message = f"expected the whole body within {seconds:g} s; got {size} bytes"
+        message = f"expected the whole body within {timeout_s:g} s; got {size} bytes"
         raise ApiError(408, "body_too_slow", message) from error
     if not size:
         raise ApiError(400, "empty_body", "expected a body; got an empty one")
@@ -120,7 +105,7 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """Returns a body as plain values; ApiError 400 if it is not JSON, which has no NaN."""
+    """Returns a body as plain values; raises ApiError 400 if it is not JSON, which has no NaN."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -128,11 +113,11 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse_npy(body: bytes) -> np.ndarray:
-    """Returns the array of a .npy body, without any pickle and no larger than the body.
+    """Returns the array of a .npy body, without pickle and no larger than the body.
 
     Raises:
         ApiError: 400, it is not a .npy file, or is cut off.
-        QueryError: It holds something other than numbers.
+        InvalidRequestError: It holds something other than numbers.
     """
     file = io.BytesIO(body)
     try:
@@ -140,7 +125,7 @@ def parse_npy(body: bytes) -> np.ndarray:
     except ValueError as error:
         raise ApiError(400, "malformed_body", f"expected a .npy file: {error}") from error
     if header.dtype.kind not in "iuf":
-        raise QueryError(f"x: expected integers or floats; got dtype {header.dtype}")
+        raise InvalidRequestError(f"x: expected integers or floats; got dtype {header.dtype}")
     try:
         return header.array(memoryview(body)[file.tell() :])
     except ValueError as error:

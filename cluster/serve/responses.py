@@ -1,4 +1,4 @@
-"""A served model, and what it answers in each media type."""
+"""A served model, and its answers in each media type."""
 
 from __future__ import annotations
 
@@ -13,66 +13,78 @@ from fastapi import Response
 
 from cluster.serve.http import NPY, PNG, json_response, npy_response
 from flowkd.flows.build import count_parameters
-from flowkd.predict.model import Model, Scores
+from flowkd.predict.predictor import LogProbResult, Predictor
 from flowkd.registry.artifacts import Artifact
 from flowkd.report.images import encode_png, picture_grid
 
 
 @dataclass(frozen=True)
-class Served:
-    """A model under the name that it is served by."""
+class ServedModel:
+    """A model that is loaded.
+
+    Attributes:
+        name: Name in the URL.
+        artifact: What was read from the store.
+        predictor: The artifact's flow, ready to answer.
+    """
 
     name: str
     artifact: Artifact
-    model: Model
+    predictor: Predictor
 
     def describe(self) -> dict[str, Any]:
-        """Returns what clients may want to know before they ask."""
-        flow = self.model.flow
+        """Returns a `schemas.ModelDescription`."""
+        flow = self.predictor.flow
         return {
             "name": self.name,
             "reference": self.artifact.reference,
             "version": self.artifact.version,
             "event_shape": flow.event_shape,
-            "bins": self.model.bins,
+            "bins": self.predictor.bins,
             "parameters": count_parameters(self.artifact.flow),
             "context": {"classes": flow.context.classes, "size": flow.context.size},
             "metrics": self.artifact.metrics,
             "lineage": self.artifact.manifest.lineage.model_dump(),
         }
 
-    def answer(self, seed: int) -> dict[str, Any]:
-        """Returns what every JSON answer begins with."""
-        return {"model": self.name, "version": self.artifact.version, "seed": seed}
 
-    def headers(self, seed: int) -> dict[str, str]:
-        """Returns the same for answers that are no JSON."""
-        return {"X-Flowkd-Version": self.artifact.version, "X-Flowkd-Seed": str(seed)}
-
-
-def sample_response(served: Served, seed: int, x: np.ndarray, kind: str) -> Response:
-    """Returns samples as JSON, as a grid in PNG, or as .npy."""
-    headers = served.headers(seed)
-    if kind == NPY:
+def sample_response(model: ServedModel, seed: int, x: np.ndarray, media_type: str) -> Response:
+    """Returns examples as JSON (`schemas.SampleAnswer`), as a grid in PNG, or as .npy."""
+    headers = _headers(model, seed)
+    if media_type == NPY:
         return npy_response(x, headers)
-    if kind == PNG:
-        assert served.model.bins is not None
-        png = encode_png(picture_grid(x, served.model.bins))
+    if media_type == PNG:
+        assert model.predictor.bins is not None
+        png = encode_png(picture_grid(x, model.predictor.bins))
         return Response(png, headers=headers, media_type=PNG)
     samples = np.ascontiguousarray(x)
-    return json_response({**served.answer(seed), "shape": x.shape, "samples": samples}, headers)
+    return json_response({**_fields(model, seed), "shape": x.shape, "samples": samples}, headers)
 
 
-def score_response(served: Served, seed: int, scores: Scores, kind: str) -> Response:
-    """Returns scores as JSON, or as .npy: (N, 2), nats and bits per dimension."""
-    nats, bits = scores.nats.numpy(), scores.bits_per_dim.numpy()
-    headers = served.headers(seed)
-    if kind == NPY:
-        return npy_response(np.stack([nats, bits], axis=1), headers)
-    return json_response({**served.answer(seed), "nats": nats, "bits_per_dim": bits}, headers)
+def log_prob_response(
+    model: ServedModel, seed: int, result: LogProbResult, media_type: str
+) -> Response:
+    """Returns log-densities as JSON (`schemas.LogProbAnswer`).
+
+    Or as .npy, (N, 2): log_prob in nats, and bits_per_dim.
+    """
+    log_prob, bits = result.log_prob.numpy(), result.bits_per_dim.numpy()
+    headers = _headers(model, seed)
+    if media_type == NPY:
+        return npy_response(np.stack([log_prob, bits], axis=1), headers)
+    values = {"unit": "nats", "log_prob": log_prob, "bits_per_dim": bits}
+    return json_response({**_fields(model, seed), **values}, headers)
 
 
-def docs_page(models: Sequence[Served], schema: dict[str, Any]) -> str:
+def _fields(model: ServedModel, seed: int) -> dict[str, Any]:
+    return {"model_name": model.name, "model_version": model.artifact.version, "seed": seed}
+
+
+def _headers(model: ServedModel, seed: int) -> dict[str, str]:
+    return {"X-Flowkd-Model-Version": model.artifact.version, "X-Flowkd-Seed": str(seed)}
+
+
+def docs_page(models: Sequence[ServedModel], schema: dict[str, Any]) -> str:
     """Returns a page about the routes and the models; it needs nothing from the network."""
     template = Path(__file__).with_name("docs.html").read_text(encoding="utf-8")
     page = jinja2.Environment(autoescape=True).from_string(template)
@@ -81,4 +93,8 @@ def docs_page(models: Sequence[Served], schema: dict[str, Any]) -> str:
         for path, methods in schema["paths"].items()
         for method, about in methods.items()
     ]
-    return page.render(models=[served.describe() for served in models], routes=routes)
+    return page.render(
+        models=[model.describe() for model in models],
+        routes=routes,
+        schemas=schema["components"]["schemas"],
+    )

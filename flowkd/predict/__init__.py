@@ -1,1 +1,1 @@
-"""What a served flow answers: log-densities and samples, free of HTTP."""
+"""Inference: requests to a trained flow for samples and log-densities, checked and batched."""

@@ -1,7 +1,7 @@
-"""Batches of one fixed size, so that what shares a batch changes no bit of a row's result.
+"""Calls of a flow on chunks of one fixed size, which keep a row's result free of its neighbours.
 
-A float kernel sums in another order for another batch size. Where every row goes through in a
-chunk of the same size, the last one padded, the same kernels always run.
+A floating-point kernel may sum in another order for another batch size. Where every row goes
+through the flow in a chunk of the same size, the last one padded, the same kernels always run.
 """
 
 from __future__ import annotations
@@ -17,37 +17,44 @@ CHUNK_VALUES = 4096
 
 
 @torch.no_grad()
-def in_chunks(
-    call: Callable[[Tensor, Tensor | None], Tensor],
-    size: int,
-    parts: Sequence[Tensor],
+def apply_in_chunks(
+    function: Callable[[Tensor, Tensor | None], Tensor],
+    chunk_size: int,
+    inputs: Sequence[Tensor],
     contexts: Sequence[Tensor | None],
 ) -> list[Tensor]:
-    """Calls with the rows of all parts, `size` at a time, and returns the results part by part.
+    """Applies a function to the rows of all inputs, `chunk_size` rows a call.
 
     Args:
-        call: Maps rows and their context to one result each.
-        size: Rows of every call; the last chunk is filled up with its last row.
-        parts: Rows, (N, *shape) each.
-        contexts: One context for each part; all or none.
+        function: Maps rows and their contexts to one result a row.
+        chunk_size: Rows of every call; the last chunk is padded with copies of its last row.
+        inputs: Tensors of rows, (N, *shape) each.
+        contexts: The context of each of the inputs, (N, ...); either all are None or none is.
+
+    Returns:
+        The results of each of the inputs, (N, ...).
+
+    >>> double = lambda rows, context: 2 * rows
+    >>> apply_in_chunks(double, 4, [torch.ones(1), torch.arange(5)], [None, None])
+    [tensor([2.]), tensor([0., 2., 4., 6., 8.])]
     """
-    rows = torch.cat(list(parts))
+    rows = torch.cat(list(inputs))
     given = [context for context in contexts if context is not None]
     context = torch.cat(given) if given else None
     results = []
-    for start in range(0, len(rows), size):
-        chosen = torch.arange(start, start + size).clamp_(max=len(rows) - 1)
-        result = call(rows[chosen], None if context is None else context[chosen])
+    for start in range(0, len(rows), chunk_size):
+        chosen = torch.arange(start, start + chunk_size).clamp_(max=len(rows) - 1)
+        result = function(rows[chosen], None if context is None else context[chosen])
         results.append(result[: len(rows) - start])
-    return list(torch.cat(results).split([len(part) for part in parts]))
+    return list(torch.cat(results).split([len(each) for each in inputs]))
 
 
-def chunk_rows(flow: Flow) -> int:
-    """Returns how many rows a chunk of a flow has: 8 to 32, the fewer the larger an example.
+def choose_chunk_size(flow: Flow) -> int:
+    """Returns the rows of a chunk: 8 to 32, fewer for larger examples.
 
-    That has most of the throughput of larger batches; a row alone takes two or three times as long
-    as in a batch of its own. It is 1 where, on this machine, the place of a row among others
-    changes its result.
+    Chunks of this size have most of the throughput of larger ones; a single row takes two or three
+    times as long in one as alone. The size is 1 where, on this machine, the position of a row in a
+    chunk changes its result.
     """
     size = max(8, min(32, 2 ** (max(1, CHUNK_VALUES // flow.dimensions).bit_length() - 1)))
     generator = torch.Generator().manual_seed(0)
@@ -59,9 +66,9 @@ def chunk_rows(flow: Flow) -> int:
     z = flow.draw_latents(size, generator=generator)
     order = torch.randperm(size, generator=generator)
     moved = None if context is None else context[order]
-    (x,) = in_chunks(flow.inverse, size, [z], [context])
-    (moved_x,) = in_chunks(flow.inverse, size, [z[order]], [moved])
-    (nats,) = in_chunks(flow.log_prob, size, [x], [context])
-    (moved_nats,) = in_chunks(flow.log_prob, size, [x[order]], [moved])
-    same = torch.equal(x[order], moved_x) and torch.equal(nats[order], moved_nats)
+    (x,) = apply_in_chunks(flow.inverse, size, [z], [context])
+    (moved_x,) = apply_in_chunks(flow.inverse, size, [z[order]], [moved])
+    (log_prob,) = apply_in_chunks(flow.log_prob, size, [x], [context])
+    (moved_log_prob,) = apply_in_chunks(flow.log_prob, size, [x[order]], [moved])
+    same = torch.equal(x[order], moved_x) and torch.equal(log_prob[order], moved_log_prob)
     return size if same else 1

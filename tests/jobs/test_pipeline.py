@@ -72,7 +72,7 @@ def test_the_main_job_runs_as_submitted_jobs_on_s3(
     flow = load_artifact(store, "models/photos@best").flow
     with torch.no_grad():
         expected = flow.log_prob(rows.float() + 0.5)
-    np.testing.assert_allclose(answer.json()["nats"], expected.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(answer.json()["log_prob"], expected.numpy(), rtol=1e-5)
 
 
 def test_a_users_error_ends_a_job_with_its_message_and_status_1(tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
-"""One real Ray Serve for all tests of this folder."""
+"""Small models, served in this process for most tests, and by one real Ray Serve for some."""
 
 import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
 from ray import serve
 
-from cluster.serve.app import deploy
 from cluster.serve.config import ServingConfig
+from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
-from flowkd.predict.model import Model
+from flowkd.predict.predictor import Predictor
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact
-from tests.support.asking import CONFIGS, LIMITS, publish
+from tests.support.serving import CONFIGS, LIMITS, publish, replica_in_process
 
 
 @pytest.fixture(scope="package")
@@ -23,22 +24,46 @@ def storage(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def models(storage):
-    """The models, to compute in this process what the server should answer."""
+def predictors(storage):
+    """The models in this process, to compute what a server should answer."""
     store = storage.store()
-    return {name: Model.of(load_artifact(store, f"models/{name}@best")) for name in CONFIGS}
+    return {
+        name: Predictor.from_artifact(load_artifact(store, f"models/{name}@best"))
+        for name in CONFIGS
+    }
 
 
 @pytest.fixture(scope="package")
 def config(serve_port):
     references = {name: f"models/{name}@best" for name in CONFIGS}
-    return ServingConfig(models=references, port=serve_port, limits=LIMITS, batch_wait_ms=20)
+    return ServingConfig(
+        models=references, port=serve_port, limits=LIMITS, batch_wait_timeout_s=0.02
+    )
 
 
 @pytest.fixture(scope="package")
-def client(ray_driver, config, storage):
+def portal():
+    """An event loop in a thread of its own."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="package")
+def client(config, storage, portal):
+    with replica_in_process(config, storage, portal) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def ray_client(ray_driver, config, storage):
+    """A client of the same models on Ray Serve, over real HTTP."""
     try:
         with httpx.Client(base_url=deploy(config, storage), trust_env=False, timeout=30) as client:
             yield client
     finally:
         serve.shutdown()
+
+
+@pytest.fixture(params=["client", "ray_client"])
+def any_client(request):
+    return request.getfixturevalue(request.param)

@@ -22,7 +22,7 @@ from flowkd.flows.inference import (
     unrolled,
 )
 from flowkd.nn import Conditioner
-from flowkd.predict.batching import chunk_rows
+from flowkd.predict.batching import choose_chunk_size
 from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch, small_flow
 
 # What these flows make of rounding, of values of order one.
@@ -192,7 +192,7 @@ def test_taps_that_are_left_have_the_states_of_the_flow():
 
 def test_rows_share_chunks_as_before():
     for name in CONFIGS:
-        assert chunk_rows(for_inference(small_flow(name, dtype=torch.float32))) > 1, name
+        assert choose_chunk_size(for_inference(small_flow(name, dtype=torch.float32))) > 1, name
 
 
 def test_a_network_of_somebody_elses_stays_as_it_is():

@@ -11,14 +11,12 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.glow import GlowConfig
-from flowkd.predict.model import (
-    Model,
-    QueryError,
-    QueryLimits,
+from flowkd.predict.predictor import Predictor
+from flowkd.predict.requests import (
+    InvalidRequestError,
+    LogProbRequest,
+    RequestLimits,
     SampleRequest,
-    ScoreRequest,
-    sample,
-    score,
 )
 
 GLOW = {"levels": 2, "depth": 1, "width": 8}
@@ -40,11 +38,11 @@ def random_flow(config):
 @pytest.fixture(scope="module")
 def photos():
     config, bins = MODELS["photos"]
-    return Model(random_flow(config), bins)
+    return Predictor(random_flow(config), bins)
 
 
 PIXELS = np.full((2, 3, 8, 8), 7)
-BAD_SCORES = {
+BAD_DATA = {
     "one example without N": (PIXELS[0], r"expected shape \(N, 3, 8, 8\).*got shape \(3, 8, 8\)"),
     "another side": (PIXELS[..., 1:], r"got shape \(2, 3, 8, 7\)"),
     "no example": (PIXELS[:0], r"N of at least 1; got shape \(0, 3, 8, 8\)"),
@@ -65,11 +63,11 @@ BAD_SCORES = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_SCORES)
+@pytest.mark.parametrize("case", BAD_DATA)
 def test_bad_data_are_refused(photos, case):
-    x, message = BAD_SCORES[case]
-    with pytest.raises(QueryError, match=message):
-        score(photos, ScoreRequest(x=x), QueryLimits(n_max=5))
+    x, message = BAD_DATA[case]
+    with pytest.raises(InvalidRequestError, match=message):
+        photos.log_prob(LogProbRequest(x=x), RequestLimits(max_examples=5))
 
 
 BAD_CONTEXTS = {
@@ -89,17 +87,17 @@ BAD_CONTEXTS = {
 @pytest.mark.parametrize(("name", "given"), BAD_CONTEXTS)
 def test_bad_contexts_are_refused(name, given):
     config, bins = MODELS[name]
-    model = Model(random_flow(config), bins)
-    with pytest.raises(QueryError, match=BAD_CONTEXTS[name, given]):
-        sample(model, SampleRequest(n=2, context=given))
+    predictor = Predictor(random_flow(config), bins)
+    with pytest.raises(InvalidRequestError, match=BAD_CONTEXTS[name, given]):
+        predictor.sample(SampleRequest(n=2, context=given))
 
 
 def test_one_context_serves_all_examples():
     config, bins = MODELS["digits"]
-    model = Model(random_flow(config), bins)
-    one, each = (sample(model, SampleRequest(n=3, seed=1, context=c)) for c in (4, [4, 4, 4]))
+    predictor = Predictor(random_flow(config), bins)
+    one, each = (predictor.sample(SampleRequest(n=3, seed=1, context=c)) for c in (4, [4, 4, 4]))
     assert torch.equal(one, each)
-    assert not torch.equal(one, sample(model, SampleRequest(n=3, seed=1, context=5)))
+    assert not torch.equal(one, predictor.sample(SampleRequest(n=3, seed=1, context=5)))
 
 
 BAD_REQUESTS = {
@@ -122,7 +120,9 @@ def test_bad_fields_are_named(message):
 
 
 def test_too_many_values_are_refused(photos):
-    with pytest.raises(QueryError, match="n: expected at most 10 examples of 192 values; got 11"):
-        sample(photos, SampleRequest(n=11), QueryLimits(values_max=2000))
-    with pytest.raises(QueryError, match="at most 4096 examples"):
-        sample(photos, SampleRequest(n=5000))
+    with pytest.raises(
+        InvalidRequestError, match="n: expected at most 10 examples of 192 values; got 11"
+    ):
+        photos.sample(SampleRequest(n=11), RequestLimits(max_values=2000))
+    with pytest.raises(InvalidRequestError, match="at most 4096 examples"):
+        photos.sample(SampleRequest(n=5000))

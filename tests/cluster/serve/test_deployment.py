@@ -1,4 +1,4 @@
-"""What keeps a service up: bounds, swaps without a failed request, and models that do not load."""
+"""A service on Ray Serve: limits, swaps without a failed request, and models that do not load."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import ray
 
-from cluster.serve.app import ServingError, deploy, serving_app
+from cluster.serve.deployment import ServingError, deploy, serving_app
 from cluster.storage import StorageConfig
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import resolve
-from tests.support.asking import CONFIGS, ask, ok, publish
+from tests.support.serving import CONFIGS, ok, post, publish
 
 
-def test_more_than_the_queue_is_refused(client):
+def test_requests_beyond_the_limit_are_refused(ray_client):
     def one(seed):
-        return ask(client, "photos", {"n": 100, "seed": seed})
+        return post(ray_client, "photos", {"n": 100, "seed": seed})
 
     with ThreadPoolExecutor(70) as pool:
         responses = list(pool.map(one, range(70)))
@@ -27,7 +27,7 @@ def test_more_than_the_queue_is_refused(client):
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "overloaded"
         assert response.headers["retry-after"] == "1"
-    ok(client.get("/healthz"))
+    ok(ray_client.get("/healthz"))
 
 
 def replicas():
@@ -35,7 +35,7 @@ def replicas():
     return {actor["name"] for actor in actors if "#FlowServer#" in actor["name"]}
 
 
-def test_a_model_swaps_while_requests_go_on(client, config, storage):
+def test_a_model_swaps_while_requests_go_on(ray_client, config, storage):
     store, before = storage.store(), replicas()
     old = resolve(store, "models/photos@best").rpartition("/")[2]
     new = publish(store, "photos", seed=2)
@@ -43,17 +43,17 @@ def test_a_model_swaps_while_requests_go_on(client, config, storage):
 
     def keep_asking():
         while not stop.is_set():
-            response = ask(client, "photos", {"seed": 1})
+            response = post(ray_client, "photos", {"seed": 1})
             statuses.append(response.status_code)
-            seen.add((response.json()["version"], response.content))
+            seen.add((response.json()["model_version"], response.content))
 
     with ThreadPoolExecutor(3) as pool:
         asking = [pool.submit(keep_asking) for _ in range(3)]
         try:
-            ok(ask(client, "photos", {"seed": 1}))
+            ok(post(ray_client, "photos", {"seed": 1}))
             set_alias(store, "photos", "best", new)
             deploy(config, storage)
-            ok(ask(client, "photos", {"seed": 1}))
+            ok(post(ray_client, "photos", {"seed": 1}))
         finally:
             stop.set()
             set_alias(store, "photos", "best", old)
@@ -63,22 +63,22 @@ def test_a_model_swaps_while_requests_go_on(client, config, storage):
     assert sorted(version for version, _ in seen) == sorted([old, new])
     assert replicas() == before
     deploy(config, storage)
-    assert ok(ask(client, "photos", {})).json()["version"] == old
+    assert ok(post(ray_client, "photos", {})).json()["model_version"] == old
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_others(client, config, storage):
+def test_a_model_that_cannot_be_loaded_leaves_the_others(ray_client, config, storage):
     with pytest.raises(StoreError, match=r"no 'worst' of model 'photos'.*aliases: best"):
         deploy(config.model_copy(update={"models": {"photos": "models/photos@worst"}}), storage)
     store = storage.store()
     broken = publish(store, "photos", seed=3)
     store.write(b"cut off", "models", "photos", broken, "weights.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cluster.serve.app.HEALTHY_SECONDS", 3)
+        patch.setattr("cluster.serve.deployment.READY_TIMEOUT_S", 3)
         with pytest.raises(ServingError, match="cannot be loaded is in the log"):
             deploy(config.model_copy(update={"models": {"a": f"models/photos@{broken}"}}), storage)
-    served = ok(client.get("/healthz")).json()["models"]
+    served = ok(ray_client.get("/healthz")).json()["models"]
     assert served == list(CONFIGS)
-    ok(ask(client, "photos", {}))
+    ok(post(ray_client, "photos", {}))
 
 
 def test_a_store_in_memory_is_refused(config):

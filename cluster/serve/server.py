@@ -1,0 +1,123 @@
+"""FlowServer: a replica that holds all models, batches the requests to them, and speaks HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from fastapi import FastAPI
+from ray import serve
+from torch import Tensor
+
+from cluster.serve.api import build_api
+from cluster.serve.config import ServingConfig
+from cluster.serve.responses import ServedModel
+from cluster.storage import StorageConfig
+from flowkd.predict.predictor import LogProbInputs, LogProbResult, Predictor, SampleInputs
+from flowkd.predict.requests import InvalidRequestError
+from flowkd.registry.artifacts import load_artifact
+
+log = logging.getLogger(__name__)
+Inputs = TypeVar("Inputs")
+Answer = TypeVar("Answer")
+
+
+class FlowServer:
+    """A replica on Ray Serve; its HTTP interface is `cluster.serve.api`.
+
+    Args:
+        config: A dumped ServingConfig; its models come by `reconfigure`.
+        storage: A dumped StorageConfig.
+    """
+
+    def __init__(self, config: dict[str, Any], storage: dict[str, Any]) -> None:
+        self.config = ServingConfig.model_validate(config)
+        self.store = StorageConfig.model_validate(storage).store()
+        self.models: dict[str, ServedModel] = {}
+        # One thread: torch never holds up the event loop, nor competes with itself.
+        self.thread = ThreadPoolExecutor(
+            1, "flowkd-torch", torch.set_num_threads, (self.config.num_cpus,)
+        )
+        for batch in (self.sample_batch, self.log_prob_batch):
+            batch.set_max_batch_size(self.config.max_batch_size)
+            batch.set_batch_wait_timeout_s(self.config.batch_wait_timeout_s)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_api(self, self.config.limits)
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Serves {"models": {name: reference}}; ongoing requests keep the model they began with.
+
+        If a model cannot be loaded, the models that were served stay; where there are none yet, the
+        error is raised.
+        """
+        try:
+            loaded = await self._in_thread(self._load, user_config["models"])
+        except Exception:
+            if not self.models:
+                raise
+            log.exception("kept the models that were served: %s could not be", user_config)
+            return
+        self.models = loaded
+
+    async def sample(
+        self, model: ServedModel, inputs: SampleInputs
+    ) -> Tensor | InvalidRequestError:
+        """Returns examples, (n, *event_shape), computed in a batch with other requests."""
+        return await self.sample_batch((model, inputs))
+
+    async def log_prob(
+        self, model: ServedModel, inputs: LogProbInputs
+    ) -> LogProbResult | InvalidRequestError:
+        """Returns log-densities, computed in a batch with other requests."""
+        return await self.log_prob_batch((model, inputs))
+
+    @serve.batch
+    async def sample_batch(
+        self, batch: list[tuple[ServedModel, SampleInputs]]
+    ) -> list[Tensor | InvalidRequestError]:
+        """Answers requests for samples of any of the models, in their order."""
+        return await self._in_thread(_by_model, Predictor.sample_batch, batch)
+
+    @serve.batch
+    async def log_prob_batch(
+        self, batch: list[tuple[ServedModel, LogProbInputs]]
+    ) -> list[LogProbResult | InvalidRequestError]:
+        """Answers requests for log-densities of any of the models, in their order."""
+        return await self._in_thread(_by_model, Predictor.log_prob_batch, batch)
+
+    def _load(self, references: Mapping[str, str]) -> dict[str, ServedModel]:
+        known = {model.artifact.reference: model for model in self.models.values()}
+        loaded = {}
+        for name, reference in references.items():
+            if reference in known:
+                artifact, predictor = known[reference].artifact, known[reference].predictor
+            else:
+                artifact = load_artifact(self.store, reference)
+                predictor = Predictor.from_artifact(artifact)
+            loaded[name] = ServedModel(name, artifact, predictor)
+        return loaded
+
+    async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, call, *args)
+
+
+def _by_model(
+    answer: Callable[[Predictor, Sequence[Inputs]], list[Answer]],
+    batch: Sequence[tuple[ServedModel, Inputs]],
+) -> list[Answer]:
+    """Returns the answers to a batch, in its order, computed model by model."""
+    groups: dict[int, list[int]] = {}
+    for place, (model, _) in enumerate(batch):
+        groups.setdefault(id(model.predictor), []).append(place)
+    answers: dict[int, Answer] = {}
+    for places in groups.values():
+        predictor = batch[places[0]][0].predictor
+        answers.update(
+            zip(places, answer(predictor, [batch[place][1] for place in places]), strict=True)
+        )
+    return [answers[place] for place in range(len(batch))]

@@ -1,0 +1,212 @@
+"""Predictor: a trained flow that answers requests for samples and log-densities, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.rows import Examples
+from flowkd.evaluation.metrics import bits_per_dim
+from flowkd.flows.flow import Flow
+from flowkd.flows.inference import for_inference
+from flowkd.predict.batching import apply_in_chunks, choose_chunk_size
+from flowkd.predict.requests import (
+    InvalidRequestError,
+    LogProbRequest,
+    RequestLimits,
+    SampleRequest,
+    check_num_examples,
+    check_range,
+    read_context,
+    read_floats,
+    read_numbers,
+)
+from flowkd.registry.artifacts import Artifact
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SampleInputs:
+    """A checked SampleRequest, its context as a tensor with one row per example."""
+
+    n: int
+    temperature: float
+    seed: int
+    context: Tensor | None
+
+
+@dataclass(frozen=True)
+class LogProbInputs:
+    """A checked LogProbRequest as tensors.
+
+    Attributes:
+        x: Points of the continuous space, (N, *event_shape); pixels are dequantised already.
+        context: One row per example, or None for an unconditional flow.
+    """
+
+    x: Tensor
+    context: Tensor | None
+
+
+@dataclass(frozen=True)
+class LogProbResult:
+    """The answer to a LogProbRequest.
+
+    Attributes:
+        log_prob: Log-density in nats, (N,).
+        bits_per_dim: -log2 p / D, (N,).
+    """
+
+    log_prob: Tensor
+    bits_per_dim: Tensor
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained flow that answers requests.
+
+    Every row is computed in a chunk of one fixed size, so an answer does not depend on which other
+    requests share its batch, not even in the last bit.
+
+    Attributes:
+        flow: The flow, in eval mode, without gradients.
+        bins: Number of integer values of a pixel, 256 for 8 bits; None for continuous data.
+        chunk_size: Rows per call of the flow.
+
+    >>> from flowkd.flows.configs import CouplingConfig, build_flow
+    >>> flow = build_flow(CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0))
+    >>> predictor = Predictor(flow.eval())
+    >>> x = predictor.sample(SampleRequest(n=3, seed=0))
+    >>> x.shape
+    torch.Size([3, 2])
+    >>> predictor.log_prob(LogProbRequest(x=x.numpy())).log_prob.shape
+    torch.Size([3])
+    """
+
+    flow: Flow
+    bins: int | None = None
+    chunk_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chunk_size", choose_chunk_size(self.flow))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Predictor:
+        """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
+        return cls(for_inference(artifact.flow), artifact.manifest.lineage.bins)
+
+    @property
+    def makes_pictures(self) -> bool:
+        """Whether its examples are pictures: pixels in 1 or 3 channels."""
+        shape = self.flow.event_shape
+        return self.bins is not None and len(shape) == 3 and shape[0] in (1, 3)
+
+    def sample(self, request: SampleRequest, limits: RequestLimits | None = None) -> Tensor:
+        """Returns n examples, (n, *event_shape), in data units.
+
+        A flow of pixels gives uint8, floor(x) clipped to 0..bins-1: the pixels whose probability
+        its density integrates to. Other flows give floats.
+
+        Raises:
+            InvalidRequestError: The request does not fit the flow, or the examples are not finite.
+        """
+        return value_or_raise(self.sample_batch([self.prepare_sample(request, limits)])[0])
+
+    def log_prob(
+        self, request: LogProbRequest, limits: RequestLimits | None = None
+    ) -> LogProbResult:
+        """Returns the log-density of examples; LogProbRequest says how pixels are treated.
+
+        Raises:
+            InvalidRequestError: The request does not fit the flow, or a density is not finite.
+        """
+        return value_or_raise(self.log_prob_batch([self.prepare_log_prob(request, limits)])[0])
+
+    def prepare_sample(
+        self, request: SampleRequest, limits: RequestLimits | None = None
+    ) -> SampleInputs:
+        """Checks a request against the flow; raises InvalidRequestError."""
+        check_num_examples("n", request.n, self.flow.dimensions, limits or RequestLimits())
+        context = read_context(request.context, self.flow.context, request.n)
+        return SampleInputs(request.n, request.temperature, request.seed, context)
+
+    def prepare_log_prob(
+        self, request: LogProbRequest, limits: RequestLimits | None = None
+    ) -> LogProbInputs:
+        """Checks a request against the flow, dequantises pixels; raises InvalidRequestError."""
+        x, shape, bins = read_numbers(request.x, "x"), self.flow.event_shape, self.bins
+        if x.ndim == 0 or x.shape[1:] != shape or not len(x):
+            expected = ", ".join(map(str, shape))
+            raise InvalidRequestError(
+                f"x: expected shape (N, {expected}) with N of at least 1; got shape {x.shape}"
+            )
+        check_num_examples("x", len(x), self.flow.dimensions, limits or RequestLimits())
+        context = read_context(request.context, self.flow.context, len(x))
+        if bins is None or x.dtype.kind == "f":
+            values = read_floats(x, "x")
+            if bins is not None:
+                check_range(values.numpy(), 0, bins, f"data units, floats from 0 to {bins}")
+            return LogProbInputs(values, context)
+        check_range(x, 0, bins - 1, f"pixel values 0..{bins - 1}")
+        pixels = Examples(torch.from_numpy(x.astype(np.uint8)))
+        return LogProbInputs(
+            next(evaluation_batches(pixels, bins, len(x), request.seed)).x, context
+        )
+
+    def sample_batch(self, batch: Sequence[SampleInputs]) -> list[Tensor | InvalidRequestError]:
+        """Returns the examples of each request; its latents come from a generator of its own."""
+        latents = [
+            self.flow.draw_latents(
+                inputs.n,
+                temperature=inputs.temperature,
+                generator=torch.Generator().manual_seed(inputs.seed),
+            )
+            for inputs in batch
+        ]
+        contexts = [inputs.context for inputs in batch]
+        samples = apply_in_chunks(self.flow.inverse, self.chunk_size, latents, contexts)
+        return [_to_data_units(x, self.bins) for x in samples]
+
+    def log_prob_batch(
+        self, batch: Sequence[LogProbInputs]
+    ) -> list[LogProbResult | InvalidRequestError]:
+        """Returns the log-densities of each request."""
+        like = next(self.flow.parameters())
+        rows = [inputs.x.to(like) for inputs in batch]
+        contexts = [inputs.context for inputs in batch]
+        log_probs = apply_in_chunks(self.flow.log_prob, self.chunk_size, rows, contexts)
+        return [_to_result(log_prob, self.flow.dimensions) for log_prob in log_probs]
+
+
+def value_or_raise(answer: T | InvalidRequestError) -> T:
+    """Returns an answer of a batch, or raises it where it is an error."""
+    if isinstance(answer, InvalidRequestError):
+        raise answer
+    return answer
+
+
+def _to_data_units(x: Tensor, bins: int | None) -> Tensor | InvalidRequestError:
+    if not bool(x.isfinite().all()):
+        return InvalidRequestError(
+            "temperature: the examples are not finite; lower the temperature"
+        )
+    return x.cpu() if bins is None else x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
+
+
+def _to_result(log_prob: Tensor, dimensions: int) -> LogProbResult | InvalidRequestError:
+    bad = (~log_prob.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        return InvalidRequestError(
+            f"x: example {bad[0]} is too far from the model's data for a finite density, "
+            f"{len(bad)} such in all"
+        )
+    bits = bits_per_dim(log_prob, dimensions)
+    assert isinstance(bits, Tensor)
+    return LogProbResult(log_prob.cpu(), bits.cpu())

@@ -1,0 +1,86 @@
+"""A replica: batches of requests to several models, and the versions that it answers with."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from cluster.serve.deployment import pinned_models
+from flowkd.predict.predictor import Predictor
+from flowkd.predict.requests import SampleRequest
+from flowkd.registry.aliases import set_alias
+from flowkd.registry.artifacts import load_artifact, resolve
+from tests.support.serving import ok, post, publish, replica_in_process
+
+
+def test_concurrent_requests_get_what_each_gets_alone(any_client):
+    # The table's samples are floats, in which the last bit counts.
+    requests = [
+        (name, {"n": 1 + i % 5, "seed": i, "temperature": 0.9})
+        for i in range(12)
+        for name in ("table", "photos")
+    ]
+    alone = [ok(post(any_client, *request)).content for request in requests]
+    for _ in range(2):
+        with ThreadPoolExecutor(len(requests)) as pool:
+            together = list(pool.map(lambda request: post(any_client, *request), requests))
+        assert [ok(response).content for response in together] == alone
+
+
+def test_concurrent_log_probs_get_what_each_gets_alone(client):
+    requests = [
+        (name, {"x": np.full((1 + i % 3, *shape), i + 0.5).tolist()})
+        for i in range(12)
+        for name, shape in (("table", (5,)), ("photos", (3, 8, 8)))
+    ]
+
+    def log_prob(request):
+        return ok(post(client, *request, operation="log_prob")).content
+
+    alone = [log_prob(request) for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        assert list(pool.map(log_prob, requests)) == alone
+
+
+@pytest.fixture
+def moved(config, storage):
+    """The alias of a service that runs: moves to another version, and back at the end."""
+    store = storage.store()
+    old = resolve(store, "models/table@best").rpartition("/")[2]
+    yield lambda: set_alias(store, "table", "best", publish(store, "table", seed=2))
+    set_alias(store, "table", "best", old)
+
+
+def answer(client):
+    response = ok(post(client, "table", {"n": 2, "seed": 3}))
+    body = response.json()
+    assert response.headers["x-flowkd-model-version"] == body["model_version"]
+    return body["model_version"], body["samples"]
+
+
+def samples_of(storage, version):
+    predictor = Predictor.from_artifact(load_artifact(storage.store(), f"models/table@{version}"))
+    return predictor.sample(SampleRequest(n=2, seed=3)).tolist()
+
+
+def test_a_restarted_replica_keeps_the_version_of_its_deployment(config, storage, portal, moved):
+    pinned = config.model_copy(update={"models": pinned_models(config, storage)})
+    with replica_in_process(pinned, storage, portal) as client:
+        version, samples = answer(client)
+        assert np.array_equal(np.float32(samples), np.float32(samples_of(storage, version)))
+        moved()
+        assert answer(client) == (version, samples)
+    with replica_in_process(pinned, storage, portal) as restarted:
+        assert answer(restarted) == (version, samples)
+
+
+def test_deploying_again_swaps_to_the_version_of_the_alias(config, storage, portal, moved):
+    with replica_in_process(config, storage, portal) as client:
+        version, samples = answer(client)
+        moved()
+        assert answer(client) == (version, samples)
+        client.deploy()
+        later, others = answer(client)
+    assert later != version
+    assert np.array_equal(np.float32(others), np.float32(samples_of(storage, later)))
+    assert others != samples
