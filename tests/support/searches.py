@@ -7,7 +7,7 @@ from typing import Any
 from tuning.config import SearchConfig
 
 SPACE: dict[str, Any] = {
-    "shape": {"steps": [1, 2], "width": [4, 6, 60]},
+    "shape": {"depth": [1, 2], "width": [4, 6, 60]},
     "hints": {"most": 2, "normalize": [True, False]},
     "weights": {
         "nll": 1,

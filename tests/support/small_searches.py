@@ -14,7 +14,7 @@ from tuning.records import Begun, Ended, SearchRecords, Trial
 from tuning.sampling import OptunaChooser, grid
 
 SPACE = {
-    "shape": {"steps": [1, 2], "width": [3, 4, 6]},
+    "shape": {"depth": [1, 2], "width": [3, 4, 6]},
     "hints": {"most": 2, "normalize": [True, False]},
     "weights": {
         "nll": 1,

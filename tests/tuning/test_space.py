@@ -84,8 +84,8 @@ def test_what_no_parent_chose_does_not_exist(plan: Plan) -> None:
         assert ("hints.normalize" in parameters) == bool(objective.hints)
         off = parameters["weights.samples"] == "off"
         assert off == ("weights.samples.at" not in parameters) == (objective.weights.samples == 0)
-        steps = parameters.get("shape.steps", "1")
-        assert str(candidate.shape.sizes["steps"]) == steps
+        steps = parameters.get("shape.depth", "1")
+        assert str(candidate.shape.sizes["depth"]) == steps
 
 
 def test_each_term_may_be_weighted() -> None:
@@ -108,7 +108,7 @@ def test_a_grid_takes_every_way_once(taught_store: Store) -> None:
         hints=None,
         weights={"samples": {"low": 0.1, "high": 1, "optional": True, "points": 2}},
         warm_start=["none", "slice"],
-        shape={"steps": [1, 2]},
+        shape={"depth": [1, 2]},
         learning_rate={"low": 0.001, "high": 0.1, "points": 3},
     )
     plan = Plan(searching("grid", algorithm="grid", trials=36, space=small), taught_store)
@@ -171,9 +171,9 @@ def test_a_faulty_config_is_refused(changes: dict[str, Any], said: str) -> None:
         ({"space": space(hints={"teacher": ["stem"]})}, "space.hints.teacher: .* no tap 'stem'"),
         ({"space": space(hints={"student": ["preprocess"]})}, "no tap of a student has the shape"),
         ({"space": space(shape={"levels": [1, 2]})}, "a coupling flow has no levels"),
-        ({"space": space(shape={"steps": [0]})}, "no student can be built; the last refusal"),
+        ({"space": space(shape={"depth": [0]})}, "no student can be built; the last refusal"),
         (
-            {"space": space(warm_start=["fold"], shape={"steps": [9]}), "budget": {"share": 99}},
+            {"space": space(warm_start=["fold"], shape={"depth": [9]}), "budget": {"share": 99}},
             "no student within the budget can begin by fold",
         ),
     ],

@@ -79,7 +79,7 @@ def test_an_arm_in_stages_begins_from_its_intermediate_flow() -> None:
     assert isinstance(last.config.objective, DistillationConfig)
     assert isinstance(first.config.objective, DistillationConfig)
     assert last.config.objective.warm_from == f"runs/{first.config.name}"
-    assert (first.config.flow.steps, last.config.flow.steps) == (3, 2)
+    assert (first.config.flow.depth, last.config.flow.depth) == (3, 2)
     assert first.config.objective.warm_from is None
 
 

@@ -25,7 +25,7 @@ HOSTILE = "</dd><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$
 FIGURES = FlowFigures("runs/teacher", 3.3, 0.01, 400_000, 1000.0, 900.0, 1800, 2e-6)
 NO_HINTS = {name: part for name, part in SPACE.items() if name != "hints"} | {"weights": {"nll": 1}}
 PLAIN = {"low": 0.1, "high": 1}
-TWO_SHAPES = SPACE | {"shape": {"steps": [1, 2]}}  # each is timed for a second
+TWO_SHAPES = SPACE | {"shape": {"depth": [1, 2]}}  # each is timed for a second
 SEARCHES = {
     "random": (searching("random", algorithm="random"), 48, "fffs.x"),
     "grid": (searching("grid", algorithm="grid", space=NO_HINTS), 15, "ffs"),

@@ -89,7 +89,7 @@ def test_axes_hold_what_was_chosen_without_what_was_left(trials):
     axes = {axis.name: axis for axis in axes_of(trials, CONFIG.space)}
     assert axes["learning_rate"].bounds == (0.001, 0.1)
     assert axes["learning_rate"].log
-    assert axes["shape.steps"].categories == ["1", "2"]
+    assert axes["shape.depth"].categories == ["1", "2"]
     chosen = {n.split(" of ")[0] for trial in trials for n in trial.begun.parameters}
     assert set(axes) == chosen
     assert any(" of " in name for trial in trials for name in trial.begun.parameters)
