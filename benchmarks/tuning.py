@@ -1,7 +1,7 @@
-"""make bench-tuning: does the search pay? Three ways to spend the same steps, and what it costs.
+"""make bench-tuning: a search beside random search and fixed weights, and what it costs.
 
-Each way trains the same student of the quickstart's teacher on the quickstart's photos: it may only
-choose how. All spend the same number of optimiser steps, with three seeds each.
+All three train students of the same shape, of the quickstart's teacher on the quickstart's photos,
+for the same number of optimiser steps in all, with three seeds each.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    """Runs all searches and writes `results/bench-tuning.json`."""
     torch.set_num_threads(1)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="flowkd-bench-") as folder:
@@ -106,7 +107,8 @@ def _teacher(store: Store) -> float:
     return float(metrics["validation_bits_per_dim"])
 
 
-def _config(name: str, **changes: Any) -> SearchConfig:
+def search_config(name: str, **changes: Any) -> SearchConfig:
+    """Returns a search of the quickstart's student, 300 steps a trial, with changes."""
     student = load_config(TrainingConfig, QUICKSTART / "distilled.yaml")
     values = {
         "name": name,
@@ -125,17 +127,17 @@ def _config(name: str, **changes: Any) -> SearchConfig:
 
 def _curve(way: str, seed: int, storage: StorageConfig) -> list[Point]:
     name = f"{way.replace(' ', '-').replace(chr(39), '')}-{seed}"
-    search(_config(name, seed=seed, **WAYS[way]), storage)
+    search(search_config(name, seed=seed, **WAYS[way]), storage)
     curve = best_so_far(SearchRecords(storage.store(), name).trials())
     print(f"{way}, seed {seed}: {value_at(curve, BUDGET):.4f} bits/dim", flush=True)
     return curve
 
 
 def _overhead(storage: StorageConfig) -> dict[str, Any]:
-    """Times a search whose trials all take the same."""
+    """Returns how much longer a search takes than its trials, which all take equally long."""
     rate = {"learning_rate": {"low": 0.003, "high": 0.004}}
-    train = {**_config("any", space=PAPER).train.model_dump(), "steps": LONG_STEPS}
-    config = _config(
+    train = {**search_config("any", space=PAPER).train.model_dump(), "steps": LONG_STEPS}
+    config = search_config(
         "long", space=rate, train=train, validate_every=LONG_STEPS // 10, algorithm="random",
         trials=LONG_TRIALS, stopping=None,
     )  # fmt: skip
