@@ -26,9 +26,9 @@ from flowkd.training.config import (
 )
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, Pairs, check_taps
-from tuning.sampling import Chooser, one_of
 from tuning.shapes import Flows, Shape, allowed_shapes
 from tuning.space import AT_HINTS, Between, Schedule, Size, Term, WeightSpace, scheduled
+from tuning.suggest import Suggester, suggest_one
 
 RATE_ROWS, RATE_SECONDS = 64, 1.0
 
@@ -92,38 +92,41 @@ class Plan:
         """Throughput by shape, as far as it was measured."""
         return dict(self._rates)
 
-    def draw(self, chooser: Chooser, name: str = "candidate") -> Candidate:
-        """Returns a candidate that a chooser chooses; each one can be trained.
+    def draw(self, suggester: Suggester, name: str = "candidate") -> Candidate:
+        """Returns a candidate that a suggester chooses; each one can be trained.
 
         Args:
-            chooser: Is asked for one parameter after the other.
+            suggester: Is asked for one parameter after the other.
             name: Of the run.
         """
         space = self.config.space
-        shape = self._shape(chooser)
+        shape = self._shape(suggester)
         rate = space.learning_rate
         if isinstance(rate, Between):
-            rate = chooser.between("learning_rate", rate.low, rate.high, rate.grid(), log=True)
-        hints = self._pairs[shape.key].draw(chooser) if space.hints else ()
+            rate = suggester.number("learning_rate", rate.low, rate.high, rate.grid(), log=True)
+        hints = self._pairs[shape.key].draw(suggester) if space.hints else ()
         objective = DistillationConfig(
             teacher=self.config.teacher,
             hints=hints,
-            weights=self._weights(chooser, hints),
+            weights=self._weights(suggester, hints),
             temperature=self.config.temperature,
             samples=self.config.samples,
             cache=self.config.cache,
-            warm_start=one_of(chooser, "warm_start", shape.warm_starts, space.warm_start),
+            warm_start=suggest_one(suggester, "warm_start", shape.warm_starts, space.warm_start),
         )
         return Candidate(shape, self.training(name, shape, objective, rate))
 
-    def asking_most(self, run: TrainingConfig) -> TrainingConfig:
-        """Returns a run that learns from samples, if any candidate does."""
-        assert isinstance(run.objective, DistillationConfig)
-        if not self.config.space.weights.get("samples"):
-            return run
-        weights = run.objective.weights.model_copy(update={"samples": 1.0})
-        objective = run.objective.model_copy(update={"weights": weights})
-        return run.model_copy(update={"objective": objective})
+    def shared_run(self) -> TrainingConfig:
+        """Returns a run of the rows, and of the teacher's samples, that every candidate has."""
+        config = self.config
+        objective = DistillationConfig(
+            teacher=config.teacher,
+            weights=LossWeights(samples=1.0 if config.space.weights.get("samples") else 0.0),
+            temperature=config.temperature,
+            samples=config.samples,
+            cache=config.cache,
+        )
+        return self.training("shared", self.shapes[0], objective, config.train.learning_rate)
 
     def training(
         self, name: str, shape: Shape, objective: ObjectiveConfig, learning_rate: float
@@ -145,31 +148,31 @@ class Plan:
             scaling=config.scaling,
         )
 
-    def _shape(self, chooser: Chooser) -> Shape:
+    def _shape(self, suggester: Suggester) -> Shape:
         """Chooses the fields of a shape one after the other, each among what the budget leaves."""
         left = self.shapes
         for field, values in self.config.space.shape:
             if values is None:
                 continue
             fitting = [v for v in values if any(shape.sizes[field] == v for shape in left)]
-            chosen: Size = one_of(chooser, f"shape.{field}", fitting, values)
+            chosen: Size = suggest_one(suggester, f"shape.{field}", fitting, values)
             left = [shape for shape in left if shape.sizes[field] == chosen]
         [shape] = left
         return shape
 
-    def _weights(self, chooser: Chooser, hints: tuple[Hint, ...]) -> LossWeights:
+    def _weights(self, suggester: Suggester, hints: tuple[Hint, ...]) -> LossWeights:
         chosen: dict[str, Any] = {}
         for term, weight in self.config.space.weights.items():
             if term in AT_HINTS and not hints:
                 continue
-            chosen[term] = _drawn(chooser, term, weight)
+            chosen[term] = _drawn(suggester, term, weight)
         if hints and not any(chosen.get(term) for term in AT_HINTS):  # hints that teach nothing
             [(term, weight), *_] = [
                 (term, weight)
                 for term, weight in self.config.space.weights.items()
                 if term in AT_HINTS and isinstance(weight, WeightSpace)
             ]
-            chosen[term] = _amount(chooser, term, weight)
+            chosen[term] = _amount(suggester, term, weight)
         return LossWeights.model_validate(chosen)
 
     @torch.no_grad()
@@ -192,17 +195,19 @@ class Plan:
         return self._rates[key]
 
 
-def _drawn(chooser: Chooser, term: Term, weight: float | WeightSpace) -> Any:
+def _drawn(suggester: Suggester, term: Term, weight: float | WeightSpace) -> Any:
     if not isinstance(weight, WeightSpace):
         return weight
-    if weight.optional and chooser.among(f"weights.{term}", (OFF, ON)) == OFF:
+    if weight.optional and suggester.categorical(f"weights.{term}", (OFF, ON)) == OFF:
         return 0.0
-    return _amount(chooser, term, weight)
+    return _amount(suggester, term, weight)
 
 
-def _amount(chooser: Chooser, term: Term, weight: WeightSpace) -> Any:
-    amount = chooser.between(f"weights.{term}.at", weight.low, weight.high, weight.grid(), log=True)
-    schedule: Schedule = one_of(
-        chooser, f"weights.{term}.schedule", weight.schedules, weight.schedules
+def _amount(suggester: Suggester, term: Term, weight: WeightSpace) -> Any:
+    amount = suggester.number(
+        f"weights.{term}.at", weight.low, weight.high, weight.grid(), log=True
+    )
+    schedule: Schedule = suggest_one(
+        suggester, f"weights.{term}.schedule", weight.schedules, weight.schedules
     )
     return scheduled(amount, schedule)

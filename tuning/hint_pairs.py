@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from flowkd.bijectors import Tap
 from flowkd.distill.hints import Hint
 from flowkd.errors import ConfigError
-from tuning.sampling import Chooser, one_of
 from tuning.space import HintSpace
+from tuning.suggest import Suggester, suggest_one
 
 STEP = re.compile(r"(^|\.)step\d+$")
 OFF, ON = "off", "on"
@@ -42,8 +42,8 @@ class Pairs:
         same = self._space.channels == "all" or ours.channels == theirs.channels
         return ours.shape == theirs.shape and same
 
-    def draw(self, chooser: Chooser) -> tuple[Hint, ...]:
-        """Returns hints that a chooser chooses; each goes on from where the last one ended.
+    def draw(self, suggester: Suggester) -> tuple[Hint, ...]:
+        """Returns hints that a suggester chooses; each goes on from where the last one ended.
 
         A pair's place is drawn as the share of the teacher's fitting taps that lie before it, and
         moved on where a hint before it has gone further.
@@ -55,22 +55,22 @@ class Pairs:
             left = [name for name in fitting if self._order[name] > last]
             if not left or len(hints) == self._space.most:
                 continue
-            if chooser.among(f"hint.{tap}", (OFF, ON)) == OFF:
+            if suggester.categorical(f"hint.{tap}", (OFF, ON)) == OFF:
                 continue
             if normalize is None:
                 values = self._space.normalize
-                normalize = one_of(chooser, "hints.normalize", values, values)
-            paired = self._pair(chooser, tap, fitting, left)
+                normalize = suggest_one(suggester, "hints.normalize", values, values)
+            paired = self._pair(suggester, tap, fitting, left)
             last = self._order[paired]
             channels = self._space.channels
             hints.append(Hint(student=tap, teacher=paired, channels=channels, normalize=normalize))
         return tuple(hints)
 
-    def _pair(self, chooser: Chooser, tap: str, fitting: list[str], left: list[str]) -> str:
+    def _pair(self, suggester: Suggester, tap: str, fitting: list[str], left: list[str]) -> str:
         if len(fitting) == 1:
             return fitting[0]
         middles = [(place + 0.5) / len(fitting) for place in range(len(fitting))]
-        share = chooser.between(f"place.{tap}", 0.0, 1.0, middles[-len(left) :])
+        share = suggester.number(f"place.{tap}", 0.0, 1.0, middles[-len(left) :])
         wanted = fitting[min(int(share * len(fitting)), len(fitting) - 1)]
         return wanted if wanted in left else left[0]
 

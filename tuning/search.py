@@ -13,8 +13,8 @@ from tuning.config import SearchConfig
 from tuning.final import conclude
 from tuning.records import SearchRecords, Trial
 from tuning.report.page import write_report
-from tuning.sampling import grid
 from tuning.status import Status
+from tuning.suggest import grid
 from tuning.tune import run_trials
 from tuning.watcher import Watcher
 

@@ -17,7 +17,7 @@ from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.pbt import open_weights
 from tuning.records import Begun, SearchRecords
-from tuning.sampling import OptunaChooser
+from tuning.suggest import OptunaSuggester
 
 MODES = {"bits_per_dim": "min", "throughput": "max"}
 
@@ -52,7 +52,7 @@ class Proposals(OptunaSearch):
     def _propose(self, trial: Any) -> dict[str, Any]:
         number = trial.number
         name = f"search-{self._plan.config.name}-{number:04}"
-        candidate = self._plan.draw(OptunaChooser(trial), name)
+        candidate = self._plan.draw(OptunaSuggester(trial), name)
         training = candidate.training.model_dump(mode="json")
         rate = candidate.shape.throughput
         throughput = rate if rate == rate else None  # JSON has no NaN

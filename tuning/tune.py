@@ -16,14 +16,14 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from cluster.ray_tasks import cores_of_this_machine
 from cluster.storage import StorageConfig
-from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.config import ScalingConfig
 from flowkd.training.shared import Shared, share
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.pbt import MEMBER, population, train_member, values_of
 from tuning.records import SearchRecords
-from tuning.sampling import Value, all_ways
 from tuning.searcher import Proposals
+from tuning.suggest import Value
 from tuning.trial import train_trial
 from tuning.watcher import Watcher
 
@@ -118,9 +118,7 @@ def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
 
 def _share(plan: Plan, storage: StorageConfig) -> Shared:
     """Reads and computes once what no trial changes."""
-    some: list[TrainingConfig] = []
-    next(all_ways(lambda chooser: some.append(plan.draw(chooser).training)))
-    return share(plan.asking_most(some[0]), storage.store(), plan.teacher_taps)
+    return share(plan.shared_run(), storage.store(), plan.teacher_taps)
 
 
 def _scheduler(config: SearchConfig) -> TrialScheduler | None:

@@ -11,7 +11,7 @@ from tests.support import searches
 from tuning.candidates import Plan
 from tuning.config import SearchConfig
 from tuning.records import Begun, Ended, SearchRecords, Trial
-from tuning.sampling import OptunaChooser, grid
+from tuning.suggest import OptunaSuggester, grid
 
 SPACE = {
     "shape": {"depth": [1, 2], "width": [3, 4, 6]},
@@ -54,7 +54,7 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
     points = iter(grid(plan.draw, 10_000) if config.algorithm == "grid" else [])
     for number in range(count):
         trial = optuna.trial.FixedTrial(next(points)) if config.algorithm == "grid" else study.ask()
-        candidate = plan.draw(OptunaChooser(trial), f"search-{config.name}-{number:04}")
+        candidate = plan.draw(OptunaSuggester(trial), f"search-{config.name}-{number:04}")
         training = candidate.training.model_dump(mode="json")
         rate = candidate.shape.throughput
         records.begin(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tuning.hint_pairs import ON
 from tuning.records import Trial
-from tuning.sampling import Value
 from tuning.space import Between, SpaceConfig
+from tuning.suggest import Value
 
 GROUPS = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
 LONG = 30  # letters of a name beside a plot

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from flowkd.report.plots import INK, MUTED, RULE, VARIABLES, svg_plot
 from tuning.report.axes import Axis, shortened
-from tuning.sampling import Value
+from tuning.suggest import Value
 
 # From the best fifth of the trials to the worst; the page defines these variables.
 RAMP = ("#050501", "#050502", "#050503", "#050504", "#050505")
