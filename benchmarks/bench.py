@@ -25,6 +25,7 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.prepare import prepare
+from flowkd.evaluation.throughput import seconds_per_call
 from flowkd.flows.configs import GlowConfig, build_flow
 from flowkd.flows.flow import Flow
 from flowkd.nn import Conditioner
@@ -79,7 +80,7 @@ def flow_ratios() -> dict[str, object]:
         "own_step": lambda: run_and_learn(own),
         "train_step": step,
     }
-    times = rounds(calls)
+    times = seconds_per_call(calls, seconds=0, rounds=ROUNDS)  # once a round
     pairs = {"log_prob": "", "sample": "", "train_step": "_step"}
     return {
         **{name: ratio(times[name], times[f"floor{which}"]) for name, which in pairs.items()},
@@ -130,18 +131,6 @@ def run_and_learn(pairs: list[tuple[nn.Module, Tensor]]) -> None:
     for network, given in pairs:
         network.zero_grad(set_to_none=True)
         network(given.detach().requires_grad_()).sum().backward()
-
-
-def rounds(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Returns seconds by name: each call is timed once a round, all in turn."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(ROUNDS + 2):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if number >= 2:
-                times[name].append(time.perf_counter() - began)
-    return times
 
 
 def ratio(ours: list[float], others: list[float]) -> float:

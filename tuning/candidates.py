@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.distill.hints import Hint
 from flowkd.distill.schedules import LossWeights
-from flowkd.evaluation.metrics import calls_per_second
+from flowkd.evaluation.throughput import log_prob_per_second
 from flowkd.flows.configs import build_flow
-from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import (
@@ -175,23 +171,19 @@ class Plan:
             chosen[term] = _amount(suggester, term, weight)
         return LossWeights.model_validate(chosen)
 
-    @torch.no_grad()
     def _rate(self, flow: Flows) -> float:
-        """Measures a student beside the teacher, each in its form for inference, once."""
+        """Returns a student's log_prob a second over the teacher's; each is measured once."""
         key = flow.model_dump_json()
-        if key in self._rates:
-            return self._rates[key]
-        teacher = for_inference(self.teacher.flow)
-        student = for_inference(build_flow(complete_flow(flow, self.manifest)))
-        rows = load_split(self._store, self.manifest, "val", limit=RATE_ROWS)
-        batch = next(evaluation_batches(rows, self.manifest.bins, RATE_ROWS, seed=0))
-        context = batch.context if teacher.context.width else None
-        calls = {
-            "teacher": lambda: teacher.log_prob(batch.x, context),
-            "student": lambda: student.log_prob(batch.x, context),
-        }
-        found = calls_per_second(calls, seconds=RATE_SECONDS)
-        self._rates[key] = found["student"] / found["teacher"]
+        if key not in self._rates:
+            student = build_flow(complete_flow(flow, self.manifest))
+            rates = log_prob_per_second(
+                {"teacher": self.teacher.flow, "student": student},
+                load_split(self._store, self.manifest, "val", limit=RATE_ROWS),
+                self.manifest.bins,
+                batch_size=RATE_ROWS,
+                seconds=RATE_SECONDS,
+            )
+            self._rates[key] = rates["student"] / rates["teacher"]
         return self._rates[key]
 
 

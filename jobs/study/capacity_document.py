@@ -7,9 +7,10 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from flowkd.evaluation.pareto import pareto_front
 from jobs.study.config import TEACHER
 from jobs.study.document import learning_rates
-from jobs.study.front import CapacityPoint, CapacityResults, front
+from jobs.study.front import CapacityPoint, CapacityResults, bits
 from jobs.study.plots import INK, MUTED, SERIES, to_png
 from jobs.study.results import StudyFacts
 from jobs.study.verdict import shortfalls
@@ -100,13 +101,12 @@ def _draw(
     for distilled, color in ((False, MUTED), (True, SERIES[0])):
         own = [point for point in points if point.distilled == distilled]
         name = "distilled" if distilled else "plain"
-        bits = [point.test for point in own]
-        axes.plot([place(point) for point in own], bits, "o", color=color, label=name)
+        axes.plot([place(point) for point in own], [*map(bits, own)], "o", color=color, label=name)
     sign = 1 if place is _size else -1
-    best = front(points, lambda point: sign * place(point))
+    best = pareto_front(points, lambda point: sign * place(point), bits)
     axes.plot(
         [place(point) for point in best],
-        [point.test for point in best],
+        [bits(point) for point in best],
         color=SERIES[1],
         linewidth=1.2,
         label="front",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from flowkd.config import Config
 from flowkd.evaluation.metrics import gap_closed
+from flowkd.evaluation.pareto import pareto_front
 from jobs.study.capacity import CapacityConfig, arm_of
 from jobs.study.config import TEACHER
 from jobs.study.results import Results, SummaryRow
@@ -56,8 +55,8 @@ def capacity_results(config: CapacityConfig, results: Results) -> CapacityResult
         for distilled in (False, True)
         if (point := _point(name, describe_flow(shape.flow), distilled, summary))
     ]
-    small = front(points, lambda point: point.parameters)
-    fast = front(points, lambda point: -point.throughput_ratio)
+    small = pareto_front(points, lambda point: point.parameters, bits)
+    fast = pareto_front(points, lambda point: -point.throughput_ratio, bits)
     marked = [
         point.model_copy(update={"small": point in small, "fast": point in fast})
         for point in points
@@ -65,23 +64,9 @@ def capacity_results(config: CapacityConfig, results: Results) -> CapacityResult
     return CapacityResults(points=marked, study=results)
 
 
-def front(
-    points: Iterable[CapacityPoint], cost: Callable[[CapacityPoint], float]
-) -> list[CapacityPoint]:
-    """Returns the points that no other beats in one of cost and bits/dim and equals in the other.
-
-    Args:
-        points: Students.
-        cost: Of a student, lower is better.
-
-    Returns:
-        The Pareto front, in order of cost.
-    """
-    best: list[CapacityPoint] = []
-    for point in sorted(points, key=lambda point: (cost(point), point.test)):
-        if not best or point.test < best[-1].test:
-            best.append(point)
-    return best
+def bits(point: CapacityPoint) -> float:
+    """Returns a student's bits per dimension on the test split."""
+    return point.test
 
 
 def _point(

@@ -16,7 +16,7 @@ from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import run_in_process
 from jobs.study.config import TEACHER, StudyConfig
-from jobs.study.measure import RunFigures, Throughput, run_figures, throughput
+from jobs.study.measure import RunFigures, ThroughputRatio, run_figures, throughput_ratio
 from jobs.study.outcomes import (
     RunOutcome,
     advance,
@@ -115,19 +115,19 @@ def measure_study(
 
 def time_study(
     config: StudyConfig, storage: StorageConfig, outcomes: Mapping[str, RunOutcome]
-) -> dict[str, Throughput]:
+) -> dict[str, ThroughputRatio]:
     """Returns the finished students' throughput over the teacher's; call it when all is quiet."""
     store = storage.store()
     finished = _finished(config, store, outcomes)
     teachers = [run.config.name for run in finished if run.row.arm == TEACHER]
-    by_shape: dict[str, Throughput] = {}
+    by_shape: dict[str, ThroughputRatio] = {}
     ratios = {}
     for run in finished:
         if run.row.arm == TEACHER or not teachers:
             continue
         shape = run.config.flow.model_dump_json()
         if shape not in by_shape:
-            by_shape[shape] = throughput(config, teachers[0], run.config.name, store)
+            by_shape[shape] = throughput_ratio(config, teachers[0], run.config.name, store)
         ratios[run.config.name] = by_shape[shape]
     return ratios
 

@@ -12,7 +12,7 @@ from flowkd.data.manifest import Manifest
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.flows.configs import CouplingConfig, GlowConfig
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
-from jobs.study.measure import RunFigures, Throughput
+from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import Outcomes, cpu_seconds
 from jobs.study.plan import Choices, MeasuredFlow, PlannedRun, plan, rows
 from jobs.study.results import RecipeFacts, RunRow, StudyFacts, SummaryRow
@@ -25,7 +25,7 @@ def run_rows(
     choices: Choices,
     outcomes: Outcomes,
     figures: Mapping[str, RunFigures],
-    ratios: Mapping[str, Throughput],
+    ratios: Mapping[str, ThroughputRatio],
 ) -> list[RunRow]:
     """Returns a line for each row of the study whose runs have ended.
 
@@ -100,7 +100,7 @@ def _run_row(
     planned: list[PlannedRun],
     outcomes: Outcomes,
     figures: Mapping[str, RunFigures],
-    ratios: Mapping[str, Throughput],
+    ratios: Mapping[str, ThroughputRatio],
     spent: Mapping[MeasuredFlow, float],
 ) -> RunRow:
     own = [

@@ -18,7 +18,7 @@ from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
 from jobs.study.config import PLAIN, StudyConfig
 from jobs.study.document import document
-from jobs.study.measure import RunFigures, Throughput
+from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import Outcomes, choose
 from jobs.study.plan import plan
 from jobs.study.plots import gap_plot, study_curves_plot
@@ -28,7 +28,7 @@ from jobs.study.summary import run_rows, study_facts, summary_rows
 CURVES = (PLAIN, "plain-3x", "fold")  # and the best arm's
 
 # For each study, by name: figures, and ratios to the teacher, by run.
-Measured = Mapping[str, tuple[Mapping[str, RunFigures], Mapping[str, Throughput]]]
+Measured = Mapping[str, tuple[Mapping[str, RunFigures], Mapping[str, ThroughputRatio]]]
 
 
 def collect(

@@ -1,4 +1,8 @@
-"""The plots of a search, but for its hints and its choices."""
+"""The plots of a search, but for its hints and its choices.
+
+Not optuna.visualization's: those leave out trials that were stopped, say nothing of chance, and
+draw on pyplot's own figures, in one fixed look.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
+from flowkd.evaluation.pareto import pareto_front
 from flowkd.report.plots import INK, MUTED, RULE, SERIES, svg_plot
 from tuning.records import Trial
 from tuning.report.axes import shortened
@@ -35,16 +40,6 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
             best = trial.bits_per_dim
             steps.append((trial.begun.number, best))
     return steps
-
-
-def front(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    """Returns those that no other one beats in one figure without losing in the other."""
-    found: list[FrontPoint] = []
-    for point in sorted(points, key=lambda each: (each.cost, each.bits)):
-        best = found[-1] if found else None
-        if best is None or point.bits < best.bits or point[1:] == best[1:]:
-            found.append(point)
-    return found
 
 
 def history_plot(trials: Sequence[Trial]) -> str:
@@ -80,7 +75,7 @@ def front_plot(points: Sequence[FrontPoint], *, faster: bool) -> str:
         points: The finished trials; a cost is a number of parameters, or a negative throughput.
         faster: Whether it is the latter.
     """
-    best = front(points)
+    best = pareto_front(points, cost=lambda p: p.cost, loss=lambda p: p.bits)
     unit = "times the teacher's throughput" if faster else "parameters"
     told = "; ".join(
         f"trial {p.number}, {p.bits:.3f} bits per dimension, {abs(p.cost):,.4g} {unit}"

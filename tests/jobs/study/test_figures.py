@@ -9,11 +9,11 @@ import pytest
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from jobs.study.capacity import CapacityConfig
-from jobs.study.front import CapacityPoint, front
-from jobs.study.measure import RunFigures, Throughput
+from jobs.study.front import capacity_results
+from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import RunOutcome
 from jobs.study.plan import plan
-from jobs.study.results import RunRow
+from jobs.study.results import Results, RunRow, SummaryRow
 from jobs.study.summary import run_rows, summary_rows
 from tests.support.small_studies import CHOSEN, STUDY, ends, study
 
@@ -43,7 +43,7 @@ def figures() -> dict[str, RunFigures]:
 def lines() -> list[RunRow]:
     outcomes = {name: ends(seconds=20) for name in TESTS}
     outcomes["study-s-best-t1-s7"] = RunOutcome(failed="step 9: nll is nan")
-    ratios = {name: Throughput(4.0, 3.0) for name in TESTS if "teacher" not in name}
+    ratios = {name: ThroughputRatio(4.0, 3.0) for name in TESTS if "teacher" not in name}
     return run_rows(study(), CHOSEN, outcomes, figures(), ratios)
 
 
@@ -108,18 +108,25 @@ def test_a_capacity_study_is_a_study_with_each_shape_plain_and_distilled() -> No
         parse_config(CapacityConfig, taken, source="capacity.yaml")
 
 
-def point(parameters: int, test: float) -> CapacityPoint:
-    ratios = {"parameters_share": 0.1, "throughput_ratio": 1.0, "sampling_ratio": 1.0}
-    return CapacityPoint(
-        shape="p", flow="f", distilled=False, runs=1, test=test, test_spread=None, gap_closed=None,
-        parameters=parameters, **ratios,
-    )  # fmt: skip
-
-
-def test_the_front_holds_those_that_none_beats() -> None:
-    points = [point(3, 1.0), point(1, 3.0), point(2, 3.0), point(2, 2.0), point(4, 1.0)]
-    assert front(points, lambda each: each.parameters) == [
-        point(1, 3.0),
-        point(2, 2.0),
-        point(3, 1.0),
-    ]
+def test_a_capacity_study_marks_the_students_that_no_other_beats() -> None:
+    config = parse_config(CapacityConfig, CAPACITY, source="capacity.yaml")
+    figures = {
+        "plain": (3.0, 100, 2.0),
+        "distilled": (2.5, 100, 2.0),
+        "wide-plain": (2.5, 200, 3.0),
+    }
+    rows = [
+        SummaryRow(
+            data="s", arm=arm, about="", runs=1, failed=0, missing=0, test=test,
+            parameters=parameters, parameters_share=parameters / 1000, throughput_ratio=ratio,
+            sampling_ratio=ratio,
+        )
+        for arm, (test, parameters, ratio) in figures.items()
+    ]  # fmt: skip
+    machine = {"torch": "2.0", "cpu": "A CPU", "date": "2026-01-01"}
+    results = Results.model_validate(
+        {"runs": [], "summary": rows, "studies": [], "machine": machine}
+    )
+    points = {(p.shape, p.distilled): p for p in capacity_results(config, results).points}
+    assert {key for key, point in points.items() if point.small} == {("reference", True)}
+    assert {key for key, point in points.items() if point.fast} == {("wide", False)}

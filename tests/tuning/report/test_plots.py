@@ -17,7 +17,7 @@ from tuning.report.axes import LONG, Axis, axes_of, shortened, without_switches
 from tuning.report.choices_plot import ABSENT, BEGIN, choices_plot, fifths, place_of
 from tuning.report.hint_map import hint_map, lay_out
 from tuning.report.importance import FEWEST, importances
-from tuning.report.plots import MANY, FrontPoint, best_so_far, edge_of, front
+from tuning.report.plots import MANY, best_so_far, edge_of
 
 CONFIG = searching("random", algorithm="random")
 
@@ -37,21 +37,6 @@ def test_best_so_far_only_falls_and_reaches_the_best(trials):
     for number, best in zip(numbers, bits, strict=True):
         until = [t for t in trials if t.begun.number <= number and t.state == "finished"]
         assert best == min(trial.bits_per_dim for trial in until)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_front_is_what_no_other_beats(seed):
-    generator = np.random.default_rng(seed)
-    pairs = generator.integers(0, 8, (generator.integers(0, 30), 2)).tolist()
-    points = [FrontPoint(number, *map(float, pair)) for number, pair in enumerate(pairs)]
-
-    def beaten(one):
-        return any(
-            other.bits <= one.bits and other.cost <= one.cost and other[1:] != one[1:]
-            for other in points
-        )
-
-    assert set(front(points)) == {point for point in points if not beaten(point)}
 
 
 def test_only_a_few_of_many_lie_beyond_the_edge():
