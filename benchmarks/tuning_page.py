@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jobs.study.plots import to_png
+from flowkd.report.style import png_plot
 from tuning.records import Trial
 
 PICTURE = "tuning.png"
@@ -99,7 +99,7 @@ def picture(results: dict[str, Any]) -> bytes:
         axes.set_ylabel("best validation bits/dim")
         axes.legend()
 
-    return to_png(draw, 3.6)
+    return png_plot(draw, 3.6)
 
 
 def document(results: dict[str, Any]) -> str:

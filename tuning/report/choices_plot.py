@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from flowkd.report.plots import INK, MUTED, RULE, VARIABLES, svg_plot
+from flowkd.report.style import INK, MUTED, RULE, VARIABLES, svg_plot
 from tuning.report.axes import Axis, shortened
 from tuning.suggest import Value
 

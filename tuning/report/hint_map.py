@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from flowkd.bijectors import Tap
 from flowkd.distill.hints import Hint
-from flowkd.report.plots import INK, MUTED, RULE, SERIES, WIDTH, svg_plot
+from flowkd.report.style import INK, MUTED, RULE, SERIES, WIDTH, svg_plot
 
 # In CSS pixels.
 TEACHER, STUDENT, BESIDE = 112, 228, 9  # the two columns, and how far off the names are

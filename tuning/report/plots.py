@@ -13,7 +13,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from flowkd.evaluation.pareto import pareto_front
-from flowkd.report.plots import INK, MUTED, RULE, SERIES, svg_plot
+from flowkd.report.style import INK, MUTED, RULE, SERIES, svg_plot
 from tuning.records import Trial
 from tuning.report.axes import shortened
 from tuning.report.importance import Importance
