@@ -45,7 +45,7 @@ QUICKSTART = Path("jobs/configs/quickstart")
 LONG_STEPS, LONG_TRIALS, AT_ONCE = 1500, 4, 2  # for the overhead
 RATE = {"low": 0.001, "high": 0.02}
 FULL = {
-    "hints": {"most": 4, "normalize": [True, False]},
+    "hints": {"max_hints": 4, "normalize": [True, False]},
     "weights": {
         "nll": 1,
         "samples": {"low": 0.1, "high": 1, "optional": True, "schedules": ["constant", "cosine"]},
@@ -58,7 +58,8 @@ FULL = {
 PAPER = {"weights": {"nll": 0.9, "latent": 0.1}, "learning_rate": RATE}
 WAYS: dict[str, dict[str, Any]] = {
     "TPE and ASHA": {
-        "space": FULL, "algorithm": "tpe", "trials": 22, "stopping": {"first": 0.2, "keep": 3},
+        "space": FULL, "algorithm": "tpe", "trials": 22,
+        "stopping": {"grace_period": 0.2, "reduction_factor": 3},
     },
     "random search": {"space": FULL, "algorithm": "random", "trials": TRIALS, "stopping": None},
     "paper's weights": {"space": PAPER, "algorithm": "random", "trials": TRIALS, "stopping": None},
@@ -115,12 +116,12 @@ def search_config(name: str, **changes: Any) -> SearchConfig:
         "teacher": "runs/quickstart-teacher",
         "dataset": student.dataset,
         "student": student.flow.model_dump(),
-        "budget": {"share": 0.25},
+        "budget": {"parameters_share": 0.25},
         "train": {**student.train.model_dump(), "steps": STEPS, "warmup_steps": 50},
         "batch_size": student.batch_size,
         "validation_rows": student.validation_rows,
         "validate_every": STEPS // 10,
-        "concurrent": AT_ONCE,
+        "max_concurrent_trials": AT_ONCE,
     }
     return SearchConfig.model_validate({**values, **changes})
 
@@ -145,7 +146,7 @@ def _overhead(storage: StorageConfig) -> dict[str, Any]:
     search(config, storage)
     wall = time.perf_counter() - began
     trials = SearchRecords(storage.store(), "long").trials()
-    pure = [trial.ended.seconds for trial in trials if trial.ended]
+    pure = [trial.end.seconds for trial in trials if trial.end]
     return {
         "trials": len(pure),
         "at_once": AT_ONCE,

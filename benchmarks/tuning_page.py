@@ -36,7 +36,7 @@ def best_so_far(trials: Sequence[Trial]) -> list[Point]:
 
     Steps of trials that were stopped, or failed, are spent as well.
     """
-    ended = sorted((t.ended for t in trials if t.ended), key=lambda end: end.time)
+    ended = sorted((t.end for t in trials if t.end), key=lambda end: end.time)
     spent, best, points = 0, math.inf, []
     for end in ended:
         spent += end.curve[-1][0] if end.curve else 0

@@ -21,9 +21,9 @@ from flowkd.training.config import (
     complete_flow,
 )
 from tuning.config import SearchConfig
-from tuning.hint_pairs import OFF, ON, Pairs, check_taps
-from tuning.shapes import Flows, Shape, allowed_shapes
-from tuning.space import AT_HINTS, Between, Schedule, Size, Term, WeightSpace, scheduled
+from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
+from tuning.shapes import SearchedFlow, Shape, allowed_shapes
+from tuning.space import AT_HINTS, FieldValue, LogUniform, Schedule, Term, WeightSpace, scheduled
 from tuning.suggest import Suggester, suggest_one
 
 RATE_ROWS, RATE_SECONDS = 64, 1.0
@@ -42,7 +42,7 @@ class Candidate:
     training: TrainingConfig
 
 
-class Plan:
+class CandidateSpace:
     """All candidates of a search.
 
     Args:
@@ -68,12 +68,12 @@ class Plan:
         self.shapes = allowed_shapes(
             config, self.manifest, self.teacher.flow, self.teacher.config.flow, self._rate
         )
-        self._pairs: dict[str, Pairs] = {}
+        self._pairs: dict[str, HintPairs] = {}
         if config.space.hints is not None:
             taps = self.teacher.flow.taps
             check_taps(config.space.hints, [shape.taps for shape in self.shapes], taps)
             self._pairs = {
-                shape.key: Pairs(config.space.hints, shape.taps, taps) for shape in self.shapes
+                shape.key: HintPairs(config.space.hints, shape.taps, taps) for shape in self.shapes
             }
 
     @property
@@ -98,7 +98,7 @@ class Plan:
         space = self.config.space
         shape = self._shape(suggester)
         rate = space.learning_rate
-        if isinstance(rate, Between):
+        if isinstance(rate, LogUniform):
             rate = suggester.number("learning_rate", rate.low, rate.high, rate.grid(), log=True)
         hints = self._pairs[shape.key].draw(suggester) if space.hints else ()
         objective = DistillationConfig(
@@ -151,7 +151,7 @@ class Plan:
             if values is None:
                 continue
             fitting = [v for v in values if any(shape.sizes[field] == v for shape in left)]
-            chosen: Size = suggest_one(suggester, f"shape.{field}", fitting, values)
+            chosen: FieldValue = suggest_one(suggester, f"shape.{field}", fitting, values)
             left = [shape for shape in left if shape.sizes[field] == chosen]
         [shape] = left
         return shape
@@ -171,7 +171,7 @@ class Plan:
             chosen[term] = _amount(suggester, term, weight)
         return LossWeights.model_validate(chosen)
 
-    def _rate(self, flow: Flows) -> float:
+    def _rate(self, flow: SearchedFlow) -> float:
         """Returns a student's log_prob a second over the teacher's; each is measured once."""
         key = flow.model_dump_json()
         if key not in self._rates:

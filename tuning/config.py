@@ -29,15 +29,15 @@ class BudgetConfig(Config):
     """
 
     parameters: int | None = Field(None, ge=1)
-    share: float | None = Field(None, gt=0)
-    throughput: float | None = Field(None, gt=0)
+    parameters_share: float | None = Field(None, gt=0)
+    throughput_ratio: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _one(self) -> BudgetConfig:
         given = [name for name, value in self if value is not None]
         if len(given) != 1:
             raise ValueError(
-                f"expected one of parameters, share and throughput; got "
+                f"expected one of parameters, parameters_share and throughput_ratio; got "
                 f"{', '.join(given) or 'none'}"
             )
         return self
@@ -54,8 +54,8 @@ class StoppingConfig(Config):
         keep: One of so many goes on from a rung; rungs are this factor apart.
     """
 
-    first: float = Field(0.1, gt=0, lt=1)
-    keep: float = Field(3, gt=1)
+    grace_period: float = Field(0.1, gt=0, lt=1)
+    reduction_factor: float = Field(3, gt=1)
 
 
 class PopulationConfig(Config):
@@ -70,9 +70,9 @@ class PopulationConfig(Config):
         factor: By which each open weight is multiplied or divided.
     """
 
-    every: float = Field(0.1, gt=0, lt=1)
-    worst: float = Field(0.25, gt=0, le=0.5)
-    factor: float = Field(1.5, gt=1)
+    perturbation_interval: float = Field(0.1, gt=0, lt=1)
+    quantile_fraction: float = Field(0.25, gt=0, le=0.5)
+    perturbation_factor: float = Field(1.5, gt=1)
 
 
 class FinalConfig(Config):
@@ -91,9 +91,9 @@ class FinalConfig(Config):
     steps: int | None = Field(None, ge=1)
     model: ModelName
     alias: ModelName = "best"
-    round_trip: float = Field(1e-2, gt=0)
-    rows: int | None = Field(None, ge=2)
-    seconds: float = Field(5.0, gt=0)
+    max_round_trip_error: float = Field(1e-2, gt=0)
+    test_rows: int | None = Field(None, ge=2)
+    throughput_seconds: float = Field(5.0, gt=0)
 
 
 class SearchConfig(Config):
@@ -131,7 +131,7 @@ class SearchConfig(Config):
     algorithm: Literal["tpe", "random", "grid", "pbt"] = "tpe"
     objectives: tuple[Objective, ...] = Field(("bits_per_dim",), min_length=1, max_length=2)
     trials: int = Field(30, ge=1)
-    concurrent: int | None = Field(None, ge=1)
+    max_concurrent_trials: int | None = Field(None, ge=1)
     stopping: StoppingConfig | None = StoppingConfig()
     population: PopulationConfig = PopulationConfig()
     batch_size: int = Field(256, ge=1)
@@ -176,6 +176,8 @@ class SearchConfig(Config):
         """Steps after which trials may be stopped first; None where they are not."""
         if self.stopping is None or len(self.objectives) > 1 or self.algorithm == "pbt":
             return None
-        validations = max(1, round(self.stopping.first * self.train.steps / self.validate_every))
+        validations = max(
+            1, round(self.stopping.grace_period * self.train.steps / self.validate_every)
+        )
         step = validations * self.validate_every
         return step if step < self.train.steps else None

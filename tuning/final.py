@@ -51,8 +51,8 @@ def conclude(
         name=f"search-{config.name}",
         flows=flows,
         dataset=config.dataset,
-        rows=final.rows,
-        seconds=final.seconds,
+        rows=final.test_rows,
+        seconds=final.throughput_seconds,
     )
     figures = evaluate(evaluation, storage.store())
     refused = refusal(figures, final)
@@ -67,7 +67,7 @@ def conclude(
         )
         published = f"models/{final.model}@{publish(publication, storage.store())}"
     outcome = {
-        "trial": best.begun.number,
+        "trial": best.start.number,
         "figures": {label: asdict(each) for label, each in figures.items()},
         "refused": refused,
         "published": published,
@@ -94,10 +94,10 @@ def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
     distilled, plain = figures["distilled"], figures["plain"]
     if not math.isfinite(distilled.bits_per_dim):
         return f"its likelihood is not finite: {distilled.bits_per_dim} bits/dim"
-    if not distilled.round_trip <= final.round_trip:
+    if not distilled.round_trip <= final.max_round_trip_error:
         return (
             f"its error from x to z and back is {distilled.round_trip:.1e}; expected at most "
-            f"{final.round_trip:g}"
+            f"{final.max_round_trip_error:g}"
         )
     if distilled.bits_per_dim > plain.bits_per_dim:
         return (

@@ -11,11 +11,11 @@ from flowkd.errors import ConfigError
 from tuning.space import HintSpace
 from tuning.suggest import Suggester, suggest_one
 
-STEP = re.compile(r"(^|\.)step\d+$")
+STEP_END = re.compile(r"(^|\.)step\d+$")
 OFF, ON = "off", "on"
 
 
-class Pairs:
+class HintPairs:
     """The pairs of one student's taps with its teacher's.
 
     Args:
@@ -29,11 +29,11 @@ class Pairs:
     ) -> None:
         self._space = space
         self._order = {tap: place for place, tap in enumerate(teacher)}
-        theirs = chosen_taps(space.teacher, teacher)
+        theirs = hint_taps(space.teacher, teacher)
         # Of each student's tap, in order: the teacher's that may be paired with it, in order.
         self.fitting = {
             tap: found
-            for tap in chosen_taps(space.student, student)
+            for tap in hint_taps(space.student, student)
             if student[tap].parameters
             and (found := [name for name in theirs if self._alike(student[tap], teacher[name])])
         }
@@ -53,7 +53,7 @@ class Pairs:
         last = -1
         for tap, fitting in self.fitting.items():
             left = [name for name in fitting if self._order[name] > last]
-            if not left or len(hints) == self._space.most:
+            if not left or len(hints) == self._space.max_hints:
                 continue
             if suggester.categorical(f"hint.{tap}", (OFF, ON)) == OFF:
                 continue
@@ -75,9 +75,9 @@ class Pairs:
         return wanted if wanted in left else left[0]
 
 
-def chosen_taps(named: Sequence[str] | None, taps: Mapping[str, Tap]) -> list[str]:
+def hint_taps(named: Sequence[str] | None, taps: Mapping[str, Tap]) -> list[str]:
     """Returns those taps that are named, or the ends of the steps, in the order of the flow."""
-    return [tap for tap in taps if (tap in named if named is not None else STEP.search(tap))]
+    return [tap for tap in taps if (tap in named if named is not None else STEP_END.search(tap))]
 
 
 def check_taps(
@@ -95,7 +95,7 @@ def check_taps(
                     f"space.hints.{role}: the {role} has no tap {name!r}; valid taps are "
                     f"{', '.join(known)}"
                 )
-    if not any(Pairs(space, student, teacher).fitting for student in students):
+    if not any(HintPairs(space, student, teacher).fitting for student in students):
         raise ConfigError(
             "space.hints: no tap of a student has the shape of one of the teacher's, with "
             "parameters before it: name others, or leave hints out"

@@ -23,15 +23,15 @@ from flowkd.training.shared import Shared
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.space import WeightSpace
-from tuning.trial import CANDIDATES_FAULT, Reports
+from tuning.trial import CANDIDATE_ERRORS, TrialReporter
 
 # Weights and the step from which on they hold.
-Course = list[tuple[int, dict[str, float]]]
-STATE = "state.pt"
+WeightPath = list[tuple[int, dict[str, float]]]
+STATE_FILE = "state.pt"
 MEMBER = "member"  # key of a trial's config in Tune
 
 
-def open_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
+def searched_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
     """Returns those weights of a candidate that may change while it trains."""
     assert isinstance(training.objective, DistillationConfig)
     chosen = training.objective.weights.at(0.0)
@@ -43,16 +43,18 @@ def open_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, fl
     }
 
 
-def population(config: SearchConfig) -> PopulationBasedTraining:
+def pbt_scheduler(config: SearchConfig) -> PopulationBasedTraining:
     """Returns the scheduler that lets the worst go on as the best, with changed weights."""
     generator = random.Random(derive_seed(config.seed, "explore"))
-    interval = round(config.population.every * config.train.steps / config.validate_every)
+    interval = round(
+        config.population.perturbation_interval * config.train.steps / config.validate_every
+    )
     return PopulationBasedTraining(
         time_attr="step",
         metric="bits_per_dim",
         mode="min",
         perturbation_interval=max(1, interval) * config.validate_every,
-        quantile_fraction=config.population.worst,
+        quantile_fraction=config.population.quantile_fraction,
         custom_explore_fn=lambda told: explore(told, config, generator),
         log_config=False,
     )
@@ -64,12 +66,12 @@ def explore(told: dict[str, Any], config: SearchConfig, generator: random.Random
     for term, weight in values["weights"].items():
         space = config.space.weights[term]
         assert isinstance(space, WeightSpace)
-        factor = config.population.factor ** generator.choice((-1, 1))
+        factor = config.population.perturbation_factor ** generator.choice((-1, 1))
         weights[term] = min(max(weight * factor, space.low), space.high)
     return {MEMBER: {**values, "weights": weights}}
 
 
-def values_of(trial: Trial) -> dict[str, Any]:
+def trial_values(trial: Trial) -> dict[str, Any]:
     """Returns what a trial is given."""
     return trial.config.get(MEMBER, trial.config)
 
@@ -88,27 +90,27 @@ def train_member(
     """
     records, values = SearchRecords(storage.store(), search), told[MEMBER]
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
-    reports = Reports(records, number, values["throughput"])
+    reports = TrialReporter(records, number, values["throughput"])
     known = records.ended(number)
     if known is not None:
         reports.repeat(known)
         return
     try:
         _train(values, storage, shared, reports)
-    except CANDIDATES_FAULT as error:
+    except CANDIDATE_ERRORS as error:
         reports.fail(str(error))
 
 
 def _train(
-    values: dict[str, Any], storage: StorageConfig, shared: Shared, reports: Reports
+    values: dict[str, Any], storage: StorageConfig, shared: Shared, reports: TrialReporter
 ) -> None:
     config = TrainingConfig.model_validate(values["training"])
     torch.set_num_threads(config.scaling.cpus)
     state = _restored()
-    path: Course = state["path"] if state else []
+    path: WeightPath = state["path"] if state else []
     began = time.perf_counter()
     run = prepare_run(
-        changed(config, values["weights"]),
+        with_weights(config, values["weights"]),
         storage.store(),
         device="cuda" if config.scaling.gpu else "cpu",
         shared=shared,
@@ -122,25 +124,27 @@ def _train(
             continue
         reports.seconds += time.perf_counter() - began
         last = run.step == config.train.steps
-        training = along(config, path).model_dump(mode="json") if last else None
+        training = with_schedules(config, path).model_dump(mode="json") if last else None
         with tempfile.TemporaryDirectory() as folder:
             curve = [*reports.curve, (run.step, run.best_bits_per_dim)]
             state = {
                 "run": run.state_dict(), "path": path, "curve": curve, "seconds": reports.seconds,
             }  # fmt: skip
-            torch.save(state, Path(folder, STATE))
+            torch.save(state, Path(folder, STATE_FILE))
             checkpoint = tune.Checkpoint.from_directory(folder)
             reports.add(run.step, run.best_bits_per_dim, last, training, checkpoint)
         began = time.perf_counter()
 
 
-def _extended(path: Course, step: int, weights: dict[str, float]) -> Course:
+def _extended(path: WeightPath, step: int, weights: dict[str, float]) -> WeightPath:
     """Returns a path whose last weights, from a step on, are these."""
     before = [point for point in path if point[0] < step]
     return before if before and before[-1][1] == weights else [*before, (step, weights)]
 
 
-def changed(config: TrainingConfig, weights: Mapping[str, float | Piecewise]) -> TrainingConfig:
+def with_weights(
+    config: TrainingConfig, weights: Mapping[str, float | Piecewise]
+) -> TrainingConfig:
     """Returns a run with these weights."""
     assert isinstance(config.objective, DistillationConfig)
     all_ = config.objective.weights.model_copy(update=dict(weights))
@@ -148,7 +152,7 @@ def changed(config: TrainingConfig, weights: Mapping[str, float | Piecewise]) ->
     return config.model_copy(update={"objective": objective})
 
 
-def along(config: TrainingConfig, path: Course) -> TrainingConfig:
+def with_schedules(config: TrainingConfig, path: WeightPath) -> TrainingConfig:
     """Returns the run whose weights follow a path from its beginning, as one schedule each."""
     steps = config.train.steps
     until = (*(step / steps for step, _ in path[1:]), 1.0)
@@ -156,7 +160,7 @@ def along(config: TrainingConfig, path: Course) -> TrainingConfig:
         term: Piecewise(values=tuple(weights[term] for _, weights in path), until=until)
         for term in path[0][1]
     }
-    return changed(config, followed)
+    return with_weights(config, followed)
 
 
 def _restored() -> dict[str, Any] | None:
@@ -164,4 +168,4 @@ def _restored() -> dict[str, Any] | None:
     if checkpoint is None:
         return None
     with checkpoint.as_directory() as folder:
-        return torch.load(Path(folder, STATE), weights_only=True)
+        return torch.load(Path(folder, STATE_FILE), weights_only=True)

@@ -18,7 +18,7 @@ TrialStatus = Literal["begun", "finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
-class Begun:
+class TrialStart:
     """A trial that was begun.
 
     Attributes:
@@ -30,14 +30,14 @@ class Begun:
     """
 
     number: int
-    parameters: dict[str, Any]
+    params: dict[str, Any]
     training: dict[str, Any]
-    size: int
+    parameter_count: int
     throughput: float | None = None
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialEnd:
     """How a trial ended.
 
     Attributes:
@@ -68,28 +68,28 @@ class Ended:
 class Trial:
     """A trial, and how it ended, if it has."""
 
-    begun: Begun
-    ended: Ended | None
+    start: TrialStart
+    end: TrialEnd | None
 
     @property
     def training(self) -> dict[str, Any]:
         """Config of the run that ends as the trial did."""
-        return (self.ended.training if self.ended else None) or self.begun.training
+        return (self.end.training if self.end else None) or self.start.training
 
     @property
     def state(self) -> TrialStatus:
         """How it stands."""
-        return self.ended.state if self.ended else "begun"
+        return self.end.state if self.end else "begun"
 
     @property
     def bits_per_dim(self) -> float:
         """On the validation rows; infinite where there is none."""
-        return self.ended.bits_per_dim if self.ended else math.inf
+        return self.end.bits_per_dim if self.end else math.inf
 
     @property
     def steps(self) -> int:
         """Done until the last validation; 0 for one that has not ended."""
-        return self.ended.curve[-1][0] if self.ended and self.ended.curve else 0
+        return self.end.curve[-1][0] if self.end and self.end.curve else 0
 
 
 class SearchRecords:
@@ -127,7 +127,7 @@ class SearchRecords:
                 f"search {self.name!r} exists in {self.store.uri}: add --resume to go on with it, "
                 f"or choose another name"
             )
-        free = {"concurrent", "scaling", "trials"}
+        free = {"max_concurrent_trials", "scaling", "trials"}
         was, now = (each.model_dump(mode="json", exclude=free) for each in (known, config))
         changed = [key for key in now if was.get(key) != now[key]]
         if changed:
@@ -137,26 +137,26 @@ class SearchRecords:
             )
         self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
 
-    def begin(self, trial: Begun) -> None:
+    def begin(self, trial: TrialStart) -> None:
         """Keeps a trial that is about to be trained."""
         self.write(asdict(trial), f"trials/{trial.number:04}.json")
 
-    def end(self, number: int, ended: Ended) -> None:
+    def end(self, number: int, ended: TrialEnd) -> None:
         """Keeps how a trial ended."""
         self.write(asdict(ended), f"results/{number:04}.json")
 
-    def ended(self, number: int) -> Ended | None:
+    def ended(self, number: int) -> TrialEnd | None:
         """Returns how a trial ended, or None if it has not."""
         found = self.read(f"results/{number:04}.json")
         if found is None:
             return None
-        return Ended(**{**found, "curve": [(step, bits) for step, bits in found["curve"]]})
+        return TrialEnd(**{**found, "curve": [(step, bits) for step, bits in found["curve"]]})
 
     def trials(self) -> list[Trial]:
         """Returns all trials, in the order in which they were begun."""
         done = set(self.store.list(self.folder, "results"))
         names = sorted(self.store.list(self.folder, "trials"))
-        begun = [Begun(**self.store.read_json(self.folder, "trials", name)) for name in names]
+        begun = [TrialStart(**self.store.read_json(self.folder, "trials", name)) for name in names]
         return [
             Trial(each, self.ended(each.number) if f"{each.number:04}.json" in done else None)
             for each in begun

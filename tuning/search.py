@@ -8,7 +8,8 @@ from typing import Any
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
-from tuning.candidates import Plan
+from tuning.callback import StatusCallback
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.final import conclude
 from tuning.records import SearchRecords, Trial
@@ -16,7 +17,6 @@ from tuning.report.page import write_report
 from tuning.status import Status
 from tuning.suggest import grid
 from tuning.tune import run_trials
-from tuning.watcher import Watcher
 
 
 def search(
@@ -44,16 +44,16 @@ def search(
     """
     store = storage.store()
     records = SearchRecords(store, config.name)
-    plan = Plan(config, store, records.read("throughputs.json"))
-    points = grid(plan.draw, config.trials) if config.algorithm == "grid" else []
+    candidates = CandidateSpace(config, store, records.read("throughputs.json"))
+    points = grid(candidates.draw, config.trials) if config.algorithm == "grid" else []
     records.open(config, resume)
-    if plan.rates:
-        records.write(plan.rates, "throughputs.json")
+    if candidates.rates:
+        records.write(candidates.rates, "throughputs.json")
     connect()
-    watcher = Watcher(config, records, show)
+    watcher = StatusCallback(config, records, show)
     watcher.write("searching")
     try:
-        run_trials(plan, records, storage, watcher, points)
+        run_trials(candidates, records, storage, watcher, points)
         trials = records.trials()
         _check_some(config, trials)
         if config.final is not None:
@@ -70,7 +70,7 @@ def search(
 def _check_some(config: SearchConfig, trials: list[Trial]) -> None:
     if any(trial.state == "finished" for trial in trials):
         return
-    reasons = {trial.ended.reason for trial in trials if trial.ended and trial.ended.reason}
+    reasons = {trial.end.reason for trial in trials if trial.end and trial.end.reason}
     raise FlowkdError(
         f"search {config.name!r}: none of {len(trials)} trials was trained to its end; reasons: "
         f"{'; '.join(sorted(reasons)[:3]) or 'workers were lost: see the log of Ray'}"

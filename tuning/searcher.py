@@ -13,30 +13,32 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from flowkd.data.shuffle import derive_seed
-from tuning.candidates import Plan
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
-from tuning.pbt import open_weights
-from tuning.records import Begun, SearchRecords
+from tuning.pbt import searched_weights
+from tuning.records import SearchRecords, TrialStart
 from tuning.suggest import OptunaSuggester
 
 MODES = {"bits_per_dim": "min", "throughput": "max"}
 
 
-class Proposals(OptunaSearch):
+class CandidateSearcher(OptunaSearch):
     """Proposes candidates; each is in the store before its trial begins.
 
     A trial that was stopped early counts as pruned at the step that it reached, not as if its last
     figure were the one of a whole training.
 
     Args:
-        plan: Draws the candidates.
+        candidates: Draws the candidates.
         records: Of the search.
         first: Parameters of the candidates that come first: those begun before, or a grid.
     """
 
-    def __init__(self, plan: Plan, records: SearchRecords, first: Sequence[dict[str, Any]]) -> None:
-        self._plan, self._records = plan, records
-        config = plan.config
+    def __init__(
+        self, candidates: CandidateSpace, records: SearchRecords, first: Sequence[dict[str, Any]]
+    ) -> None:
+        self._candidates, self._records = candidates, records
+        config = candidates.config
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         objectives = list(config.objectives)
         alone = len(objectives) == 1
@@ -51,17 +53,17 @@ class Proposals(OptunaSearch):
 
     def _propose(self, trial: Any) -> dict[str, Any]:
         number = trial.number
-        name = f"search-{self._plan.config.name}-{number:04}"
-        candidate = self._plan.draw(OptunaSuggester(trial), name)
+        name = f"search-{self._candidates.config.name}-{number:04}"
+        candidate = self._candidates.draw(OptunaSuggester(trial), name)
         training = candidate.training.model_dump(mode="json")
         rate = candidate.shape.throughput
         throughput = rate if rate == rate else None  # JSON has no NaN
         self._records.begin(
-            Begun(number, dict(trial.params), training, candidate.shape.parameters, throughput)
+            TrialStart(number, dict(trial.params), training, candidate.shape.parameters, throughput)
         )
         values = {"number": number, "training": training, "throughput": throughput}
-        if self._plan.config.algorithm == "pbt":
-            values["weights"] = open_weights(self._plan.config, candidate.training)
+        if self._candidates.config.algorithm == "pbt":
+            values["weights"] = searched_weights(self._candidates.config, candidate.training)
         return values
 
     def members(self, count: int) -> list[dict[str, Any]]:
@@ -72,7 +74,7 @@ class Proposals(OptunaSearch):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tells Optuna how a trial ended."""
-        steps = self._plan.config.train.steps
+        steps = self._candidates.config.train.steps
         told = result or {}
         whole = error or told.get("step", steps) >= steps
         if whole or told.get("failed") or isinstance(self.metric, list):

@@ -17,13 +17,13 @@ from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_p
 from flowkd.flows.flow import Flow
 from flowkd.training.config import complete_flow
 from tuning.config import SearchConfig
-from tuning.space import Size, WarmStart
+from tuning.space import FieldValue, WarmStartOrNone
 
-Flows = GlowConfig | CouplingConfig
-MOST = 500
+SearchedFlow = GlowConfig | CouplingConfig
+MAX_SHAPES = 500
 
 # Returns how many times as many log_prob a second as the teacher a flow computes.
-Rate = Callable[[Flows], float]
+Rate = Callable[[SearchedFlow], float]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Shape:
         throughput: log_prob a second over the teacher's; nan where it is not asked for.
     """
 
-    sizes: Mapping[str, Size]
-    flow: Flows
+    sizes: Mapping[str, FieldValue]
+    flow: SearchedFlow
     parameters: int
     taps: Mapping[str, Tap]
-    warm_starts: tuple[WarmStart, ...]
+    warm_starts: tuple[WarmStartOrNone, ...]
     throughput: float = math.nan
 
     @property
@@ -53,7 +53,7 @@ class Shape:
 
 
 def allowed_shapes(
-    config: SearchConfig, manifest: Manifest, teacher: Flow, source: Flows, rate: Rate
+    config: SearchConfig, manifest: Manifest, teacher: Flow, source: SearchedFlow, rate: Rate
 ) -> list[Shape]:
     """Returns the students of a space that the budget allows, in the order of its values.
 
@@ -91,10 +91,10 @@ def allowed_shapes(
 
 
 def _fast_enough(config: SearchConfig, shapes: list[Shape], rate: Rate) -> list[Shape]:
-    if config.budget.throughput is None and "throughput" not in config.objectives:
+    if config.budget.throughput_ratio is None and "throughput" not in config.objectives:
         return shapes
     timed = [replace(shape, throughput=rate(shape.flow)) for shape in shapes]
-    least = config.budget.throughput or 0.0
+    least = config.budget.throughput_ratio or 0.0
     found = [shape for shape in timed if shape.throughput >= least]
     if not found:
         fastest = max(shape.throughput for shape in timed)
@@ -106,14 +106,16 @@ def _fast_enough(config: SearchConfig, shapes: list[Shape], rate: Rate) -> list[
     return found
 
 
-def _every(config: SearchConfig, manifest: Manifest) -> Iterator[tuple[dict[str, Size], Flows]]:
+def _every(
+    config: SearchConfig, manifest: Manifest
+) -> Iterator[tuple[dict[str, FieldValue], SearchedFlow]]:
     named = {name: values for name, values in config.space.shape if values is not None}
     unknown = [name for name in named if name not in type(config.student).model_fields]
     if unknown:
         raise ConfigError(f"space.shape: a {config.student.kind} flow has no {unknown[0]}")
-    if math.prod(map(len, named.values())) > MOST:
+    if math.prod(map(len, named.values())) > MAX_SHAPES:
         raise ConfigError(
-            f"space.shape: expected at most {MOST} shapes; got "
+            f"space.shape: expected at most {MAX_SHAPES} shapes; got "
             f"{math.prod(map(len, named.values()))}: name fewer values"
         )
     refused, any_ = "", False
@@ -134,20 +136,20 @@ def _every(config: SearchConfig, manifest: Manifest) -> Iterator[tuple[dict[str,
 def _most_parameters(config: SearchConfig, teacher: Flow) -> float:
     if config.budget.parameters is not None:
         return config.budget.parameters
-    if config.budget.share is not None:
-        return config.budget.share * count_parameters(teacher)
+    if config.budget.parameters_share is not None:
+        return config.budget.parameters_share * count_parameters(teacher)
     return math.inf
 
 
 def _warm_starts(
-    config: SearchConfig, manifest: Manifest, flow: Flows, source: Flows
-) -> tuple[WarmStart, ...]:
+    config: SearchConfig, manifest: Manifest, flow: SearchedFlow, source: SearchedFlow
+) -> tuple[WarmStartOrNone, ...]:
     rows = manifest.splits["train"].rows
     rows = min(rows, config.train_rows or rows)
     return tuple(kind for kind in config.space.warm_start if _begins(kind, flow, source, rows))
 
 
-def _begins(kind: WarmStart, flow: Flows, source: Flows, rows: int) -> bool:
+def _begins(kind: WarmStartOrNone, flow: SearchedFlow, source: SearchedFlow, rows: int) -> bool:
     if kind == "none":
         return True
     try:

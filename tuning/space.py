@@ -8,15 +8,16 @@ from pydantic import Field, model_validator
 
 from flowkd.config import Config
 from flowkd.distill.schedules import Cosine, Linear
+from flowkd.distill.warmstart import WarmStart
 
 Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
 AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that count only where there are hints
-WarmStart = Literal["none", "fold", "inherit", "slice", "copy"]
-Schedule = Literal["constant", "cosine", "rise"]
-Size = int | tuple[int, ...]
+WarmStartOrNone = Literal["none"] | WarmStart
+Schedule = Literal["constant", "cosine", "linear"]
+FieldValue = int | tuple[int, ...]
 
 
-class Between(Config):
+class LogUniform(Config):
     """A positive number, log-uniform.
 
     Attributes:
@@ -27,10 +28,10 @@ class Between(Config):
 
     low: float = Field(gt=0)
     high: float = Field(gt=0)
-    points: int = Field(3, ge=2)
+    grid_points: int = Field(3, ge=2)
 
     @model_validator(mode="after")
-    def _in_order(self) -> Between:
+    def _in_order(self) -> LogUniform:
         if self.low >= self.high:
             raise ValueError(
                 f"expected low below high; got low: {self.low:g}, high: {self.high:g}: write one "
@@ -40,11 +41,11 @@ class Between(Config):
 
     def grid(self) -> list[float]:
         """Returns the values that a grid takes."""
-        ratio, steps = self.high / self.low, self.points - 1
+        ratio, steps = self.high / self.low, self.grid_points - 1
         return [self.low, *(self.low * ratio ** (n / steps) for n in range(1, steps)), self.high]
 
 
-class WeightSpace(Between):
+class WeightSpace(LogUniform):
     """A term's weight and its schedule.
 
     Attributes:
@@ -69,7 +70,7 @@ class HintSpace(Config):
 
     student: tuple[str, ...] | None = None
     teacher: tuple[str, ...] | None = None
-    most: int = Field(8, ge=1)
+    max_hints: int = Field(8, ge=1)
     channels: Literal["all", "active"] = "all"
     normalize: tuple[bool, ...] = Field((True,), min_length=1)
 
@@ -81,9 +82,9 @@ class ShapeSpace(Config):
     """
 
     levels: tuple[int, ...] | None = Field(None, min_length=1)
-    depth: tuple[Size, ...] | None = Field(None, min_length=1)
-    width: tuple[Size, ...] | None = Field(None, min_length=1)
-    inner: tuple[Size, ...] | None = Field(None, min_length=1)
+    depth: tuple[FieldValue, ...] | None = Field(None, min_length=1)
+    width: tuple[FieldValue, ...] | None = Field(None, min_length=1)
+    inner: tuple[FieldValue, ...] | None = Field(None, min_length=1)
 
 
 class SpaceConfig(Config):
@@ -101,8 +102,8 @@ class SpaceConfig(Config):
     shape: ShapeSpace = ShapeSpace()
     hints: HintSpace | None = None
     weights: dict[Term, Annotated[float, Field(ge=0)] | WeightSpace] = Field(default_factory=dict)
-    warm_start: tuple[WarmStart, ...] = Field(("none",), min_length=1)
-    learning_rate: Annotated[float, Field(gt=0)] | Between
+    warm_start: tuple[WarmStartOrNone, ...] = Field(("none",), min_length=1)
+    learning_rate: Annotated[float, Field(gt=0)] | LogUniform
 
     @model_validator(mode="after")
     def _fits(self) -> SpaceConfig:
@@ -137,7 +138,7 @@ class SpaceConfig(Config):
         others = {
             "hints": self.hints is not None,
             "warm_start": len(self.warm_start) > 1,
-            "learning_rate": isinstance(self.learning_rate, Between),
+            "learning_rate": isinstance(self.learning_rate, LogUniform),
         }
         return [*shape, *weights, *(name for name, open_ in others.items() if open_)]
 
@@ -146,4 +147,4 @@ def scheduled(weight: float, schedule: Schedule) -> float | Cosine | Linear:
     """Returns a weight that follows a schedule."""
     if schedule == "cosine":
         return Cosine(start=weight)
-    return Linear(end=weight) if schedule == "rise" else weight
+    return Linear(end=weight) if schedule == "linear" else weight

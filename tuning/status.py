@@ -16,8 +16,8 @@ from flowkd.errors import ConfigError
 from flowkd.store.store import Store
 from tuning.records import SearchRecords, search_names
 
-SHOWN = 12  # trials in the table
-SILENCE = 120.0  # seconds; a store may be away for as long
+TABLE_ROWS = 12  # trials in the table
+SILENT_SECONDS = 120.0  # seconds; a store may be away for as long
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TrialRow:
     state: str
     step: int
     bits_per_dim: float | None
-    size: int
+    parameter_count: int
     note: str
 
 
@@ -97,7 +97,7 @@ def status_table(status: Status) -> Group:
     if status.stage == "searching" and status.seconds_left is not None:
         heading += f", about {_duration(status.seconds_left)} left"
     silent = time.time() - status.time
-    if status.stage == "searching" and silent > SILENCE:
+    if status.stage == "searching" and silent > SILENT_SECONDS:
         heading += f"; not heard of for {_duration(silent)}: --resume goes on with it"
     shown = Table(box=None, pad_edge=False, expand=True)
     for column in ("trial", "state", "step", "bits/dim", "parameters"):
@@ -111,7 +111,13 @@ def status_table(status: Status) -> Group:
         step = f"{row.step}/{status.steps}"
         style = "bold" if row.number == status.best else ""
         shown.add_row(
-            str(row.number), state, step, bits, f"{row.size:,}", Text(row.note), style=style
+            str(row.number),
+            state,
+            step,
+            bits,
+            f"{row.parameter_count:,}",
+            Text(row.note),
+            style=style,
         )
     return Group(Text(heading, style="bold"), shown)
 
@@ -139,7 +145,7 @@ def _most_telling(status: Status) -> list[TrialRow]:
         bits = row.bits_per_dim
         return row.state != "running", math.inf if bits is None or row.state == "failed" else bits
 
-    return sorted(status.rows, key=rank)[:SHOWN]
+    return sorted(status.rows, key=rank)[:TABLE_ROWS]
 
 
 def _duration(seconds: float) -> str:

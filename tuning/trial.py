@@ -17,12 +17,12 @@ from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import prepare_run
 from flowkd.training.shared import Shared
-from tuning.records import Ended, SearchRecords
+from tuning.records import SearchRecords, TrialEnd
 
 # What a trial that failed counts for the search, in bits per dimension: worse than any that learns.
-FAILED = 1e3
+FAILED_BITS_PER_DIM = 1e3
 # All else, such as a store that is away, is no candidate's fault: the trial is begun again.
-CANDIDATES_FAULT = (ConfigError, NonFiniteError)
+CANDIDATE_ERRORS = (ConfigError, NonFiniteError)
 
 
 def train_trial(
@@ -39,7 +39,7 @@ def train_trial(
     """
     records = SearchRecords(storage.store(), search)
     number, throughput = values["number"], values["throughput"]
-    trial = Reports(records, number, throughput)
+    trial = TrialReporter(records, number, throughput)
     known = records.ended(number)
     if known is not None:
         trial.repeat(known)
@@ -47,14 +47,14 @@ def train_trial(
     config = TrainingConfig.model_validate(values["training"])
     try:
         if shared is None:
-            run_training(config, storage, callbacks=[_TellTune(trial.more)])
+            run_training(config, storage, callbacks=[_ReportToTune(trial.more)])
         else:
             _train_here(config, storage, shared, trial)
-    except CANDIDATES_FAULT as error:
+    except CANDIDATE_ERRORS as error:
         trial.fail(str(error))
 
 
-class Reports:
+class TrialReporter:
     """What a trial says of itself."""
 
     def __init__(self, records: SearchRecords, number: int, throughput: float | None) -> None:
@@ -76,15 +76,15 @@ class Reports:
         self.curve = [*self.curve, (step, bits)]
         if last:
             seconds = round(self.seconds, 3)
-            self._end(Ended("finished", self.curve, seconds, training=training))
+            self._end(TrialEnd("finished", self.curve, seconds, training=training))
         self._tell(step, bits, checkpoint)
 
     def fail(self, reason: str) -> None:
         """Tells that it cannot be trained, or not further."""
-        self._end(Ended("failed", self.curve, round(self.seconds, 3), reason))
+        self._end(TrialEnd("failed", self.curve, round(self.seconds, 3), reason))
         self._tell_failure(self.curve, reason)
 
-    def repeat(self, known: Ended) -> None:
+    def repeat(self, known: TrialEnd) -> None:
         """Tells again what was told before its end."""
         self.seconds = known.seconds
         for step, bits in known.curve:
@@ -95,9 +95,9 @@ class Reports:
     def _tell_failure(self, curve: list[tuple[int, float]], reason: str) -> None:
         step = curve[-1][0] if curve else 0
         self.more = {**self.more, "failed": reason}
-        self._tell(step, FAILED)
+        self._tell(step, FAILED_BITS_PER_DIM)
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: TrialEnd) -> None:
         self._records.end(self._number, ended)
 
     def _tell(self, step: int, bits: float, checkpoint: tune.Checkpoint | None = None) -> None:
@@ -106,7 +106,7 @@ class Reports:
 
 
 def _train_here(
-    config: TrainingConfig, storage: StorageConfig, shared: Shared, trial: Reports
+    config: TrainingConfig, storage: StorageConfig, shared: Shared, trial: TrialReporter
 ) -> None:
     torch.set_num_threads(config.scaling.cpus)
     device = "cuda" if config.scaling.gpu else "cpu"
@@ -119,7 +119,7 @@ def _train_here(
             began = time.perf_counter()
 
 
-class _TellTune(TuneReportCallback):
+class _ReportToTune(TuneReportCallback):
     """Tells Tune what a worker reports with each checkpoint, in the words of a search."""
 
     def __init__(self, more: dict[str, Any]) -> None:

@@ -18,31 +18,31 @@ from cluster.ray_tasks import cores_of_this_machine
 from cluster.storage import StorageConfig
 from flowkd.training.config import ScalingConfig
 from flowkd.training.shared import Shared, share
-from tuning.candidates import Plan
+from tuning.callback import StatusCallback
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
-from tuning.pbt import MEMBER, population, train_member, values_of
+from tuning.pbt import MEMBER, pbt_scheduler, train_member, trial_values
 from tuning.records import SearchRecords
-from tuning.searcher import Proposals
+from tuning.searcher import CandidateSearcher
 from tuning.suggest import Value
 from tuning.trial import train_trial
-from tuning.watcher import Watcher
 
 Point = dict[str, Value]
 
 # All that is worth keeping is in the store already: Tune neither logs nor restores.
-QUIET = {
+TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-LOST = 3  # times that a trial whose worker was lost is begun again
+MAX_FAILURES = 3  # times that a trial whose worker was lost is begun again
 
 
 def run_trials(
-    plan: Plan,
+    candidates: CandidateSpace,
     records: SearchRecords,
     storage: StorageConfig,
-    watcher: Watcher,
+    watcher: StatusCallback,
     points: list[Point],
 ) -> None:
     """Runs the trials of a search on the cluster that this process is connected to.
@@ -51,36 +51,47 @@ def run_trials(
     then.
 
     Args:
-        plan: Draws the candidates.
+        candidates: Draws the candidates.
         records: Of the search, which is open.
         storage: Where everything is kept.
         watcher: Follows the trials.
         points: Of a grid; empty for other algorithms.
     """
-    config = plan.config
-    begun = [trial.begun.parameters for trial in records.trials()]
-    proposals = Proposals(plan, records, points or begun)
-    _run(config, storage, plan, proposals, watcher, len(points) or max(config.trials, len(begun)))
+    config = candidates.config
+    begun = [trial.start.params for trial in records.trials()]
+    proposals = CandidateSearcher(candidates, records, points or begun)
+    _fit(
+        config,
+        storage,
+        candidates,
+        proposals,
+        watcher,
+        len(points) or max(config.trials, len(begun)),
+    )
 
 
-def _run(
+def _fit(
     config: SearchConfig,
     storage: StorageConfig,
-    plan: Plan,
-    proposals: Proposals,
-    watcher: Watcher,
+    candidates: CandidateSpace,
+    proposals: CandidateSearcher,
+    watcher: StatusCallback,
     count: int,
 ) -> None:
-    shared = None if config.scaling.workers > 1 else _share(plan, storage)
+    shared = None if config.scaling.workers > 1 else _share(candidates, storage)
     one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
         functools.partial(one, search=config.name, storage=storage), shared=shared
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    os.environ.update(QUIET)
+    os.environ.update(TUNE_ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
         together = config.algorithm == "pbt"
-        resources = _shares(config.scaling, count) if together else _resources(config.scaling)
+        resources = (
+            _member_resources(config.scaling, count)
+            if together
+            else _trial_resources(config.scaling)
+        )
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             param_space={MEMBER: tune.grid_search(proposals.members(count))} if together else None,
@@ -88,7 +99,7 @@ def _run(
                 search_alg=None if together else proposals,
                 scheduler=_scheduler(config),
                 num_samples=1 if together else count,
-                max_concurrent_trials=None if together else _at_once(config),
+                max_concurrent_trials=None if together else _max_concurrent(config),
                 reuse_actors=config.scaling.workers == 1,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -97,18 +108,18 @@ def _run(
                 name="trials",
                 verbose=0,
                 callbacks=[watcher],
-                failure_config=tune.FailureConfig(max_failures=LOST),
-                **_place(storage, f"searches/{config.name}/tune", folder),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                **_tune_storage(storage, f"searches/{config.name}/tune", folder),
             ),
         )
         tuner.fit()
 
 
 def _name(trial: Trial) -> str:
-    return f"trial-{values_of(trial)['number']:04}"  # as it began
+    return f"trial-{trial_values(trial)['number']:04}"  # as it began
 
 
-def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
+def _tune_storage(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
     """Returns where Tune keeps its own files: all nodes must reach it."""
     if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
         return {"storage_path": folder}
@@ -116,14 +127,14 @@ def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
     return {"storage_path": f"{root}/{path}", "storage_filesystem": filesystem}
 
 
-def _share(plan: Plan, storage: StorageConfig) -> Shared:
+def _share(candidates: CandidateSpace, storage: StorageConfig) -> Shared:
     """Reads and computes once what no trial changes."""
-    return share(plan.shared_run(), storage.store(), plan.teacher_taps)
+    return share(candidates.shared_run(), storage.store(), candidates.teacher_taps)
 
 
 def _scheduler(config: SearchConfig) -> TrialScheduler | None:
     if config.algorithm == "pbt":
-        return population(config)
+        return pbt_scheduler(config)
     if config.first_rung is None or config.stopping is None:
         return None
     return ASHAScheduler(
@@ -132,17 +143,17 @@ def _scheduler(config: SearchConfig) -> TrialScheduler | None:
         mode="min",
         max_t=config.train.steps,
         grace_period=config.first_rung,
-        reduction_factor=config.stopping.keep,
+        reduction_factor=config.stopping.reduction_factor,
     )
 
 
-def _resources(scaling: ScalingConfig) -> dict[str, float]:
+def _trial_resources(scaling: ScalingConfig) -> dict[str, float]:
     if scaling.workers > 1:  # its workers ask for their own
         return {"cpu": 0.01}
     return {"cpu": scaling.cpus, "gpu": 1 if scaling.gpu else 0}
 
 
-def _shares(scaling: ScalingConfig, members: int) -> dict[str, float]:
+def _member_resources(scaling: ScalingConfig, members: int) -> dict[str, float]:
     """Returns what each of a population holds, so that all of it trains at once beside the rest.
 
     Where there are fewer CPUs, or GPUs, than that takes, members share them: to take turns would
@@ -156,11 +167,11 @@ def _shares(scaling: ScalingConfig, members: int) -> dict[str, float]:
     }
 
 
-def _at_once(config: SearchConfig) -> int:
+def _max_concurrent(config: SearchConfig) -> int:
     """Returns how many trials fit at once: by GPUs, or by CPUs."""
     scaling, total = config.scaling, ray.cluster_resources()
     if scaling.gpu:
         fit = total.get("GPU", 0) // scaling.workers
     else:
         fit = (cores_of_this_machine() or total.get("CPU", 1)) // (scaling.workers * scaling.cpus)
-    return max(1, min(int(fit), config.concurrent or int(fit)))
+    return max(1, min(int(fit), config.max_concurrent_trials or int(fit)))

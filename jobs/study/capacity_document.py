@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 
 from flowkd.evaluation.pareto import pareto_front
 from flowkd.report.style import PNG, png_plot
+from jobs.study.capacity_results import CapacityPoint, CapacityResults, bits
 from jobs.study.config import TEACHER
 from jobs.study.document import learning_rates
-from jobs.study.front import CapacityPoint, CapacityResults, bits
 from jobs.study.results import StudyFacts
 from jobs.study.verdict import shortfalls
 

@@ -14,7 +14,7 @@ from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import DistillationConfig, TrainingConfig
 from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
-from jobs.study.capacity import CapacityConfig
+from jobs.study.capacity_config import CapacityConfig
 from jobs.study.config import StudyConfig
 from tests.support import ROOT
 from tuning.config import SearchConfig

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from tuning.hint_pairs import ON
 from tuning.records import Trial
-from tuning.space import Between, SpaceConfig
+from tuning.space import LogUniform, SpaceConfig
 from tuning.suggest import Value
 
-GROUPS = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
-LONG = 30  # letters of a name beside a plot
+AXIS_ORDER = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
+MAX_LETTERS = 30  # letters of a name beside a plot
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class Axis:
 def axes_of(trials: Sequence[Trial], space: SpaceConfig) -> list[Axis]:
     """Returns an axis for each parameter that any trial chose, related ones beside each other."""
     chosen = [
-        {whole_name(name): value for name, value in trial.begun.parameters.items()}
-        for trial in trials
+        {whole_name(name): value for name, value in trial.start.params.items()} for trial in trials
     ]
     names = sorted({name for each in chosen for name in each}, key=_order)
     return [_axis(name, tuple(each.get(name) for each in chosen), space) for name in names]
@@ -56,7 +55,11 @@ def axes_of(trials: Sequence[Trial], space: SpaceConfig) -> list[Axis]:
 
 def shortened(name: str) -> str:
     """Returns a name as it fits beside a plot, without its middle if it is long."""
-    return name if len(name) <= LONG else f"{name[: LONG // 2]}...{name[3 - LONG // 2 :]}"
+    return (
+        name
+        if len(name) <= MAX_LETTERS
+        else f"{name[: MAX_LETTERS // 2]}...{name[3 - MAX_LETTERS // 2 :]}"
+    )
 
 
 def without_switches(axes: Sequence[Axis]) -> list[Axis]:
@@ -84,7 +87,7 @@ def _axis(name: str, values: tuple[Value | None, ...], space: SpaceConfig) -> Ax
         named = name.split(".")[1]
         asked = next((weight for term, weight in space.weights.items() if term == named), 0.0)
     numbers = [float(value) for value in values if value is not None]
-    if isinstance(asked, Between):
+    if isinstance(asked, LogUniform):
         numbers += [asked.low, asked.high]
     return Axis(name, values, (min(numbers), max(numbers)), log=min(numbers) > 0)
 
@@ -96,7 +99,7 @@ def whole_name(name: str) -> str:
 
 def _order(name: str) -> tuple[int, list[tuple[int, str]]]:
     group = name.split(".", 1)[0]
-    return GROUPS.index(group) if group in GROUPS else len(GROUPS), _natural(name)
+    return AXIS_ORDER.index(group) if group in AXIS_ORDER else len(AXIS_ORDER), _natural(name)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

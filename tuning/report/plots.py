@@ -18,7 +18,7 @@ from tuning.records import Trial
 from tuning.report.axes import shortened
 from tuning.report.importance import Importance
 
-SHOWN = 15  # parameters, the most important ones
+MAX_BARS = 15  # parameters, the most important ones
 FAR = 1.25  # of the way from the best to nearly the worst: what lies beyond is drawn at the edge
 MANY = 10  # trials: fewer are all drawn where they are
 BITS = "bits per dimension"
@@ -38,7 +38,7 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
     for trial in trials:
         if trial.state == "finished" and trial.bits_per_dim < best:
             best = trial.bits_per_dim
-            steps.append((trial.begun.number, best))
+            steps.append((trial.start.number, best))
     return steps
 
 
@@ -58,7 +58,7 @@ def history_plot(trials: Sequence[Trial]) -> str:
 
 def importance_plot(found: Sequence[Importance]) -> str:
     """Returns a bar for each parameter, the most important at the top, and what chance gives."""
-    shown = found[:SHOWN]
+    shown = found[:MAX_BARS]
     told = ", ".join(f"{each.name} {each.share:.0%}" for each in shown)
     return svg_plot(
         lambda axes: _draw_importance(axes, shown),
@@ -97,10 +97,10 @@ def _draw_history(axes: Axes, trials: Sequence[Trial], steps: list[tuple[int, fl
         ("finished", "finished", SERIES[2], SERIES[2]),
     ):
         those = [trial for trial in judged if trial.state == state]
-        spots = [(trial.begun.number, trial.bits_per_dim) for trial in those]
+        spots = [(trial.start.number, trial.bits_per_dim) for trial in those]
         _scatter(axes, spots, edge, label, color, face)
     if steps:
-        last = max(trial.begun.number for trial in trials)
+        last = max(trial.start.number for trial in trials)
         line = [(number, min(bits, edge)) for number, bits in (*steps, (last, steps[-1][1]))]
         axes.step(
             *zip(*line, strict=True),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jobs.study.capacity_document import capacity_document, capacity_plot
+from jobs.study.capacity_results import CapacityPoint, CapacityResults
 from jobs.study.config import Targets
 from jobs.study.document import document, within_spread
-from jobs.study.front import CapacityPoint, CapacityResults
 from jobs.study.plots import gap_plot, study_curves_plot
 from jobs.study.results import Results
 

@@ -8,8 +8,8 @@ import pytest
 
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
-from jobs.study.capacity import CapacityConfig
-from jobs.study.front import capacity_results
+from jobs.study.capacity_config import CapacityConfig
+from jobs.study.capacity_results import capacity_results
 from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import RunOutcome
 from jobs.study.plan import plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowkd.config import Config
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.evaluation.pareto import pareto_front
-from jobs.study.capacity import CapacityConfig, arm_of
+from jobs.study.capacity_config import CapacityConfig, arm_of
 from jobs.study.config import TEACHER
 from jobs.study.results import Results, SummaryRow
 from jobs.study.summary import describe_flow

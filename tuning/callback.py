@@ -10,14 +10,14 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.config import SearchConfig
-from tuning.pbt import values_of
-from tuning.records import Begun, Ended, SearchRecords, TrialStatus
+from tuning.pbt import trial_values
+from tuning.records import SearchRecords, TrialEnd, TrialStart, TrialStatus
 from tuning.status import Status, TrialRow, chosen, seconds_left, write_status
 
-WRITE_SECONDS = 2.0
+STATUS_SECONDS = 2.0
 
 
-class Watcher(Callback):
+class StatusCallback(Callback):
     """Keeps how trials end that cannot say so themselves, and how far the search is.
 
     Args:
@@ -34,7 +34,7 @@ class Watcher(Callback):
     ) -> None:
         self._config, self._records, self._show = config, records, show
         self._began = time.time()
-        self._before = {trial.begun.number for trial in records.trials() if trial.ended}
+        self._before = {trial.start.number for trial in records.trials() if trial.end}
         # Of a population, one trial may go on with the config of another.
         self._numbers: dict[str, int] = {}
         self._rows: dict[int, TrialRow] = {}
@@ -48,11 +48,11 @@ class Watcher(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial begins, or begins again after its worker was lost."""
-        number = self._numbers.setdefault(trial.trial_id, values_of(trial)["number"])
-        begun = Begun(**self._records.store.read_json(self._records.folder, *_path(number)))
+        number = self._numbers.setdefault(trial.trial_id, trial_values(trial)["number"])
+        begun = TrialStart(**self._records.store.read_json(self._records.folder, *_path(number)))
         self._curves.setdefault(number, [])
         self._rows[number] = TrialRow(
-            number, "running", 0, None, begun.size, chosen(begun.parameters)
+            number, "running", 0, None, begun.parameter_count, chosen(begun.params)
         )
 
     def on_trial_result(
@@ -68,14 +68,19 @@ class Watcher(Callback):
         row = self._rows[number]
         if result.get("failed"):
             self._rows[number] = TrialRow(
-                number, "failed", result["step"], None, row.size, result["failed"]
+                number, "failed", result["step"], None, row.parameter_count, result["failed"]
             )
         elif "step" in result:
             step = result["step"]
             told = [point for point in self._curves[number] if point[0] < step]
             self._curves[number] = [*told, (step, result["bits_per_dim"])]
             self._rows[number] = TrialRow(
-                number, "running", result["step"], result["bits_per_dim"], row.size, row.note
+                number,
+                "running",
+                result["step"],
+                result["bits_per_dim"],
+                row.parameter_count,
+                row.note,
             )
 
     def on_trial_complete(
@@ -89,8 +94,10 @@ class Watcher(Callback):
         state: TrialStatus = "finished" if row.step >= self._config.train.steps else "stopped"
         if self._records.ended(number) is None:
             seconds = round(float(trial.last_result.get("seconds", 0.0)), 3)
-            self._records.end(number, Ended(state, self._curves[number], seconds))
-        self._rows[number] = TrialRow(number, state, row.step, row.bits_per_dim, row.size, row.note)
+            self._records.end(number, TrialEnd(state, self._curves[number], seconds))
+        self._rows[number] = TrialRow(
+            number, state, row.step, row.bits_per_dim, row.parameter_count, row.note
+        )
 
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
@@ -100,11 +107,11 @@ class Watcher(Callback):
         row = self._rows.get(number)
         if row is not None:
             note = "its worker was lost; --resume tries it again"
-            self._rows[number] = TrialRow(number, "lost", row.step, None, row.size, note)
+            self._rows[number] = TrialRow(number, "lost", row.step, None, row.parameter_count, note)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Writes the status from time to time."""
-        if time.monotonic() - self._written > WRITE_SECONDS:
+        if time.monotonic() - self._written > STATUS_SECONDS:
             self.write("searching")
 
     def write(self, stage: str, outcome: dict[str, Any] | None = None) -> None:
