@@ -54,34 +54,38 @@ class ArmConfig(Config):
     Attributes:
         about: What it is, in a few words, for the table.
         objective: As a run's, without kind and teacher; none: maximum likelihood, no teacher.
-        through: Shape of an intermediate flow, which is distilled with half of the steps, and from
-            which the student then begins.
+        intermediate: Shape of a flow that is distilled first, with half of the steps; the student
+            then begins from it. Default none.
         steps_factor: Steps, as a multiple of the student's.
-        matched_to: An arm whose CPU seconds this one, which has no teacher, may spend.
-        pairs: (teacher seed, student seed) of each run; default every combination.
+        cpu_matched_to: An arm whose CPU seconds this one, which has no teacher, may spend.
+        seed_pairs: (teacher seed, student seed) of each run; default every combination.
         flow: Another student than the study's.
     """
 
     about: str = Field(min_length=1)
     objective: ArmObjective | None = None
-    through: FlowConfig | None = None
+    intermediate: FlowConfig | None = None
     steps_factor: float = Field(1.0, gt=0)
-    matched_to: str | None = None
-    pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
+    cpu_matched_to: str | None = None
+    seed_pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
     flow: FlowConfig | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> ArmConfig:
-        if self.objective is None and (self.through or self.pairs):
-            raise ValueError("through and pairs: expected an objective beside them; got none")
-        if self.objective is not None and self.matched_to:
-            raise ValueError("matched_to: expected no objective beside it: it is a plain student")
-        if self.matched_to and self.steps_factor != 1:
-            raise ValueError("expected matched_to or steps_factor; got both")
-        if self.through and self.objective and self.objective.warm_start == "none":
+        if self.objective is None and (self.intermediate or self.seed_pairs):
             raise ValueError(
-                "through: expected objective.warm_start other than none: the student begins from "
-                "the intermediate flow"
+                "intermediate and seed_pairs: expected an objective beside them; got none"
+            )
+        if self.objective is not None and self.cpu_matched_to:
+            raise ValueError(
+                "cpu_matched_to: expected no objective beside it: it is a plain student"
+            )
+        if self.cpu_matched_to and self.steps_factor != 1:
+            raise ValueError("expected cpu_matched_to or steps_factor; got both")
+        if self.intermediate and self.objective and self.objective.warm_start == "none":
+            raise ValueError(
+                "intermediate: expected objective.warm_start other than none: the student "
+                "begins from the intermediate flow"
             )
         return self
 
@@ -170,20 +174,20 @@ class StudyConfig(StudyBase):
             raise ValueError("arms: expected no arm 'teacher': the teacher has a row of its own")
 
     def _check_arm(self, name: str, arm: ArmConfig) -> None:
-        if arm.matched_to is not None and arm.matched_to not in self._distilled():
+        if arm.cpu_matched_to is not None and arm.cpu_matched_to not in self._distilled():
             raise ValueError(
-                f"arms.{name}.matched_to: expected an arm with an objective, one of "
-                f"{self._distilled()}; got {arm.matched_to!r}"
+                f"arms.{name}.cpu_matched_to: expected an arm with an objective, one of "
+                f"{self._distilled()}; got {arm.cpu_matched_to!r}"
             )
-        for teacher, student in arm.pairs or ():
+        for teacher, student in arm.seed_pairs or ():
             if teacher not in self.teacher_seeds or student not in self.student_seeds:
                 raise ValueError(
-                    f"arms.{name}.pairs: expected pairs of teacher_seeds "
+                    f"arms.{name}.seed_pairs: expected pairs of teacher_seeds "
                     f"{list(self.teacher_seeds)} and student_seeds {list(self.student_seeds)}; "
                     f"got {[teacher, student]}"
                 )
-        if arm.pairs and len(set(arm.pairs)) < len(arm.pairs):
-            raise ValueError(f"arms.{name}.pairs: expected each pair once")
+        if arm.seed_pairs and len(set(arm.seed_pairs)) < len(arm.seed_pairs):
+            raise ValueError(f"arms.{name}.seed_pairs: expected each pair once")
 
     def _distilled(self) -> list[str]:
         return [name for name, arm in self.arms.items() if arm.objective is not None]

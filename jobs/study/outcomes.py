@@ -117,12 +117,12 @@ def _matched_steps(
     spent = cpu_seconds(runs, outcomes)
     steps = {}
     for name, arm in config.arms.items():
-        theirs = [run for run in runs if run.row.arm == arm.matched_to]
+        theirs = [run for run in runs if run.row.arm == arm.cpu_matched_to]
         if not theirs or any(run.config.name not in outcomes for run in theirs):
             continue
         seconds, plain = (
             [value for row, value in spent.items() if row.arm == of]
-            for of in (arm.matched_to, PLAIN)
+            for of in (arm.cpu_matched_to, PLAIN)
         )
         if seconds and plain:  # else all of them failed, and there is nothing to match
             ratio = fmean(seconds) / max(fmean(plain), SHORTEST)

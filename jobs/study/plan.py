@@ -101,7 +101,7 @@ def _candidates(config: StudyConfig, choices: Choices) -> Iterator[PlannedRun]:
 
 
 def _arm(config: StudyConfig, choices: Choices, name: str, arm: ArmConfig) -> Iterator[PlannedRun]:
-    if arm.matched_to and name not in choices.steps:
+    if arm.cpu_matched_to and name not in choices.steps:
         return
     total = choices.steps.get(name, max(1, round(config.student.train.steps * arm.steps_factor)))
     for teacher, student in _pairs(config, arm):
@@ -118,9 +118,9 @@ def _arm(config: StudyConfig, choices: Choices, name: str, arm: ArmConfig) -> It
             needs.append(_teacher(config, teacher))
             objective = arm.objective.model_copy(update={"teacher": f"runs/{needs[0]}"})
             common["objective"] = objective
-            if arm.through:
-                first = f"{label}-through-s{student}"
-                half = recipe.model_copy(update={"flow": arm.through})
+            if arm.intermediate:
+                first = f"{label}-intermediate-s{student}"
+                half = recipe.model_copy(update={"flow": arm.intermediate})
                 steps = max(1, total - total // 2)
                 run = _run(config, first, half, student, steps=max(1, total // 2), **common)
                 yield PlannedRun(row, run, tuple(needs), reported=False)
@@ -165,8 +165,8 @@ def _teacher(config: StudyConfig, seed: int) -> str:
 def _pairs(config: StudyConfig, arm: ArmConfig) -> list[tuple[int | None, int]]:
     if arm.objective is None:
         return [(None, seed) for seed in config.student_seeds]
-    if arm.pairs:
-        return list(arm.pairs)
+    if arm.seed_pairs:
+        return list(arm.seed_pairs)
     return [(teacher, seed) for teacher in config.teacher_seeds for seed in config.student_seeds]
 
 

@@ -30,7 +30,7 @@ def _draw_gaps(axes: Axes, results: Results, study: StudyFacts, arms: list[str])
         gaps = [
             line.gap_closed
             for line in results.runs
-            if line.data == study.name and line.arm == arm and line.gap_closed is not None
+            if line.study == study.name and line.arm == arm and line.gap_closed is not None
         ]
         color = PNG.series[0] if arm == study.best else PNG.muted
         mean = _clipped(sum(gaps) / len(gaps))

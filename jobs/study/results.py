@@ -10,7 +10,7 @@ class RunRow(Config):
     """Figures of one run; without those of its result where it failed.
 
     Attributes:
-        data: Name of the study.
+        study: Its name.
         steps: Optimiser steps, those of an intermediate flow included.
         parameters_share: Of its teacher's.
         validation: Bits per dimension; so is test.
@@ -22,7 +22,7 @@ class RunRow(Config):
         failed: Why there is no result.
     """
 
-    data: str
+    study: str
     arm: str
     teacher_seed: int | None
     student_seed: int | None
@@ -51,7 +51,7 @@ class SummaryRow(Config):
         reached: In how many of these it is at least the target.
     """
 
-    data: str
+    study: str
     arm: str
     about: str
     plain: bool = False
@@ -86,7 +86,7 @@ class StudyFacts(Config):
     """What a reader must know of a study beside its figures.
 
     Attributes:
-        name: Of the study, as in `data` of each row.
+        name: Of the study, as in `study` of each row.
         rows: Number of rows that each split has, or that are used of it.
         learning_rates: Validation bits per dimension of the plain student by learning rate, as
             far as it was trained.
@@ -128,6 +128,6 @@ class Results(Config):
     studies: list[StudyFacts]
     machine: Machine
 
-    def of(self, data: str) -> dict[str, SummaryRow]:
+    def of(self, study: str) -> dict[str, SummaryRow]:
         """Returns the summary of one study, by arm."""
-        return {row.arm: row for row in self.summary if row.data == data}
+        return {row.arm: row for row in self.summary if row.study == study}

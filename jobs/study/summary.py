@@ -107,7 +107,7 @@ def _run_row(
         part for part in planned if part.row == run.row and (part is run or run.row.arm != PLAIN)
     ]
     line: dict[str, Any] = {
-        "data": config.name,
+        "study": config.name,
         **run.row._asdict(),
         "steps": sum(part.config.train.steps for part in own),
         "learning_rate": run.config.train.learning_rate,
@@ -181,7 +181,7 @@ def _summary_row(
 
     gaps = values("gap_closed")
     return SummaryRow(
-        data=config.name,
+        study=config.name,
         arm=arm,
         about=about,
         plain=arm != TEACHER and config.arms[arm].objective is None,

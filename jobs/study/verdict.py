@@ -56,7 +56,7 @@ def shortfalls(results: Results, study: StudyFacts) -> list[str]:
         reasons = [
             (line.teacher_seed, line.student_seed, line.failed)
             for line in results.runs
-            if line.data == study.name and line.arm == arm and line.failed
+            if line.study == study.name and line.arm == arm and line.failed
         ]
         for teacher, student, reason in reasons:
             seeds = [

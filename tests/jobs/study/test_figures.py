@@ -81,7 +81,7 @@ def test_the_summary_has_means_spreads_and_what_is_missing() -> None:
 
 
 def test_a_row_in_stages_costs_both_stages() -> None:
-    both = {"study-s-stages-t0-through-s5": 30.0, "study-s-stages-t0-s5": 12.0}
+    both = {"study-s-stages-t0-intermediate-s5": 30.0, "study-s-stages-t0-s5": 12.0}
     outcomes = {name: ends(seconds=seconds) for name, seconds in both.items()}
     measured = {"study-s-stages-t0-s5": RunFigures("", 250, 3.0, 3.0, 0.1, -5.0)}
     (line,) = run_rows(study(), CHOSEN, outcomes, measured, {})
@@ -117,7 +117,7 @@ def test_a_capacity_study_marks_the_students_that_no_other_beats() -> None:
     }
     rows = [
         SummaryRow(
-            data="s", arm=arm, about="", runs=1, failed=0, missing=0, test=test,
+            study="s", arm=arm, about="", runs=1, failed=0, missing=0, test=test,
             parameters=parameters, parameters_share=parameters / 1000, throughput_ratio=ratio,
             sampling_ratio=ratio,
         )

@@ -73,7 +73,7 @@ def test_every_student_has_the_chosen_learning_rate_and_its_steps() -> None:
 
 def test_an_arm_in_stages_begins_from_its_intermediate_flow() -> None:
     by_name = {run.config.name: run for run in plan(study(), CHOSEN)}
-    first, last = by_name["study-s-stages-t1-through-s6"], by_name["study-s-stages-t1-s6"]
+    first, last = by_name["study-s-stages-t1-intermediate-s6"], by_name["study-s-stages-t1-s6"]
     assert (first.reported, last.reported) == (False, True)
     assert last.needs == ("study-s-teacher-t1", first.config.name)
     assert isinstance(last.config.objective, DistillationConfig)
@@ -100,19 +100,22 @@ def test_teachers_of_another_study_are_the_same_runs() -> None:
         (with_arm("teacher"), r"no arm 'teacher'"),
         ({"best": "nobody"}, r"best: expected an arm with an objective.*got 'nobody'"),
         ({"best": "plain"}, r"best: expected an arm with an objective.*got 'plain'"),
-        (with_arm("x", matched_to="nobody"), r"arms.x.matched_to: .*'best'.*got 'nobody'"),
-        (with_arm("x", matched_to="plain"), r"arms.x.matched_to: .*got 'plain'"),
+        (with_arm("x", cpu_matched_to="nobody"), r"arms.x.cpu_matched_to: .*'best'.*got 'nobody'"),
+        (with_arm("x", cpu_matched_to="plain"), r"arms.x.cpu_matched_to: .*got 'plain'"),
         (with_arm("x", objective={"teacher": "runs/a"}), r"arms.x.objective: .*neither kind nor"),
         (with_arm("x", objective={"wieghts": {}}), r"arms.x.objective.wieghts: unknown key"),
-        (with_arm("x", objective={}, pairs=[[0, 9]]), r"arms.x.pairs: .*got \[0, 9\]"),
-        (with_arm("x", objective={}, pairs=[[0, 5], [0, 5]]), r"arms.x.pairs: .*once"),
-        (with_arm("x", pairs=[[0, 5]]), r"arms.x: .*expected an objective beside them"),
+        (with_arm("x", objective={}, seed_pairs=[[0, 9]]), r"arms.x.seed_pairs: .*got \[0, 9\]"),
+        (with_arm("x", objective={}, seed_pairs=[[0, 5], [0, 5]]), r"arms.x.seed_pairs: .*once"),
+        (with_arm("x", seed_pairs=[[0, 5]]), r"arms.x: .*expected an objective beside them"),
         (
-            with_arm("x", objective={}, through=STUDY["student"]["flow"]),
+            with_arm("x", objective={}, intermediate=STUDY["student"]["flow"]),
             r"arms.x: .*expected objective.warm_start other than none",
         ),
-        (with_arm("x", matched_to="best", steps_factor=2), r"matched_to or steps_factor; got both"),
-        (with_arm("x", matched_to="best", objective={}), r"expected no objective beside it"),
+        (
+            with_arm("x", cpu_matched_to="best", steps_factor=2),
+            r"cpu_matched_to or steps_factor; got both",
+        ),
+        (with_arm("x", cpu_matched_to="best", objective={}), r"expected no objective beside it"),
         ({"student_seeds": [1, 1]}, r"student_seeds: expected each once; got \[1, 1\]"),
         ({"learning_rates": []}, r"learning_rates: .*at least 1 item"),
         ({"name": "a/b"}, r"name: String should match"),
