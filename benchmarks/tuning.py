@@ -24,7 +24,7 @@ from benchmarks.tuning_page import (
     STEPS,
     TRIALS,
     Point,
-    best_so_far,
+    best_by_steps,
     sentence,
     value_at,
 )
@@ -129,7 +129,7 @@ def search_config(name: str, **changes: Any) -> SearchConfig:
 def _curve(way: str, seed: int, storage: StorageConfig) -> list[Point]:
     name = f"{way.replace(' ', '-').replace(chr(39), '')}-{seed}"
     search(search_config(name, seed=seed, **WAYS[way]), storage)
-    curve = best_so_far(SearchRecords(storage.store(), name).trials())
+    curve = best_by_steps(SearchRecords(storage.store(), name).trials())
     print(f"{way}, seed {seed}: {value_at(curve, BUDGET):.4f} bits/dim", flush=True)
     return curve
 

@@ -1,4 +1,4 @@
-"""Follows the trials of a search while Ray Tune runs them."""
+"""The callback of Ray Tune that follows a search and writes its status."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STATUS_SECONDS = 2.0
 
 
 class StatusCallback(Callback):
-    """Keeps how trials end that cannot say so themselves, and how far the search is.
+    """Writes the status of a search, and the end of trials that were stopped.
 
     Args:
-        config: Of the search.
-        records: Its own.
-        show: Is given each new status.
+        config: The search.
+        records: Records of the search.
+        show: Called with each new status.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class StatusCallback(Callback):
         self._written = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that nobody asks for
+        return {}  # Ray Tune pickles it for a restore, which is not used
 
     def on_trial_start(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial begins, or begins again after its worker was lost."""
+        """Adds a trial that begins, or begins again after its worker was lost."""
         number = self._numbers.setdefault(trial.trial_id, trial_values(trial)["number"])
         begun = TrialStart(**self._records.store.read_json(self._records.folder, *_path(number)))
         self._curves.setdefault(number, [])
@@ -63,7 +63,7 @@ class StatusCallback(Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """A trial tells how good it is."""
+        """Notes how good a trial is by now, or that it failed."""
         number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if result.get("failed"):
@@ -86,7 +86,7 @@ class StatusCallback(Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial ends: by itself, or because it was stopped."""
+        """Notes that a trial has ended, by itself or because it was stopped."""
         number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if row.state == "failed":
@@ -102,7 +102,7 @@ class StatusCallback(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial's worker is lost for good; a search that goes on tries it again."""
+        """Notes that a trial's worker was lost too often; a resumed search tries it again."""
         number = self._numbers.get(trial.trial_id, -1)
         row = self._rows.get(number)
         if row is not None:

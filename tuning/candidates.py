@@ -1,4 +1,4 @@
-"""A search made concrete: its teacher, the students that fit, and how a candidate is drawn."""
+"""The candidates of a search: the students that its budget allows, and how each is trained."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from tuning.shapes import SearchedFlow, Shape, allowed_shapes
 from tuning.space import AT_HINTS, FieldValue, LogUniform, Schedule, Term, WeightSpace, scheduled
 from tuning.suggest import Suggester, suggest_one
 
+# Of the measurement of a student's throughput.
 RATE_ROWS, RATE_SECONDS = 64, 1.0
 
 
@@ -34,8 +35,8 @@ class Candidate:
     """A student and how it is to be trained.
 
     Attributes:
-        shape: Of the student.
-        training: Its run.
+        shape: The student.
+        training: Config of its run.
     """
 
     shape: Shape
@@ -46,10 +47,10 @@ class CandidateSpace:
     """All candidates of a search.
 
     Args:
-        config: Of the search.
-        store: Where its teacher and data set lie.
-        rates: How many times as many log_prob a second as the teacher students compute, by their
-            shape's key; what is missing, and asked for, is measured here and now.
+        config: The search.
+        store: Holds the teacher and the data set.
+        rates: Students' log_prob a second over the teacher's, by `Shape.key`, as measured before;
+            what is missing is measured now, if the search asks for it.
 
     Raises:
         ConfigError: A space that names what is not there, or a budget that no student meets.
@@ -78,22 +79,22 @@ class CandidateSpace:
 
     @property
     def teacher_taps(self) -> list[str]:
-        """Those at which any candidate may have a hint, in the order of the teacher."""
+        """Taps of the teacher at which any candidate may have a hint, in the teacher's order."""
         fitting = [found.values() for found in (pairs.fitting for pairs in self._pairs.values())]
         taps = {tap for values in fitting for names in values for tap in names}
         return [tap for tap in self.teacher.flow.taps if tap in taps]
 
     @property
     def rates(self) -> dict[str, float]:
-        """Throughput by shape, as far as it was measured."""
+        """Students' log_prob a second over the teacher's, by `Shape.key`, as far as measured."""
         return dict(self._rates)
 
     def draw(self, suggester: Suggester, name: str = "candidate") -> Candidate:
-        """Returns a candidate that a suggester chooses; each one can be trained.
+        """Returns a candidate that can be trained, whatever the suggester chooses.
 
         Args:
-            suggester: Is asked for one parameter after the other.
-            name: Of the run.
+            suggester: Chooses one parameter after the other.
+            name: Name of the candidate's run.
         """
         space = self.config.space
         shape = self._shape(suggester)
@@ -113,7 +114,7 @@ class CandidateSpace:
         return Candidate(shape, self.training(name, shape, objective, rate))
 
     def shared_run(self) -> TrainingConfig:
-        """Returns a run of the rows, and of the teacher's samples, that every candidate has."""
+        """Returns a run with the rows and teacher samples that all candidates have in common."""
         config = self.config
         objective = DistillationConfig(
             teacher=config.teacher,
@@ -127,7 +128,7 @@ class CandidateSpace:
     def training(
         self, name: str, shape: Shape, objective: ObjectiveConfig, learning_rate: float
     ) -> TrainingConfig:
-        """Returns a trial's run."""
+        """Returns the config of a candidate's run."""
         config = self.config
         return TrainingConfig(
             name=name,
@@ -145,7 +146,7 @@ class CandidateSpace:
         )
 
     def _shape(self, suggester: Suggester) -> Shape:
-        """Chooses the fields of a shape one after the other, each among what the budget leaves."""
+        """Chooses the shape's fields one after the other, among values that fit the budget."""
         left = self.shapes
         for field, values in self.config.space.shape:
             if values is None:
@@ -172,7 +173,7 @@ class CandidateSpace:
         return LossWeights.model_validate(chosen)
 
     def _rate(self, flow: SearchedFlow) -> float:
-        """Returns a student's log_prob a second over the teacher's; each is measured once."""
+        """Returns a student's log_prob a second over the teacher's, measured once a shape."""
         key = flow.model_dump_json()
         if key not in self._rates:
             student = build_flow(complete_flow(flow, self.manifest))

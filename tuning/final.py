@@ -1,4 +1,4 @@
-"""What becomes of the best candidate: trained in full, compared, published if it passes."""
+"""The end of a search: the best candidate is trained in full, compared, and published."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ def conclude(
 ) -> dict[str, Any] | None:
     """Trains the best candidate and the plain student in full, and publishes it if it passes.
 
-    What was done before is not done again: neither training, nor the one look at the test split.
+    What was done before is not done again: neither training nor the evaluation on the test split.
 
     Args:
-        config: Of the search.
-        storage: Where everything is kept.
-        trials: Of the search.
+        config: The search.
+        storage: Holds the search, its teacher and its data set.
+        trials: All trials of the search.
 
     Returns:
-        `trial`, `figures` of teacher, plain and distilled student on the test split, `refused`: a
-        reason or None, and `published`: a reference or None. None if nothing is to be trained.
+        `trial`, its number; `figures` of teacher, plain and distilled student on the test split, by
+        role; `refused`, why it is not published, or None; `published`, a reference or None. None
+        instead of all this if no trial was finished, or the config has no `final`.
     """
     best, final = best_of(trials), config.final
     if best is None or final is None:
@@ -77,7 +78,7 @@ def conclude(
 
 
 def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> TrainingConfig:
-    """Returns the run of the best candidate on the full budget."""
+    """Returns the config of the best candidate's full training."""
     values = TrainingConfig.model_validate(best.training)
     steps = final.steps or config.train.steps
     return values.model_copy(
@@ -90,7 +91,7 @@ def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> Training
 
 
 def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
-    """Returns why a student must not be published, or None if it passes every gate."""
+    """Returns why a student must not be published, or None if it may be."""
     distilled, plain = figures["distilled"], figures["plain"]
     if not math.isfinite(distilled.bits_per_dim):
         return f"its likelihood is not finite: {distilled.bits_per_dim} bits/dim"

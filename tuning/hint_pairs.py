@@ -1,4 +1,4 @@
-"""Hints: which taps of a student are paired with which of its teacher's, in the order of both."""
+"""Pairs of a student's and a teacher's taps for hints, in the order of both flows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ OFF, ON = "off", "on"
 
 
 class HintPairs:
-    """The pairs of one student's taps with its teacher's.
+    """The pairs that may be hints of one student.
 
     Args:
-        space: What may be chosen.
-        student: Taps of the student.
-        teacher: Taps of the teacher.
+        space: Which taps may be paired.
+        student: All taps of the student.
+        teacher: All taps of the teacher.
+
+    Attributes:
+        fitting: For each tap of the student that may have a hint, the teacher's taps that it may be
+            paired with; both in the order of their flows.
     """
 
     def __init__(
@@ -30,7 +34,6 @@ class HintPairs:
         self._space = space
         self._order = {tap: place for place, tap in enumerate(teacher)}
         theirs = hint_taps(space.teacher, teacher)
-        # Of each student's tap, in order: the teacher's that may be paired with it, in order.
         self.fitting = {
             tap: found
             for tap in hint_taps(space.student, student)
@@ -43,10 +46,10 @@ class HintPairs:
         return ours.shape == theirs.shape and same
 
     def draw(self, suggester: Suggester) -> tuple[Hint, ...]:
-        """Returns hints that a suggester chooses; each goes on from where the last one ended.
+        """Returns the hints that a suggester chooses; pairs never cross.
 
-        A pair's place is drawn as the share of the teacher's fitting taps that lie before it, and
-        moved on where a hint before it has gone further.
+        The teacher's tap is chosen by its place among the fitting ones, from 0 to 1. Where an
+        earlier hint is paired with a later tap already, the next one that is left is taken.
         """
         hints: list[Hint] = []
         normalize: bool | None = None
@@ -76,14 +79,14 @@ class HintPairs:
 
 
 def hint_taps(named: Sequence[str] | None, taps: Mapping[str, Tap]) -> list[str]:
-    """Returns those taps that are named, or the ends of the steps, in the order of the flow."""
+    """Returns the named taps, or those at the ends of steps, in the order of the flow."""
     return [tap for tap in taps if (tap in named if named is not None else STEP_END.search(tap))]
 
 
 def check_taps(
     space: HintSpace, students: Sequence[Mapping[str, Tap]], teacher: Mapping[str, Tap]
 ) -> None:
-    """Raises ConfigError for taps that no flow has, or if no pair is possible."""
+    """Raises ConfigError if a named tap does not exist, or if no pair is possible."""
     for role, named, flows in (
         ("student", space.student, students),
         ("teacher", space.teacher, [teacher]),

@@ -1,4 +1,4 @@
-"""Population based training of weights: the worst members go on as the best, a little changed."""
+"""Population based training: the worst trials go on from the best, with changed weights."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tuning.records import SearchRecords
 from tuning.space import WeightSpace
 from tuning.trial import CANDIDATE_ERRORS, TrialReporter
 
-# Weights and the step from which on they hold.
+# Weights by term, each with the step from which they hold.
 WeightPath = list[tuple[int, dict[str, float]]]
 STATE_FILE = "state.pt"
 MEMBER = "member"  # key of a trial's config in Tune
 
 
 def searched_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
-    """Returns those weights of a candidate that may change while it trains."""
+    """Returns the weights of a candidate that may change while it trains, by term."""
     assert isinstance(training.objective, DistillationConfig)
     chosen = training.objective.weights.at(0.0)
     spaces = config.space.weights.items()
@@ -44,7 +44,7 @@ def searched_weights(config: SearchConfig, training: TrainingConfig) -> dict[str
 
 
 def pbt_scheduler(config: SearchConfig) -> PopulationBasedTraining:
-    """Returns the scheduler that lets the worst go on as the best, with changed weights."""
+    """Returns Ray Tune's scheduler for a population."""
     generator = random.Random(derive_seed(config.seed, "explore"))
     interval = round(
         config.population.perturbation_interval * config.train.steps / config.validate_every
@@ -55,38 +55,40 @@ def pbt_scheduler(config: SearchConfig) -> PopulationBasedTraining:
         mode="min",
         perturbation_interval=max(1, interval) * config.validate_every,
         quantile_fraction=config.population.quantile_fraction,
-        custom_explore_fn=lambda told: explore(told, config, generator),
+        custom_explore_fn=lambda values: explore(values, config, generator),
         log_config=False,
     )
 
 
-def explore(told: dict[str, Any], config: SearchConfig, generator: random.Random) -> dict[str, Any]:
-    """Returns a trial's config with each open weight a factor larger or smaller, in its range."""
-    values, weights = told[MEMBER], {}
-    for term, weight in values["weights"].items():
+def explore(
+    values: dict[str, Any], config: SearchConfig, generator: random.Random
+) -> dict[str, Any]:
+    """Returns a trial's values with each weight a factor larger or smaller, within its range."""
+    member, weights = values[MEMBER], {}
+    for term, weight in member["weights"].items():
         space = config.space.weights[term]
         assert isinstance(space, WeightSpace)
         factor = config.population.perturbation_factor ** generator.choice((-1, 1))
         weights[term] = min(max(weight * factor, space.low), space.high)
-    return {MEMBER: {**values, "weights": weights}}
+    return {MEMBER: {**member, "weights": weights}}
 
 
 def trial_values(trial: Trial) -> dict[str, Any]:
-    """Returns what a trial is given."""
+    """Returns the values that a trial is trained with, as `train_trial` takes them."""
     return trial.config.get(MEMBER, trial.config)
 
 
 def train_member(
     told: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared
 ) -> None:
-    """Trains a member of a population, from a checkpoint if Tune gives it one.
+    """Trains a trial of a population, from a checkpoint if Ray Tune gives it one.
 
     Args:
-        told: `member`: as `train_trial`'s values, of the member that it follows; and `weights`,
-            those that hold from now on.
+        told: Under `member`, the values of `train_trial`, of the trial whose config it has by now,
+            and `weights`, those that hold from now on.
         search: Name of the search.
-        storage: Where everything is kept.
-        shared: What all members have in common.
+        storage: Holds the search, its teacher and its data set.
+        shared: Data and teacher's targets that all trials have in common.
     """
     records, values = SearchRecords(storage.store(), search), told[MEMBER]
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
@@ -137,7 +139,7 @@ def _train(
 
 
 def _extended(path: WeightPath, step: int, weights: dict[str, float]) -> WeightPath:
-    """Returns a path whose last weights, from a step on, are these."""
+    """Returns a path whose last weights, from a step on, are the given ones."""
     before = [point for point in path if point[0] < step]
     return before if before and before[-1][1] == weights else [*before, (step, weights)]
 
@@ -145,7 +147,7 @@ def _extended(path: WeightPath, step: int, weights: dict[str, float]) -> WeightP
 def with_weights(
     config: TrainingConfig, weights: Mapping[str, float | Piecewise]
 ) -> TrainingConfig:
-    """Returns a run with these weights."""
+    """Returns a run with some of its weights replaced."""
     assert isinstance(config.objective, DistillationConfig)
     all_ = config.objective.weights.model_copy(update=dict(weights))
     objective = config.objective.model_copy(update={"weights": all_})
@@ -153,7 +155,7 @@ def with_weights(
 
 
 def with_schedules(config: TrainingConfig, path: WeightPath) -> TrainingConfig:
-    """Returns the run whose weights follow a path from its beginning, as one schedule each."""
+    """Returns a run whose weights follow a path, as one piecewise schedule each."""
     steps = config.train.steps
     until = (*(step / steps for step, _ in path[1:]), 1.0)
     followed = {

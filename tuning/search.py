@@ -1,4 +1,4 @@
-"""Finds the best student of a teacher within a budget: trials, the best in full, a report."""
+"""A search from its config to its report: trials, the best one trained in full, publication."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def search(
     resume: bool = False,
     show: Callable[[Status], None] = lambda status: None,
 ) -> dict[str, Any] | None:
-    """Runs a search to its end, from wherever it is, and reports.
+    """Runs a search to its end, from wherever it is, and writes its report.
 
     Args:
-        config: What to search.
-        storage: Where everything is kept.
-        resume: Go on with a search of this name; else there must be none.
-        show: Is given how far it is, from time to time.
+        config: The search.
+        storage: Holds the teacher and the data set, and is written to.
+        resume: Whether to go on with a search of this name; without, there must be none.
+        show: Called with the search's status every few seconds.
 
     Returns:
-        What became of the best, as `conclude` returns it.
+        The outcome, as `conclude` returns it.
 
     Raises:
         ConfigError: A space that names what is not there, a budget that no student meets, a name
@@ -50,20 +50,20 @@ def search(
     if candidates.rates:
         records.write(candidates.rates, "throughputs.json")
     connect()
-    watcher = StatusCallback(config, records, show)
-    watcher.write("searching")
+    status = StatusCallback(config, records, show)
+    status.write("searching")
     try:
-        run_trials(candidates, records, storage, watcher, points)
+        run_trials(candidates, records, storage, status, points)
         trials = records.trials()
         _check_some(config, trials)
         if config.final is not None:
-            watcher.write("training the best")
+            status.write("training the best")
         outcome = conclude(config, storage, trials)
     except BaseException as error:
-        watcher.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))
+        status.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))
         raise
     write_report(config, store, trials, outcome)
-    watcher.write("done", outcome)
+    status.write("done", outcome)
     return outcome
 
 

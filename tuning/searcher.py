@@ -1,4 +1,4 @@
-"""Who proposes candidates to Ray Tune: Optuna, after all that was begun before."""
+"""The search algorithm that Ray Tune asks for trials: Optuna, after those begun before."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MODES = {"bits_per_dim": "min", "throughput": "max"}
 
 
 class CandidateSearcher(OptunaSearch):
-    """Proposes candidates; each is in the store before its trial begins.
+    """Suggests candidates with Optuna; each is in the store before its trial begins.
 
-    A trial that was stopped early counts as pruned at the step that it reached, not as if its last
-    figure were the one of a whole training.
+    Optuna is told of a trial that was stopped early as pruned at the step that it reached, not as
+    if its bits per dimension were those of a whole training.
 
     Args:
-        candidates: Draws the candidates.
-        records: Of the search.
+        candidates: The candidates of the search.
+        records: Records of the search.
         first: Parameters of the candidates that come first: those begun before, or a grid.
     """
 
@@ -44,14 +44,14 @@ class CandidateSearcher(OptunaSearch):
         alone = len(objectives) == 1
         modes = [MODES[name] for name in objectives]
         super().__init__(
-            space=self._propose,
+            space=self._suggest,
             metric=objectives[0] if alone else objectives,
             mode=modes[0] if alone else modes,
             points_to_evaluate=list(first) or None,
             sampler=_sampler(config, len(first)),
         )
 
-    def _propose(self, trial: Any) -> dict[str, Any]:
+    def _suggest(self, trial: Any) -> dict[str, Any]:
         number = trial.number
         name = f"search-{self._candidates.config.name}-{number:04}"
         candidate = self._candidates.draw(OptunaSuggester(trial), name)
@@ -67,8 +67,8 @@ class CandidateSearcher(OptunaSearch):
         return values
 
     def members(self, count: int) -> list[dict[str, Any]]:
-        """Proposes so many candidates at once: a population, with which Tune takes no searcher."""
-        return [self._propose(self._ot_study.ask()) for _ in range(count)]
+        """Suggests a population at once: Ray Tune takes no search algorithm with its scheduler."""
+        return [self._suggest(self._ot_study.ask()) for _ in range(count)]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -84,15 +84,15 @@ class CandidateSearcher(OptunaSearch):
         self._completed_trials.add(trial_id)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that nobody asks for
+        return {}  # Ray Tune pickles it for a restore, which is not used
 
     def save(self, checkpoint_path: str) -> None:
-        """Keeps nothing where Tune asks for it: all of it is in the store, and pickles nothing."""
+        """Writes an empty file for Ray Tune: all that is kept is in the store, and no pickle."""
         Path(checkpoint_path).touch()
 
 
 def _sampler(config: SearchConfig, begun: int) -> BaseSampler:
-    """Returns the sampler; after some were begun it goes on with other random numbers."""
+    """Returns the sampler; a resumed search goes on with other random numbers."""
     seed = derive_seed(config.seed, "sampler", begun) % 2**32
     if config.algorithm != "tpe":
         return RandomSampler(seed)

@@ -1,4 +1,4 @@
-"""The students that a budget allows."""
+"""The shapes of student that a space names and a budget allows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tuning.space import FieldValue, WarmStartOrNone
 SearchedFlow = GlowConfig | CouplingConfig
 MAX_SHAPES = 500
 
-# Returns how many times as many log_prob a second as the teacher a flow computes.
+# Returns a flow's log_prob a second over the teacher's.
 Rate = Callable[[SearchedFlow], float]
 
 
@@ -31,12 +31,12 @@ class Shape:
     """A student within the budget.
 
     Attributes:
-        sizes: The values of the shape's fields that the space names.
-        flow: Its config as a trial's has it.
+        sizes: Values of the fields that the space names.
+        flow: Config of the student, without what the data set knows.
         parameters: Number of trainable values.
-        taps: Where hints may be.
-        warm_starts: How it may begin.
-        throughput: log_prob a second over the teacher's; nan where it is not asked for.
+        taps: Taps of the student by name.
+        warm_starts: Those of the space that are possible for it.
+        throughput: log_prob a second over the teacher's; NaN if it was not measured.
     """
 
     sizes: Mapping[str, FieldValue]
@@ -48,7 +48,7 @@ class Shape:
 
     @property
     def key(self) -> str:
-        """Tells it from the others."""
+        """Identifies the shape: its config as JSON."""
         return self.flow.model_dump_json()
 
 
@@ -58,14 +58,14 @@ def allowed_shapes(
     """Returns the students of a space that the budget allows, in the order of its values.
 
     Args:
-        config: Of the search.
-        manifest: Of the data set.
-        teacher: Whose share the budget may be.
-        source: The teacher's config, for warm starts.
-        rate: Measures throughput; called if it is asked for.
+        config: The search.
+        manifest: Manifest of the data set.
+        teacher: The teacher, for a budget that is a share of its parameters.
+        source: The teacher's config, from which students begin.
+        rate: Measures throughput; called only if budget or objectives ask for it.
 
     Raises:
-        ConfigError: There are none, or too many to look at.
+        ConfigError: The budget allows none, or the space names more than 500.
     """
     shapes = []
     for sizes, flow in _every(config, manifest):

@@ -1,4 +1,4 @@
-"""What a search may choose from, as it is written in YAML."""
+"""Configuration of a search's space: what is chosen for each trial, and from which values."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from flowkd.distill.schedules import Cosine, Linear
 from flowkd.distill.warmstart import WarmStart
 
 Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
-AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that count only where there are hints
+AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that need hints
 WarmStartOrNone = Literal["none"] | WarmStart
 Schedule = Literal["constant", "cosine", "linear"]
 FieldValue = int | tuple[int, ...]
 
 
 class LogUniform(Config):
-    """A positive number, log-uniform.
+    """A positive number, drawn log-uniformly.
 
     Attributes:
-        low: The least.
-        high: The most.
-        points: How many values a grid takes, evenly spaced on the logarithm, both ends included.
+        low: The least value.
+        high: The largest value.
+        grid_points: Number of values of a grid, default 3.
     """
 
     low: float = Field(gt=0)
@@ -40,17 +40,22 @@ class LogUniform(Config):
         return self
 
     def grid(self) -> list[float]:
-        """Returns the values that a grid takes."""
+        """Returns the values of a grid, evenly spaced on the logarithm, both ends included.
+
+        >>> LogUniform(low=0.25, high=4.0).grid()
+        [0.25, 1.0, 4.0]
+        """
         ratio, steps = self.high / self.low, self.grid_points - 1
         return [self.low, *(self.low * ratio ** (n / steps) for n in range(1, steps)), self.high]
 
 
 class WeightSpace(LogUniform):
-    """A term's weight and its schedule.
+    """The weight of a term of the loss, drawn log-uniformly, and its schedule.
 
     Attributes:
-        optional: Whether the term may be left out.
-        schedules: `constant`; `cosine`, falling to 0; `rise`, from 0 in a straight line.
+        optional: Whether the term may be left out; default false.
+        schedules: Those to choose from: `constant` (default), `cosine` that falls to 0, and
+            `linear` that rises from 0.
     """
 
     optional: bool = False
@@ -58,14 +63,14 @@ class WeightSpace(LogUniform):
 
 
 class HintSpace(Config):
-    """Which pairs of taps may be hints; chosen ones keep the order of both flows.
+    """The pairs of taps that may be hints; those that are chosen keep the order of both flows.
 
     Attributes:
-        student: Taps of the student, each with a hint or without; by default the end of each step.
-        teacher: Taps of the teacher; by default the end of each step.
-        most: The most hints.
-        channels: As a Hint's.
-        normalize: As a Hint's; two values to choose between.
+        student: Taps of the student, each with a hint or without; default the end of each step.
+        teacher: Taps of the teacher; default the end of each step.
+        max_hints: The most hints of a candidate, default 8.
+        channels: `channels` of each hint; default `all`.
+        normalize: Values of the hints' `normalize` to choose from; default `[true]`.
     """
 
     student: tuple[str, ...] | None = None
@@ -76,9 +81,13 @@ class HintSpace(Config):
 
 
 class ShapeSpace(Config):
-    """The student's own shape: values to choose between, instead of those of its config.
+    """Values to choose from for fields of the student's flow, instead of those of its config.
 
-    Each value is a number, or one for each level.
+    Attributes:
+        levels: Numbers of levels.
+        depth: Numbers of steps; a tuple has one for each level, as in `width` and `inner`.
+        width: Widths of the coupling networks' hidden layers.
+        inner: Widths of their second hidden layer.
     """
 
     levels: tuple[int, ...] | None = Field(None, min_length=1)
@@ -88,15 +97,16 @@ class ShapeSpace(Config):
 
 
 class SpaceConfig(Config):
-    """All that a search may choose.
+    """All that is chosen for a trial.
 
     Attributes:
-        shape: Of the student.
-        hints: None for no hints.
-        weights: Of the terms: a number, or what to choose from; a term that is not named is left
-            out, but for `nll`, of weight 1.
-        warm_start: Ways to begin; those that a shape does not allow are not drawn for it.
-        learning_rate: A number, or what to choose from.
+        shape: Fields of the student's flow; default none.
+        hints: Pairs of taps; default no hints.
+        weights: For each term of the loss a number, or a range to choose from. A term that is not
+            named is left out, but for `nll`, which then has weight 1.
+        warm_start: Ways for the student to begin; those that a shape does not allow are not chosen
+            for it. Default `[none]`.
+        learning_rate: A number, or a range to choose from.
     """
 
     shape: ShapeSpace = ShapeSpace()
@@ -132,7 +142,7 @@ class SpaceConfig(Config):
 
     @property
     def choices(self) -> list[str]:
-        """The parts in which candidates may differ."""
+        """Names of the parts in which candidates differ."""
         shape = [name for name, values in self.shape if values is not None and len(values) > 1]
         weights = [f"weights.{k}" for k, w in self.weights.items() if isinstance(w, WeightSpace)]
         others = {
@@ -144,7 +154,11 @@ class SpaceConfig(Config):
 
 
 def scheduled(weight: float, schedule: Schedule) -> float | Cosine | Linear:
-    """Returns a weight that follows a schedule."""
+    """Returns a weight that follows a schedule.
+
+    >>> scheduled(0.5, "linear")
+    Linear(kind='linear', start=0.0, end=0.5, until=1.0)
+    """
     if schedule == "cosine":
         return Cosine(start=weight)
     return Linear(end=weight) if schedule == "linear" else weight

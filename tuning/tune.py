@@ -1,4 +1,4 @@
-"""Runs the trials of a search with Ray Tune."""
+"""The trials of a search as a run of Ray Tune."""
 
 from __future__ import annotations
 
@@ -29,43 +29,42 @@ from tuning.trial import train_trial
 
 Point = dict[str, Value]
 
-# All that is worth keeping is in the store already: Tune neither logs nor restores.
+# Ray Tune neither logs nor restores: a search keeps its own records in the store.
 TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-MAX_FAILURES = 3  # times that a trial whose worker was lost is begun again
+MAX_FAILURES = 3  # of a trial: so often it begins again after its worker was lost
 
 
 def run_trials(
     candidates: CandidateSpace,
     records: SearchRecords,
     storage: StorageConfig,
-    watcher: StatusCallback,
+    callback: StatusCallback,
     points: list[Point],
 ) -> None:
     """Runs the trials of a search on the cluster that this process is connected to.
 
-    Those that have ended before are not run again; those that were begun are, with what was chosen
-    then.
+    Trials that have ended are not run again; those that had begun are, with the same parameters.
 
     Args:
-        candidates: Draws the candidates.
-        records: Of the search, which is open.
-        storage: Where everything is kept.
-        watcher: Follows the trials.
-        points: Of a grid; empty for other algorithms.
+        candidates: The candidates of the search.
+        records: Records of the search, which is open.
+        storage: Holds the search, its teacher and its data set.
+        callback: Follows the trials.
+        points: Parameters of a grid's candidates; empty for other algorithms.
     """
     config = candidates.config
     begun = [trial.start.params for trial in records.trials()]
-    proposals = CandidateSearcher(candidates, records, points or begun)
+    searcher = CandidateSearcher(candidates, records, points or begun)
     _fit(
         config,
         storage,
         candidates,
-        proposals,
-        watcher,
+        searcher,
+        callback,
         len(points) or max(config.trials, len(begun)),
     )
 
@@ -74,8 +73,8 @@ def _fit(
     config: SearchConfig,
     storage: StorageConfig,
     candidates: CandidateSpace,
-    proposals: CandidateSearcher,
-    watcher: StatusCallback,
+    searcher: CandidateSearcher,
+    callback: StatusCallback,
     count: int,
 ) -> None:
     shared = None if config.scaling.workers > 1 else _share(candidates, storage)
@@ -94,9 +93,9 @@ def _fit(
         )
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
-            param_space={MEMBER: tune.grid_search(proposals.members(count))} if together else None,
+            param_space={MEMBER: tune.grid_search(searcher.members(count))} if together else None,
             tune_config=tune.TuneConfig(
-                search_alg=None if together else proposals,
+                search_alg=None if together else searcher,
                 scheduler=_scheduler(config),
                 num_samples=1 if together else count,
                 max_concurrent_trials=None if together else _max_concurrent(config),
@@ -107,7 +106,7 @@ def _fit(
             run_config=tune.RunConfig(
                 name="trials",
                 verbose=0,
-                callbacks=[watcher],
+                callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 **_tune_storage(storage, f"searches/{config.name}/tune", folder),
             ),
@@ -120,7 +119,7 @@ def _name(trial: Trial) -> str:
 
 
 def _tune_storage(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
-    """Returns where Tune keeps its own files: all nodes must reach it."""
+    """Returns where Ray Tune keeps its own files: all nodes must reach it."""
     if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
         return {"storage_path": folder}
     filesystem, root = storage.ray_filesystem()
@@ -128,7 +127,7 @@ def _tune_storage(storage: StorageConfig, path: str, folder: str) -> dict[str, A
 
 
 def _share(candidates: CandidateSpace, storage: StorageConfig) -> Shared:
-    """Reads and computes once what no trial changes."""
+    """Reads and computes what all trials have in common."""
     return share(candidates.shared_run(), storage.store(), candidates.teacher_taps)
 
 
@@ -154,10 +153,10 @@ def _trial_resources(scaling: ScalingConfig) -> dict[str, float]:
 
 
 def _member_resources(scaling: ScalingConfig, members: int) -> dict[str, float]:
-    """Returns what each of a population holds, so that all of it trains at once beside the rest.
+    """Returns the resources of a trial of a population, all of which train at once.
 
-    Where there are fewer CPUs, or GPUs, than that takes, members share them: to take turns would
-    cost seconds at each.
+    Where there are fewer CPUs, or GPUs, than that takes, they share them: to take turns would cost
+    seconds at each.
     """
     free = ray.available_resources()
     wanted = {"cpu": float(scaling.cpus), "gpu": 1.0 if scaling.gpu else 0.0}
@@ -168,7 +167,7 @@ def _member_resources(scaling: ScalingConfig, members: int) -> dict[str, float]:
 
 
 def _max_concurrent(config: SearchConfig) -> int:
-    """Returns how many trials fit at once: by GPUs, or by CPUs."""
+    """Returns how many trials run at once: as many as fit, by GPUs or by CPUs."""
     scaling, total = config.scaling, ray.cluster_resources()
     if scaling.gpu:
         fit = total.get("GPU", 0) // scaling.workers

@@ -1,4 +1,4 @@
-"""The capacity study as Markdown, and its plots."""
+"""The document of a capacity study, in Markdown, and its plot."""
 
 from __future__ import annotations
 

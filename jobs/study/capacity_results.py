@@ -1,4 +1,4 @@
-"""Students as points: likelihood against size and speed, and those that no other one beats."""
+"""The results of a capacity study: students by likelihood, size and speed, with both fronts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ class CapacityPoint(Config):
     """A student, mean over its runs.
 
     Attributes:
-        shape: Its name.
-        flow: Its shape in words.
-        distilled: Or trained on data alone.
-        test: Bits per dimension; test_spread is the standard deviation between runs.
-        gap_closed: Share of the gap between the plain student of this very shape and the teacher.
-        small: Whether no other student has both fewer parameters and a better likelihood.
-        fast: The same of throughput of log_prob.
+        shape: Name of the shape.
+        flow: The shape in words.
+        distilled: Whether it is distilled, or trained on data alone.
+        runs: Number of runs.
+        test: Bits per dimension on the test split.
+        test_spread: Standard deviation between runs; None of a single run.
+        gap_closed: Share of the gap between the plain student of the same shape and the teacher.
+        parameters: Number of trainable values.
+        parameters_share: The same over the teacher's.
+        throughput_ratio: log_prob a second over the teacher's.
+        sampling_ratio: Samples a second over the teacher's.
+        small: Whether it is on the Pareto front of parameters and bits per dimension.
+        fast: Whether it is on the Pareto front of throughput_ratio and bits per dimension.
     """
 
     shape: str
@@ -40,7 +46,7 @@ class CapacityPoint(Config):
 
 
 class CapacityResults(Config):
-    """What `results/capacity.json` holds: the points, and the results that they come from."""
+    """The content of `results/capacity.json`: the points, and the study's results."""
 
     points: list[CapacityPoint]
     study: Results

@@ -1,4 +1,4 @@
-"""What a study compares: a teacher, a plain student, and arms that differ in one thing each."""
+"""Configuration of a study: a teacher, a student, and arms, the ways to train the student."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ class Recipe(Config):
     """A flow and how it is trained.
 
     Attributes:
-        flow: What the data set knows may be left out.
-        train: Of a student, learning_rate is replaced by the one that the study chooses.
-        batch_size: Rows of a batch.
-        validate_every: Steps between validations, of which the best one's weights are kept.
+        flow: The flow; what the data set knows may be left out.
+        train: How it is trained; a student's learning_rate is the one that the study chooses.
+        batch_size: Rows of a step; default 128.
+        validate_every: Steps between validations, of which the best one's weights are kept;
+            default 200.
     """
 
     flow: FlowConfig
@@ -52,14 +53,16 @@ class ArmConfig(Config):
     """A way to train the student.
 
     Attributes:
-        about: What it is, in a few words, for the table.
-        objective: As a run's, without kind and teacher; none: maximum likelihood, no teacher.
+        about: The arm in a few words, for the document.
+        objective: A distillation's, without kind and teacher; default none: the student is trained
+            on data alone.
         intermediate: Shape of a flow that is distilled first, with half of the steps; the student
             then begins from it. Default none.
-        steps_factor: Steps, as a multiple of the student's.
-        cpu_matched_to: An arm whose CPU seconds this one, which has no teacher, may spend.
+        steps_factor: Its steps over the student's; default 1.
+        cpu_matched_to: Name of a distilled arm; this one, without teacher, is trained for as many
+            steps as take the same CPU seconds.
         seed_pairs: (teacher seed, student seed) of each run; default every combination.
-        flow: Another student than the study's.
+        flow: Flow of its student; default the study's.
     """
 
     about: str = Field(min_length=1)
@@ -91,7 +94,13 @@ class ArmConfig(Config):
 
 
 class Targets(Config):
-    """What the best arm must reach: a share of the gap, with so few parameters, so fast."""
+    """What the best arm is to reach.
+
+    Attributes:
+        gap_closed: The least share of the gap between plain student and teacher; default 0.75.
+        parameters_share: The most parameters over the teacher's; default 0.25.
+        throughput_ratio: The least log_prob and samples a second over the teacher's; default 3.2.
+    """
 
     gap_closed: float = Field(0.75, gt=0)
     parameters_share: float = Field(0.25, gt=0)
@@ -99,21 +108,24 @@ class Targets(Config):
 
 
 class StudyBase(Config):
-    """What every study says, whatever shapes or arms it compares.
+    """What studies of arms and of shapes have in common.
 
     Attributes:
-        name: Of `studies/NAME`; its runs are named `study-NAME-ARM-tTEACHER_SEED-sSTUDENT_SEED`.
+        name: Name of the study, of its folder `studies/NAME` and of its runs,
+            `study-NAME-ARM-tTEACHER_SEED-sSTUDENT_SEED`.
         title: Heading in the document.
-        dataset: Is prepared if it is not there.
-        train_rows: Use only the first rows of the training split.
-        validation_rows: Choose weights and learning rate on so many rows.
+        dataset: The data set; it is prepared if it is not there.
+        train_rows: The first rows of the training split that are used; default all.
+        validation_rows: The first rows of the validation split, on which weights and learning rate
+            are chosen; default 2000.
         teacher: The large flow.
-        student: The small one.
+        student: The small flow.
         learning_rates: The one that is best on validation for the plain student is every arm's.
-        teacher_seeds: One teacher each.
-        student_seeds: Each arm's runs; the learning rate is chosen with the first.
-        teachers_of: ShortName of another study whose teachers, of the same recipe, are used.
-        throughput_seconds: About how long to time log_prob and sampling, each, of a student.
+        teacher_seeds: A teacher is trained for each.
+        student_seeds: Each arm is trained for each; the learning rate is chosen with the first.
+        teachers_of: Name of another study whose teachers, of the same recipe, are used.
+        throughput_seconds: About how long to measure log_prob and sampling, each, of a student;
+            default 5.
     """
 
     name: ShortName
@@ -142,9 +154,9 @@ class StudyConfig(StudyBase):
     """A study of one data set: arms that train the same student in different ways.
 
     Attributes:
-        arms: By name; `plain`, the student trained on data alone, is always among them.
-        best: The arm that the summary headlines.
-        targets: Of that arm.
+        arms: The arms by name; `plain`, the student trained on data alone, is one of them.
+        best: Name of the arm that the document headlines.
+        targets: What that arm is to reach.
     """
 
     arms: dict[ShortName, ArmConfig]

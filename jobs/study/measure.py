@@ -1,4 +1,4 @@
-"""What is measured of a study's finished runs; each figure once, then kept in the store."""
+"""The measurements of a study's finished runs, each made once and then kept in the store."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class RunFigures:
     """Likelihood and size of a run's result.
 
     Attributes:
-        created: When that result was written.
+        created: When the run's result was written, ISO 8601.
         parameters: Number of trainable values.
         validation: Bits per dimension on the validation rows that the study uses.
         test: Bits per dimension on the whole test split.
-        test_standard_error: Of that mean.
+        test_standard_error: Standard error of `test`.
         nats: Mean log-likelihood of a test row, in nats.
     """
 

@@ -1,4 +1,4 @@
-"""What became of a study's runs, read from the store, and what follows for those still to come."""
+"""The outcomes of a study's runs, read from the store, and what they decide for later runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowkd.training.config import TrainingConfig
 from jobs.study.config import PLAIN, StudyConfig
 from jobs.study.plan import Choices, PlannedRun, check_names, plan
 
-SHORTEST = 0.1  # CPU seconds, to which a run's are rounded
+SHORTEST = 0.1  # CPU seconds: what a run's are rounded to
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class RunOutcome:
     Attributes:
         created: When its result was written, ISO 8601; empty if it failed.
         validation: Best bits per dimension on the validation rows; infinite if it failed.
-        cpu_seconds: Of its training.
-        failed: The reason, or None.
+        cpu_seconds: CPU seconds of its training.
+        failed: Why it failed, or None.
     """
 
     created: str = ""
@@ -43,9 +43,9 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcom
     """Returns how a planned run ended, or None if it has not.
 
     Args:
-        store: Where runs lie.
-        run: As it is planned now.
-        outcomes: Of the runs that it needs, by name.
+        store: Holds the runs.
+        run: The run as it is planned now.
+        outcomes: Outcomes by name, those of the runs that it needs among them.
 
     Raises:
         ConfigError: Its name is taken by a run of another config, or by one that was made from a
@@ -76,15 +76,16 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcom
 
 
 def record_failure(store: Store, config: TrainingConfig, reason: str) -> None:
-    """Keeps why a run cannot be finished, so that it is not tried again with the same config."""
+    """Writes why a run failed, so that it is not tried again with the same config."""
     failure = {"reason": reason, "config": config.model_dump(mode="json")}
     store.write_json(failure, "runs", config.name, "failure.json")
 
 
 def choose(config: StudyConfig, outcomes: Outcomes, store: Store) -> Choices:
-    """Returns what the outcomes so far decide; matched steps are decided once and kept.
+    """Returns the learning rate and the matched steps, as far as the outcomes decide them.
 
-    Where no learning rate trains the plain student, none is chosen.
+    Matched steps are decided once and kept in the store. Where the plain student fails with each
+    learning rate, none is chosen.
     """
     candidates = [run for run in plan(config) if run.row.arm == PLAIN]
     if any(run.config.name not in outcomes for run in candidates):
@@ -97,7 +98,7 @@ def choose(config: StudyConfig, outcomes: Outcomes, store: Store) -> Choices:
 
 
 def cpu_seconds(runs: list[PlannedRun], outcomes: Outcomes) -> dict[Any, float]:
-    """Returns the CPU seconds of each row all of whose runs are done, intermediates included."""
+    """Returns the CPU seconds of each row whose runs are all done, with intermediate flows."""
     spent: dict[Any, float] = {}
     for row in {run.row for run in runs if run.reported}:
         # Of the learning rates' candidates, which share a row, only the chosen one is counted.
@@ -131,7 +132,7 @@ def _matched_steps(
 
 
 def _kept(config: StudyConfig, arm: str, run: PlannedRun, ratio: float, store: Store) -> int:
-    """Returns an arm's matched steps: those of the first time, while the matched run is as then."""
+    """Returns an arm's matched steps, those in the store unless the matched run has changed."""
     path = ("studies", config.name, f"steps-{arm}.json")
     matched = run.config.model_dump(mode="json")
     if store.exists(*path):
@@ -200,9 +201,9 @@ def advance(
 
     Args:
         configs: The studies.
-        store: Where runs lie.
-        outcomes: Those known so far; is added to.
-        replace: Remove a run whose config is another now, or whose teacher is newer.
+        store: Holds the runs.
+        outcomes: The outcomes known so far, by name; new ones are added.
+        replace: Whether to remove runs whose config has changed, or whose teacher is newer.
 
     Raises:
         ConfigError: Such a run, unless it is to be replaced.

@@ -1,4 +1,4 @@
-"""Which runs a study consists of: a pure function of its configuration and of what was chosen."""
+"""The runs of a study, as its configuration and the choices made so far determine them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.study.config import PLAIN, TEACHER, ArmConfig, Recipe, StudyConfig
 
 
 class MeasuredFlow(NamedTuple):
-    """What a line of figures is of; a seed is None where nothing depends on it."""
+    """A row of the results: an arm and its seeds, None where it does not depend on one."""
 
     arm: str
     teacher_seed: int | None
@@ -24,11 +24,11 @@ class PlannedRun:
     """A run of a study.
 
     Attributes:
-        row: What it belongs to.
-        config: All of it.
+        row: The row of the results that it belongs to.
+        config: Config of the run.
         needs: Names of the runs that must be finished before.
-        reported: Whether its figures are the row's; those of an intermediate flow and of a
-            learning rate that was not chosen are not.
+        reported: Whether the row shows its figures; not so for an intermediate flow, or a learning
+            rate that was not chosen.
     """
 
     row: MeasuredFlow
@@ -39,11 +39,11 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Choices:
-    """What only results decide.
+    """What is decided by results, not by the configuration.
 
     Attributes:
-        learning_rate: The students'; None while it is open.
-        steps: Of the arms that are matched to another's CPU seconds, as far as they are known.
+        learning_rate: Learning rate of all students; None if it is not chosen yet.
+        steps: Steps by name of each arm that is matched to another's CPU seconds, as far as known.
     """
 
     learning_rate: float | None = None
@@ -51,7 +51,7 @@ class Choices:
 
 
 def rows(config: StudyConfig) -> list[MeasuredFlow]:
-    """Returns every line that the finished study has, teachers first."""
+    """Returns all rows of the finished study, teachers first."""
     found = [MeasuredFlow(TEACHER, seed, None) for seed in config.teacher_seeds]
     for name, arm in config.arms.items():
         found += [MeasuredFlow(name, *pair) for pair in _pairs(config, arm)]
@@ -61,7 +61,8 @@ def rows(config: StudyConfig) -> list[MeasuredFlow]:
 def plan(config: StudyConfig, choices: Choices | None = None) -> list[PlannedRun]:
     """Returns the runs that are known by now, in an order in which they can run.
 
-    Teachers and the learning rates' candidates are always; the arms' with the learning rate.
+    Teachers, and the plain student with each learning rate, are always known; the arms' runs are
+    once the learning rate is chosen.
 
     Raises:
         ConfigError: Two runs of the same name.

@@ -1,4 +1,4 @@
-"""A study's plots as PNG: the gap that each arm closes, and validation while training."""
+"""The plots of a study's document: the gap that each arm closes, and validation curves."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from flowkd.report.style import PNG, png_plot
 from jobs.study.config import TEACHER
 from jobs.study.results import Results, StudyFacts
 
-WIDEST_GAP = 2.0  # a run further below the plain student is drawn at the edge
-EARLY = 0.1  # the first share of the steps does not decide the range of a curve's axis
+WIDEST_GAP = 2.0  # times the gap: a run further below the plain student is drawn there
+EARLY = 0.1  # share of the steps at the beginning that may leave the plot
 
 
 def gap_plot(results: Results, study: StudyFacts) -> bytes:
-    """Returns the share of the gap that each arm closes: a dot a run, a bar at the mean."""
+    """Returns a plot of the share of the gap that each arm closes: a dot a run, a bar the mean."""
     arms = [arm for arm, row in results.of(study.name).items() if row.gap_closed is not None]
     return png_plot(lambda axes: _draw_gaps(axes, results, study, arms), 1.0 + 0.3 * len(arms))
 
 
 def study_curves_plot(results: Results, study: StudyFacts) -> bytes:
-    """Returns validation bits per dimension against steps, mean over runs, and the teachers'."""
+    """Returns a plot of validation bits per dimension against steps, the mean over runs."""
     return png_plot(lambda axes: _draw_curves(axes, results, study), 3.6)
 
 

@@ -1,4 +1,4 @@
-"""From runs to lines of figures, and from these to means and spreads."""
+"""The rows of a study's results: figures of each run, and means and spreads of each arm."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def run_rows(
 
     Args:
         config: The study.
-        choices: What was chosen.
-        outcomes: By name of the run, as far as they are there.
-        figures: Of the finished runs, by name.
-        ratios: To the teacher, of the finished students, by name.
+        choices: The choices made.
+        outcomes: Outcomes by name of the run, as far as they have ended.
+        figures: Figures of the finished runs, by name.
+        ratios: Throughput of the finished students over the teacher's, by name.
     """
     planned = plan(config, choices)
     spent = cpu_seconds(planned, outcomes)

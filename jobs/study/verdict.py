@@ -1,4 +1,4 @@
-"""What a study's figures amount to, in sentences that claim no more than was measured."""
+"""A study's results in sentences, which claim no more than was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts a study's results together, and writes them beside their document and its plots."""
+"""Collects the results of studies, and writes them with their document and its plots."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def collect(
 
     Args:
         configs: The studies.
-        outcomes: Of their runs.
-        measured: What was measured of these.
-        store: For the curves, and for what is known of the data sets.
+        outcomes: Outcomes of their runs, by name.
+        measured: Measurements of their finished runs.
+        store: Holds runs and data sets.
     """
     runs, summary, facts = [], [], []
     for config in configs:

@@ -1,4 +1,4 @@
-"""What is left of a search to look at: one page, and two tables."""
+"""The page of a search, report.html, and what is written beside it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Row(NamedTuple):
 
 
 class _Fifth(NamedTuple):
-    """What a colour of the choices' lines means."""
+    """A fifth of the trials: its number, 1 the best, and its range of bits per dimension."""
 
     number: int
     bits: str
@@ -62,10 +62,10 @@ def write_report(
     """Writes `report.html`, `trials.parquet` and `curves.parquet` of a search, ended or not.
 
     Args:
-        config: Of the search.
-        store: Where it lies, with its teacher and its data set.
-        trials: Of the search.
-        outcome: What became of the best, or None.
+        config: The search.
+        store: Holds the search, its teacher and its data set.
+        trials: All trials of the search.
+        outcome: As `conclude` returns it, or None.
 
     Raises:
         StoreError: The teacher is no longer there.

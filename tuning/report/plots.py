@@ -19,13 +19,13 @@ from tuning.report.axes import shortened
 from tuning.report.importance import Importance
 
 MAX_BARS = 15  # parameters, the most important ones
-FAR = 1.25  # of the way from the best to nearly the worst: what lies beyond is drawn at the edge
-MANY = 10  # trials: fewer are all drawn where they are
+FAR = 1.25  # times the way from the best to nearly the worst trial: where an axis ends
+MANY = 10  # fewer trials are all drawn where they are
 BITS = "bits per dimension"
 
 
 class FrontPoint(NamedTuple):
-    """A trial in two figures: fewer bits are better, and so is less cost."""
+    """A trial on the Pareto plot: its number, bits per dimension, and cost; lower is better."""
 
     number: int
     bits: float
@@ -33,7 +33,7 @@ class FrontPoint(NamedTuple):
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
-    """Returns after which trial the fewest bits of those finished until then became how few."""
+    """Returns (number, bits per dimension) of each finished trial that was the best so far."""
     best, steps = math.inf, []
     for trial in trials:
         if trial.state == "finished" and trial.bits_per_dim < best:
@@ -43,7 +43,7 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
 
 
 def history_plot(trials: Sequence[Trial]) -> str:
-    """Returns each trial's bits/dim by its number, and the best of those finished until then."""
+    """Returns a plot of each trial's bits/dim by its number, and of the best so far."""
     steps = best_so_far(trials)
     told = f"{len(steps)} times a trial was the best until then"
     if steps:
@@ -57,7 +57,7 @@ def history_plot(trials: Sequence[Trial]) -> str:
 
 
 def importance_plot(found: Sequence[Importance]) -> str:
-    """Returns a bar for each parameter, the most important at the top, and what chance gives."""
+    """Returns a plot with a bar for each parameter, and a mark for what chance gives."""
     shown = found[:MAX_BARS]
     told = ", ".join(f"{each.name} {each.share:.0%}" for each in shown)
     return svg_plot(
@@ -69,11 +69,11 @@ def importance_plot(found: Sequence[Importance]) -> str:
 
 
 def front_plot(points: Sequence[FrontPoint], *, faster: bool) -> str:
-    """Returns finished trials by bits/dim and cost, with the front among them.
+    """Returns a plot of finished trials by bits/dim and cost, with their Pareto front.
 
     Args:
-        points: The finished trials; a cost is a number of parameters, or a negative throughput.
-        faster: Whether it is the latter.
+        points: The finished trials.
+        faster: Whether costs are negative throughputs, or else numbers of parameters.
     """
     best = pareto_front(points, cost=lambda p: p.cost, loss=lambda p: p.bits)
     unit = "times the teacher's throughput" if faster else "parameters"
@@ -193,7 +193,7 @@ def _legend(axes: Axes) -> None:
 
 
 def edge_of(bits: Sequence[float]) -> float:
-    """Returns up to where an axis goes, so that a few bad trials do not flatten many others."""
+    """Returns where an axis ends, so that a few bad trials do not flatten the others."""
     ordered = sorted(bits)
     if len(ordered) < MANY:
         return math.inf

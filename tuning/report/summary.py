@@ -1,4 +1,4 @@
-"""A search in words: what came of it, and what was searched."""
+"""A search in words: its outcome, and what was searched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def search_headline(
     outcome: Mapping[str, Any] | None,
     teacher_parameters: int,
 ) -> str:
-    """Returns in a few sentences what the best student has, and what became of it."""
+    """Returns the outcome in a few sentences."""
     if outcome is not None:
         return _concluded(outcome, figures_of(outcome))
     best = best_of(trials)
@@ -47,12 +47,12 @@ def search_headline(
 
 
 def figures_of(outcome: Mapping[str, Any]) -> dict[str, FlowFigures]:
-    """Returns the figures of an outcome, by label."""
+    """Returns the figures of an outcome, by role."""
     return {label: FlowFigures(**values) for label, values in outcome["figures"].items()}
 
 
 def search_facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
-    """Returns what was searched and how, by name."""
+    """Returns what was searched, and how, for the page's list."""
     counts = _count(trials)
     states = ", ".join(f"{counts[state]} {name}" for state, name in STATES.items() if counts[state])
     seconds = sum(trial.end.seconds for trial in trials if trial.end)

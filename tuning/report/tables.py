@@ -1,4 +1,4 @@
-"""The trials of a search as tables, for analyses of one's own."""
+"""The trials of a search as Parquet tables, for your own analyses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from tuning.records import Trial
 
-CHOICE = "choice."  # begins the columns of what was chosen
+CHOICE = "choice."  # prefix of the columns of what was chosen
 
 
 def trials_parquet(trials: Sequence[Trial]) -> bytes:
