@@ -10,6 +10,7 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.publish import PublishConfig, publish
+from flowkd.store.store import Store
 from flowkd.training.config import MaximumLikelihoodConfig, TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
 from tuning.records import SearchRecords, Trial, best_of
@@ -48,6 +49,25 @@ def conclude(
         "plain": run_training(plain, storage),
         "distilled": run_training(student, storage),
     }
+    outcome = {"trial": best.start.number, **judge(config, final, flows, storage.store())}
+    records.write(outcome, "outcome.json")
+    return outcome
+
+
+def judge(
+    config: SearchConfig, final: FinalConfig, flows: dict[str, str], store: Store
+) -> dict[str, Any]:
+    """Evaluates flows on the test split, and publishes the distilled student if it passes.
+
+    Args:
+        config: The search.
+        final: What the student must pass, and what it is published as.
+        flows: References of `teacher`, `plain` and `distilled` student.
+        store: Holds the flows and the data set.
+
+    Returns:
+        `figures`, `refused` and `published`, as `conclude` returns them.
+    """
     evaluation = EvaluationConfig(
         name=f"search-{config.name}",
         flows=flows,
@@ -55,7 +75,7 @@ def conclude(
         rows=final.test_rows,
         seconds=final.throughput_seconds,
     )
-    figures = evaluate(evaluation, storage.store())
+    figures = evaluate(evaluation, store)
     refused = refusal(figures, final)
     published = None
     if refused is None:
@@ -66,15 +86,12 @@ def conclude(
             evaluation=evaluation.name,
             search=config.name,
         )
-        published = f"models/{final.model}@{publish(publication, storage.store())}"
-    outcome = {
-        "trial": best.start.number,
-        "figures": {label: asdict(each) for label, each in figures.items()},
+        published = f"models/{final.model}@{publish(publication, store)}"
+    return {
+        "figures": {role: asdict(each) for role, each in figures.items()},
         "refused": refused,
         "published": published,
     }
-    records.write(outcome, "outcome.json")
-    return outcome
 
 
 def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> TrainingConfig:

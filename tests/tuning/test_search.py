@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from cluster.storage import StorageConfig
 from flowkd.config import dump_config
 from flowkd.distill.schedules import Piecewise
 from flowkd.errors import ConfigError, FlowkdError
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
 from flowkd.registry.aliases import alias_version
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
@@ -33,8 +31,7 @@ from tests.support.queues import wait_for
 from tests.support.searches import searching, space
 from tests.support.servers.faults import FaultProxy
 from tests.support.small_runs import furnish
-from tuning.config import FinalConfig, SearchConfig
-from tuning.final import refusal
+from tuning.config import SearchConfig
 from tuning.records import SearchRecords, Trial, best_of
 from tuning.search import search
 from tuning.status import read_status
@@ -281,25 +278,6 @@ def test_a_pareto_search_stops_no_trial(storage: StorageConfig) -> None:
     trials = trials_of(config, storage)
     assert [trial.state for trial in trials] == ["finished"] * 4
     assert all(trial.start.throughput for trial in trials)
-
-
-def test_what_fails_a_gate_is_not_published(storage: StorageConfig) -> None:
-    final = FinalConfig(model="walks", max_round_trip_error=0.1)
-    evaluation = EvaluationConfig(
-        name="gates", dataset="walks", seconds=0.1,
-        flows=dict.fromkeys(("teacher", "plain", "distilled"), "runs/teacher"),
-    )  # fmt: skip
-    good = evaluate(evaluation, storage.store())
-    assert refusal(good, final) is None
-    for changes, said in (
-        ({"bits_per_dim": float("inf")}, "not finite"),
-        ({"bits_per_dim": float("nan")}, "not finite"),
-        ({"round_trip": 0.2}, "expected at most 0.1"),
-        ({"round_trip": float("nan")}, "expected at most 0.1"),
-        ({"bits_per_dim": good["plain"].bits_per_dim + 0.01}, "the plain student"),
-    ):
-        worse = {**good, "distilled": replace(good["distilled"], **changes)}
-        assert said in str(refusal(worse, final))
 
 
 def test_refused_before_anything_starts(storage: StorageConfig) -> None:

@@ -23,6 +23,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 DRAWS = 80
 
 
+@pytest.fixture(autouse=True)
+def _measure_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.candidates.RATE_SECONDS", 0.05)
+
+
 def drawn(
     candidates: CandidateSpace, sampler: optuna.samplers.BaseSampler
 ) -> list[tuple[Candidate, dict]]:
@@ -207,3 +212,11 @@ def test_throughput_is_measured_once_for_each_shape(taught_store: Store) -> None
     again = CandidateSpace(config, taught_store, kept)
     assert {shape.throughput for shape in again.shapes} == {0.5}
     assert again.rates == kept
+
+
+def test_a_budget_of_throughput_is_held(taught_store: Store) -> None:
+    shapes = CandidateSpace(searching("all", budget={"parameters": 10**9}), taught_store).shapes
+    rates = {shape.key: float(number) for number, shape in enumerate(shapes)}
+    config = searching("fast", budget={"throughput_ratio": 2.0})
+    found = CandidateSpace(config, taught_store, rates).shapes
+    assert [shape.throughput for shape in found] == [2.0, 3.0, 4.0, 5.0]
