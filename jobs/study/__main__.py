@@ -14,8 +14,9 @@ from flowkd.config import dump_config, load_config
 from flowkd.data.importers.prepare import prepare
 from flowkd.errors import ConfigError, FlowkdError
 from jobs.cli.console import StoreUri
+from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import RunOutcome, advance
+from jobs.study.outcomes import RunOutcome
 from jobs.study.results import Results
 from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results

@@ -15,16 +15,10 @@ from flowkd.errors import NonFiniteError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import run_in_process
+from jobs.study.choices import advance, choose, known_runs
 from jobs.study.config import TEACHER, StudyConfig
 from jobs.study.measure import RunFigures, ThroughputRatio, run_figures, throughput_ratio
-from jobs.study.outcomes import (
-    RunOutcome,
-    advance,
-    choose,
-    find_outcome,
-    known_runs,
-    record_failure,
-)
+from jobs.study.outcomes import RunOutcome, find_outcome, record_failure
 from jobs.study.plan import PlannedRun, plan
 
 

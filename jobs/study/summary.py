@@ -11,9 +11,10 @@ from typing import Any
 from flowkd.data.manifest import Manifest
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.flows.configs import CouplingConfig, GlowConfig
+from jobs.study.choices import cpu_seconds
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
 from jobs.study.measure import RunFigures, ThroughputRatio
-from jobs.study.outcomes import Outcomes, cpu_seconds
+from jobs.study.outcomes import Outcomes
 from jobs.study.plan import Choices, MeasuredFlow, PlannedRun, plan, rows
 from jobs.study.results import RecipeFacts, RunRow, StudyFacts, SummaryRow
 

@@ -16,10 +16,11 @@ from flowkd.config import Config
 from flowkd.data.manifest import read_manifest
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
+from jobs.study.choices import choose
 from jobs.study.config import PLAIN, StudyConfig
 from jobs.study.document import document
 from jobs.study.measure import RunFigures, ThroughputRatio
-from jobs.study.outcomes import Outcomes, choose
+from jobs.study.outcomes import Outcomes
 from jobs.study.plan import plan
 from jobs.study.plots import gap_plot, study_curves_plot
 from jobs.study.results import Machine, Results

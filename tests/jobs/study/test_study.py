@@ -14,8 +14,9 @@ from flowkd.flows.configs import CouplingConfig, build_flow
 from flowkd.registry.artifacts import write_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import DistillationConfig
+from jobs.study.choices import advance, choose
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import RunOutcome, advance, choose, find_outcome, record_failure
+from jobs.study.outcomes import RunOutcome, find_outcome, record_failure
 from jobs.study.plan import check_names, plan, rows
 from tests.support.small_studies import CHOSEN, STUDY, ends, study
 
