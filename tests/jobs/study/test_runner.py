@@ -65,8 +65,8 @@ RUNS = [
     "plain-matched-s0",
     "plain-matched-s1",
     "plain-s1",
-    "progressive-t0-s1",
     "progressive-t0-intermediate-s1",
+    "progressive-t0-s1",
     "teacher-t0",
 ]
 
