@@ -79,18 +79,18 @@ def trial_values(trial: Trial) -> dict[str, Any]:
 
 
 def train_member(
-    told: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared
+    tune_config: dict[str, Any], *, search: str, storage: StorageConfig, shared: Shared
 ) -> None:
     """Trains a trial of a population, from a checkpoint if Ray Tune gives it one.
 
     Args:
-        told: Under `member`, the values of `train_trial`, of the trial whose config it has by now,
-            and `weights`, those that hold from now on.
+        tune_config: Under `member`, the values of `train_trial`, of the trial whose config it has
+            by now, and `weights`, those that hold from now on.
         search: Name of the search.
         storage: Holds the search, its teacher and its data set.
         shared: Data and teacher's targets that all trials have in common.
     """
-    records, values = SearchRecords(storage.store(), search), told[MEMBER]
+    records, values = SearchRecords(storage.store(), search), tune_config[MEMBER]
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
     reports = TrialReporter(records, number, values["throughput"])
     known = records.ended(number)

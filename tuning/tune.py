@@ -59,24 +59,18 @@ def run_trials(
     config = candidates.config
     begun = [trial.start.params for trial in records.trials()]
     searcher = CandidateSearcher(candidates, records, points or begun)
-    _fit(
-        config,
-        storage,
-        candidates,
-        searcher,
-        callback,
-        len(points) or max(config.trials, len(begun)),
-    )
+    count = len(points) or max(config.trials, len(begun))
+    _fit(candidates, storage, searcher, callback, count)
 
 
 def _fit(
-    config: SearchConfig,
-    storage: StorageConfig,
     candidates: CandidateSpace,
+    storage: StorageConfig,
     searcher: CandidateSearcher,
     callback: StatusCallback,
     count: int,
 ) -> None:
+    config = candidates.config
     shared = None if config.scaling.workers > 1 else _share(candidates, storage)
     one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
