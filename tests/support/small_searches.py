@@ -25,7 +25,7 @@ SPACE = {
 }
 
 
-def searching(name: str, **changes: object) -> SearchConfig:
+def small_search(name: str, **changes: object) -> SearchConfig:
     """Config of a search of the small store's teacher."""
     values = {
         "student": {"kind": "coupling", "width": 4},

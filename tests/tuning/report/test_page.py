@@ -16,7 +16,7 @@ from flowkd.store.store import Store
 from jobs.cli.main import app
 from tests.support.pages import Page, assert_stands_alone
 from tests.support.small_runs import furnish
-from tests.support.small_searches import SPACE, searched, searching
+from tests.support.small_searches import SPACE, searched, small_search
 from tuning.records import SearchRecords, TrialEnd
 from tuning.report.page import MAPS, ROWS, render_search, write_report
 from tuning.report.tables import trials_parquet
@@ -27,24 +27,26 @@ NO_HINTS = {name: part for name, part in SPACE.items() if name != "hints"} | {"w
 PLAIN = {"low": 0.1, "high": 1}
 TWO_SHAPES = SPACE | {"shape": {"depth": [1, 2]}}  # each is timed for a second
 SEARCHES = {
-    "random": (searching("random", algorithm="random"), 48, "fffs.x"),
-    "grid": (searching("grid", algorithm="grid", space=NO_HINTS), 15, "ffs"),
+    "random": (small_search("random", algorithm="random"), 48, "fffs.x"),
+    "grid": (small_search("grid", algorithm="grid", space=NO_HINTS), 15, "ffs"),
     "population": (
-        searching("population", algorithm="pbt", space=NO_HINTS | {"weights": {"latent": PLAIN}}),
+        small_search(
+            "population", algorithm="pbt", space=NO_HINTS | {"weights": {"latent": PLAIN}}
+        ),
         3,
         "f",
     ),
-    "no hints": (searching("no-hints", space=NO_HINTS), 16, "fs"),
+    "no hints": (small_search("no-hints", space=NO_HINTS), 16, "fs"),
     "two objectives": (
-        searching("two", objectives=["bits_per_dim", "throughput"], space=TWO_SHAPES),
+        small_search("two", objectives=["bits_per_dim", "throughput"], space=TWO_SHAPES),
         14,
         "f",
     ),
-    "none finished": (searching("none-finished"), 6, "sx."),
-    "all failed": (searching("all-failed"), 3, "x"),
-    "none ended": (searching("none-ended"), 3, "."),
-    "none begun": (searching("none-begun"), 0, "f"),
-    "one": (searching("one"), 1, "f"),
+    "none finished": (small_search("none-finished"), 6, "sx."),
+    "all failed": (small_search("all-failed"), 3, "x"),
+    "none ended": (small_search("none-ended"), 3, "."),
+    "none begun": (small_search("none-begun"), 0, "f"),
+    "one": (small_search("one"), 1, "f"),
 }
 
 
@@ -184,7 +186,7 @@ def test_the_map_draws_each_hint_once(store, trials_of):
 
 def test_a_report_is_written_before_the_end(local_store):
     furnish(local_store)
-    config = searching("unfinished")
+    config = small_search("unfinished")
     searched(local_store, config, 4, "fs.x")
     call = ["search", "report", "unfinished", "--store", local_store.uri]
     assert CliRunner().invoke(app, call).exit_code == 0

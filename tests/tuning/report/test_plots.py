@@ -12,14 +12,14 @@ from flowkd.bijectors import Tap
 from flowkd.distill.hints import Hint
 from flowkd.store.store import Store
 from tests.support.small_runs import furnish
-from tests.support.small_searches import searched, searching
+from tests.support.small_searches import searched, small_search
 from tuning.report.axes import MAX_LETTERS, Axis, axes_of, shortened, without_switches
 from tuning.report.choices_plot import ABSENT, BEGIN, choices_plot, fifths, place_of
 from tuning.report.hint_map import hint_map, lay_out
 from tuning.report.importance import FEWEST, importances
 from tuning.report.plots import MANY, best_so_far, edge_of
 
-CONFIG = searching("random", algorithm="random")
+CONFIG = small_search("random", algorithm="random")
 
 
 @pytest.fixture(scope="module")
