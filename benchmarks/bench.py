@@ -26,8 +26,9 @@ from cluster.train.launch import run_training
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.prepare import prepare
 from flowkd.evaluation.throughput import seconds_per_call
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.nn import Conditioner
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.loop import TrainConfig

@@ -18,9 +18,11 @@ from pathlib import Path
 import torch
 
 from flowkd.bijectors import AffineCoupling
-from flowkd.distill.warmstart import WarmStart, warm_start
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.distillation.warmstart import WarmStart, warm_start
+from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 
 RESULTS = Path("results/bench-warmstart.json")
 PIXELS = {"mean": 128.0, "scale": 256.0}

@@ -8,18 +8,15 @@ from typing import Any
 
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
-from flowkd.distill.hints import Hint
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.objective import DistillationConfig, ObjectiveConfig
+from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.throughput import log_prob_per_second
-from flowkd.flows.configs import build_flow
+from flowkd.flows.build import build_flow
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import (
-    DistillationConfig,
-    ObjectiveConfig,
-    TrainingConfig,
-    complete_flow,
-)
+from flowkd.training.config import TrainingConfig
+from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
 from tuning.shapes import SearchedFlow, Shape, allowed_shapes

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.distill.cache import CacheConfig
-from flowkd.distill.teacher_samples import SamplesConfig
-from flowkd.flows.configs import FlowConfig
+from flowkd.distillation.cache import CacheConfig
+from flowkd.distillation.teacher_samples import SamplesConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ModelName, RunName
 from flowkd.training.config import ScalingConfig
 from flowkd.training.loop import TrainConfig

@@ -8,10 +8,11 @@ from typing import Any
 
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
+from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.publish import PublishConfig, publish
 from flowkd.store.store import Store
-from flowkd.training.config import MaximumLikelihoodConfig, TrainingConfig
+from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
 from tuning.records import SearchRecords, Trial, best_of
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from flowkd.bijectors import Tap
-from flowkd.distill.hints import Hint
+from flowkd.distillation.hints import Hint
 from flowkd.errors import ConfigError
 from tuning.space import HintSpace
 from tuning.suggest import Suggester, suggest_one

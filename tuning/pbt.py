@@ -16,8 +16,9 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.storage import StorageConfig
 from flowkd.data.shuffle import derive_seed
-from flowkd.distill.schedules import Piecewise
-from flowkd.training.config import DistillationConfig, TrainingConfig
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.schedules import Piecewise
+from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import prepare_run
 from flowkd.training.shared import Shared
 from tuning.config import SearchConfig

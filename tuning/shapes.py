@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from flowkd.bijectors import Tap
 from flowkd.data.manifest import Manifest
-from flowkd.distill.warmstart import check_warm_start
+from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import CouplingConfig, GlowConfig, build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
-from flowkd.training.config import complete_flow
+from flowkd.flows.glow import GlowConfig
+from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.space import FieldValue, WarmStartOrNone
 

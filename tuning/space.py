@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.distill.schedules import Cosine, Linear
-from flowkd.distill.warmstart import WarmStart
+from flowkd.distillation.schedules import Cosine, Linear
+from flowkd.distillation.warmstart import WarmStart
 
 Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
 AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that need hints

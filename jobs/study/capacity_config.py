@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.flows.configs import FlowConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ShortName
 from jobs.study.config import (
     PLAIN,

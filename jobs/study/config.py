@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from flowkd.config import Config
 from flowkd.data.importers.prepare import DatasetConfig
-from flowkd.flows.configs import FlowConfig
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ShortName
-from flowkd.training.config import DistillationConfig
 from flowkd.training.loop import TrainConfig
 
 TEACHER, PLAIN = "teacher", "plain"

@@ -11,7 +11,7 @@ from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
-from flowkd.flows.configs import count_parameters
+from flowkd.flows.build import count_parameters
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from jobs.study.config import StudyConfig

@@ -10,7 +10,8 @@ from typing import Any
 
 from flowkd.data.manifest import Manifest
 from flowkd.evaluation.metrics import gap_closed
-from flowkd.flows.configs import CouplingConfig, GlowConfig
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.glow import GlowConfig
 from jobs.study.choices import cpu_seconds
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
 from jobs.study.measure import RunFigures, ThroughputRatio

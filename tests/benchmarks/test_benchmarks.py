@@ -10,7 +10,7 @@ import pytest
 import benchmarks
 from benchmarks.tuning import WAYS, search_config
 from benchmarks.warmstart import SMALLER, TEACHERS
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 
 MODULES = [module.name for module in pkgutil.iter_modules(benchmarks.__path__)]
 

@@ -8,12 +8,13 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, complete_flow
 from flowkd.training.prepare import check_run
+from flowkd.training.resolve import complete_flow
 from tests.support.searches import searching, space
 from tuning.candidates import Candidate, CandidateSpace
 from tuning.space import LogUniform, Term

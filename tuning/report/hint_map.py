@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from flowkd.bijectors import Tap
-from flowkd.distill.hints import Hint
+from flowkd.distillation.hints import Hint
 from flowkd.report.style import INK, MUTED, RULE, SERIES, WIDTH, svg_plot
 
 # In CSS pixels.

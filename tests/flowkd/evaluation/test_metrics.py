@@ -17,7 +17,7 @@ from flowkd.evaluation.metrics import (
     gap_closed,
     round_trip_error,
 )
-from flowkd.flows.configs import build_flow
+from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from tests.support.small_flows import CONFIGS, randomise, small_flow
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.predict.requests import SampleRequest
 from flowkd.report.comparison import ROLES, comparison_headline

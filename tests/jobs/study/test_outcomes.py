@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowkd.errors import ConfigError
-from flowkd.flows.configs import CouplingConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.registry.artifacts import write_artifact
 from flowkd.store.store import Store
 from jobs.study.choices import advance

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from flowkd.distillation.objective import DistillationConfig
 from flowkd.errors import ConfigError
-from flowkd.training.config import DistillationConfig
 from jobs.study.plan import check_names, plan, rows
 from tests.support.small_studies import CHOSEN, STUDY, study
 

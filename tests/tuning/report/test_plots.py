@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flowkd.bijectors import Tap
-from flowkd.distill.hints import Hint
+from flowkd.distillation.hints import Hint
 from flowkd.store.store import Store
 from tests.support.small_runs import furnish
 from tests.support.small_searches import searched, small_search
