@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test lint format bench bench-data bench-tuning bench-warmstart tried docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test lint format bench bench-data bench-tuning bench-warmstart docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,10 +84,6 @@ bench-data: $(STAMP) ## Time how fast data arrive from disk and S3: results/benc
 bench-tuning: export OMP_NUM_THREADS := 1
 bench-tuning: $(STAMP) ## Search against random search and fixed weights: results/bench-tuning.json
 	$(BIN)/python -m benchmarks.tuning
-
-tried: export OMP_NUM_THREADS := 1
-tried: $(STAMP) ## Networks, starts and losses beside fold, after make study: results/tried.json
-	$(BIN)/python -m benchmarks.tried
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
 docs: $(STAMP) ## Put the figures of results/ into README.md and docs/

@@ -1,0 +1,1 @@
+"""Measurements that `make bench`, `bench-data`, `bench-tuning` and `bench-warmstart` run."""

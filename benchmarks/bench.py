@@ -1,8 +1,8 @@
-"""make bench: how much a flow costs beyond its networks, and Ray Train beyond a plain loop.
+"""make bench: what a flow costs beyond its networks, and Ray Train beyond a plain loop.
 
 Each figure is a ratio of two times taken in the same rounds, on one thread. The floor is the
-coupling networks and split priors alone, at the shapes that they see in the flow, in torch's
-default memory layout; `own_networks` compares with the same networks in the layout flowkd uses.
+coupling networks and split priors alone, on inputs of the shapes that they get in the flow, in
+torch's default memory layout; `own_networks` compares with them in the layout that flowkd uses.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.prepare import prepare
+from flowkd.evaluation.throughput import seconds_per_call
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
@@ -42,6 +43,7 @@ ROUNDS = 25
 
 
 def main() -> None:
+    """Measures both and writes `results/bench.json`."""
     torch.set_num_threads(1)
     outcome: dict[str, object] = {**flow_ratios(), "ray_overhead": ray_overhead()}
     outcome["machine"] = f"{torch.get_num_threads()} thread, {platform.machine()}"
@@ -81,7 +83,7 @@ def flow_ratios() -> dict[str, object]:
         "own_step": lambda: run_and_learn(own),
         "train_step": step,
     }
-    times = rounds(calls)
+    times = seconds_per_call(calls, seconds=0, rounds=ROUNDS)  # once a round
     pairs = {"log_prob": "", "sample": "", "train_step": "_step"}
     return {
         **{name: ratio(times[name], times[f"floor{which}"]) for name, which in pairs.items()},
@@ -93,7 +95,7 @@ def flow_ratios() -> dict[str, object]:
 
 
 def networks(flow: Flow, x: Tensor) -> list[tuple[nn.Module, Tensor]]:
-    """Returns each conditioner of a flow with what it sees for x."""
+    """Returns each conditioner of a flow with its input for x."""
     seen: list[tuple[nn.Module, Tensor]] = []
     hooks = [
         module.register_forward_pre_hook(
@@ -114,35 +116,24 @@ def plain_copy(network: nn.Module) -> nn.Module:
     layers: list[nn.Module] = []
     for name, layer in network.named_children():
         if isinstance(layer, nn.Conv2d):
-            copy = nn.Conv2d(
-                layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding
-            )
+            size = layer.kernel_size[0]
+            copy = nn.Conv2d(layer.in_channels, layer.out_channels, size, padding=size // 2)
             copy.load_state_dict(layer.state_dict())
             layers += [copy, *([] if name == "last" else [nn.ReLU()])]
-    return nn.Sequential(*layers).to(memory_format=torch.contiguous_format)
+    return nn.Sequential(*layers)
 
 
 def run(pairs: list[tuple[nn.Module, Tensor]]) -> None:
+    """Runs each network on its input."""
     for network, given in pairs:
         network(given)
 
 
 def run_and_learn(pairs: list[tuple[nn.Module, Tensor]]) -> None:
+    """Runs each network on its input, and the backward pass."""
     for network, given in pairs:
         network.zero_grad(set_to_none=True)
         network(given.detach().requires_grad_()).sum().backward()
-
-
-def rounds(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Times each call once a round, all in turn."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(ROUNDS + 2):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if number >= 2:
-                times[name].append(time.perf_counter() - began)
-    return times
 
 
 def ratio(ours: list[float], others: list[float]) -> float:
@@ -188,6 +179,7 @@ def plain_seconds(config: TrainingConfig, storage: StorageConfig) -> list[float]
 
 
 def differences(marks: list[float]) -> list[float]:
+    """Returns the seconds between consecutive times, without the first ten."""
     return [later - earlier for earlier, later in itertools.pairwise(marks[10:])]
 
 

@@ -1,8 +1,9 @@
-"""make bench-data: how fast rows arrive, from disk and S3, resident and streamed; what they take.
+"""make bench-data: rows a second and memory of loading data, from disk and S3.
 
-The pictures are crops of the photos with noise in their low bits, so that they compress as
-photographs do. Each case runs in a process of its own, so that its peak of memory is its own. The
-consumer is the quickstart's student, trained on batches that are in memory already.
+Rows are resident or streamed. The pictures are crops of the photos with noise in their low bits,
+so that they compress as photographs do. Each case runs in a process of its own, so that its peak of
+memory is its own. They are compared with the rows a second that the quickstart's student trains on
+when its batches are in memory already.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ AIM = 5.0
 
 
 def main() -> None:
+    """Measures all cases and writes `results/bench-data.json`."""
     torch.set_num_threads(1)
     outcome: dict[str, Any] = {"student_rows_per_second": student_rate()}
     with (

@@ -1,4 +1,4 @@
-"""make docs: the figures of results/*.json into README.md and docs/, so that none is typed."""
+"""make docs: writes the figures of results/*.json into README.md and docs/."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
 
 
 def main() -> None:
+    """Writes every part whose results are there."""
     found = read("quickstart")
     if found is not None:
         before, rest = README.read_text(encoding="utf-8").split(BEGIN)
@@ -31,7 +32,6 @@ def main() -> None:
         "bench-data": data.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,
-        "tried": tried,
         "reliability": reliability,
     }
     for name, write in pages.items():
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """Returns the results of a target; without any, what was documented before stays."""
+    """Returns the results of a target, or None, with a message, where there are none."""
     path = Path(f"results/{name}.json")
     if not path.exists():
         target = MADE_BY.get(name, name)
@@ -51,6 +51,7 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def quickstart(results: dict[str, Any]) -> str:
+    """Returns README.md's table of the quickstart."""
     teacher = results["teacher"]
     lines = [
         "| | bits/dim | parameters | log_prob/s | samples/s | steps |",
@@ -82,6 +83,7 @@ def quickstart(results: dict[str, Any]) -> str:
 
 
 def bench(results: dict[str, Any]) -> str:
+    """Returns the page docs/bench.md."""
     own = results["own_networks"]
     rows = [
         f"| {name} | {results[name]:.3f} | {own.get(name, math.nan):.3f} | {aim:.2f} |"
@@ -104,6 +106,7 @@ one worker, over that of a plain loop.
 
 
 def warm_starts(results: dict[str, Any]) -> str:
+    """Returns the page docs/bench-warmstart.md."""
     rows = [
         f"| {name} | {case['rows']:,} | {case['teacher_parameters']:,} | "
         f"{case['student_parameters']:,} | {case['seconds']:.1f} | {case['cpu_seconds']:.1f} | "
@@ -124,40 +127,8 @@ is the peak of the process, before the start and with it, flows and torch includ
 """
 
 
-def tried(results: dict[str, Any]) -> str:
-    large = results["teacher_parameters"]
-    steps, rate = results["steps"], results["learning_rate"]
-    teacher, torch = results["teacher"], results["torch"]
-    rows = []
-    for name, row in results["attempts"].items():
-        cells = [
-            name,
-            row["about"],
-            f"{row['parameters'] / large:.1%}",
-            f"{row['plain']:.3f}" if "plain" in row else "",
-            f"{row['distilled']:.3f}",
-            f"{row['gap_closed']:.0%}",
-            f"{row['distilled_cpu_seconds']:.0f}",
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return f"""# What was tried beside `fold`, on plentiful photos
-
-`make tried`, {results["date"]}, torch {torch}, 1 thread. None of these but `inner` earned a
-place in flowkd; their code is in `benchmarks/`.
-
-One run each, seed 0, judged on the rows that also choose the weights to keep: leads, not results.
-Data, batches, {steps:,} steps and the learning rate of {rate:g} are those of the study of plentiful
-photos, [study.md](study.md). The teacher has {teacher:.3f} bits/dim. *gap closed* is measured
-against the plain student of the same networks, where there is one, else that of the library's.
-Networks that have more are narrower, so that all students have about as many parameters.
-
-| | what it is | parameters | plain | distilled | gap closed | CPU s |
-| --- | --- | --- | --- | --- | --- | --- |
-{chr(10).join(rows)}
-"""
-
-
 def reliability(results: dict[str, Any]) -> str:
+    """Returns the page docs/reliability.md."""
     rows = [
         f"| {fault} | {row['injected']} | {row['outcome']} | {row['seconds']:.0f} |"
         for fault, row in results["faults"].items()

@@ -1,7 +1,7 @@
-"""make bench-tuning: does the search pay? Three ways to spend the same steps, and what it costs.
+"""make bench-tuning: a search beside random search and fixed weights, and what it costs.
 
-Each way trains the same student of the quickstart's teacher on the quickstart's photos: it may only
-choose how. All spend the same number of optimiser steps, with three seeds each.
+All three train students of the same shape, of the quickstart's teacher on the quickstart's photos,
+for the same number of optimiser steps in all, with three seeds each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.tuning_page import (
     STEPS,
     TRIALS,
     Point,
-    best_so_far,
+    best_by_steps,
     sentence,
     value_at,
 )
@@ -45,7 +45,7 @@ QUICKSTART = Path("jobs/configs/quickstart")
 LONG_STEPS, LONG_TRIALS, AT_ONCE = 1500, 4, 2  # for the overhead
 RATE = {"low": 0.001, "high": 0.02}
 FULL = {
-    "hints": {"most": 4, "normalize": [True, False]},
+    "hints": {"max_hints": 4, "normalize": [True, False]},
     "weights": {
         "nll": 1,
         "samples": {"low": 0.1, "high": 1, "optional": True, "schedules": ["constant", "cosine"]},
@@ -58,7 +58,8 @@ FULL = {
 PAPER = {"weights": {"nll": 0.9, "latent": 0.1}, "learning_rate": RATE}
 WAYS: dict[str, dict[str, Any]] = {
     "TPE and ASHA": {
-        "space": FULL, "algorithm": "tpe", "trials": 22, "stopping": {"first": 0.2, "keep": 3},
+        "space": FULL, "algorithm": "tpe", "trials": 22,
+        "stopping": {"grace_period": 0.2, "reduction_factor": 3},
     },
     "random search": {"space": FULL, "algorithm": "random", "trials": TRIALS, "stopping": None},
     "paper's weights": {"space": PAPER, "algorithm": "random", "trials": TRIALS, "stopping": None},
@@ -66,6 +67,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    """Runs all searches and writes `results/bench-tuning.json`."""
     torch.set_num_threads(1)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="flowkd-bench-") as folder:
@@ -106,36 +108,37 @@ def _teacher(store: Store) -> float:
     return float(metrics["validation_bits_per_dim"])
 
 
-def _config(name: str, **changes: Any) -> SearchConfig:
+def search_config(name: str, **changes: Any) -> SearchConfig:
+    """Returns a search of the quickstart's student, 300 steps a trial, with changes."""
     student = load_config(TrainingConfig, QUICKSTART / "distilled.yaml")
     values = {
         "name": name,
         "teacher": "runs/quickstart-teacher",
         "dataset": student.dataset,
         "student": student.flow.model_dump(),
-        "budget": {"share": 0.25},
+        "budget": {"parameters_share": 0.25},
         "train": {**student.train.model_dump(), "steps": STEPS, "warmup_steps": 50},
         "batch_size": student.batch_size,
         "validation_rows": student.validation_rows,
         "validate_every": STEPS // 10,
-        "concurrent": AT_ONCE,
+        "max_concurrent_trials": AT_ONCE,
     }
     return SearchConfig.model_validate({**values, **changes})
 
 
 def _curve(way: str, seed: int, storage: StorageConfig) -> list[Point]:
     name = f"{way.replace(' ', '-').replace(chr(39), '')}-{seed}"
-    search(_config(name, seed=seed, **WAYS[way]), storage)
-    curve = best_so_far(SearchRecords(storage.store(), name).trials())
+    search(search_config(name, seed=seed, **WAYS[way]), storage)
+    curve = best_by_steps(SearchRecords(storage.store(), name).trials())
     print(f"{way}, seed {seed}: {value_at(curve, BUDGET):.4f} bits/dim", flush=True)
     return curve
 
 
 def _overhead(storage: StorageConfig) -> dict[str, Any]:
-    """Times a search whose trials all take the same."""
+    """Returns how much longer a search takes than its trials, which all take equally long."""
     rate = {"learning_rate": {"low": 0.003, "high": 0.004}}
-    train = {**_config("any", space=PAPER).train.model_dump(), "steps": LONG_STEPS}
-    config = _config(
+    train = {**search_config("any", space=PAPER).train.model_dump(), "steps": LONG_STEPS}
+    config = search_config(
         "long", space=rate, train=train, validate_every=LONG_STEPS // 10, algorithm="random",
         trials=LONG_TRIALS, stopping=None,
     )  # fmt: skip
@@ -143,7 +146,7 @@ def _overhead(storage: StorageConfig) -> dict[str, Any]:
     search(config, storage)
     wall = time.perf_counter() - began
     trials = SearchRecords(storage.store(), "long").trials()
-    pure = [trial.ended.seconds for trial in trials if trial.ended]
+    pure = [trial.end.seconds for trial in trials if trial.end]
     return {
         "trials": len(pure),
         "at_once": AT_ONCE,

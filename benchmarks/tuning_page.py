@@ -1,4 +1,4 @@
-"""What make bench-tuning found: the best so far against steps, in words, table and picture."""
+"""The page docs/tuning.md: what make bench-tuning found, in words, a table and a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jobs.study.plots import to_png
+from flowkd.report.style import png_plot
 from tuning.records import Trial
 
 PICTURE = "tuning.png"
@@ -25,18 +25,18 @@ AIM = 1.15
 
 @dataclass(frozen=True)
 class Point:
-    """The best so far, after so many steps of all trials."""
+    """The best finished trial after so many steps of all trials together."""
 
     steps: int
     bits_per_dim: float
 
 
-def best_so_far(trials: Sequence[Trial]) -> list[Point]:
-    """Returns how good the best finished trial is as steps are spent, in the order of their ends.
+def best_by_steps(trials: Sequence[Trial]) -> list[Point]:
+    """Returns how good the best finished trial is after each trial that ends.
 
     Steps of trials that were stopped, or failed, are spent as well.
     """
-    ended = sorted((t.ended for t in trials if t.ended), key=lambda end: end.time)
+    ended = sorted((t.end for t in trials if t.end), key=lambda end: end.time)
     spent, best, points = 0, math.inf, []
     for end in ended:
         spent += end.curve[-1][0] if end.curve else 0
@@ -47,12 +47,12 @@ def best_so_far(trials: Sequence[Trial]) -> list[Point]:
 
 
 def value_at(curve: Sequence[Point], steps: float) -> float:
-    """Returns the best that was known when so many steps were spent; infinite where none was."""
+    """Returns the best when so many steps were spent; infinite before any trial was finished."""
     return min((p.bits_per_dim for p in curve if p.steps <= steps), default=math.inf)
 
 
 def sentence(results: dict[str, Any]) -> str:
-    """Returns in words which way was best, as far as the seeds tell."""
+    """Returns a sentence that compares the first way with the others, over the seeds."""
     at_end = {way: _values(results, way, 1.0) for way in results["curves"]}
     means = {way: fmean(values) for way, values in at_end.items()}
     searched, *others = means
@@ -99,7 +99,7 @@ def picture(results: dict[str, Any]) -> bytes:
         axes.set_ylabel("best validation bits/dim")
         axes.legend()
 
-    return to_png(draw, 3.6)
+    return png_plot(draw, 3.6)
 
 
 def document(results: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ PAPER = GlowConfig(event_shape=(3, 32, 32), levels=3, depth=32, width=512, **PIX
 TEACHERS: dict[str, FlowConfig] = {
     "quickstart": GlowConfig(event_shape=(3, 8, 8), levels=2, depth=6, width=64, **PIXELS),
     "table": CouplingConfig(event_shape=(63,), depth=10, width=256, mean=0.0, scale=1.0),
-    "paper, 2 steps": PAPER.model_copy(update={"steps": 2}),
+    "paper, 2 steps": PAPER.model_copy(update={"depth": 2}),
     "paper": PAPER,
 }
 SMALLER = {
@@ -45,6 +45,7 @@ KINDS: tuple[WarmStart, ...] = ("fold", "inherit", "slice")
 
 
 def main(names: list[str]) -> None:
+    """Measures the named teachers, or all, and writes `results/bench-warmstart.json`."""
     cases = [(name, kind) for name in names or TEACHERS for kind in KINDS]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         outcome: dict[str, object] = {
@@ -82,11 +83,11 @@ def measure(name: str, kind: WarmStart) -> dict[str, float]:
 
 
 def untrained(config: FlowConfig, x: torch.Tensor) -> Flow:
-    """Returns a flow whose couplings do something."""
+    """Returns a flow whose last layers are random, as if it had been trained a little."""
     flow = build_flow(config)
     for module in flow.modules():
         if isinstance(module, AffineCoupling):
-            torch.nn.init.normal_(module.conditioner.last.weight, std=0.01)
+            torch.nn.init.normal_(module.conditioner.get_parameter("last.weight"), std=0.01)
     flow.initialize(x[:8])
     return flow
 

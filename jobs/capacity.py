@@ -1,4 +1,4 @@
-"""Trains, measures and documents students of many shapes."""
+"""`python -m jobs.capacity`: trains, measures and documents students of many shapes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError
-from jobs.study.__main__ import Replace, StoreUri, Train, Workers, end, run_studies
-from jobs.study.capacity import CapacityConfig
+from jobs.cli.console import StoreUri
+from jobs.study.__main__ import Replace, Train, Workers, end, run_studies
+from jobs.study.capacity_config import CapacityConfig
 from jobs.study.capacity_document import write_capacity
-from jobs.study.front import capacity_results
+from jobs.study.capacity_results import capacity_results
 from jobs.study.writing import write_results
 
 app = typer.Typer(add_completion=False)

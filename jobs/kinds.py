@@ -87,7 +87,7 @@ def resources_of(config: BaseModel) -> Resources:
         scaling, gpus = config.scaling, 1 if config.scaling.gpu else 0
         return Resources(workers=scaling.least, cpus=scaling.cpus, gpus=gpus)
     if isinstance(config, SearchConfig):
-        scaling, at_once = config.scaling, config.concurrent or 1
+        scaling, at_once = config.scaling, config.max_concurrent_trials or 1
         gpus = 1 if scaling.gpu else 0
         return Resources(workers=scaling.workers * at_once, cpus=scaling.cpus, gpus=gpus)
     if isinstance(config, ServingConfig):

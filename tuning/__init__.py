@@ -1,1 +1,1 @@
-"""Ray Tune over hint layers and loss weights."""
+"""Searches for the best student of a teacher within a budget, with Ray Tune and Optuna."""

@@ -1,4 +1,4 @@
-"""A search made concrete: its teacher, the students that fit, and how a candidate is drawn."""
+"""The candidates of a search: the students that its budget allows, and how each is trained."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import DistillationConfig, ObjectiveConfig
 from flowkd.distillation.schedules import LossWeights
-from flowkd.evaluation.metrics import calls_per_second
+from flowkd.evaluation.throughput import log_prob_per_second
 from flowkd.flows.build import build_flow
-from flowkd.flows.inference import for_inference
+from flowkd.flows.family import FlowConfig
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
-from tuning.hint_pairs import OFF, ON, Pairs, check_taps
-from tuning.sampling import Chooser, one_of
-from tuning.shapes import Flows, Shape, allowed_shapes
-from tuning.space import AT_HINTS, Between, Schedule, Size, Term, WeightSpace, scheduled
+from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
+from tuning.shapes import Shape, allowed_shapes
+from tuning.space import AT_HINTS, FieldValue, LogUniform, Schedule, Term, WeightSpace, scheduled
+from tuning.suggest import Suggester, suggest_one
 
+# Of the measurement of a student's throughput.
 RATE_ROWS, RATE_SECONDS = 64, 1.0
 
 
@@ -35,22 +33,22 @@ class Candidate:
     """A student and how it is to be trained.
 
     Attributes:
-        shape: Of the student.
-        training: Its run.
+        shape: The student.
+        training: Config of its run.
     """
 
     shape: Shape
     training: TrainingConfig
 
 
-class Plan:
+class CandidateSpace:
     """All candidates of a search.
 
     Args:
-        config: Of the search.
-        store: Where its teacher and data set lie.
-        rates: How many times as many log_prob a second as the teacher students compute, by their
-            shape's key; what is missing, and asked for, is measured here and now.
+        config: The search.
+        store: Holds the teacher and the data set.
+        rates: Students' log_prob a second over the teacher's, by `Shape.key`, as measured before;
+            what is missing is measured now, if the search asks for it.
 
     Raises:
         ConfigError: A space that names what is not there, or a budget that no student meets.
@@ -69,63 +67,66 @@ class Plan:
         self.shapes = allowed_shapes(
             config, self.manifest, self.teacher.flow, self.teacher.config.flow, self._rate
         )
-        self._pairs: dict[str, Pairs] = {}
+        self._pairs: dict[str, HintPairs] = {}
         if config.space.hints is not None:
             taps = self.teacher.flow.taps
             check_taps(config.space.hints, [shape.taps for shape in self.shapes], taps)
             self._pairs = {
-                shape.key: Pairs(config.space.hints, shape.taps, taps) for shape in self.shapes
+                shape.key: HintPairs(config.space.hints, shape.taps, taps) for shape in self.shapes
             }
 
     @property
     def teacher_taps(self) -> list[str]:
-        """Those at which any candidate may have a hint, in the order of the teacher."""
+        """Taps of the teacher at which any candidate may have a hint, in the teacher's order."""
         fitting = [found.values() for found in (pairs.fitting for pairs in self._pairs.values())]
         taps = {tap for values in fitting for names in values for tap in names}
         return [tap for tap in self.teacher.flow.taps if tap in taps]
 
     @property
     def rates(self) -> dict[str, float]:
-        """Throughput by shape, as far as it was measured."""
+        """Students' log_prob a second over the teacher's, by `Shape.key`, as far as measured."""
         return dict(self._rates)
 
-    def draw(self, chooser: Chooser, name: str = "candidate") -> Candidate:
-        """Returns a candidate that a chooser chooses; each one can be trained.
+    def draw(self, suggester: Suggester, name: str = "candidate") -> Candidate:
+        """Returns a candidate that can be trained, whatever the suggester chooses.
 
         Args:
-            chooser: Is asked for one parameter after the other.
-            name: Of the run.
+            suggester: Chooses one parameter after the other.
+            name: Name of the candidate's run.
         """
         space = self.config.space
-        shape = self._shape(chooser)
+        shape = self._shape(suggester)
         rate = space.learning_rate
-        if isinstance(rate, Between):
-            rate = chooser.between("learning_rate", rate.low, rate.high, rate.grid(), log=True)
-        hints = self._pairs[shape.key].draw(chooser) if space.hints else ()
+        if isinstance(rate, LogUniform):
+            rate = suggester.number("learning_rate", rate.low, rate.high, rate.grid(), log=True)
+        hints = self._pairs[shape.key].draw(suggester) if space.hints else ()
         objective = DistillationConfig(
             teacher=self.config.teacher,
             hints=hints,
-            weights=self._weights(chooser, hints),
+            weights=self._weights(suggester, hints),
             temperature=self.config.temperature,
             samples=self.config.samples,
             cache=self.config.cache,
-            warm_start=one_of(chooser, "warm_start", shape.warm_starts, space.warm_start),
+            warm_start=suggest_one(suggester, "warm_start", shape.warm_starts, space.warm_start),
         )
         return Candidate(shape, self.training(name, shape, objective, rate))
 
-    def asking_most(self, run: TrainingConfig) -> TrainingConfig:
-        """Returns a run that learns from samples, if any candidate does."""
-        assert run.distillation is not None
-        if not self.config.space.weights.get("samples"):
-            return run
-        weights = run.distillation.weights.model_copy(update={"samples": 1.0})
-        objective = run.distillation.model_copy(update={"weights": weights})
-        return run.model_copy(update={"objective": objective})
+    def shared_run(self) -> TrainingConfig:
+        """Returns a run with the rows and teacher samples that all candidates have in common."""
+        config = self.config
+        objective = DistillationConfig(
+            teacher=config.teacher,
+            weights=LossWeights(samples=1.0 if config.space.weights.get("samples") else 0.0),
+            temperature=config.temperature,
+            samples=config.samples,
+            cache=config.cache,
+        )
+        return self.training("shared", self.shapes[0], objective, config.train.learning_rate)
 
     def training(
         self, name: str, shape: Shape, objective: ObjectiveConfig, learning_rate: float
     ) -> TrainingConfig:
-        """Returns a trial's run."""
+        """Returns the config of a candidate's run."""
         config = self.config
         return TrainingConfig(
             name=name,
@@ -142,64 +143,62 @@ class Plan:
             scaling=config.scaling,
         )
 
-    def _shape(self, chooser: Chooser) -> Shape:
-        """Chooses the fields of a shape one after the other, each among what the budget leaves."""
+    def _shape(self, suggester: Suggester) -> Shape:
+        """Chooses the shape's fields one after the other, among values that fit the budget."""
         left = self.shapes
         for field, values in self.config.space.shape:
             if values is None:
                 continue
             fitting = [v for v in values if any(shape.sizes[field] == v for shape in left)]
-            chosen: Size = one_of(chooser, f"shape.{field}", fitting, values)
+            chosen: FieldValue = suggest_one(suggester, f"shape.{field}", fitting, values)
             left = [shape for shape in left if shape.sizes[field] == chosen]
         [shape] = left
         return shape
 
-    def _weights(self, chooser: Chooser, hints: tuple[Hint, ...]) -> LossWeights:
+    def _weights(self, suggester: Suggester, hints: tuple[Hint, ...]) -> LossWeights:
         chosen: dict[str, Any] = {}
         for term, weight in self.config.space.weights.items():
             if term in AT_HINTS and not hints:
                 continue
-            chosen[term] = _drawn(chooser, term, weight)
+            chosen[term] = _drawn(suggester, term, weight)
         if hints and not any(chosen.get(term) for term in AT_HINTS):  # hints that teach nothing
             [(term, weight), *_] = [
                 (term, weight)
                 for term, weight in self.config.space.weights.items()
                 if term in AT_HINTS and isinstance(weight, WeightSpace)
             ]
-            chosen[term] = _amount(chooser, term, weight)
+            chosen[term] = _amount(suggester, term, weight)
         return LossWeights.model_validate(chosen)
 
-    @torch.no_grad()
-    def _rate(self, flow: Flows) -> float:
-        """Measures a student beside the teacher, each in its form for inference, once."""
+    def _rate(self, flow: FlowConfig) -> float:
+        """Returns a student's log_prob a second over the teacher's, measured once a shape."""
         key = flow.model_dump_json()
-        if key in self._rates:
-            return self._rates[key]
-        teacher = for_inference(self.teacher.flow)
-        student = for_inference(build_flow(complete_flow(flow, self.manifest)))
-        rows = load_split(self._store, self.manifest, "val", limit=RATE_ROWS)
-        batch = next(evaluation_batches(rows, self.manifest.bins, RATE_ROWS, seed=0))
-        context = batch.context if teacher.context.width else None
-        calls = {
-            "teacher": lambda: teacher.log_prob(batch.x, context),
-            "student": lambda: student.log_prob(batch.x, context),
-        }
-        found = calls_per_second(calls, seconds=RATE_SECONDS)
-        self._rates[key] = found["student"] / found["teacher"]
+        if key not in self._rates:
+            student = build_flow(complete_flow(flow, self.manifest))
+            rates = log_prob_per_second(
+                {"teacher": self.teacher.flow, "student": student},
+                load_split(self._store, self.manifest, "val", limit=RATE_ROWS),
+                self.manifest.bins,
+                batch_size=RATE_ROWS,
+                seconds=RATE_SECONDS,
+            )
+            self._rates[key] = rates["student"] / rates["teacher"]
         return self._rates[key]
 
 
-def _drawn(chooser: Chooser, term: Term, weight: float | WeightSpace) -> Any:
+def _drawn(suggester: Suggester, term: Term, weight: float | WeightSpace) -> Any:
     if not isinstance(weight, WeightSpace):
         return weight
-    if weight.optional and chooser.among(f"weights.{term}", (OFF, ON)) == OFF:
+    if weight.optional and suggester.categorical(f"weights.{term}", (OFF, ON)) == OFF:
         return 0.0
-    return _amount(chooser, term, weight)
+    return _amount(suggester, term, weight)
 
 
-def _amount(chooser: Chooser, term: Term, weight: WeightSpace) -> Any:
-    amount = chooser.between(f"weights.{term}.at", weight.low, weight.high, weight.grid(), log=True)
-    schedule: Schedule = one_of(
-        chooser, f"weights.{term}.schedule", weight.schedules, weight.schedules
+def _amount(suggester: Suggester, term: Term, weight: WeightSpace) -> Any:
+    amount = suggester.number(
+        f"weights.{term}.at", weight.low, weight.high, weight.grid(), log=True
+    )
+    schedule: Schedule = suggest_one(
+        suggester, f"weights.{term}.schedule", weight.schedules, weight.schedules
     )
     return scheduled(amount, schedule)

@@ -1,4 +1,4 @@
-"""What a search is: a teacher, a budget, a space, and how long to look."""
+"""Configuration of a search: a teacher, a budget, a space, trials, and what is published."""
 
 from __future__ import annotations
 
@@ -19,106 +19,116 @@ Objective = Literal["bits_per_dim", "throughput"]
 
 
 class BudgetConfig(Config):
-    """What a student may cost; exactly one is given.
+    """The most that a student may cost; exactly one of these is given.
 
     Attributes:
-        parameters: The most trainable values.
-        share: The most of them as a share of the teacher's.
-        throughput: How many times as many log_prob a second as the teacher's it must compute, at
-            least; measured before the search on the machine of its driver.
+        parameters: The largest number of trainable values.
+        parameters_share: The same as a share of the teacher's.
+        throughput_ratio: The least log_prob a second over the teacher's; measured before the
+            search on the machine of its driver, on one thread.
     """
 
     parameters: int | None = Field(None, ge=1)
-    share: float | None = Field(None, gt=0)
-    throughput: float | None = Field(None, gt=0)
+    parameters_share: float | None = Field(None, gt=0)
+    throughput_ratio: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _one(self) -> BudgetConfig:
         given = [name for name, value in self if value is not None]
         if len(given) != 1:
             raise ValueError(
-                f"expected one of parameters, share and throughput; got "
+                f"expected one of parameters, parameters_share and throughput_ratio; got "
                 f"{', '.join(given) or 'none'}"
             )
         return self
 
 
 class StoppingConfig(Config):
-    """Asynchronous successive halving: at each rung only the best of those that came so far go on.
+    """Asynchronous successive halving (ASHA): at each rung only the best trials so far go on.
 
     Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020,
     https://arxiv.org/abs/1810.05934.
 
     Attributes:
-        first: Share of the steps at the first rung.
-        keep: One of so many goes on from a rung; rungs are this factor apart.
+        grace_period: The first rung, as a share of a trial's steps; default 0.1.
+        reduction_factor: One of so many goes on from a rung, and rungs are this factor apart;
+            default 3.
     """
 
-    first: float = Field(0.1, gt=0, lt=1)
-    keep: float = Field(3, gt=1)
+    grace_period: float = Field(0.1, gt=0, lt=1)
+    reduction_factor: float = Field(3, gt=1)
 
 
 class PopulationConfig(Config):
-    """Population based training: from time to time the worst go on as the best, changed a little.
+    """Population based training: from time to time the worst trials go on from the best ones.
+
+    They take over the state of a better one, with weights that are changed a little.
 
     Source: Jaderberg et al., Population Based Training of Neural Networks, 2017,
     https://arxiv.org/abs/1711.09846.
 
     Attributes:
-        every: Share of the steps between two such times.
-        worst: Share of the population that is replaced.
-        factor: By which each open weight is multiplied or divided.
+        perturbation_interval: Steps between two such times, as a share of all; default 0.1.
+        quantile_fraction: Share of the population that is replaced each time; default 0.25.
+        perturbation_factor: Each weight that may be chosen is multiplied or divided by this;
+            default 1.5.
     """
 
-    every: float = Field(0.1, gt=0, lt=1)
-    worst: float = Field(0.25, gt=0, le=0.5)
-    factor: float = Field(1.5, gt=1)
+    perturbation_interval: float = Field(0.1, gt=0, lt=1)
+    quantile_fraction: float = Field(0.25, gt=0, le=0.5)
+    perturbation_factor: float = Field(1.5, gt=1)
 
 
 class FinalConfig(Config):
-    """What becomes of the best candidate.
+    """How the best candidate is trained in full, and what it must pass to be published.
 
     Attributes:
-        steps: Of its training on the full budget, and of the plain student's; by default the
-            trials' own.
-        model: What it is published as.
-        alias: Is pointed at it.
-        round_trip: The largest error from x to z and back, in preprocessed units, that passes.
-        rows: Of the test split, at most.
-        seconds: About how long its throughput is measured.
+        steps: Steps of its full training and of the plain student's; default those of a trial.
+        model: Name of the model that it is published as.
+        alias: The model's alias that then points at it; default `best`.
+        max_round_trip_error: The largest error from x to z and back, in preprocessed units, with
+            which it is published; default 0.01.
+        test_rows: The first rows of the test split on which it is judged; default all.
+        throughput_seconds: About how long to measure throughput; default 5.
     """
 
     steps: int | None = Field(None, ge=1)
     model: ModelName
     alias: ModelName = "best"
-    round_trip: float = Field(1e-2, gt=0)
-    rows: int | None = Field(None, ge=2)
-    seconds: float = Field(5.0, gt=0)
+    max_round_trip_error: float = Field(1e-2, gt=0)
+    test_rows: int | None = Field(None, ge=2)
+    throughput_seconds: float = Field(5.0, gt=0)
 
 
 class SearchConfig(Config):
     """A search for the best student of a teacher within a budget.
 
     Attributes:
-        name: Of the search.
-        teacher: Reference of its artifact.
+        name: Name of the search; its files lie in `searches/NAME/` of the store.
+        teacher: Reference of the teacher's artifact.
         dataset: Name of a prepared data set.
-        student: The flow; what the space's shape names is replaced.
+        student: The student's flow; fields that `space.shape` names are replaced.
         budget: What a student may cost.
-        space: What to choose from.
-        train: How each trial trains; its learning rate is the space's.
-        algorithm: `tpe`: multivariate tree-structured Parzen estimator; `random`; `grid`; or `pbt`,
-            a random population whose weights change while it trains.
-        objectives: One for the best, two for a Pareto front; trials then are not stopped early.
-        trials: How many; a grid of more points is refused.
-        concurrent: At once, at most; by default what fits.
+        space: What is chosen for each trial.
+        train: How a trial is trained; its learning rate is the space's.
+        algorithm: `tpe`, a multivariate tree-structured Parzen estimator (default); `random`;
+            `grid`; or `pbt`, a random population whose weights change while it trains.
+        objectives: `[bits_per_dim]` (default) for the best, or `[bits_per_dim, throughput]` for a
+            Pareto front; with two, no trial is stopped early.
+        trials: Number of trials, default 30; a grid of more points is refused.
+        max_concurrent_trials: The most trials at once; default as many as the cluster holds.
         stopping: How bad trials are stopped early; none: all are trained to their end.
-        population: How those of `pbt` change.
-        batch_size: Of each trial, over its workers, as the seven that follow.
-        seed: Of the search and of every trial.
+        population: How the trials of `pbt` change.
+        batch_size: Rows of a step, over all workers of a trial; default 256.
+        train_rows: The first rows of the training split that are used; default all.
+        validation_rows: The first rows of the validation split that trials are judged on.
+        validate_every: Steps between two validations; default 100.
+        temperature: Of the noise for the term `synthesis`.
+        samples: Teacher samples for the term `samples`, drawn once for all trials.
+        cache: How the teacher's targets are kept, computed once for all trials.
+        seed: Seed of the search and of every trial.
         scaling: What each trial runs on; one of several workers is a Ray Train run of its own.
-        cache: Of the teacher's targets, computed once for all trials.
-        final: What becomes of the best; none: nothing is trained afterwards.
+        final: How the best is trained in full and published; default none, it is not.
     """
 
     name: Annotated[RunName, Field(max_length=60)]
@@ -131,7 +141,7 @@ class SearchConfig(Config):
     algorithm: Literal["tpe", "random", "grid", "pbt"] = "tpe"
     objectives: tuple[Objective, ...] = Field(("bits_per_dim",), min_length=1, max_length=2)
     trials: int = Field(30, ge=1)
-    concurrent: int | None = Field(None, ge=1)
+    max_concurrent_trials: int | None = Field(None, ge=1)
     stopping: StoppingConfig | None = StoppingConfig()
     population: PopulationConfig = PopulationConfig()
     batch_size: int = Field(256, ge=1)
@@ -173,9 +183,11 @@ class SearchConfig(Config):
 
     @property
     def first_rung(self) -> int | None:
-        """Steps after which trials may be stopped first; None where they are not."""
+        """Step at which trials may first be stopped; None if no trial is."""
         if self.stopping is None or len(self.objectives) > 1 or self.algorithm == "pbt":
             return None
-        validations = max(1, round(self.stopping.first * self.train.steps / self.validate_every))
+        validations = max(
+            1, round(self.stopping.grace_period * self.train.steps / self.validate_every)
+        )
         step = validations * self.validate_every
         return step if step < self.train.steps else None

@@ -1,4 +1,4 @@
-"""What becomes of the best candidate: trained in full, compared, published if it passes."""
+"""The end of a search: the best candidate is trained in full, compared, and published."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cluster.train.launch import run_training
 from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.publish import PublishConfig, publish
+from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
 from tuning.records import SearchRecords, Trial, best_of
@@ -21,16 +22,17 @@ def conclude(
 ) -> dict[str, Any] | None:
     """Trains the best candidate and the plain student in full, and publishes it if it passes.
 
-    What was done before is not done again: neither training, nor the one look at the test split.
+    What was done before is not done again: neither training nor the evaluation on the test split.
 
     Args:
-        config: Of the search.
-        storage: Where everything is kept.
-        trials: Of the search.
+        config: The search.
+        storage: Holds the search, its teacher and its data set.
+        trials: All trials of the search.
 
     Returns:
-        `trial`, `figures` of teacher, plain and distilled student on the test split, `refused`: a
-        reason or None, and `published`: a reference or None. None if nothing is to be trained.
+        `trial`, its number; `figures` of teacher, plain and distilled student on the test split, by
+        role; `refused`, why it is not published, or None; `published`, a reference or None. None
+        instead of all this if no trial was finished, or the config has no `final`.
     """
     best, final = best_of(trials), config.final
     if best is None or final is None:
@@ -48,14 +50,33 @@ def conclude(
         "plain": run_training(plain, storage),
         "distilled": run_training(student, storage),
     }
+    outcome = {"trial": best.start.number, **judge(config, final, flows, storage.store())}
+    records.write(outcome, "outcome.json")
+    return outcome
+
+
+def judge(
+    config: SearchConfig, final: FinalConfig, flows: dict[str, str], store: Store
+) -> dict[str, Any]:
+    """Evaluates flows on the test split, and publishes the distilled student if it passes.
+
+    Args:
+        config: The search.
+        final: What the student must pass, and what it is published as.
+        flows: References of `teacher`, `plain` and `distilled` student.
+        store: Holds the flows and the data set.
+
+    Returns:
+        `figures`, `refused` and `published`, as `conclude` returns them.
+    """
     evaluation = EvaluationConfig(
         name=f"search-{config.name}",
         flows=flows,
         dataset=config.dataset,
-        rows=final.rows,
-        seconds=final.seconds,
+        rows=final.test_rows,
+        seconds=final.throughput_seconds,
     )
-    figures = evaluate(evaluation, storage.store())
+    figures = evaluate(evaluation, store)
     refused = refusal(figures, final)
     published = None
     if refused is None:
@@ -66,19 +87,16 @@ def conclude(
             evaluation=evaluation.name,
             search=config.name,
         )
-        published = f"models/{final.model}@{publish(publication, storage.store())}"
-    outcome = {
-        "trial": best.begun.number,
-        "figures": {label: asdict(each) for label, each in figures.items()},
+        published = f"models/{final.model}@{publish(publication, store)}"
+    return {
+        "figures": {role: asdict(each) for role, each in figures.items()},
         "refused": refused,
         "published": published,
     }
-    records.write(outcome, "outcome.json")
-    return outcome
 
 
 def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> TrainingConfig:
-    """Returns the run of the best candidate on the full budget."""
+    """Returns the config of the best candidate's full training."""
     values = TrainingConfig.model_validate(best.training)
     steps = final.steps or config.train.steps
     return values.model_copy(
@@ -91,14 +109,14 @@ def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> Training
 
 
 def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
-    """Returns why a student must not be published, or None if it passes every gate."""
+    """Returns why a student must not be published, or None if it may be."""
     distilled, plain = figures["distilled"], figures["plain"]
     if not math.isfinite(distilled.bits_per_dim):
         return f"its likelihood is not finite: {distilled.bits_per_dim} bits/dim"
-    if not distilled.round_trip <= final.round_trip:
+    if not distilled.round_trip <= final.max_round_trip_error:
         return (
             f"its error from x to z and back is {distilled.round_trip:.1e}; expected at most "
-            f"{final.round_trip:g}"
+            f"{final.max_round_trip_error:g}"
         )
     if distilled.bits_per_dim > plain.bits_per_dim:
         return (

@@ -1,4 +1,4 @@
-"""Hints: which taps of a student are paired with which of its teacher's, in the order of both."""
+"""Pairs of a student's and a teacher's taps for hints, in the order of both flows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from collections.abc import Mapping, Sequence
 from flowkd.bijectors import Tap
 from flowkd.distillation.hints import Hint
 from flowkd.errors import ConfigError
-from tuning.sampling import Chooser, one_of
 from tuning.space import HintSpace
+from tuning.suggest import Suggester, suggest_one
 
-STEP = re.compile(r"(^|\.)step\d+$")
+STEP_END = re.compile(r"(^|\.)step\d+$")
 OFF, ON = "off", "on"
 
 
-class Pairs:
-    """The pairs of one student's taps with its teacher's.
+class HintPairs:
+    """The pairs that may be hints of one student.
 
     Args:
-        space: What may be chosen.
-        student: Taps of the student.
-        teacher: Taps of the teacher.
+        space: Which taps may be paired.
+        student: All taps of the student.
+        teacher: All taps of the teacher.
+
+    Attributes:
+        fitting: For each tap of the student that may have a hint, the teacher's taps that it may be
+            paired with; both in the order of their flows.
     """
 
     def __init__(
@@ -29,11 +33,10 @@ class Pairs:
     ) -> None:
         self._space = space
         self._order = {tap: place for place, tap in enumerate(teacher)}
-        theirs = chosen_taps(space.teacher, teacher)
-        # Of each student's tap, in order: the teacher's that may be paired with it, in order.
+        theirs = hint_taps(space.teacher, teacher)
         self.fitting = {
             tap: found
-            for tap in chosen_taps(space.student, student)
+            for tap in hint_taps(space.student, student)
             if student[tap].parameters
             and (found := [name for name in theirs if self._alike(student[tap], teacher[name])])
         }
@@ -42,48 +45,48 @@ class Pairs:
         same = self._space.channels == "all" or ours.channels == theirs.channels
         return ours.shape == theirs.shape and same
 
-    def draw(self, chooser: Chooser) -> tuple[Hint, ...]:
-        """Returns hints that a chooser chooses; each goes on from where the last one ended.
+    def draw(self, suggester: Suggester) -> tuple[Hint, ...]:
+        """Returns the hints that a suggester chooses; pairs never cross.
 
-        A pair's place is drawn as the share of the teacher's fitting taps that lie before it, and
-        moved on where a hint before it has gone further.
+        The teacher's tap is chosen by its place among the fitting ones, from 0 to 1. Where an
+        earlier hint is paired with a later tap already, the next one that is left is taken.
         """
         hints: list[Hint] = []
         normalize: bool | None = None
         last = -1
         for tap, fitting in self.fitting.items():
             left = [name for name in fitting if self._order[name] > last]
-            if not left or len(hints) == self._space.most:
+            if not left or len(hints) == self._space.max_hints:
                 continue
-            if chooser.among(f"hint.{tap}", (OFF, ON)) == OFF:
+            if suggester.categorical(f"hint.{tap}", (OFF, ON)) == OFF:
                 continue
             if normalize is None:
                 values = self._space.normalize
-                normalize = one_of(chooser, "hints.normalize", values, values)
-            paired = self._pair(chooser, tap, fitting, left)
+                normalize = suggest_one(suggester, "hints.normalize", values, values)
+            paired = self._pair(suggester, tap, fitting, left)
             last = self._order[paired]
             channels = self._space.channels
             hints.append(Hint(student=tap, teacher=paired, channels=channels, normalize=normalize))
         return tuple(hints)
 
-    def _pair(self, chooser: Chooser, tap: str, fitting: list[str], left: list[str]) -> str:
+    def _pair(self, suggester: Suggester, tap: str, fitting: list[str], left: list[str]) -> str:
         if len(fitting) == 1:
             return fitting[0]
         middles = [(place + 0.5) / len(fitting) for place in range(len(fitting))]
-        share = chooser.between(f"place.{tap}", 0.0, 1.0, middles[-len(left) :])
+        share = suggester.number(f"place.{tap}", 0.0, 1.0, middles[-len(left) :])
         wanted = fitting[min(int(share * len(fitting)), len(fitting) - 1)]
         return wanted if wanted in left else left[0]
 
 
-def chosen_taps(named: Sequence[str] | None, taps: Mapping[str, Tap]) -> list[str]:
-    """Returns those taps that are named, or the ends of the steps, in the order of the flow."""
-    return [tap for tap in taps if (tap in named if named is not None else STEP.search(tap))]
+def hint_taps(named: Sequence[str] | None, taps: Mapping[str, Tap]) -> list[str]:
+    """Returns the named taps, or those at the ends of steps, in the order of the flow."""
+    return [tap for tap in taps if (tap in named if named is not None else STEP_END.search(tap))]
 
 
 def check_taps(
     space: HintSpace, students: Sequence[Mapping[str, Tap]], teacher: Mapping[str, Tap]
 ) -> None:
-    """Raises ConfigError for taps that no flow has, or if no pair is possible."""
+    """Raises ConfigError if a named tap does not exist, or if no pair is possible."""
     for role, named, flows in (
         ("student", space.student, students),
         ("teacher", space.teacher, [teacher]),
@@ -95,7 +98,7 @@ def check_taps(
                     f"space.hints.{role}: the {role} has no tap {name!r}; valid taps are "
                     f"{', '.join(known)}"
                 )
-    if not any(Pairs(space, student, teacher).fitting for student in students):
+    if not any(HintPairs(space, student, teacher).fitting for student in students):
         raise ConfigError(
             "space.hints: no tap of a student has the shape of one of the teacher's, with "
             "parameters before it: name others, or leave hints out"

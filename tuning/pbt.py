@@ -1,4 +1,4 @@
-"""Population based training of weights: the worst members go on as the best, a little changed."""
+"""Population based training: the worst trials go on from the best, with changed weights."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from flowkd.training.shared import SharedData
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.space import WeightSpace
-from tuning.trial import CANDIDATES_FAULT, Reports
+from tuning.trial import CANDIDATE_ERRORS, TrialReporter
 
-# Weights and the step from which on they hold.
-Course = list[tuple[int, dict[str, float]]]
-STATE = "state.pt"
+# Weights by term, each with the step from which they hold.
+WeightPath = list[tuple[int, dict[str, float]]]
+STATE_FILE = "state.pt"
 MEMBER = "member"  # key of a trial's config in Tune
 
 
-def open_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
-    """Returns those weights of a candidate that may change while it trains."""
+def searched_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, float]:
+    """Returns the weights of a candidate that may change while it trains, by term."""
     assert training.distillation is not None
     chosen = training.distillation.weights.at(0.0)
     spaces = config.space.weights.items()
@@ -43,70 +43,74 @@ def open_weights(config: SearchConfig, training: TrainingConfig) -> dict[str, fl
     }
 
 
-def population(config: SearchConfig) -> PopulationBasedTraining:
-    """Returns the scheduler that lets the worst go on as the best, with changed weights."""
+def pbt_scheduler(config: SearchConfig) -> PopulationBasedTraining:
+    """Returns Ray Tune's scheduler for a population."""
     generator = random.Random(derive_seed(config.seed, "explore"))
-    interval = round(config.population.every * config.train.steps / config.validate_every)
+    interval = round(
+        config.population.perturbation_interval * config.train.steps / config.validate_every
+    )
     return PopulationBasedTraining(
         time_attr="step",
         metric="bits_per_dim",
         mode="min",
         perturbation_interval=max(1, interval) * config.validate_every,
-        quantile_fraction=config.population.worst,
-        custom_explore_fn=lambda told: explore(told, config, generator),
+        quantile_fraction=config.population.quantile_fraction,
+        custom_explore_fn=lambda values: explore(values, config, generator),
         log_config=False,
     )
 
 
-def explore(told: dict[str, Any], config: SearchConfig, generator: random.Random) -> dict[str, Any]:
-    """Returns a trial's config with each open weight a factor larger or smaller, in its range."""
-    values, weights = told[MEMBER], {}
-    for term, weight in values["weights"].items():
+def explore(
+    values: dict[str, Any], config: SearchConfig, generator: random.Random
+) -> dict[str, Any]:
+    """Returns a trial's values with each weight a factor larger or smaller, within its range."""
+    member, weights = values[MEMBER], {}
+    for term, weight in member["weights"].items():
         space = config.space.weights[term]
         assert isinstance(space, WeightSpace)
-        factor = config.population.factor ** generator.choice((-1, 1))
+        factor = config.population.perturbation_factor ** generator.choice((-1, 1))
         weights[term] = min(max(weight * factor, space.low), space.high)
-    return {MEMBER: {**values, "weights": weights}}
+    return {MEMBER: {**member, "weights": weights}}
 
 
-def values_of(trial: Trial) -> dict[str, Any]:
-    """Returns what a trial is given."""
+def trial_values(trial: Trial) -> dict[str, Any]:
+    """Returns the values that a trial is trained with, as `train_trial` takes them."""
     return trial.config.get(MEMBER, trial.config)
 
 
 def train_member(
-    told: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData
+    tune_config: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData
 ) -> None:
-    """Trains a member of a population, from a checkpoint if Tune gives it one.
+    """Trains a trial of a population, from a checkpoint if Ray Tune gives it one.
 
     Args:
-        told: `member`: as `train_trial`'s values, of the member that it follows; and `weights`,
-            those that hold from now on.
+        tune_config: Under `member`, the values of `train_trial`, of the trial whose config it has
+            by now, and `weights`, those that hold from now on.
         search: Name of the search.
-        storage: Where everything is kept.
-        shared: What all members have in common.
+        storage: Holds the search, its teacher and its data set.
+        shared: Data and teacher's targets that all trials have in common.
     """
-    records, values = SearchRecords(storage.store(), search), told[MEMBER]
+    records, values = SearchRecords(storage.store(), search), tune_config[MEMBER]
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
-    reports = Reports(records, number, values["throughput"])
+    reports = TrialReporter(records, number, values["throughput"])
     known = records.ended(number)
     if known is not None:
         reports.repeat(known)
         return
     try:
         _train(values, shared, reports)
-    except CANDIDATES_FAULT as error:
+    except CANDIDATE_ERRORS as error:
         reports.fail(str(error))
 
 
-def _train(values: dict[str, Any], shared: SharedData, reports: Reports) -> None:
+def _train(values: dict[str, Any], shared: SharedData, reports: TrialReporter) -> None:
     config = TrainingConfig.model_validate(values["training"])
     torch.set_num_threads(config.scaling.cpus)
     state = _restored()
-    path: Course = state["path"] if state else []
+    path: WeightPath = state["path"] if state else []
     began = time.perf_counter()
     worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
-    run = shared.prepare(changed(config, values["weights"]), worker)
+    run = shared.prepare(with_weights(config, values["weights"]), worker)
     if state:
         run.load_state_dict(state["run"])
         reports.curve, reports.seconds = state["curve"], state["seconds"]
@@ -116,41 +120,43 @@ def _train(values: dict[str, Any], shared: SharedData, reports: Reports) -> None
             continue
         reports.seconds += time.perf_counter() - began
         last = run.step == config.train.steps
-        training = along(config, path).model_dump(mode="json") if last else None
+        training = with_schedules(config, path).model_dump(mode="json") if last else None
         with tempfile.TemporaryDirectory() as folder:
             curve = [*reports.curve, (run.step, run.best_bits_per_dim)]
             state = {
                 "run": run.state_dict(), "path": path, "curve": curve, "seconds": reports.seconds,
             }  # fmt: skip
-            torch.save(state, Path(folder, STATE))
+            torch.save(state, Path(folder, STATE_FILE))
             checkpoint = tune.Checkpoint.from_directory(folder)
             reports.add(run.step, run.best_bits_per_dim, last, training, checkpoint)
         began = time.perf_counter()
 
 
-def _extended(path: Course, step: int, weights: dict[str, float]) -> Course:
-    """Returns a path whose last weights, from a step on, are these."""
+def _extended(path: WeightPath, step: int, weights: dict[str, float]) -> WeightPath:
+    """Returns a path whose last weights, from a step on, are the given ones."""
     before = [point for point in path if point[0] < step]
     return before if before and before[-1][1] == weights else [*before, (step, weights)]
 
 
-def changed(config: TrainingConfig, weights: Mapping[str, float | Piecewise]) -> TrainingConfig:
-    """Returns a run with these weights."""
+def with_weights(
+    config: TrainingConfig, weights: Mapping[str, float | Piecewise]
+) -> TrainingConfig:
+    """Returns a run with some of its weights replaced."""
     assert config.distillation is not None
     all_ = config.distillation.weights.model_copy(update=dict(weights))
     objective = config.distillation.model_copy(update={"weights": all_})
     return config.model_copy(update={"objective": objective})
 
 
-def along(config: TrainingConfig, path: Course) -> TrainingConfig:
-    """Returns the run whose weights follow a path from its beginning, as one schedule each."""
+def with_schedules(config: TrainingConfig, path: WeightPath) -> TrainingConfig:
+    """Returns a run whose weights follow a path, as one piecewise schedule each."""
     steps = config.train.steps
     until = (*(step / steps for step, _ in path[1:]), 1.0)
     followed = {
         term: Piecewise(values=tuple(weights[term] for _, weights in path), until=until)
         for term in path[0][1]
     }
-    return changed(config, followed)
+    return with_weights(config, followed)
 
 
 def _restored() -> dict[str, Any] | None:
@@ -158,4 +164,4 @@ def _restored() -> dict[str, Any] | None:
     if checkpoint is None:
         return None
     with checkpoint.as_directory() as folder:
-        return torch.load(Path(folder, STATE), weights_only=True)
+        return torch.load(Path(folder, STATE_FILE), weights_only=True)

@@ -1,4 +1,4 @@
-"""What the store keeps of a search: all that a report, and a search that goes on, need."""
+"""The records of a search in the store, from which it is resumed and reported."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ TrialStatus = Literal["begun", "finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A trial that was begun.
+class TrialStart:
+    """What is kept of a trial before it begins.
 
     Attributes:
-        number: From 0, in the order in which trials were begun.
-        parameters: What was chosen, by name; what had no alternative is not among them.
+        number: From 0, in the order in which trials began.
+        params: What was chosen, by name, as Optuna's `trial.params`; what had no alternative is not
+            among them.
         training: Config of its run.
-        size: Number of trainable values of its student.
-        throughput: log_prob a second over the teacher's; None where it was not measured.
+        parameter_count: Number of trainable values of its student.
+        throughput: log_prob a second over the teacher's; None if it was not measured.
     """
 
     number: int
-    parameters: dict[str, Any]
+    params: dict[str, Any]
     training: dict[str, Any]
-    size: int
+    parameter_count: int
     throughput: float | None = None
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialEnd:
     """How a trial ended.
 
     Attributes:
-        state: `finished`: trained to its end; `stopped` before; `failed`: it diverged or could
+        state: `finished`, trained to its end; `stopped` early; or `failed`: it diverged, or could
             not be trained.
-        curve: Steps done, and best bits per dimension on the validation rows until then.
-        seconds: Of its training alone.
-        reason: Of a failure.
-        time: When that was written, seconds since 1970.
-        training: Config of a run that would have ended so, if it is another than was begun: of a
-            population, with the weights that it had from time to time.
+        curve: (steps done, best bits per dimension on the validation rows so far).
+        seconds: Seconds of its training alone.
+        reason: Why it failed.
+        time: When this was written, in seconds since 1970.
+        training: Config of a run with the weights that a trial of a population had; None for all
+            others, whose run is that of their start.
     """
 
     state: TrialStatus
@@ -60,44 +61,44 @@ class Ended:
 
     @property
     def bits_per_dim(self) -> float:
-        """The last of the curve; infinite for a failure."""
+        """The best on the validation rows; infinite if it failed."""
         return self.curve[-1][1] if self.curve and self.state != "failed" else math.inf
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial, and how it ended, if it has."""
+    """A trial: its start, and its end if it has ended."""
 
-    begun: Begun
-    ended: Ended | None
+    start: TrialStart
+    end: TrialEnd | None
 
     @property
     def training(self) -> dict[str, Any]:
-        """Config of the run that ends as the trial did."""
-        return (self.ended.training if self.ended else None) or self.begun.training
+        """Config of a run that ends as the trial did."""
+        return (self.end.training if self.end else None) or self.start.training
 
     @property
     def state(self) -> TrialStatus:
-        """How it stands."""
-        return self.ended.state if self.ended else "begun"
+        """`begun`, or how it ended."""
+        return self.end.state if self.end else "begun"
 
     @property
     def bits_per_dim(self) -> float:
-        """On the validation rows; infinite where there is none."""
-        return self.ended.bits_per_dim if self.ended else math.inf
+        """The best on the validation rows; infinite if it has not ended, or failed."""
+        return self.end.bits_per_dim if self.end else math.inf
 
     @property
     def steps(self) -> int:
-        """Done until the last validation; 0 for one that has not ended."""
-        return self.ended.curve[-1][0] if self.ended and self.ended.curve else 0
+        """Steps done until the last validation; 0 if it has not ended."""
+        return self.end.curve[-1][0] if self.end and self.end.curve else 0
 
 
 class SearchRecords:
     """The records of a search, `searches/NAME/`.
 
     Args:
-        store: Where.
-        name: Of the search.
+        store: Holds the search.
+        name: Name of the search.
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -127,7 +128,7 @@ class SearchRecords:
                 f"search {self.name!r} exists in {self.store.uri}: add --resume to go on with it, "
                 f"or choose another name"
             )
-        free = {"concurrent", "scaling", "trials"}
+        free = {"max_concurrent_trials", "scaling", "trials"}
         was, now = (each.model_dump(mode="json", exclude=free) for each in (known, config))
         changed = [key for key in now if was.get(key) != now[key]]
         if changed:
@@ -137,26 +138,26 @@ class SearchRecords:
             )
         self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
 
-    def begin(self, trial: Begun) -> None:
-        """Keeps a trial that is about to be trained."""
+    def begin(self, trial: TrialStart) -> None:
+        """Writes the start of a trial."""
         self.write(asdict(trial), f"trials/{trial.number:04}.json")
 
-    def end(self, number: int, ended: Ended) -> None:
-        """Keeps how a trial ended."""
+    def end(self, number: int, ended: TrialEnd) -> None:
+        """Writes how a trial ended."""
         self.write(asdict(ended), f"results/{number:04}.json")
 
-    def ended(self, number: int) -> Ended | None:
+    def ended(self, number: int) -> TrialEnd | None:
         """Returns how a trial ended, or None if it has not."""
         found = self.read(f"results/{number:04}.json")
         if found is None:
             return None
-        return Ended(**{**found, "curve": [(step, bits) for step, bits in found["curve"]]})
+        return TrialEnd(**{**found, "curve": [(step, bits) for step, bits in found["curve"]]})
 
     def trials(self) -> list[Trial]:
-        """Returns all trials, in the order in which they were begun."""
+        """Returns all trials, in the order in which they began."""
         done = set(self.store.list(self.folder, "results"))
         names = sorted(self.store.list(self.folder, "trials"))
-        begun = [Begun(**self.store.read_json(self.folder, "trials", name)) for name in names]
+        begun = [TrialStart(**self.store.read_json(self.folder, "trials", name)) for name in names]
         return [
             Trial(each, self.ended(each.number) if f"{each.number:04}.json" in done else None)
             for each in begun

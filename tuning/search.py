@@ -1,4 +1,4 @@
-"""Finds the best student of a teacher within a budget: trials, the best in full, a report."""
+"""A search from its config to its report: trials, the best one trained in full, publication."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
-from tuning.candidates import Plan
+from tuning.callback import StatusCallback
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.final import conclude
 from tuning.records import SearchRecords, Trial
 from tuning.report.page import write_report
-from tuning.sampling import grid
 from tuning.status import Status
+from tuning.suggest import grid
 from tuning.tune import run_trials
-from tuning.watcher import Watcher
 
 
 def search(
@@ -26,16 +26,16 @@ def search(
     resume: bool = False,
     show: Callable[[Status], None] = lambda status: None,
 ) -> dict[str, Any] | None:
-    """Runs a search to its end, from wherever it is, and reports.
+    """Runs a search to its end, from wherever it is, and writes its report.
 
     Args:
-        config: What to search.
-        storage: Where everything is kept.
-        resume: Go on with a search of this name; else there must be none.
-        show: Is given how far it is, from time to time.
+        config: The search.
+        storage: Holds the teacher and the data set, and is written to.
+        resume: Whether to go on with a search of this name; without, there must be none.
+        show: Called with the search's status every few seconds.
 
     Returns:
-        What became of the best, as `conclude` returns it.
+        The outcome, as `conclude` returns it.
 
     Raises:
         ConfigError: A space that names what is not there, a budget that no student meets, a name
@@ -44,33 +44,33 @@ def search(
     """
     store = storage.store()
     records = SearchRecords(store, config.name)
-    plan = Plan(config, store, records.read("throughputs.json"))
-    points = grid(plan.draw, config.trials) if config.algorithm == "grid" else []
+    candidates = CandidateSpace(config, store, records.read("throughputs.json"))
+    points = grid(candidates.draw, config.trials) if config.algorithm == "grid" else []
     records.open(config, resume)
-    if plan.rates:
-        records.write(plan.rates, "throughputs.json")
+    if candidates.rates:
+        records.write(candidates.rates, "throughputs.json")
     connect()
-    watcher = Watcher(config, records, show)
-    watcher.write("searching")
+    status = StatusCallback(config, records, show)
+    status.write("searching")
     try:
-        run_trials(plan, records, storage, watcher, points)
+        run_trials(candidates, records, storage, status, points)
         trials = records.trials()
         _check_some(config, trials)
         if config.final is not None:
-            watcher.write("training the best")
+            status.write("training the best")
         outcome = conclude(config, storage, trials)
     except BaseException as error:
-        watcher.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))
+        status.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))
         raise
     write_report(config, store, trials, outcome)
-    watcher.write("done", outcome)
+    status.write("done", outcome)
     return outcome
 
 
 def _check_some(config: SearchConfig, trials: list[Trial]) -> None:
     if any(trial.state == "finished" for trial in trials):
         return
-    reasons = {trial.ended.reason for trial in trials if trial.ended and trial.ended.reason}
+    reasons = {trial.end.reason for trial in trials if trial.end and trial.end.reason}
     raise FlowkdError(
         f"search {config.name!r}: none of {len(trials)} trials was trained to its end; reasons: "
         f"{'; '.join(sorted(reasons)[:3]) or 'workers were lost: see the log of Ray'}"

@@ -1,4 +1,4 @@
-"""Who proposes candidates to Ray Tune: Optuna, after all that was begun before."""
+"""The search algorithm that Ray Tune asks for trials: Optuna, after those begun before."""
 
 from __future__ import annotations
 
@@ -13,66 +13,68 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from flowkd.data.shuffle import derive_seed
-from tuning.candidates import Plan
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
-from tuning.pbt import open_weights
-from tuning.records import Begun, SearchRecords
-from tuning.sampling import OptunaChooser
+from tuning.pbt import searched_weights
+from tuning.records import SearchRecords, TrialStart
+from tuning.suggest import OptunaSuggester
 
 MODES = {"bits_per_dim": "min", "throughput": "max"}
 
 
-class Proposals(OptunaSearch):
-    """Proposes candidates; each is in the store before its trial begins.
+class CandidateSearcher(OptunaSearch):
+    """Suggests candidates with Optuna; each is in the store before its trial begins.
 
-    A trial that was stopped early counts as pruned at the step that it reached, not as if its last
-    figure were the one of a whole training.
+    Optuna is told of a trial that was stopped early as pruned at the step that it reached, not as
+    if its bits per dimension were those of a whole training.
 
     Args:
-        plan: Draws the candidates.
-        records: Of the search.
+        candidates: The candidates of the search.
+        records: Records of the search.
         first: Parameters of the candidates that come first: those begun before, or a grid.
     """
 
-    def __init__(self, plan: Plan, records: SearchRecords, first: Sequence[dict[str, Any]]) -> None:
-        self._plan, self._records = plan, records
-        config = plan.config
+    def __init__(
+        self, candidates: CandidateSpace, records: SearchRecords, first: Sequence[dict[str, Any]]
+    ) -> None:
+        self._candidates, self._records = candidates, records
+        config = candidates.config
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         objectives = list(config.objectives)
         alone = len(objectives) == 1
         modes = [MODES[name] for name in objectives]
         super().__init__(
-            space=self._propose,
+            space=self._suggest,
             metric=objectives[0] if alone else objectives,
             mode=modes[0] if alone else modes,
             points_to_evaluate=list(first) or None,
             sampler=_sampler(config, len(first)),
         )
 
-    def _propose(self, trial: Any) -> dict[str, Any]:
+    def _suggest(self, trial: Any) -> dict[str, Any]:
         number = trial.number
-        name = f"search-{self._plan.config.name}-{number:04}"
-        candidate = self._plan.draw(OptunaChooser(trial), name)
+        name = f"search-{self._candidates.config.name}-{number:04}"
+        candidate = self._candidates.draw(OptunaSuggester(trial), name)
         training = candidate.training.model_dump(mode="json")
         rate = candidate.shape.throughput
         throughput = rate if rate == rate else None  # JSON has no NaN
         self._records.begin(
-            Begun(number, dict(trial.params), training, candidate.shape.parameters, throughput)
+            TrialStart(number, dict(trial.params), training, candidate.shape.parameters, throughput)
         )
         values = {"number": number, "training": training, "throughput": throughput}
-        if self._plan.config.algorithm == "pbt":
-            values["weights"] = open_weights(self._plan.config, candidate.training)
+        if self._candidates.config.algorithm == "pbt":
+            values["weights"] = searched_weights(self._candidates.config, candidate.training)
         return values
 
     def members(self, count: int) -> list[dict[str, Any]]:
-        """Proposes so many candidates at once: a population, with which Tune takes no searcher."""
-        return [self._propose(self._ot_study.ask()) for _ in range(count)]
+        """Suggests a population at once: Ray Tune takes no search algorithm with its scheduler."""
+        return [self._suggest(self._ot_study.ask()) for _ in range(count)]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tells Optuna how a trial ended."""
-        steps = self._plan.config.train.steps
+        steps = self._candidates.config.train.steps
         told = result or {}
         whole = error or told.get("step", steps) >= steps
         if whole or told.get("failed") or isinstance(self.metric, list):
@@ -82,15 +84,15 @@ class Proposals(OptunaSearch):
         self._completed_trials.add(trial_id)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that nobody asks for
+        return {}  # Ray Tune pickles it for a restore, which is not used
 
     def save(self, checkpoint_path: str) -> None:
-        """Keeps nothing where Tune asks for it: all of it is in the store, and pickles nothing."""
+        """Writes an empty file for Ray Tune: all that is kept is in the store, and no pickle."""
         Path(checkpoint_path).touch()
 
 
 def _sampler(config: SearchConfig, begun: int) -> BaseSampler:
-    """Returns the sampler; after some were begun it goes on with other random numbers."""
+    """Returns the sampler; a resumed search goes on with other random numbers."""
     seed = derive_seed(config.seed, "sampler", begun) % 2**32
     if config.algorithm != "tpe":
         return RandomSampler(seed)

@@ -1,4 +1,4 @@
-"""The students that a budget allows."""
+"""The shapes of student that a space names and a budget allows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
-from tuning.space import Size, WarmStart
+from tuning.space import FieldValue, WarmStartOrNone
 
-MOST = 500
+MAX_SHAPES = 500
 
-Flows = FlowConfig
-# Returns how many times as many log_prob a second as the teacher a flow computes.
-Rate = Callable[[Flows], float]
+# Returns a flow's log_prob a second over the teacher's.
+Rate = Callable[[FlowConfig], float]
 
 
 @dataclass(frozen=True)
@@ -32,41 +31,41 @@ class Shape:
     """A student within the budget.
 
     Attributes:
-        sizes: The values of the shape's fields that the space names.
-        flow: Its config as a trial's has it.
+        sizes: Values of the fields that the space names.
+        flow: Config of the student, without what the data set knows.
         parameters: Number of trainable values.
-        taps: Where hints may be.
-        warm_starts: How it may begin.
-        throughput: log_prob a second over the teacher's; nan where it is not asked for.
+        taps: Taps of the student by name.
+        warm_starts: Those of the space that are possible for it.
+        throughput: log_prob a second over the teacher's; NaN if it was not measured.
     """
 
-    sizes: Mapping[str, Size]
-    flow: Flows
+    sizes: Mapping[str, FieldValue]
+    flow: FlowConfig
     parameters: int
     taps: Mapping[str, Tap]
-    warm_starts: tuple[WarmStart, ...]
+    warm_starts: tuple[WarmStartOrNone, ...]
     throughput: float = math.nan
 
     @property
     def key(self) -> str:
-        """Tells it from the others."""
+        """Identifies the shape: its config as JSON."""
         return self.flow.model_dump_json()
 
 
 def allowed_shapes(
-    config: SearchConfig, manifest: Manifest, teacher: Flow, source: Flows, rate: Rate
+    config: SearchConfig, manifest: Manifest, teacher: Flow, source: FlowConfig, rate: Rate
 ) -> list[Shape]:
     """Returns the students of a space that the budget allows, in the order of its values.
 
     Args:
-        config: Of the search.
-        manifest: Of the data set.
-        teacher: Whose share the budget may be.
-        source: The teacher's config, for warm starts.
-        rate: Measures throughput; called if it is asked for.
+        config: The search.
+        manifest: Manifest of the data set.
+        teacher: The teacher, for a budget that is a share of its parameters.
+        source: The teacher's config, from which students begin.
+        rate: Measures throughput; called only if budget or objectives ask for it.
 
     Raises:
-        ConfigError: There are none, or too many to look at.
+        ConfigError: The budget allows none, or the space names more than 500.
     """
     shapes = []
     for sizes, flow in _every(config, manifest):
@@ -92,10 +91,10 @@ def allowed_shapes(
 
 
 def _fast_enough(config: SearchConfig, shapes: list[Shape], rate: Rate) -> list[Shape]:
-    if config.budget.throughput is None and "throughput" not in config.objectives:
+    if config.budget.throughput_ratio is None and "throughput" not in config.objectives:
         return shapes
     timed = [replace(shape, throughput=rate(shape.flow)) for shape in shapes]
-    least = config.budget.throughput or 0.0
+    least = config.budget.throughput_ratio or 0.0
     found = [shape for shape in timed if shape.throughput >= least]
     if not found:
         fastest = max(shape.throughput for shape in timed)
@@ -107,14 +106,16 @@ def _fast_enough(config: SearchConfig, shapes: list[Shape], rate: Rate) -> list[
     return found
 
 
-def _every(config: SearchConfig, manifest: Manifest) -> Iterator[tuple[dict[str, Size], Flows]]:
+def _every(
+    config: SearchConfig, manifest: Manifest
+) -> Iterator[tuple[dict[str, FieldValue], FlowConfig]]:
     named = {name: values for name, values in config.space.shape if values is not None}
     unknown = [name for name in named if name not in type(config.student).model_fields]
     if unknown:
         raise ConfigError(f"space.shape: a {config.student.kind} flow has no {unknown[0]}")
-    if math.prod(map(len, named.values())) > MOST:
+    if math.prod(map(len, named.values())) > MAX_SHAPES:
         raise ConfigError(
-            f"space.shape: expected at most {MOST} shapes; got "
+            f"space.shape: expected at most {MAX_SHAPES} shapes; got "
             f"{math.prod(map(len, named.values()))}: name fewer values"
         )
     refused, any_ = "", False
@@ -135,20 +136,20 @@ def _every(config: SearchConfig, manifest: Manifest) -> Iterator[tuple[dict[str,
 def _most_parameters(config: SearchConfig, teacher: Flow) -> float:
     if config.budget.parameters is not None:
         return config.budget.parameters
-    if config.budget.share is not None:
-        return config.budget.share * count_parameters(teacher)
+    if config.budget.parameters_share is not None:
+        return config.budget.parameters_share * count_parameters(teacher)
     return math.inf
 
 
 def _warm_starts(
-    config: SearchConfig, manifest: Manifest, flow: Flows, source: Flows
-) -> tuple[WarmStart, ...]:
+    config: SearchConfig, manifest: Manifest, flow: FlowConfig, source: FlowConfig
+) -> tuple[WarmStartOrNone, ...]:
     rows = manifest.splits["train"].rows
     rows = min(rows, config.train_rows or rows)
     return tuple(kind for kind in config.space.warm_start if _begins(kind, flow, source, rows))
 
 
-def _begins(kind: WarmStart, flow: Flows, source: Flows, rows: int) -> bool:
+def _begins(kind: WarmStartOrNone, flow: FlowConfig, source: FlowConfig, rows: int) -> bool:
     if kind == "none":
         return True
     try:

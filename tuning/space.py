@@ -1,4 +1,4 @@
-"""What a search may choose from, as it is written in YAML."""
+"""Configuration of a search's space: what is chosen for each trial, and from which values."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from pydantic import Field, model_validator
 
 from flowkd.config import Config
 from flowkd.distillation.schedules import Cosine, Linear
+from flowkd.distillation.warmstart import WarmStart
 
 Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
-AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that count only where there are hints
-WarmStart = Literal["none", "fold", "inherit", "slice", "copy"]
-Schedule = Literal["constant", "cosine", "rise"]
-Size = int | tuple[int, ...]
+AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that need hints
+WarmStartOrNone = Literal["none"] | WarmStart
+Schedule = Literal["constant", "cosine", "linear"]
+FieldValue = int | tuple[int, ...]
 
 
-class Between(Config):
-    """A positive number, log-uniform.
+class LogUniform(Config):
+    """A positive number, drawn log-uniformly.
 
     Attributes:
-        low: The least.
-        high: The most.
-        points: How many values a grid takes, evenly spaced on the logarithm, both ends included.
+        low: The least value.
+        high: The largest value.
+        grid_points: Number of values of a grid, default 3.
     """
 
     low: float = Field(gt=0)
     high: float = Field(gt=0)
-    points: int = Field(3, ge=2)
+    grid_points: int = Field(3, ge=2)
 
     @model_validator(mode="after")
-    def _in_order(self) -> Between:
+    def _in_order(self) -> LogUniform:
         if self.low >= self.high:
             raise ValueError(
                 f"expected low below high; got low: {self.low:g}, high: {self.high:g}: write one "
@@ -39,17 +40,22 @@ class Between(Config):
         return self
 
     def grid(self) -> list[float]:
-        """Returns the values that a grid takes."""
-        ratio, steps = self.high / self.low, self.points - 1
+        """Returns the values of a grid, evenly spaced on the logarithm, both ends included.
+
+        >>> LogUniform(low=0.25, high=4.0).grid()
+        [0.25, 1.0, 4.0]
+        """
+        ratio, steps = self.high / self.low, self.grid_points - 1
         return [self.low, *(self.low * ratio ** (n / steps) for n in range(1, steps)), self.high]
 
 
-class WeightSpace(Between):
-    """A term's weight and its schedule.
+class WeightSpace(LogUniform):
+    """The weight of a term of the loss, drawn log-uniformly, and its schedule.
 
     Attributes:
-        optional: Whether the term may be left out.
-        schedules: `constant`; `cosine`, falling to 0; `rise`, from 0 in a straight line.
+        optional: Whether the term may be left out; default false.
+        schedules: Those to choose from: `constant` (default), `cosine` that falls to 0, and
+            `linear` that rises from 0.
     """
 
     optional: bool = False
@@ -57,52 +63,57 @@ class WeightSpace(Between):
 
 
 class HintSpace(Config):
-    """Which pairs of taps may be hints; chosen ones keep the order of both flows.
+    """The pairs of taps that may be hints; those that are chosen keep the order of both flows.
 
     Attributes:
-        student: Taps of the student, each with a hint or without; by default the end of each step.
-        teacher: Taps of the teacher; by default the end of each step.
-        most: The most hints.
-        channels: As a Hint's.
-        normalize: As a Hint's; two values to choose between.
+        student: Taps of the student, each with a hint or without; default the end of each step.
+        teacher: Taps of the teacher; default the end of each step.
+        max_hints: The most hints of a candidate, default 8.
+        channels: `channels` of each hint; default `all`.
+        normalize: Values of the hints' `normalize` to choose from; default `[true]`.
     """
 
     student: tuple[str, ...] | None = None
     teacher: tuple[str, ...] | None = None
-    most: int = Field(8, ge=1)
+    max_hints: int = Field(8, ge=1)
     channels: Literal["all", "active"] = "all"
     normalize: tuple[bool, ...] = Field((True,), min_length=1)
 
 
 class ShapeSpace(Config):
-    """The student's own shape: values to choose between, instead of those of its config.
+    """Values to choose from for fields of the student's flow, instead of those of its config.
 
-    Each value is a number, or one for each level.
+    Attributes:
+        levels: Numbers of levels.
+        depth: Numbers of steps; a tuple has one for each level, as in `width` and `inner`.
+        width: Widths of the coupling networks' hidden layers.
+        inner: Widths of their second hidden layer.
     """
 
     levels: tuple[int, ...] | None = Field(None, min_length=1)
-    depth: tuple[Size, ...] | None = Field(None, min_length=1)
-    width: tuple[Size, ...] | None = Field(None, min_length=1)
-    inner: tuple[Size, ...] | None = Field(None, min_length=1)
+    depth: tuple[FieldValue, ...] | None = Field(None, min_length=1)
+    width: tuple[FieldValue, ...] | None = Field(None, min_length=1)
+    inner: tuple[FieldValue, ...] | None = Field(None, min_length=1)
 
 
 class SpaceConfig(Config):
-    """All that a search may choose.
+    """All that is chosen for a trial.
 
     Attributes:
-        shape: Of the student.
-        hints: None for no hints.
-        weights: Of the terms: a number, or what to choose from; a term that is not named is left
-            out, but for `nll`, of weight 1.
-        warm_start: Ways to begin; those that a shape does not allow are not drawn for it.
-        learning_rate: A number, or what to choose from.
+        shape: Fields of the student's flow; default none.
+        hints: Pairs of taps; default no hints.
+        weights: For each term of the loss a number, or a range to choose from. A term that is not
+            named is left out, but for `nll`, which then has weight 1.
+        warm_start: Ways for the student to begin; those that a shape does not allow are not chosen
+            for it. Default `[none]`.
+        learning_rate: A number, or a range to choose from.
     """
 
     shape: ShapeSpace = ShapeSpace()
     hints: HintSpace | None = None
     weights: dict[Term, Annotated[float, Field(ge=0)] | WeightSpace] = Field(default_factory=dict)
-    warm_start: tuple[WarmStart, ...] = Field(("none",), min_length=1)
-    learning_rate: Annotated[float, Field(gt=0)] | Between
+    warm_start: tuple[WarmStartOrNone, ...] = Field(("none",), min_length=1)
+    learning_rate: Annotated[float, Field(gt=0)] | LogUniform
 
     @model_validator(mode="after")
     def _fits(self) -> SpaceConfig:
@@ -131,19 +142,23 @@ class SpaceConfig(Config):
 
     @property
     def choices(self) -> list[str]:
-        """The parts in which candidates may differ."""
+        """Names of the parts in which candidates differ."""
         shape = [name for name, values in self.shape if values is not None and len(values) > 1]
         weights = [f"weights.{k}" for k, w in self.weights.items() if isinstance(w, WeightSpace)]
         others = {
             "hints": self.hints is not None,
             "warm_start": len(self.warm_start) > 1,
-            "learning_rate": isinstance(self.learning_rate, Between),
+            "learning_rate": isinstance(self.learning_rate, LogUniform),
         }
         return [*shape, *weights, *(name for name, open_ in others.items() if open_)]
 
 
 def scheduled(weight: float, schedule: Schedule) -> float | Cosine | Linear:
-    """Returns a weight that follows a schedule."""
+    """Returns a weight that follows a schedule.
+
+    >>> scheduled(0.5, "linear")
+    Linear(kind='linear', start=0.0, end=0.5, until=1.0)
+    """
     if schedule == "cosine":
         return Cosine(start=weight)
-    return Linear(end=weight) if schedule == "rise" else weight
+    return Linear(end=weight) if schedule == "linear" else weight

@@ -1,4 +1,4 @@
-"""How far a search is: kept in the store while it runs, and shown as a table."""
+"""The status of a search: written to the store while it runs, and shown as a table."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from flowkd.errors import ConfigError
 from flowkd.store.store import Store
 from tuning.records import SearchRecords, search_names
 
-SHOWN = 12  # trials in the table
-SILENCE = 120.0  # seconds; a store may be away for as long
+TABLE_ROWS = 12
+SILENT_SECONDS = 120.0  # without news; a store may be away for as long
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class TrialRow:
     """A trial in the table.
 
     Attributes:
-        number: Of the trial.
-        state: How it stands.
+        number: Number of the trial.
+        state: `running`, `finished`, `stopped`, `failed` or `lost`.
         step: Steps done.
-        bits_per_dim: On the validation rows; None where there is none yet.
-        size: Number of trainable values.
+        bits_per_dim: The best on the validation rows; None if there is none yet.
+        parameter_count: Number of trainable values of its student.
         note: What was chosen, or why it failed.
     """
 
@@ -37,7 +37,7 @@ class TrialRow:
     state: str
     step: int
     bits_per_dim: float | None
-    size: int
+    parameter_count: int
     note: str
 
 
@@ -47,14 +47,14 @@ class Status:
 
     Attributes:
         stage: `searching`, `training the best`, `done`, or what went wrong.
-        trials: How many there are to be.
-        steps: Of a whole trial.
-        began: When this attempt began, seconds since 1970.
-        time: When this was written.
-        seconds_left: As the trials that ended let expect; None where none has.
+        trials: Number of trials when all have begun.
+        steps: Steps of a whole trial.
+        began: When the search began or was resumed, in seconds since 1970.
+        time: When this was written, in seconds since 1970.
+        seconds_left: Estimate from the trials that have ended; None if none has.
         best: Number of the best finished trial, or None.
-        rows: All trials.
-        outcome: What became of the best, once that is known.
+        rows: The trials that have begun.
+        outcome: As `conclude` returns it, once it is known.
     """
 
     stage: str
@@ -69,12 +69,12 @@ class Status:
 
 
 def write_status(records: SearchRecords, status: Status) -> None:
-    """Keeps how far a search is."""
+    """Writes the status of a search."""
     records.write(asdict(status), "status.json")
 
 
 def read_status(store: Store, name: str) -> Status:
-    """Returns how far a search is; raises ConfigError if there is none."""
+    """Returns the status of a search; raises ConfigError if there is no such search."""
     values = SearchRecords(store, name).read("status.json")
     if values is None:
         raise no_search(store, name)
@@ -88,7 +88,7 @@ def no_search(store: Store, name: str) -> ConfigError:
 
 
 def status_table(status: Status) -> Group:
-    """Returns what people see of a search while it runs."""
+    """Returns the status as a heading and a table of trials, for a terminal."""
     states = Counter(row.state for row in status.rows)
     ended = sum(count for state, count in states.items() if state != "running")
     heading = f"{status.stage}: {ended} of {status.trials} trials"
@@ -97,7 +97,7 @@ def status_table(status: Status) -> Group:
     if status.stage == "searching" and status.seconds_left is not None:
         heading += f", about {_duration(status.seconds_left)} left"
     silent = time.time() - status.time
-    if status.stage == "searching" and silent > SILENCE:
+    if status.stage == "searching" and silent > SILENT_SECONDS:
         heading += f"; not heard of for {_duration(silent)}: --resume goes on with it"
     shown = Table(box=None, pad_edge=False, expand=True)
     for column in ("trial", "state", "step", "bits/dim", "parameters"):
@@ -111,13 +111,23 @@ def status_table(status: Status) -> Group:
         step = f"{row.step}/{status.steps}"
         style = "bold" if row.number == status.best else ""
         shown.add_row(
-            str(row.number), state, step, bits, f"{row.size:,}", Text(row.note), style=style
+            str(row.number),
+            state,
+            step,
+            bits,
+            f"{row.parameter_count:,}",
+            Text(row.note),
+            style=style,
         )
     return Group(Text(heading, style="bold"), shown)
 
 
 def chosen(parameters: dict[str, Any]) -> str:
-    """Returns a trial's choices on one line."""
+    """Returns a trial's parameters on one line, without those that are off.
+
+    >>> chosen({"learning_rate": 0.00312, "hint.step0": "off", "warm_start": "fold"})
+    'learning_rate=0.00312 warm_start=fold'
+    """
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in parameters.items()
@@ -126,20 +136,20 @@ def chosen(parameters: dict[str, Any]) -> str:
 
 
 def seconds_left(status_began: float, ended: int, trials: int) -> float | None:
-    """Returns the seconds that the rest takes if it goes on as it did; None before any ended."""
+    """Returns the seconds until all trials have ended, at the rate so far; None before any has."""
     if not ended:
         return None
     return (time.time() - status_began) / ended * (trials - ended)
 
 
 def _most_telling(status: Status) -> list[TrialRow]:
-    """Returns those that run, then the best of those that ended."""
+    """Returns the trials that run, then the best of the others."""
 
     def rank(row: TrialRow) -> tuple[bool, float]:
         bits = row.bits_per_dim
         return row.state != "running", math.inf if bits is None or row.state == "failed" else bits
 
-    return sorted(status.rows, key=rank)[:SHOWN]
+    return sorted(status.rows, key=rank)[:TABLE_ROWS]
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""One trial: trains a candidate and reports how good it is, as Ray Tune asks for it."""
+"""One trial: what Ray Tune calls to train a candidate and to hear how good it is."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import Worker
 from flowkd.training.shared import SharedData
-from tuning.records import Ended, SearchRecords
+from tuning.records import SearchRecords, TrialEnd
 
-# What a trial that failed counts for the search, in bits per dimension: worse than any that learns.
-FAILED = 1e3
-# All else, such as a store that is away, is no candidate's fault: the trial is begun again.
-CANDIDATES_FAULT = (ConfigError, NonFiniteError)
+# Reported of a trial that failed: worse than any that learns.
+FAILED_BITS_PER_DIM = 1e3
+# Of the candidate itself. After any other, such as a store that is away, the trial begins again.
+CANDIDATE_ERRORS = (ConfigError, NonFiniteError)
 
 
 def train_trial(
     values: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData | None
 ) -> None:
-    """Trains a trial, unless it has ended before: then it only says again what it said.
+    """Trains a trial; one that has ended before only reports again what it reported.
 
     Args:
-        values: `number`, `training`: a dumped config; `throughput` or None.
+        values: `number` of the trial, `training`, its run's config as a dictionary, and
+            `throughput` over the teacher's, or None.
         search: Name of the search.
-        storage: Where everything is kept.
-        shared: What all trials have in common; None for trials of several workers, which Ray Train
-            runs.
+        storage: Holds the search, its teacher and its data set.
+        shared: Data and teacher's targets that all trials have in common; None for trials of
+            several workers, which are runs of Ray Train.
     """
     records = SearchRecords(storage.store(), search)
     number, throughput = values["number"], values["throughput"]
-    trial = Reports(records, number, throughput)
+    trial = TrialReporter(records, number, throughput)
     known = records.ended(number)
     if known is not None:
         trial.repeat(known)
@@ -47,15 +48,26 @@ def train_trial(
     config = TrainingConfig.model_validate(values["training"])
     try:
         if shared is None:
-            run_training(config, storage, callbacks=[_TellTune(trial.more)])
+            run_training(config, storage, callbacks=[_ReportToTune(trial.more)])
         else:
             _train_here(config, shared, trial)
-    except CANDIDATES_FAULT as error:
+    except CANDIDATE_ERRORS as error:
         trial.fail(str(error))
 
 
-class Reports:
-    """What a trial says of itself."""
+class TrialReporter:
+    """Reports a trial to Ray Tune, and writes its end.
+
+    Args:
+        records: Records of the search.
+        number: Number of the trial.
+        throughput: log_prob a second over the teacher's; None if it was not measured.
+
+    Attributes:
+        more: What each report to Ray Tune holds beside its figures.
+        curve: (step, best bits per dimension) so far.
+        seconds: Seconds of training so far.
+    """
 
     def __init__(self, records: SearchRecords, number: int, throughput: float | None) -> None:
         self._records = records
@@ -72,40 +84,40 @@ class Reports:
         training: dict[str, Any] | None = None,
         checkpoint: tune.Checkpoint | None = None,
     ) -> None:
-        """Tells how good it is after so many steps; its end is kept before Tune hears of it."""
+        """Reports how good it is after so many steps; an end is written before it is reported."""
         self.curve = [*self.curve, (step, bits)]
         if last:
             seconds = round(self.seconds, 3)
-            self._end(Ended("finished", self.curve, seconds, training=training))
-        self._tell(step, bits, checkpoint)
+            self._end(TrialEnd("finished", self.curve, seconds, training=training))
+        self._report(step, bits, checkpoint)
 
     def fail(self, reason: str) -> None:
-        """Tells that it cannot be trained, or not further."""
-        self._end(Ended("failed", self.curve, round(self.seconds, 3), reason))
-        self._tell_failure(self.curve, reason)
+        """Reports and writes that it failed."""
+        self._end(TrialEnd("failed", self.curve, round(self.seconds, 3), reason))
+        self._report_failure(self.curve, reason)
 
-    def repeat(self, known: Ended) -> None:
-        """Tells again what was told before its end."""
+    def repeat(self, known: TrialEnd) -> None:
+        """Reports again what was reported before its end."""
         self.seconds = known.seconds
         for step, bits in known.curve:
-            self._tell(step, bits)
+            self._report(step, bits)
         if known.state == "failed":
-            self._tell_failure(known.curve, known.reason)
+            self._report_failure(known.curve, known.reason)
 
-    def _tell_failure(self, curve: list[tuple[int, float]], reason: str) -> None:
+    def _report_failure(self, curve: list[tuple[int, float]], reason: str) -> None:
         step = curve[-1][0] if curve else 0
         self.more = {**self.more, "failed": reason}
-        self._tell(step, FAILED)
+        self._report(step, FAILED_BITS_PER_DIM)
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: TrialEnd) -> None:
         self._records.end(self._number, ended)
 
-    def _tell(self, step: int, bits: float, checkpoint: tune.Checkpoint | None = None) -> None:
+    def _report(self, step: int, bits: float, checkpoint: tune.Checkpoint | None = None) -> None:
         told = {"step": step, "bits_per_dim": bits, "seconds": self.seconds, **self.more}
         tune.report(told, checkpoint=checkpoint)
 
 
-def _train_here(config: TrainingConfig, shared: SharedData, trial: Reports) -> None:
+def _train_here(config: TrainingConfig, shared: SharedData, trial: TrialReporter) -> None:
     torch.set_num_threads(config.scaling.cpus)
     device = "cuda" if config.scaling.gpu else "cpu"
     began = time.perf_counter()
@@ -117,8 +129,8 @@ def _train_here(config: TrainingConfig, shared: SharedData, trial: Reports) -> N
             began = time.perf_counter()
 
 
-class _TellTune(TuneReportCallback):
-    """Tells Tune what a worker reports with each checkpoint, in the words of a search."""
+class _ReportToTune(TuneReportCallback):
+    """Passes on to Ray Tune what a run of Ray Train reports with each checkpoint."""
 
     def __init__(self, more: dict[str, Any]) -> None:
         super().__init__()
@@ -131,7 +143,7 @@ class _TellTune(TuneReportCallback):
         metrics: list[dict[str, Any]],
         checkpoint: Checkpoint | None,
     ) -> None:
-        """Passes on rank 0's figures; the checkpoint stays Ray Train's."""
+        """Reports rank 0's figures, without the checkpoint."""
         told = {
             "step": metrics[0]["step"],
             "bits_per_dim": metrics[0]["best_bits_per_dim"],

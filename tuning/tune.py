@@ -1,4 +1,4 @@
-"""Runs the trials of a search with Ray Tune."""
+"""The trials of a search as a run of Ray Tune."""
 
 from __future__ import annotations
 
@@ -16,79 +16,83 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from cluster.ray_tasks import cores_of_this_machine
 from cluster.storage import StorageConfig
-from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.config import ScalingConfig
 from flowkd.training.shared import SharedData, share
-from tuning.candidates import Plan
+from tuning.callback import StatusCallback
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
-from tuning.pbt import MEMBER, population, train_member, values_of
+from tuning.pbt import MEMBER, pbt_scheduler, train_member, trial_values
 from tuning.records import SearchRecords
-from tuning.sampling import Value, all_ways
-from tuning.searcher import Proposals
+from tuning.searcher import CandidateSearcher
+from tuning.suggest import Value
 from tuning.trial import train_trial
-from tuning.watcher import Watcher
 
 Point = dict[str, Value]
 
-# All that is worth keeping is in the store already: Tune neither logs nor restores.
-QUIET = {
+# Ray Tune neither logs nor restores: a search keeps its own records in the store.
+TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-LOST = 3  # times that a trial whose worker was lost is begun again
+MAX_FAILURES = 3  # of a trial: so often it begins again after its worker was lost
 
 
 def run_trials(
-    plan: Plan,
+    candidates: CandidateSpace,
     records: SearchRecords,
     storage: StorageConfig,
-    watcher: Watcher,
+    callback: StatusCallback,
     points: list[Point],
 ) -> None:
     """Runs the trials of a search on the cluster that this process is connected to.
 
-    Those that have ended before are not run again; those that were begun are, with what was chosen
-    then.
+    Trials that have ended are not run again; those that had begun are, with the same parameters.
 
     Args:
-        plan: Draws the candidates.
-        records: Of the search, which is open.
-        storage: Where everything is kept.
-        watcher: Follows the trials.
-        points: Of a grid; empty for other algorithms.
+        candidates: The candidates of the search.
+        records: Records of the search, which is open.
+        storage: Holds the search, its teacher and its data set.
+        callback: Follows the trials.
+        points: Parameters of a grid's candidates; empty for other algorithms.
     """
-    config = plan.config
-    begun = [trial.begun.parameters for trial in records.trials()]
-    proposals = Proposals(plan, records, points or begun)
-    _run(config, storage, plan, proposals, watcher, len(points) or max(config.trials, len(begun)))
+    config = candidates.config
+    begun = [trial.start.params for trial in records.trials()]
+    searcher = CandidateSearcher(candidates, records, points or begun)
+    count = len(points) or max(config.trials, len(begun))
+    _fit(candidates, storage, searcher, callback, count)
 
 
-def _run(
-    config: SearchConfig,
+def _fit(
+    candidates: CandidateSpace,
     storage: StorageConfig,
-    plan: Plan,
-    proposals: Proposals,
-    watcher: Watcher,
+    searcher: CandidateSearcher,
+    callback: StatusCallback,
     count: int,
 ) -> None:
-    shared = None if config.scaling.workers > 1 else _share(plan, storage)
+    config = candidates.config
+    shared = None if config.scaling.workers > 1 else _share(candidates, storage)
     one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
         functools.partial(one, search=config.name, storage=storage), shared=shared
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    os.environ.update(QUIET)
+    os.environ.update(TUNE_ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
         together = config.algorithm == "pbt"
-        resources = _shares(config.scaling, count) if together else _resources(config.scaling)
+        resources = (
+            _member_resources(config.scaling, count)
+            if together
+            else _trial_resources(config.scaling)
+        )
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
-            param_space={MEMBER: tune.grid_search(proposals.members(count))} if together else None,
+            param_space={MEMBER: tune.grid_search(searcher.members(count))} if together else None,
             tune_config=tune.TuneConfig(
-                search_alg=None if together else proposals,
+                search_alg=None if together else searcher,
                 scheduler=_scheduler(config),
                 num_samples=1 if together else count,
-                max_concurrent_trials=None if together else _at_once(config),
+                max_concurrent_trials=None if together else _max_concurrent(config),
                 reuse_actors=config.scaling.workers == 1,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -96,36 +100,34 @@ def _run(
             run_config=tune.RunConfig(
                 name="trials",
                 verbose=0,
-                callbacks=[watcher],
-                failure_config=tune.FailureConfig(max_failures=LOST),
-                **_place(storage, f"searches/{config.name}/tune", folder),
+                callbacks=[callback],
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                **_tune_storage(storage, f"searches/{config.name}/tune", folder),
             ),
         )
         tuner.fit()
 
 
 def _name(trial: Trial) -> str:
-    return f"trial-{values_of(trial)['number']:04}"  # as it began
+    return f"trial-{trial_values(trial)['number']:04}"  # as it began
 
 
-def _place(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
-    """Returns where Tune keeps its own files: all nodes must reach it."""
+def _tune_storage(storage: StorageConfig, path: str, folder: str) -> dict[str, Any]:
+    """Returns where Ray Tune keeps its own files: all nodes must reach it."""
     if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
         return {"storage_path": folder}
     filesystem, root = storage.ray_filesystem()
     return {"storage_path": f"{root}/{path}", "storage_filesystem": filesystem}
 
 
-def _share(plan: Plan, storage: StorageConfig) -> SharedData:
-    """Reads and computes once what no trial changes."""
-    some: list[TrainingConfig] = []
-    next(all_ways(lambda chooser: some.append(plan.draw(chooser).training)))
-    return share(plan.asking_most(some[0]), storage.store(), plan.teacher_taps)
+def _share(candidates: CandidateSpace, storage: StorageConfig) -> SharedData:
+    """Reads and computes what all trials have in common."""
+    return share(candidates.shared_run(), storage.store(), candidates.teacher_taps)
 
 
 def _scheduler(config: SearchConfig) -> TrialScheduler | None:
     if config.algorithm == "pbt":
-        return population(config)
+        return pbt_scheduler(config)
     if config.first_rung is None or config.stopping is None:
         return None
     return ASHAScheduler(
@@ -134,21 +136,21 @@ def _scheduler(config: SearchConfig) -> TrialScheduler | None:
         mode="min",
         max_t=config.train.steps,
         grace_period=config.first_rung,
-        reduction_factor=config.stopping.keep,
+        reduction_factor=config.stopping.reduction_factor,
     )
 
 
-def _resources(scaling: ScalingConfig) -> dict[str, float]:
+def _trial_resources(scaling: ScalingConfig) -> dict[str, float]:
     if scaling.workers > 1:  # its workers ask for their own
         return {"cpu": 0.01}
     return {"cpu": scaling.cpus, "gpu": 1 if scaling.gpu else 0}
 
 
-def _shares(scaling: ScalingConfig, members: int) -> dict[str, float]:
-    """Returns what each of a population holds, so that all of it trains at once beside the rest.
+def _member_resources(scaling: ScalingConfig, members: int) -> dict[str, float]:
+    """Returns the resources of a trial of a population, all of which train at once.
 
-    Where there are fewer CPUs, or GPUs, than that takes, members share them: to take turns would
-    cost seconds at each.
+    Where there are fewer CPUs, or GPUs, than that takes, they share them: to take turns would cost
+    seconds at each.
     """
     free = ray.available_resources()
     wanted = {"cpu": float(scaling.cpus), "gpu": 1.0 if scaling.gpu else 0.0}
@@ -158,11 +160,11 @@ def _shares(scaling: ScalingConfig, members: int) -> dict[str, float]:
     }
 
 
-def _at_once(config: SearchConfig) -> int:
-    """Returns how many trials fit at once: by GPUs, or by CPUs."""
+def _max_concurrent(config: SearchConfig) -> int:
+    """Returns how many trials run at once: as many as fit, by GPUs or by CPUs."""
     scaling, total = config.scaling, ray.cluster_resources()
     if scaling.gpu:
         fit = total.get("GPU", 0) // scaling.workers
     else:
         fit = (cores_of_this_machine() or total.get("CPU", 1)) // (scaling.workers * scaling.cpus)
-    return max(1, min(int(fit), config.concurrent or int(fit)))
+    return max(1, min(int(fit), config.max_concurrent_trials or int(fit)))

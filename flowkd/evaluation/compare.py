@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import torch
 from pydantic import Field
@@ -13,9 +13,8 @@ from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
-from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood, round_trip_error
-from flowkd.flows.flow import Flow
-from flowkd.flows.inference import for_inference
+from flowkd.evaluation.metrics import evaluate_likelihood, round_trip_error, rows_for
+from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
@@ -88,9 +87,20 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
                 f"{manifest.name!r}; got {artifact.flow.event_shape}"
             )
     rows = load_split(store, manifest, config.split, limit=config.rows)
-    rates = _throughput(artifacts, rows, manifest.bins, config)
+    flows = {label: artifact.flow for label, artifact in artifacts.items()}
+    log_probs, samples = (
+        measure(
+            flows,
+            rows,
+            manifest.bins,
+            batch_size=config.batch_size,
+            seconds=config.seconds,
+            threads=config.threads,
+        )
+        for measure in (log_prob_per_second, samples_per_second)
+    )
     figures = {
-        label: _figures(label, artifact, rows, manifest.bins, rates[label])
+        label: _figures(label, artifact, rows, manifest.bins, (log_probs[label], samples[label]))
         for label, artifact in artifacts.items()
     }
     store.write_json(
@@ -105,7 +115,7 @@ def _figures(
     label: str, artifact: Artifact, rows: Examples, bins: int | None, rates: tuple[float, float]
 ) -> FlowFigures:
     flow = artifact.flow
-    seen = _seen(flow, rows)
+    seen = rows_for(flow, rows)
     likelihood = evaluate_likelihood(flow, seen, bins)
     if not torch.isfinite(torch.tensor(likelihood.bits_per_dim)):
         raise NonFiniteError(f"flow {label!r}: bits/dim is {likelihood.bits_per_dim}")
@@ -120,29 +130,3 @@ def _figures(
         steps=int(artifact.metrics.get("steps", 0)),
         round_trip=round_trip_error(flow, first.x, first.context),
     )
-
-
-def _seen(flow: Flow, rows: Examples) -> Examples:
-    return rows if flow.context.width else replace(rows, context=None)
-
-
-@torch.no_grad()
-def _throughput(
-    artifacts: dict[str, Artifact], rows: Examples, bins: int | None, config: EvaluationConfig
-) -> dict[str, tuple[float, float]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    score, draw = {}, {}
-    for label, artifact in artifacts.items():
-        flow = for_inference(artifact.flow)
-        batch = next(evaluation_batches(_seen(flow, rows), bins, config.batch_size, seed=0))
-        z = flow(batch.x, batch.context).z
-        score[label] = lambda flow=flow, batch=batch: flow.log_prob(batch.x, batch.context)
-        draw[label] = lambda flow=flow, z=z, batch=batch: flow.inverse(z, batch.context)
-    try:
-        scored = calls_per_second(score, seconds=config.seconds)
-        drawn = calls_per_second(draw, seconds=config.seconds)
-    finally:
-        torch.set_num_threads(threads)
-    size = min(config.batch_size, len(rows))
-    return {label: (size * scored[label], size * drawn[label]) for label in artifacts}

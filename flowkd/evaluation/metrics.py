@@ -1,12 +1,9 @@
-"""What is reported of a flow: bits per dimension, round trip, throughput."""
+"""What is reported of a flow beside its throughput: bits per dimension, and the round trip."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -73,28 +70,6 @@ def round_trip_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> fl
     return (flow.preprocess(again)[0] - flow.preprocess(x)[0]).abs().max().item()
 
 
-def calls_per_second(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float = 4.0, rounds: int = 5
-) -> dict[str, float]:
-    """Times calls against each other: interleaved rounds, the median of each.
-
-    Args:
-        calls: What to time, by name.
-        seconds: About how long to take in all.
-        rounds: How often each has its turn.
-    """
-    repeats = {}
-    for name, call in calls.items():
-        call()
-        began = time.perf_counter()
-        call()
-        once = time.perf_counter() - began
-        repeats[name] = max(1, round(seconds / (rounds * len(calls)) / max(once, 1e-6)))
-    rates: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            rates[name].append(repeats[name] / (time.perf_counter() - began))
-    return {name: median(measured) for name, measured in rates.items()}
+def rows_for(flow: Flow, rows: Examples) -> Examples:
+    """Returns rows as a flow takes them: without context if it has none."""
+    return rows if flow.context.width else rows.without_context()

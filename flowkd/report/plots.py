@@ -1,60 +1,23 @@
-"""Plots as SVG that takes its colours from the page, and grids of pictures."""
+"""The plots of flows and runs that pages show, and grids of pictures."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.images import encode_png
+from flowkd.report.style import INK, SERIES, svg_plot
 
 Curve = Sequence[tuple[float, float]]
 
-# matplotlib knows no CSS: it draws in these colours, and each becomes a variable of the page.
-INK, MUTED, RULE = "#010101", "#020202", "#030303"
-SERIES = ("#040401", "#040402", "#040403")
-VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
-    color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)
-}
 MARKERS = ("o", "s", "D")
 
-# In CSS pixels; two such plots fit beside each other on a desk, and one on a phone.
-WIDTH, HEIGHT = 340, 210
 FEW = 30  # a curve of more points has no markers
 LOG_RANGE = 30.0  # where values differ by more, their axis is logarithmic
-STYLE: dict[str, Any] = {
-    "axes.edgecolor": RULE,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": MUTED,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.size": 11,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.labelcolor": MUTED,
-    "svg.fonttype": "none",  # text stays text, in the page's own font
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": RULE,
-    "ytick.labelcolor": MUTED,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-}
 
 
 def likelihood_plot(figures: Mapping[str, FlowFigures]) -> str:
@@ -172,49 +135,3 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Curve]) -> None:
 
 def _of(choices: Sequence[str], place: int) -> str:
     return choices[place % len(choices)]
-
-
-def svg_plot(
-    draw: Callable[[Axes], None],
-    *,
-    name: str,
-    description: str,
-    height: int = HEIGHT,
-    colors: Mapping[str, str] = VARIABLES,
-) -> str:
-    """Returns what a function draws as an SVG element of a page.
-
-    Args:
-        draw: Draws on axes.
-        name: Tells this plot's identifiers in the page from those of others.
-        description: For those who don't see it.
-        height: In CSS pixels; the width is WIDTH.
-        colors: What becomes of the colours that it draws in.
-    """
-    file = io.StringIO()
-    with matplotlib.rc_context():
-        # Not the user's matplotlibrc: equal input gives equal bytes everywhere.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": name})
-        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    body = _adapted(file.getvalue(), name, colors)
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(description)}">{body}'
-    )
-
-
-def _adapted(svg: str, name: str, colors: Mapping[str, str]) -> str:
-    """Returns what an SVG file holds for a page that holds others, and has its own style."""
-
-    def adapt(found: re.Match[str]) -> str:
-        tag = re.sub(r"font-family: [^;\"]*;? ?", "", found[0])
-        tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", tag)
-        return re.sub(r"#[0-9a-f]{6}\b", lambda color: colors.get(color[0], color[0]), tag)
-
-    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    return re.sub(r"<[^>]+>", adapt, body)

@@ -1,4 +1,7 @@
-"""A study: arms beside each other on one data set, from its configuration to its document.
+"""Studies: ways to train one student, its arms, compared on one data set over several seeds.
 
-`config -> plan -> outcomes -> figures -> results -> document`; what runs it is in cluster/study.py.
+`config` says what is compared, `plan` which runs that takes, and `runner` trains them; `outcomes`
+reads how they ended, and `choices` what follows for the others; `measure` and `summary` turn them
+into `results`, which `document` writes up.
+A capacity study compares students of many shapes instead; it is run as a study.
 """

@@ -1,4 +1,4 @@
-"""Trains, measures and documents studies, one configuration a data set."""
+"""`python -m jobs.study`: trains, measures and documents studies, one config a data set."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
 from flowkd.data.importers.prepare import prepare
 from flowkd.errors import ConfigError, FlowkdError
+from jobs.cli.console import StoreUri
+from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
-from jobs.study.outcomes import RunOutcome, advance
+from jobs.study.outcomes import RunOutcome
 from jobs.study.results import Results
 from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results
@@ -22,9 +24,6 @@ from jobs.study.writing import collect, write_document, write_results
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once; default what fits.")]
 Replace = Annotated[bool, typer.Option(help="Train runs anew whose config has changed.")]
 Train = Annotated[bool, typer.Option(help="Or only measure and document what there is.")]
-StoreUri = Annotated[
-    str | None, typer.Option(help="Root URI of the store; default FLOWKD_STORE or ./store.")
-]
 
 
 def run_studies(
@@ -38,11 +37,11 @@ def run_studies(
     """Runs studies to their end, from wherever they are.
 
     Args:
-        configs: What to compare.
-        storage: Where everything is kept.
-        workers: Runs at once.
-        replace: Train runs anew whose config has changed.
-        train: Or take what there is.
+        configs: The studies.
+        storage: Holds runs, data sets and studies.
+        workers: The most runs at once; default as many as the cluster has CPUs for.
+        replace: Whether to train runs anew whose config has changed.
+        train: Whether to train at all, or to measure the finished runs only.
 
     Returns:
         The results, and whether a run failed for another reason than that it diverged.
@@ -108,7 +107,7 @@ def main(
 
 
 def end(results: Path, document: Path, broken: bool) -> None:
-    """Says where everything lies; exits with status 1 if a run failed that may be tried again."""
+    """Prints where the files lie; exits with status 1 if a run failed that may be tried again."""
     print(f"results   {results.resolve()}\ndocument  {document.resolve()}")
     if broken:
         print("error: some runs failed; call again to try them again", file=sys.stderr)

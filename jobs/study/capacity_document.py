@@ -1,4 +1,4 @@
-"""The capacity study as Markdown, and its plots."""
+"""The document of a capacity study, in Markdown, and its plot."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from flowkd.evaluation.pareto import pareto_front
+from flowkd.report.style import PNG, png_plot
+from jobs.study.capacity_results import CapacityPoint, CapacityResults, bits
 from jobs.study.config import TEACHER
 from jobs.study.document import learning_rates
-from jobs.study.front import CapacityPoint, CapacityResults, front
-from jobs.study.plots import INK, MUTED, SERIES, to_png
 from jobs.study.results import StudyFacts
 from jobs.study.verdict import shortfalls
 
@@ -75,7 +76,7 @@ def write_capacity(results: CapacityResults, about: str, path: Path, command: st
 def capacity_plot(results: CapacityResults) -> bytes:
     """Returns bits per dimension against parameters and against throughput, with both fronts."""
     teacher = _teacher_bits(results)
-    return to_png(
+    return png_plot(
         lambda size: _draw(size, results.points, teacher, _size, "share of teacher's parameters"),
         3.6,
         lambda speed: _draw(speed, results.points, teacher, _speed, "teacher's throughput, times"),
@@ -97,23 +98,22 @@ def _draw(
     place: Callable[[CapacityPoint], float],
     label: str,
 ) -> None:
-    for distilled, color in ((False, MUTED), (True, SERIES[0])):
+    for distilled, color in ((False, PNG.muted), (True, PNG.series[0])):
         own = [point for point in points if point.distilled == distilled]
         name = "distilled" if distilled else "plain"
-        bits = [point.test for point in own]
-        axes.plot([place(point) for point in own], bits, "o", color=color, label=name)
+        axes.plot([place(point) for point in own], [*map(bits, own)], "o", color=color, label=name)
     sign = 1 if place is _size else -1
-    best = front(points, lambda point: sign * place(point))
+    best = pareto_front(points, lambda point: sign * place(point), bits)
     axes.plot(
         [place(point) for point in best],
-        [point.test for point in best],
-        color=SERIES[1],
+        [bits(point) for point in best],
+        color=PNG.series[1],
         linewidth=1.2,
         label="front",
         zorder=1,
     )
     if teacher is not None:
-        axes.axhline(teacher, color=INK, linestyle="--", linewidth=1, label=TEACHER)
+        axes.axhline(teacher, color=PNG.ink, linestyle="--", linewidth=1, label=TEACHER)
     if place is _size:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.legend()

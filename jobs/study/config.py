@@ -1,4 +1,4 @@
-"""What a study compares: a teacher, a plain student, and arms that differ in one thing each."""
+"""Configuration of a study: a teacher, a student, and arms, the ways to train the student."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ class Recipe(Config):
     """A flow and how it is trained.
 
     Attributes:
-        flow: What the data set knows may be left out.
-        train: Of a student, learning_rate is replaced by the one that the study chooses.
-        batch_size: Rows of a batch.
-        validate_every: Steps between validations, of which the best one's weights are kept.
+        flow: The flow; what the data set knows may be left out.
+        train: How it is trained; a student's learning_rate is the one that the study chooses.
+        batch_size: Rows of a step; default 128.
+        validate_every: Steps between validations, of which the best one's weights are kept;
+            default 200.
     """
 
     flow: AnyFlowConfig
@@ -52,42 +53,54 @@ class ArmConfig(Config):
     """A way to train the student.
 
     Attributes:
-        about: What it is, in a few words, for the table.
-        objective: As a run's, without kind and teacher; none: maximum likelihood, no teacher.
-        through: Shape of an intermediate flow, which is distilled with half of the steps, and from
-            which the student then begins.
-        steps_factor: Steps, as a multiple of the student's.
-        matched_to: An arm whose CPU seconds this one, which has no teacher, may spend.
-        pairs: (teacher seed, student seed) of each run; default every combination.
-        flow: Another student than the study's.
+        about: The arm in a few words, for the document.
+        objective: A distillation's, without kind and teacher; default none: the student is trained
+            on data alone.
+        intermediate: Shape of a flow that is distilled first, with half of the steps; the student
+            then begins from it. Default none.
+        steps_factor: Its steps over the student's; default 1.
+        cpu_matched_to: Name of a distilled arm; this one, without teacher, is trained for as many
+            steps as take the same CPU seconds.
+        seed_pairs: (teacher seed, student seed) of each run; default every combination.
+        flow: Flow of its student; default the study's.
     """
 
     about: str = Field(min_length=1)
     objective: ArmObjective | None = None
-    through: AnyFlowConfig | None = None
+    intermediate: AnyFlowConfig | None = None
     steps_factor: float = Field(1.0, gt=0)
-    matched_to: str | None = None
-    pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
+    cpu_matched_to: str | None = None
+    seed_pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
     flow: AnyFlowConfig | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> ArmConfig:
-        if self.objective is None and (self.through or self.pairs):
-            raise ValueError("through and pairs: expected an objective beside them; got none")
-        if self.objective is not None and self.matched_to:
-            raise ValueError("matched_to: expected no objective beside it: it is a plain student")
-        if self.matched_to and self.steps_factor != 1:
-            raise ValueError("expected matched_to or steps_factor; got both")
-        if self.through and self.objective and self.objective.warm_start == "none":
+        if self.objective is None and (self.intermediate or self.seed_pairs):
             raise ValueError(
-                "through: expected objective.warm_start other than none: the student begins from "
-                "the intermediate flow"
+                "intermediate and seed_pairs: expected an objective beside them; got none"
+            )
+        if self.objective is not None and self.cpu_matched_to:
+            raise ValueError(
+                "cpu_matched_to: expected no objective beside it: it is a plain student"
+            )
+        if self.cpu_matched_to and self.steps_factor != 1:
+            raise ValueError("expected cpu_matched_to or steps_factor; got both")
+        if self.intermediate and self.objective and self.objective.warm_start == "none":
+            raise ValueError(
+                "intermediate: expected objective.warm_start other than none: the student "
+                "begins from the intermediate flow"
             )
         return self
 
 
 class Targets(Config):
-    """What the best arm must reach: a share of the gap, with so few parameters, so fast."""
+    """What the best arm is to reach.
+
+    Attributes:
+        gap_closed: The least share of the gap between plain student and teacher; default 0.75.
+        parameters_share: The most parameters over the teacher's; default 0.25.
+        throughput_ratio: The least log_prob and samples a second over the teacher's; default 3.2.
+    """
 
     gap_closed: float = Field(0.75, gt=0)
     parameters_share: float = Field(0.25, gt=0)
@@ -95,21 +108,24 @@ class Targets(Config):
 
 
 class StudyBase(Config):
-    """What every study says, whatever shapes or arms it compares.
+    """What studies of arms and of shapes have in common.
 
     Attributes:
-        name: Of `studies/NAME`; its runs are named `study-NAME-ARM-tTEACHER_SEED-sSTUDENT_SEED`.
+        name: Name of the study, of its folder `studies/NAME` and of its runs,
+            `study-NAME-ARM-tTEACHER_SEED-sSTUDENT_SEED`.
         title: Heading in the document.
-        dataset: Is prepared if it is not there.
-        train_rows: Use only the first rows of the training split.
-        validation_rows: Choose weights and learning rate on so many rows.
+        dataset: The data set; it is prepared if it is not there.
+        train_rows: The first rows of the training split that are used; default all.
+        validation_rows: The first rows of the validation split, on which weights and learning rate
+            are chosen; default 2000.
         teacher: The large flow.
-        student: The small one.
+        student: The small flow.
         learning_rates: The one that is best on validation for the plain student is every arm's.
-        teacher_seeds: One teacher each.
-        student_seeds: Each arm's runs; the learning rate is chosen with the first.
-        teachers_of: ShortName of another study whose teachers, of the same recipe, are used.
-        throughput_seconds: About how long to time log_prob and sampling, each, of a student.
+        teacher_seeds: A teacher is trained for each.
+        student_seeds: Each arm is trained for each; the learning rate is chosen with the first.
+        teachers_of: Name of another study whose teachers, of the same recipe, are used.
+        throughput_seconds: About how long to measure log_prob and sampling, each, of a student;
+            default 5.
     """
 
     name: ShortName
@@ -138,9 +154,9 @@ class StudyConfig(StudyBase):
     """A study of one data set: arms that train the same student in different ways.
 
     Attributes:
-        arms: By name; `plain`, the student trained on data alone, is always among them.
-        best: The arm that the summary headlines.
-        targets: Of that arm.
+        arms: The arms by name; `plain`, the student trained on data alone, is one of them.
+        best: Name of the arm that the document headlines.
+        targets: What that arm is to reach.
     """
 
     arms: dict[ShortName, ArmConfig]
@@ -170,20 +186,20 @@ class StudyConfig(StudyBase):
             raise ValueError("arms: expected no arm 'teacher': the teacher has a row of its own")
 
     def _check_arm(self, name: str, arm: ArmConfig) -> None:
-        if arm.matched_to is not None and arm.matched_to not in self._distilled():
+        if arm.cpu_matched_to is not None and arm.cpu_matched_to not in self._distilled():
             raise ValueError(
-                f"arms.{name}.matched_to: expected an arm with an objective, one of "
-                f"{self._distilled()}; got {arm.matched_to!r}"
+                f"arms.{name}.cpu_matched_to: expected an arm with an objective, one of "
+                f"{self._distilled()}; got {arm.cpu_matched_to!r}"
             )
-        for teacher, student in arm.pairs or ():
+        for teacher, student in arm.seed_pairs or ():
             if teacher not in self.teacher_seeds or student not in self.student_seeds:
                 raise ValueError(
-                    f"arms.{name}.pairs: expected pairs of teacher_seeds "
+                    f"arms.{name}.seed_pairs: expected pairs of teacher_seeds "
                     f"{list(self.teacher_seeds)} and student_seeds {list(self.student_seeds)}; "
                     f"got {[teacher, student]}"
                 )
-        if arm.pairs and len(set(arm.pairs)) < len(arm.pairs):
-            raise ValueError(f"arms.{name}.pairs: expected each pair once")
+        if arm.seed_pairs and len(set(arm.seed_pairs)) < len(arm.seed_pairs):
+            raise ValueError(f"arms.{name}.seed_pairs: expected each pair once")
 
     def _distilled(self) -> list[str]:
         return [name for name, arm in self.arms.items() if arm.objective is not None]

@@ -1,22 +1,17 @@
-"""What is measured of a study's finished runs; each figure once, then kept in the store."""
+"""The measurements of a study's finished runs, each made once and then kept in the store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
 
-import torch
-
-from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
-from flowkd.evaluation.metrics import calls_per_second, evaluate_likelihood
+from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
+from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.build import count_parameters
-from flowkd.flows.flow import Flow
-from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from jobs.study.config import StudyConfig
@@ -29,11 +24,11 @@ class RunFigures:
     """Likelihood and size of a run's result.
 
     Attributes:
-        created: When that result was written.
+        created: When the run's result was written, ISO 8601.
         parameters: Number of trainable values.
         validation: Bits per dimension on the validation rows that the study uses.
         test: Bits per dimension on the whole test split.
-        test_standard_error: Of that mean.
+        test_standard_error: Standard error of `test`.
         nats: Mean log-likelihood of a test row, in nats.
     """
 
@@ -46,10 +41,12 @@ class RunFigures:
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """A student's calls per second over its teacher's, batch 256, one thread, interleaved.
+class ThroughputRatio:
+    """A student's rows per second over its teacher's, both in their form for inference.
 
-    Both flows are in the form that they are served in, that of `for_inference`.
+    Attributes:
+        log_prob: Ratio of the rows whose log_prob is computed.
+        sampling: Ratio of the rows that are sampled.
     """
 
     log_prob: float
@@ -72,7 +69,7 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
     judged = load_split(store, manifest, "val", limit=config.validation_rows)
     held_out = load_split(store, manifest, "test")
     validation, test = (
-        evaluate_likelihood(artifact.flow, _seen(artifact.flow, rows), manifest.bins)
+        evaluate_likelihood(artifact.flow, rows_for(artifact.flow, rows), manifest.bins)
         for rows in (judged, held_out)
     )
     figures = RunFigures(
@@ -87,12 +84,12 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
     return figures
 
 
-def throughput(config: StudyConfig, teacher: str, student: str, store: Store) -> Throughput:
+def throughput_ratio(
+    config: StudyConfig, teacher: str, student: str, store: Store
+) -> ThroughputRatio:
     """Returns how fast a finished run is beside its teacher, measured once for a pair of shapes.
 
-    Figures of an earlier version, which took the flows as they are trained, are not read.
-
-    Call it while nothing else runs.
+    Batches of 256 rows, one thread. Call it while nothing else runs.
 
     Raises:
         StoreError: No finished run of one of these names.
@@ -101,36 +98,22 @@ def throughput(config: StudyConfig, teacher: str, student: str, store: Store) ->
     artifacts["student"] = load_artifact(store, f"runs/{student}")
     shapes = {role: each.config.flow.model_dump(mode="json") for role, each in artifacts.items()}
     key = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:16]
-    path = ("studies", config.name, "throughput", "inference", f"{key}.json")
+    path = ("studies", config.name, "throughput", f"{key}.json")
     if store.exists(*path):
-        return Throughput(**store.read_json(*path)["ratio"])
+        return ThroughputRatio(**store.read_json(*path)["ratio"])
     rows = load_split(store, read_manifest(store, config.dataset.name), "val", limit=BATCH)
     bins = read_manifest(store, config.dataset.name).bins
-    ratio = _measure(artifacts, rows, bins, config.throughput_seconds)
+    ratio = _ratio(artifacts, rows, bins, config.throughput_seconds)
     store.write_json({"ratio": asdict(ratio), **shapes}, *path)
     return ratio
 
 
-@torch.no_grad()
-def _measure(
+def _ratio(
     artifacts: dict[str, Artifact], rows: Examples, bins: int | None, seconds: float
-) -> Throughput:
-    score: dict[str, Any] = {}
-    draw: dict[str, Any] = {}
-    for role, artifact in artifacts.items():
-        flow = for_inference(artifact.flow)
-        batch = next(evaluation_batches(_seen(flow, rows), bins, BATCH, seed=0))
-        z = flow(batch.x, batch.context).z
-        score[role] = lambda flow=flow, batch=batch: flow.log_prob(batch.x, batch.context)
-        draw[role] = lambda flow=flow, batch=batch, z=z: flow.inverse(z, batch.context)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        rates = [calls_per_second(calls, seconds=seconds) for calls in (score, draw)]
-    finally:
-        torch.set_num_threads(threads)
-    return Throughput(*(rate["student"] / rate["teacher"] for rate in rates))
-
-
-def _seen(flow: Flow, rows: Examples) -> Examples:
-    return rows if flow.context.width else replace(rows, context=None)
+) -> ThroughputRatio:
+    flows = {role: artifact.flow for role, artifact in artifacts.items()}
+    rates = [
+        measure(flows, rows, bins, batch_size=BATCH, seconds=seconds)
+        for measure in (log_prob_per_second, samples_per_second)
+    ]
+    return ThroughputRatio(*(rate["student"] / rate["teacher"] for rate in rates))

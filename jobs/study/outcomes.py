@@ -1,11 +1,10 @@
-"""What became of a study's runs, read from the store, and what follows for those still to come."""
+"""The outcomes of a study's runs: how each ended, as the store tells."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from flowkd.config import parse_config
@@ -13,10 +12,7 @@ from flowkd.errors import ConfigError
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from jobs.study.config import PLAIN, StudyConfig
-from jobs.study.plan import Choices, PlannedRun, check_names, plan
-
-SHORTEST = 0.1  # CPU seconds, to which a run's are rounded
+from jobs.study.plan import PlannedRun
 
 
 @dataclass(frozen=True)
@@ -26,8 +22,8 @@ class RunOutcome:
     Attributes:
         created: When its result was written, ISO 8601; empty if it failed.
         validation: Best bits per dimension on the validation rows; infinite if it failed.
-        cpu_seconds: Of its training.
-        failed: The reason, or None.
+        cpu_seconds: CPU seconds of its training.
+        failed: Why it failed, or None.
     """
 
     created: str = ""
@@ -43,9 +39,9 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcom
     """Returns how a planned run ended, or None if it has not.
 
     Args:
-        store: Where runs lie.
-        run: As it is planned now.
-        outcomes: Of the runs that it needs, by name.
+        store: Holds the runs.
+        run: The run as it is planned now.
+        outcomes: Outcomes by name, those of the runs that it needs among them.
 
     Raises:
         ConfigError: Its name is taken by a run of another config, or by one that was made from a
@@ -76,71 +72,9 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcom
 
 
 def record_failure(store: Store, config: TrainingConfig, reason: str) -> None:
-    """Keeps why a run cannot be finished, so that it is not tried again with the same config."""
+    """Writes why a run failed, so that it is not tried again with the same config."""
     failure = {"reason": reason, "config": config.model_dump(mode="json")}
     store.write_json(failure, "runs", config.name, "failure.json")
-
-
-def choose(config: StudyConfig, outcomes: Outcomes, store: Store) -> Choices:
-    """Returns what the outcomes so far decide; matched steps are decided once and kept.
-
-    Where no learning rate trains the plain student, none is chosen.
-    """
-    candidates = [run for run in plan(config) if run.row.arm == PLAIN]
-    if any(run.config.name not in outcomes for run in candidates):
-        return Choices()
-    best = min(candidates, key=lambda run: outcomes[run.config.name].validation)
-    if outcomes[best.config.name].failed:
-        return Choices()
-    first = Choices(best.config.train.learning_rate)
-    return Choices(first.learning_rate, _matched_steps(config, first, outcomes, store))
-
-
-def cpu_seconds(runs: list[PlannedRun], outcomes: Outcomes) -> dict[Any, float]:
-    """Returns the CPU seconds of each row all of whose runs are done, intermediates included."""
-    spent: dict[Any, float] = {}
-    for row in {run.row for run in runs if run.reported}:
-        # Of the learning rates' candidates, which share a row, only the chosen one is counted.
-        own = [run for run in runs if run.row == row and (run.reported or row.arm != PLAIN)]
-        ends = [outcomes.get(run.config.name) for run in own]
-        if all(end is not None and not end.failed for end in ends):
-            spent[row] = sum(end.cpu_seconds for end in ends if end)
-    return spent
-
-
-def _matched_steps(
-    config: StudyConfig, choices: Choices, outcomes: Outcomes, store: Store
-) -> dict[str, int]:
-    runs = plan(config, choices)
-    if any(run.config.name not in outcomes for run in runs if run.row.arm == PLAIN):
-        return {}
-    spent = cpu_seconds(runs, outcomes)
-    steps = {}
-    for name, arm in config.arms.items():
-        theirs = [run for run in runs if run.row.arm == arm.matched_to]
-        if not theirs or any(run.config.name not in outcomes for run in theirs):
-            continue
-        seconds, plain = (
-            [value for row, value in spent.items() if row.arm == of]
-            for of in (arm.matched_to, PLAIN)
-        )
-        if seconds and plain:  # else all of them failed, and there is nothing to match
-            ratio = fmean(seconds) / max(fmean(plain), SHORTEST)
-            steps[name] = _kept(config, name, theirs[0], ratio, store)
-    return steps
-
-
-def _kept(config: StudyConfig, arm: str, run: PlannedRun, ratio: float, store: Store) -> int:
-    """Returns an arm's matched steps: those of the first time, while the matched run is as then."""
-    path = ("studies", config.name, f"steps-{arm}.json")
-    matched = run.config.model_dump(mode="json")
-    if store.exists(*path):
-        kept = store.read_json(*path)
-        if kept["matched"] == matched:
-            return int(kept["steps"])
-    steps = max(1, round(config.student.train.steps * ratio))
-    store.write_json({"steps": steps, "cpu_ratio": ratio, "matched": matched}, *path)
-    return steps
 
 
 def _check_equal(store: Store, config: TrainingConfig, known: dict[str, Any]) -> None:
@@ -174,62 +108,3 @@ def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
         else:
             flat[f"{path}{key}"] = value
     return flat
-
-
-def known_runs(
-    configs: Sequence[StudyConfig], store: Store, outcomes: dict[str, RunOutcome]
-) -> list[PlannedRun]:
-    """Returns the runs of all studies that are planned by now, each once, in order.
-
-    Raises:
-        ConfigError: Two runs of the same name.
-    """
-    planned = [run for config in configs for run in plan(config, choose(config, outcomes, store))]
-    check_names(planned)
-    return list({run.config.name: run for run in planned}.values())
-
-
-def advance(
-    configs: Sequence[StudyConfig],
-    store: Store,
-    outcomes: dict[str, RunOutcome],
-    *,
-    replace: bool = False,
-) -> list[PlannedRun]:
-    """Looks up what has ended, as far as the plans reach, and returns the runs that can begin.
-
-    Args:
-        configs: The studies.
-        store: Where runs lie.
-        outcomes: Those known so far; is added to.
-        replace: Remove a run whose config is another now, or whose teacher is newer.
-
-    Raises:
-        ConfigError: Such a run, unless it is to be replaced.
-    """
-    while True:
-        ready, found = [], False
-        for run in known_runs(configs, store, outcomes):
-            name = run.config.name
-            if name in outcomes or any(need not in outcomes for need in run.needs):
-                continue
-            outcome = _look_up(run, store, outcomes, replace)
-            if outcome is None:
-                ready.append(run)
-            else:
-                outcomes[name] = outcome
-                found = True
-        if not found:
-            return ready
-
-
-def _look_up(
-    run: PlannedRun, store: Store, outcomes: dict[str, RunOutcome], replace: bool
-) -> RunOutcome | None:
-    try:
-        return find_outcome(store, run, outcomes)
-    except ConfigError:
-        if not replace:
-            raise
-        store.remove("runs", run.config.name)
-        return None

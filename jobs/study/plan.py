@@ -1,4 +1,4 @@
-"""Which runs a study consists of: a pure function of its configuration and of what was chosen."""
+"""The runs of a study, as its configuration and the choices made so far determine them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.study.config import PLAIN, TEACHER, ArmConfig, Recipe, StudyConfig
 
 
 class MeasuredFlow(NamedTuple):
-    """What a line of figures is of; a seed is None where nothing depends on it."""
+    """A row of the results: an arm and its seeds, None where it does not depend on one."""
 
     arm: str
     teacher_seed: int | None
@@ -24,11 +24,11 @@ class PlannedRun:
     """A run of a study.
 
     Attributes:
-        row: What it belongs to.
-        config: All of it.
+        row: The row of the results that it belongs to.
+        config: Config of the run.
         needs: Names of the runs that must be finished before.
-        reported: Whether its figures are the row's; those of an intermediate flow and of a
-            learning rate that was not chosen are not.
+        reported: Whether the row shows its figures; not so for an intermediate flow, or a learning
+            rate that was not chosen.
     """
 
     row: MeasuredFlow
@@ -39,11 +39,11 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Choices:
-    """What only results decide.
+    """What is decided by results, not by the configuration.
 
     Attributes:
-        learning_rate: The students'; None while it is open.
-        steps: Of the arms that are matched to another's CPU seconds, as far as they are known.
+        learning_rate: Learning rate of all students; None if it is not chosen yet.
+        steps: Steps by name of each arm that is matched to another's CPU seconds, as far as known.
     """
 
     learning_rate: float | None = None
@@ -51,7 +51,7 @@ class Choices:
 
 
 def rows(config: StudyConfig) -> list[MeasuredFlow]:
-    """Returns every line that the finished study has, teachers first."""
+    """Returns all rows of the finished study, teachers first."""
     found = [MeasuredFlow(TEACHER, seed, None) for seed in config.teacher_seeds]
     for name, arm in config.arms.items():
         found += [MeasuredFlow(name, *pair) for pair in _pairs(config, arm)]
@@ -61,7 +61,8 @@ def rows(config: StudyConfig) -> list[MeasuredFlow]:
 def plan(config: StudyConfig, choices: Choices | None = None) -> list[PlannedRun]:
     """Returns the runs that are known by now, in an order in which they can run.
 
-    Teachers and the learning rates' candidates are always; the arms' with the learning rate.
+    Teachers, and the plain student with each learning rate, are always known; the arms' runs are
+    once the learning rate is chosen.
 
     Raises:
         ConfigError: Two runs of the same name.
@@ -101,7 +102,7 @@ def _candidates(config: StudyConfig, choices: Choices) -> Iterator[PlannedRun]:
 
 
 def _arm(config: StudyConfig, choices: Choices, name: str, arm: ArmConfig) -> Iterator[PlannedRun]:
-    if arm.matched_to and name not in choices.steps:
+    if arm.cpu_matched_to and name not in choices.steps:
         return
     total = choices.steps.get(name, max(1, round(config.student.train.steps * arm.steps_factor)))
     for teacher, student in _pairs(config, arm):
@@ -118,9 +119,9 @@ def _arm(config: StudyConfig, choices: Choices, name: str, arm: ArmConfig) -> It
             needs.append(_teacher(config, teacher))
             objective = arm.objective.model_copy(update={"teacher": f"runs/{needs[0]}"})
             common["objective"] = objective
-            if arm.through:
-                first = f"{label}-through-s{student}"
-                half = recipe.model_copy(update={"flow": arm.through})
+            if arm.intermediate:
+                first = f"{label}-intermediate-s{student}"
+                half = recipe.model_copy(update={"flow": arm.intermediate})
                 steps = max(1, total - total // 2)
                 run = _run(config, first, half, student, steps=max(1, total // 2), **common)
                 yield PlannedRun(row, run, tuple(needs), reported=False)
@@ -165,8 +166,8 @@ def _teacher(config: StudyConfig, seed: int) -> str:
 def _pairs(config: StudyConfig, arm: ArmConfig) -> list[tuple[int | None, int]]:
     if arm.objective is None:
         return [(None, seed) for seed in config.student_seeds]
-    if arm.pairs:
-        return list(arm.pairs)
+    if arm.seed_pairs:
+        return list(arm.seed_pairs)
     return [(teacher, seed) for teacher in config.teacher_seeds for seed in config.student_seeds]
 
 

@@ -1,78 +1,28 @@
-"""A study's plots as PNG: the gap that each arm closes, and validation while training."""
+"""The plots of a study's document: the gap that each arm closes, and validation curves."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable
-from typing import Any
 
-import matplotlib
-from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from flowkd.report.style import PNG, png_plot
 from jobs.study.config import TEACHER
 from jobs.study.results import Results, StudyFacts
 
-INK, MUTED, RULE = "#1f2328", "#59636e", "#d1d9e0"
-SERIES = ("#0969da", "#bf3989", "#1a7f37", "#bc4c00", "#8250df", "#59636e")
-STYLE: dict[str, Any] = {
-    "axes.edgecolor": RULE,
-    "axes.grid": True,
-    "axes.labelcolor": MUTED,
-    "axes.prop_cycle": cycler(color=SERIES),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.axisbelow": True,
-    "figure.facecolor": "white",
-    "font.size": 10,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-}
-WIDEST_GAP = 2.0  # a run further below the plain student is drawn at the edge
-EARLY = 0.1  # the first share of the steps does not decide the range of a curve's axis
+WIDEST_GAP = 2.0  # times the gap: a run further below the plain student is drawn there
+EARLY = 0.1  # share of the steps at the beginning that may leave the plot
 
 
 def gap_plot(results: Results, study: StudyFacts) -> bytes:
-    """Returns the share of the gap that each arm closes: a dot a run, a bar at the mean."""
+    """Returns a plot of the share of the gap that each arm closes: a dot a run, a bar the mean."""
     arms = [arm for arm, row in results.of(study.name).items() if row.gap_closed is not None]
-    return to_png(lambda axes: _draw_gaps(axes, results, study, arms), 1.0 + 0.3 * len(arms))
+    return png_plot(lambda axes: _draw_gaps(axes, results, study, arms), 1.0 + 0.3 * len(arms))
 
 
 def study_curves_plot(results: Results, study: StudyFacts) -> bytes:
-    """Returns validation bits per dimension against steps, mean over runs, and the teachers'."""
-    return to_png(lambda axes: _draw_curves(axes, results, study), 3.6)
-
-
-def to_png(
-    draw: Callable[[Axes], None], height: float, beside: Callable[[Axes], None] | None = None
-) -> bytes:
-    """Returns what a function draws as a PNG file; equal input, equal bytes.
-
-    Args:
-        draw: Draws into axes.
-        height: In inches; the width is 7, or 10 with a second plot.
-        beside: Draws a second plot, to the right.
-    """
-    file = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the user's matplotlibrc
-        matplotlib.rcParams.update(STYLE)
-        width, columns = (10, 2) if beside else (7, 1)
-        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.add_subplot(1, columns, 1))
-        if beside:
-            beside(figure.add_subplot(1, columns, 2))
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+    """Returns a plot of validation bits per dimension against steps, the mean over runs."""
+    return png_plot(lambda axes: _draw_curves(axes, results, study), 3.6)
 
 
 def _draw_gaps(axes: Axes, results: Results, study: StudyFacts, arms: list[str]) -> None:
@@ -80,9 +30,9 @@ def _draw_gaps(axes: Axes, results: Results, study: StudyFacts, arms: list[str])
         gaps = [
             line.gap_closed
             for line in results.runs
-            if line.data == study.name and line.arm == arm and line.gap_closed is not None
+            if line.study == study.name and line.arm == arm and line.gap_closed is not None
         ]
-        color = SERIES[0] if arm == study.best else MUTED
+        color = PNG.series[0] if arm == study.best else PNG.muted
         mean = _clipped(sum(gaps) / len(gaps))
         axes.plot(
             [_clipped(gap) for gap in gaps],
@@ -94,7 +44,7 @@ def _draw_gaps(axes: Axes, results: Results, study: StudyFacts, arms: list[str])
         )
         axes.plot([mean, mean], [place - 0.35, place + 0.35], color=color, linewidth=2)
     for value, style in ((0.0, "-"), (1.0, "-"), (study.targets.gap_closed, ":")):
-        axes.axvline(value, color=MUTED, linewidth=0.9, linestyle=style, zorder=0)
+        axes.axvline(value, color=PNG.muted, linewidth=0.9, linestyle=style, zorder=0)
     axes.set_yticks(range(len(arms)), arms)
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -113,7 +63,7 @@ def _draw_curves(axes: Axes, results: Results, study: StudyFacts) -> None:
         late += [value for step, value in curve if step >= EARLY * curve[-1][0]]
     teacher = results.of(study.name)[TEACHER].validation
     if teacher is not None:
-        axes.axhline(teacher, color=INK, linewidth=1, linestyle="--", label=TEACHER)
+        axes.axhline(teacher, color=PNG.ink, linewidth=1, linestyle="--", label=TEACHER)
         late.append(teacher)
     late = [value for value in late if math.isfinite(value)]
     if late:

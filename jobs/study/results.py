@@ -1,4 +1,4 @@
-"""A study's outcome as data: what `results/study.json` holds, and all that its document needs."""
+"""The results of studies: the content of `results/study.json`, from which documents are written."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from jobs.study.config import Targets
 
 
 class RunRow(Config):
-    """Figures of one run; without those of its result where it failed.
+    """Figures of one run; of a failed one, only those that its config gives.
 
     Attributes:
-        data: Name of the study.
+        study: Name of the study.
+        arm: Name of the arm, or `teacher`.
+        teacher_seed: Seed of its teacher; None if it has none.
+        student_seed: Seed of the student; None of a teacher.
         steps: Optimiser steps, those of an intermediate flow included.
-        parameters_share: Of its teacher's.
-        validation: Bits per dimension; so is test.
-        nats: Mean log-likelihood of a test row.
-        throughput_ratio: log_prob calls per second over the teacher's.
-        sampling_ratio: The same of sampling.
+        learning_rate: Learning rate of the run.
+        parameters: Number of trainable values.
+        parameters_share: The same over its teacher's.
+        validation: Bits per dimension on the validation rows.
+        test: Bits per dimension on the test split.
+        test_standard_error: Standard error of `test`.
+        nats: Mean log-likelihood of a test row, in nats.
+        throughput_ratio: log_prob a second over the teacher's.
+        sampling_ratio: Samples a second over the teacher's.
+        cpu_seconds: CPU seconds of its training, that of an intermediate flow included.
         gap_closed: Share of the gap between the plain students' mean and its own teacher, on test;
-            None where there is no gap.
-        failed: Why there is no result.
+            None if there is no gap.
+        failed: Why it failed, or None.
     """
 
-    data: str
+    study: str
     arm: str
     teacher_seed: int | None
     student_seed: int | None
@@ -42,16 +50,20 @@ class RunRow(Config):
 
 
 class SummaryRow(Config):
-    """Means over the finished runs of an arm, and spreads: standard deviations between runs.
+    """Means over the finished runs of an arm; spreads are standard deviations between runs.
 
     Attributes:
         plain: Whether it is a student trained on data alone.
-        runs: How many there are; failed and missing ones are counted apart.
-        gap_runs: How many of them have a gap_closed.
-        reached: In how many of these it is at least the target.
+        runs: Number of finished runs.
+        failed: Number of failed runs.
+        missing: Number of runs that have not ended.
+        gap_runs: Number of runs that have a gap_closed.
+        reached: Number of runs whose gap_closed reaches the target.
+
+    The others are as those of `RunRow`.
     """
 
-    data: str
+    study: str
     arm: str
     about: str
     plain: bool = False
@@ -75,7 +87,7 @@ class SummaryRow(Config):
 
 
 class RecipeFacts(Config):
-    """A flow's shape and training, for the reader."""
+    """A flow's shape in words, and its training."""
 
     flow: str
     steps: int
@@ -83,15 +95,23 @@ class RecipeFacts(Config):
 
 
 class StudyFacts(Config):
-    """What a reader must know of a study beside its figures.
+    """What a document says of a study beside its figures.
 
     Attributes:
-        name: Of the study, as in `data` of each row.
-        rows: Number of rows that each split has, or that are used of it.
-        learning_rates: Validation bits per dimension of the plain student by learning rate, as
-            far as it was trained.
-        learning_rate: The chosen one.
-        best: The arm that is headlined.
+        name: Name of the study, as in `study` of each row.
+        title: Heading in the document.
+        dataset: Name of the data set.
+        dimensions: Number of dimensions of a row.
+        rows: Number of rows by split, as far as they are used.
+        teacher: Shape and training of the teachers.
+        student: Shape and training of the plain student.
+        teacher_seeds: Number of teachers.
+        student_seeds: Number of students of each teacher.
+        learning_rates: Validation bits per dimension of the plain student by learning rate; None
+            if it is not finished.
+        learning_rate: The chosen one; None if it is not chosen yet.
+        best: Name of the arm that is headlined.
+        targets: What that arm is to reach.
         curves: Mean validation bits per dimension by arm, as (step, value).
     """
 
@@ -112,7 +132,7 @@ class StudyFacts(Config):
 
 
 class Machine(Config):
-    """What it was measured on."""
+    """The machine that runs were measured on."""
 
     threads: int = 1
     torch: str
@@ -121,13 +141,13 @@ class Machine(Config):
 
 
 class Results(Config):
-    """All of it."""
+    """The results of one or several studies."""
 
     runs: list[RunRow]
     summary: list[SummaryRow]
     studies: list[StudyFacts]
     machine: Machine
 
-    def of(self, data: str) -> dict[str, SummaryRow]:
+    def of(self, study: str) -> dict[str, SummaryRow]:
         """Returns the summary of one study, by arm."""
-        return {row.arm: row for row in self.summary if row.data == data}
+        return {row.arm: row for row in self.summary if row.study == study}

@@ -1,4 +1,4 @@
-"""Runs studies as Ray tasks; what is in the store already is neither trained nor measured again."""
+"""Trains and measures the runs of studies as Ray tasks, but for those in the store already."""
 
 from __future__ import annotations
 
@@ -15,22 +15,16 @@ from flowkd.errors import NonFiniteError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.setup import run_in_process
+from jobs.study.choices import advance, choose, known_runs
 from jobs.study.config import TEACHER, StudyConfig
-from jobs.study.measure import RunFigures, Throughput, run_figures, throughput
-from jobs.study.outcomes import (
-    RunOutcome,
-    advance,
-    choose,
-    find_outcome,
-    known_runs,
-    record_failure,
-)
+from jobs.study.measure import RunFigures, ThroughputRatio, run_figures, throughput_ratio
+from jobs.study.outcomes import RunOutcome, find_outcome, record_failure
 from jobs.study.plan import PlannedRun, plan
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """A run that has just ended, how many have, and how many are known to be needed."""
+    """A run that has just ended, and how many of the runs known by now have."""
 
     run: str
     outcome: RunOutcome
@@ -53,10 +47,10 @@ def train_studies(
 
     Args:
         configs: The studies; their data sets are prepared.
-        storage: Where everything is kept.
-        outcomes: Those of all runs, those that had ended before included, are added here.
-        workers: Runs at once; default what the cluster holds.
-        replace: Train runs anew whose config has changed.
+        storage: Holds runs, data sets and studies.
+        outcomes: Outcomes by name; those of all runs are added.
+        workers: The most runs at once; default as many as the cluster has CPUs for.
+        replace: Whether to train runs anew whose config has changed.
 
     Raises:
         ConfigError: The name of a run is taken by one of another config.
@@ -115,19 +109,19 @@ def measure_study(
 
 def time_study(
     config: StudyConfig, storage: StorageConfig, outcomes: Mapping[str, RunOutcome]
-) -> dict[str, Throughput]:
-    """Returns the finished students' throughput over the teacher's; call it when all is quiet."""
+) -> dict[str, ThroughputRatio]:
+    """Returns the finished students' throughput over the teacher's; nothing else must run."""
     store = storage.store()
     finished = _finished(config, store, outcomes)
     teachers = [run.config.name for run in finished if run.row.arm == TEACHER]
-    by_shape: dict[str, Throughput] = {}
+    by_shape: dict[str, ThroughputRatio] = {}
     ratios = {}
     for run in finished:
         if run.row.arm == TEACHER or not teachers:
             continue
         shape = run.config.flow.model_dump_json()
         if shape not in by_shape:
-            by_shape[shape] = throughput(config, teachers[0], run.config.name, store)
+            by_shape[shape] = throughput_ratio(config, teachers[0], run.config.name, store)
         ratios[run.config.name] = by_shape[shape]
     return ratios
 
@@ -150,5 +144,5 @@ def _outcome(
 
 
 def _load_optimisers() -> None:
-    """Makes torch import what its first optimiser needs: 2 CPU seconds that are no run's own."""
+    """Makes torch import what its first optimiser needs, which takes 2 CPU seconds."""
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])

@@ -1,4 +1,4 @@
-"""From runs to lines of figures, and from these to means and spreads."""
+"""The rows of a study's results: figures of each run, and means and spreads of each arm."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from flowkd.data.manifest import Manifest
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.flows.family import FlowConfig
+from jobs.study.choices import cpu_seconds
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
-from jobs.study.measure import RunFigures, Throughput
-from jobs.study.outcomes import Outcomes, cpu_seconds
+from jobs.study.measure import RunFigures, ThroughputRatio
+from jobs.study.outcomes import Outcomes
 from jobs.study.plan import Choices, MeasuredFlow, PlannedRun, plan, rows
 from jobs.study.results import RecipeFacts, RunRow, StudyFacts, SummaryRow
 
@@ -25,16 +26,16 @@ def run_rows(
     choices: Choices,
     outcomes: Outcomes,
     figures: Mapping[str, RunFigures],
-    ratios: Mapping[str, Throughput],
+    ratios: Mapping[str, ThroughputRatio],
 ) -> list[RunRow]:
     """Returns a line for each row of the study whose runs have ended.
 
     Args:
         config: The study.
-        choices: What was chosen.
-        outcomes: By name of the run, as far as they are there.
-        figures: Of the finished runs, by name.
-        ratios: To the teacher, of the finished students, by name.
+        choices: The choices made.
+        outcomes: Outcomes by name of the run, as far as they have ended.
+        figures: Figures of the finished runs, by name.
+        ratios: Throughput of the finished students over the teacher's, by name.
     """
     planned = plan(config, choices)
     spent = cpu_seconds(planned, outcomes)
@@ -100,14 +101,14 @@ def _run_row(
     planned: list[PlannedRun],
     outcomes: Outcomes,
     figures: Mapping[str, RunFigures],
-    ratios: Mapping[str, Throughput],
+    ratios: Mapping[str, ThroughputRatio],
     spent: Mapping[MeasuredFlow, float],
 ) -> RunRow:
     own = [
         part for part in planned if part.row == run.row and (part is run or run.row.arm != PLAIN)
     ]
     line: dict[str, Any] = {
-        "data": config.name,
+        "study": config.name,
         **run.row._asdict(),
         "steps": sum(part.config.train.steps for part in own),
         "learning_rate": run.config.train.learning_rate,
@@ -181,7 +182,7 @@ def _summary_row(
 
     gaps = values("gap_closed")
     return SummaryRow(
-        data=config.name,
+        study=config.name,
         arm=arm,
         about=about,
         plain=arm != TEACHER and config.arms[arm].objective is None,

@@ -1,4 +1,4 @@
-"""What a study's figures amount to, in sentences that claim no more than was measured."""
+"""A study's results in sentences, which claim no more than was measured."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def shortfalls(results: Results, study: StudyFacts) -> list[str]:
         reasons = [
             (line.teacher_seed, line.student_seed, line.failed)
             for line in results.runs
-            if line.data == study.name and line.arm == arm and line.failed
+            if line.study == study.name and line.arm == arm and line.failed
         ]
         for teacher, student, reason in reasons:
             seeds = [

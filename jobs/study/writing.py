@@ -1,4 +1,4 @@
-"""Puts a study's results together, and writes them beside their document and its plots."""
+"""Collects the results of studies, and writes them with their document and its plots."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from flowkd.config import Config
 from flowkd.data.manifest import read_manifest
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
+from jobs.study.choices import choose
 from jobs.study.config import PLAIN, StudyConfig
 from jobs.study.document import document
-from jobs.study.measure import RunFigures, Throughput
-from jobs.study.outcomes import Outcomes, choose
+from jobs.study.measure import RunFigures, ThroughputRatio
+from jobs.study.outcomes import Outcomes
 from jobs.study.plan import plan
 from jobs.study.plots import gap_plot, study_curves_plot
 from jobs.study.results import Machine, Results
@@ -28,7 +29,7 @@ from jobs.study.summary import run_rows, study_facts, summary_rows
 CURVES = (PLAIN, "plain-3x", "fold")  # and the best arm's
 
 # For each study, by name: figures, and ratios to the teacher, by run.
-Measured = Mapping[str, tuple[Mapping[str, RunFigures], Mapping[str, Throughput]]]
+Measured = Mapping[str, tuple[Mapping[str, RunFigures], Mapping[str, ThroughputRatio]]]
 
 
 def collect(
@@ -38,9 +39,9 @@ def collect(
 
     Args:
         configs: The studies.
-        outcomes: Of their runs.
-        measured: What was measured of these.
-        store: For the curves, and for what is known of the data sets.
+        outcomes: Outcomes of their runs, by name.
+        measured: Measurements of their finished runs.
+        store: Holds runs and data sets.
     """
     runs, summary, facts = [], [], []
     for config in configs:

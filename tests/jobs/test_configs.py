@@ -15,7 +15,7 @@ from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
-from jobs.study.capacity import CapacityConfig
+from jobs.study.capacity_config import CapacityConfig
 from jobs.study.config import StudyConfig
 from tests.support import ROOT
 from tuning.config import SearchConfig
@@ -86,7 +86,7 @@ def test_every_arm_of_a_study_fits_its_teacher(name):
         student = build_flow(small)
         Distillation(student, teacher, arm.objective.hints, arm.objective.weights)
         if arm.objective.warm_start != "none":
-            between = arm.through.model_copy(update=data) if arm.through else large
+            between = arm.intermediate.model_copy(update=data) if arm.intermediate else large
             check_warm_start(arm.objective.warm_start, between, large)
             check_warm_start(arm.objective.warm_start, small, between)
     share = count_parameters(build_flow(study.student.flow.model_copy(update=data)))

@@ -7,12 +7,12 @@ from typing import Any
 from tuning.config import SearchConfig
 
 SPACE: dict[str, Any] = {
-    "shape": {"steps": [1, 2], "width": [4, 6, 60]},
-    "hints": {"most": 2, "normalize": [True, False]},
+    "shape": {"depth": [1, 2], "width": [4, 6, 60]},
+    "hints": {"max_hints": 2, "normalize": [True, False]},
     "weights": {
         "nll": 1,
         "samples": {"low": 0.1, "high": 1, "optional": True, "schedules": ["constant", "cosine"]},
-        "hints": {"low": 0.01, "high": 1, "schedules": ["rise", "cosine"]},
+        "hints": {"low": 0.01, "high": 1, "schedules": ["linear", "cosine"]},
         "log_det": {"low": 0.01, "high": 1, "optional": True},
     },
     "warm_start": ["fold", "slice", "none"],
@@ -26,7 +26,7 @@ def searching(name: str, **changes: Any) -> SearchConfig:
         "teacher": "runs/teacher",
         "dataset": "walks",
         "student": {"kind": "coupling", "depth": 2, "width": 6},
-        "budget": {"share": 0.9},
+        "budget": {"parameters_share": 0.9},
         "space": SPACE,
         "train": {"steps": 8, "warmup_steps": 2, "ema_decay": 0.9},
         "batch_size": 8,

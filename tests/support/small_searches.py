@@ -8,14 +8,14 @@ import optuna
 
 from flowkd.store.store import Store
 from tests.support import searches
-from tuning.candidates import Plan
+from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
-from tuning.records import Begun, Ended, SearchRecords, Trial
-from tuning.sampling import OptunaChooser, grid
+from tuning.records import SearchRecords, Trial, TrialEnd, TrialStart
+from tuning.suggest import OptunaSuggester, grid
 
 SPACE = {
-    "shape": {"steps": [1, 2], "width": [3, 4, 6]},
-    "hints": {"most": 2, "normalize": [True, False]},
+    "shape": {"depth": [1, 2], "width": [3, 4, 6]},
+    "hints": {"max_hints": 2, "normalize": [True, False]},
     "weights": {
         "nll": 1,
         "latent": {"low": 0.01, "high": 1, "optional": True, "schedules": ["constant", "cosine"]},
@@ -25,11 +25,11 @@ SPACE = {
 }
 
 
-def searching(name: str, **changes: object) -> SearchConfig:
+def small_search(name: str, **changes: object) -> SearchConfig:
     """Config of a search of the small store's teacher."""
     values = {
         "student": {"kind": "coupling", "width": 4},
-        "budget": {"share": 0.4},
+        "budget": {"parameters_share": 0.4},
         "space": SPACE,
         "train": {"steps": 100, "learning_rate": 0.01},
         "validate_every": 10,
@@ -47,18 +47,18 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
         count: How many trials.
         states: Of the first ones, and so on again: finished, stopped, failed (x), not ended (.).
     """
-    records, plan = SearchRecords(store, config.name), Plan(config, store)
+    records, candidates = SearchRecords(store, config.name), CandidateSpace(config, store)
     records.open(config, resume=False)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    points = iter(grid(plan.draw, 10_000) if config.algorithm == "grid" else [])
+    points = iter(grid(candidates.draw, 10_000) if config.algorithm == "grid" else [])
     for number in range(count):
         trial = optuna.trial.FixedTrial(next(points)) if config.algorithm == "grid" else study.ask()
-        candidate = plan.draw(OptunaChooser(trial), f"search-{config.name}-{number:04}")
+        candidate = candidates.draw(OptunaSuggester(trial), f"search-{config.name}-{number:04}")
         training = candidate.training.model_dump(mode="json")
         rate = candidate.shape.throughput
         records.begin(
-            Begun(
+            TrialStart(
                 number,
                 dict(trial.params),
                 training,
@@ -72,12 +72,14 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
     return records.trials()
 
 
-def _ended(state: str, parameters: dict, number: int) -> Ended:
+def _ended(state: str, parameters: dict, number: int) -> TrialEnd:
     bits = made_up(parameters)
     curve = [(step, bits + 1 / step) for step in range(10, 101, 10)]
     if state == "x":
-        return Ended("failed", curve[: number % 2], 0.5, f"step {number}: the loss is nan")
-    return Ended("finished", curve, 4.5) if state == "f" else Ended("stopped", curve[:2], 1.25)
+        return TrialEnd("failed", curve[: number % 2], 0.5, f"step {number}: the loss is nan")
+    return (
+        TrialEnd("finished", curve, 4.5) if state == "f" else TrialEnd("stopped", curve[:2], 1.25)
+    )
 
 
 def made_up(parameters: dict) -> float:

@@ -24,12 +24,12 @@ STUDY: dict[str, Any] = {
         "best": {"about": "folded", "objective": {"warm_start": "fold"}},
         "stages": {
             "about": "in two stages",
-            "through": {"kind": "glow", "levels": 1, "depth": 3},
+            "intermediate": {"kind": "glow", "levels": 1, "depth": 3},
             "objective": {"warm_start": "fold"},
-            "pairs": [[0, 5], [1, 6]],
+            "seed_pairs": [[0, 5], [1, 6]],
         },
         "longer": {"about": "plain, longer", "steps_factor": 3},
-        "matched": {"about": "plain, as dear as best", "matched_to": "best"},
+        "matched": {"about": "plain, as dear as best", "cpu_matched_to": "best"},
     },
     "best": "best",
 }

@@ -1,1 +1,1 @@
-"""The page of a search: its trials, its hints, what mattered."""
+"""The report of a search: a page with plots, and tables of its trials."""

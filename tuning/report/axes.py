@@ -1,4 +1,4 @@
-"""What the trials of a search chose, parameter by parameter, for plots and figures of it."""
+"""The parameters of a search as axes of plots, with what each trial chose."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from tuning.hint_pairs import ON
 from tuning.records import Trial
-from tuning.sampling import Value
-from tuning.space import Between, SpaceConfig
+from tuning.space import LogUniform, SpaceConfig
+from tuning.suggest import Value
 
-GROUPS = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
-LONG = 30  # letters of a name beside a plot
+AXIS_ORDER = ("shape", "learning_rate", "warm_start", "weights", "hints", "hint", "place")
+MAX_LETTERS = 30  # of a name beside a plot
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Axis:
     """A parameter, and what each trial chose of it.
 
     Attributes:
-        name: Of the parameter; what is left to choose from is not part of it.
-        values: Of each trial; None where there was nothing to choose.
-        bounds: The least and the most of a number; None for categories.
+        name: Name of the parameter, without the list of choices that the budget left.
+        values: Value of each trial; None if it was not chosen.
+        bounds: The least and the largest number; None for categories.
         log: Whether numbers are log-uniform.
     """
 
@@ -33,34 +33,37 @@ class Axis:
 
     @property
     def categories(self) -> list[str]:
-        """What was chosen at least once, numbers in their order; empty for a number."""
+        """Categories that were chosen at least once, sorted; empty for a number."""
         if self.bounds is not None:
             return []
         return sorted({str(v) for v in self.values if v is not None}, key=_natural)
 
     @property
     def known(self) -> list[int]:
-        """The places of those trials that chose it."""
+        """Indices of the trials that chose it."""
         return [place for place, value in enumerate(self.values) if value is not None]
 
 
 def axes_of(trials: Sequence[Trial], space: SpaceConfig) -> list[Axis]:
-    """Returns an axis for each parameter that any trial chose, related ones beside each other."""
+    """Returns an axis for each parameter that any trial chose, sorted by what it belongs to."""
     chosen = [
-        {whole_name(name): value for name, value in trial.begun.parameters.items()}
-        for trial in trials
+        {whole_name(name): value for name, value in trial.start.params.items()} for trial in trials
     ]
     names = sorted({name for each in chosen for name in each}, key=_order)
     return [_axis(name, tuple(each.get(name) for each in chosen), space) for name in names]
 
 
 def shortened(name: str) -> str:
-    """Returns a name as it fits beside a plot, without its middle if it is long."""
-    return name if len(name) <= LONG else f"{name[: LONG // 2]}...{name[3 - LONG // 2 :]}"
+    """Returns a name without its middle if it is longer than fits beside a plot."""
+    return (
+        name
+        if len(name) <= MAX_LETTERS
+        else f"{name[: MAX_LETTERS // 2]}...{name[3 - MAX_LETTERS // 2 :]}"
+    )
 
 
 def without_switches(axes: Sequence[Axis]) -> list[Axis]:
-    """Leaves out those that only say whether another one is there."""
+    """Returns the axes but for those that only tell whether another one has a value."""
     by_name = {axis.name: axis for axis in axes}
 
     def says_only(axis: Axis) -> bool:
@@ -84,21 +87,25 @@ def _axis(name: str, values: tuple[Value | None, ...], space: SpaceConfig) -> Ax
         named = name.split(".")[1]
         asked = next((weight for term, weight in space.weights.items() if term == named), 0.0)
     numbers = [float(value) for value in values if value is not None]
-    if isinstance(asked, Between):
+    if isinstance(asked, LogUniform):
         numbers += [asked.low, asked.high]
     return Axis(name, values, (min(numbers), max(numbers)), log=min(numbers) > 0)
 
 
 def whole_name(name: str) -> str:
-    """Returns a parameter's name without those choices that the budget left."""
+    """Returns a parameter's name without the list of choices that the budget left.
+
+    >>> whole_name("shape.width of 4, 6")
+    'shape.width'
+    """
     return name.split(" of ", 1)[0]
 
 
 def _order(name: str) -> tuple[int, list[tuple[int, str]]]:
     group = name.split(".", 1)[0]
-    return GROUPS.index(group) if group in GROUPS else len(GROUPS), _natural(name)
+    return AXIS_ORDER.index(group) if group in AXIS_ORDER else len(AXIS_ORDER), _natural(name)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Sorts numbers within text by their value."""
+    """Returns a key that sorts numbers within text by their value."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

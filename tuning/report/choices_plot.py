@@ -1,4 +1,7 @@
-"""Parallel coordinates of what the trials of a search chose, one parameter below the other."""
+"""Parallel coordinates of what the trials of a search chose, one parameter below the other.
+
+Not optuna's plot_parallel_coordinate: names and values overlap as soon as there are some ten.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from flowkd.report.plots import INK, MUTED, RULE, VARIABLES, svg_plot
+from flowkd.report.style import INK, MUTED, RULE, VARIABLES, svg_plot
 from tuning.report.axes import Axis, shortened
-from tuning.sampling import Value
+from tuning.suggest import Value
 
 # From the best fifth of the trials to the worst; the page defines these variables.
 RAMP = ("#050501", "#050502", "#050503", "#050504", "#050505")
@@ -23,7 +26,11 @@ LETTERS = 34  # of categories beside each other; where there are more, only the 
 
 
 def fifths(bits: Sequence[float]) -> list[int | None]:
-    """Returns to which fifth of the trials each belongs, 0 the best; None for one of no figure."""
+    """Returns the fifth to which each trial belongs, 0 the best; None if its bits are not finite.
+
+    >>> fifths([4.0, 1.0, math.inf, 2.0, 3.0, 5.0])
+    [3, 0, None, 1, 2, 4]
+    """
     order = _order(bits)
     found: list[int | None] = [None] * len(bits)
     for rank, place in enumerate(order):
@@ -32,7 +39,7 @@ def fifths(bits: Sequence[float]) -> list[int | None]:
 
 
 def choices_plot(axes: Sequence[Axis], bits: Sequence[float]) -> str:
-    """Returns a line for each trial, the best on top, through what it chose on each axis.
+    """Returns a plot with a line for each trial, the best on top, through its value on each axis.
 
     Args:
         axes: The parameters, each with the values of all trials.
@@ -52,9 +59,9 @@ def place_of(axis: Axis, value: Value | None, offset: float = 0.0) -> float:
     """Returns where a value lies on an axis of length 1: from BEGIN on, or at ABSENT.
 
     Args:
-        axis: Of the parameter.
-        value: Chosen, or None.
-        offset: Where within a category's room, from -1 to 1.
+        axis: Axis of the parameter.
+        value: What was chosen, or None.
+        offset: Place within a category's room, from -1 to 1.
     """
     if value is None:
         return ABSENT + 0.04 * offset
@@ -101,7 +108,7 @@ def _draw(drawn: Axes, axes: Sequence[Axis], bits: Sequence[float]) -> None:
 
 
 def _name_values(drawn: Axes, row: int, axis: Axis) -> None:
-    """Writes below an axis what its places mean."""
+    """Writes values below an axis."""
     labels: dict[str, str | float]
     if axis.bounds is not None:
         labels = dict(zip(map(_number, axis.bounds), axis.bounds, strict=True))

@@ -1,4 +1,4 @@
-"""Hints drawn: a teacher's taps beside a student's, level by level, and a line for each pair."""
+"""The map of hints: a teacher's taps beside a student's, and a line for each pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from flowkd.bijectors import Tap
 from flowkd.distillation.hints import Hint
-from flowkd.report.plots import INK, MUTED, RULE, SERIES, WIDTH, svg_plot
+from flowkd.report.style import INK, MUTED, RULE, SERIES, WIDTH, svg_plot
 
 # In CSS pixels.
 TEACHER, STUDENT, BESIDE = 112, 228, 9  # the two columns, and how far off the names are
@@ -47,9 +47,9 @@ def hint_map(
     """Returns the map of one student's hints.
 
     Args:
-        name: Tells this map's identifiers in the page from those of others.
-        teacher: Taps of the teacher that may be hints, and those that are, in its order.
-        student: Taps of the student, likewise.
+        name: Prefix of identifiers, unique within the page.
+        teacher: Taps of the teacher that are shown, in its order.
+        student: Taps of the student that are shown, in its order.
         hints: Pairs of them.
     """
     layout = lay_out(teacher, student)

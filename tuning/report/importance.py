@@ -1,4 +1,4 @@
-"""How much each choice decided whether a trial was among the best."""
+"""The importance of each parameter: how much it decided whether a trial was among the best."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from flowkd.data.shuffle import derive_seed
 from tuning.report.axes import Axis
 
-FEWEST = 12  # trials
+FEWEST = 12  # trials that chose a parameter
 BEST = 0.25  # the share of the trials that counts as the best
-SHUFFLES, BY_CHANCE = 20, 0.9
+SHUFFLES, BY_CHANCE = 20, 0.9  # number of shuffles, and the quantile that is drawn
 
 
 class Importance(NamedTuple):
-    """Of one parameter.
+    """The importance of one parameter.
 
     Attributes:
-        name: Of the parameter.
-        share: Of the sum over all parameters.
-        chance: The same, of what 9 of 10 shuffles of the trials' figures stay below.
-        trials: Number of those that it rests on.
+        name: Name of the parameter.
+        share: Its divergence as a share of the sum over all parameters.
+        chance: The share that 9 of 10 shuffles of the trials' bits per dimension stay below.
+        trials: Number of trials that it rests on.
     """
 
     name: str
@@ -90,7 +90,7 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _divergences(axis: Axis, study: optuna.Study) -> tuple[float, float]:
-    """Returns a parameter's divergence, and what it rarely exceeds by chance."""
+    """Returns a parameter's divergence, and the one that it rarely exceeds by chance."""
     values = [trial.value or 0.0 for trial in study.trials]
     generator = np.random.default_rng(derive_seed(0, f"importance of {axis.name}"))
     shuffled = [

@@ -1,4 +1,4 @@
-"""What is left of a search to look at: one page, and two tables."""
+"""The page of a search, report.html, and what is written beside it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
-from tuning.hint_pairs import OFF, chosen_taps
+from tuning.hint_pairs import OFF, hint_taps
 from tuning.records import Trial, ranked
 from tuning.report.axes import Axis, axes_of, whole_name, without_switches
 from tuning.report.choices_plot import RAMP, choices_plot, fifths
 from tuning.report.hint_map import hint_map
 from tuning.report.importance import BEST, FEWEST, importances
-from tuning.report.plots import SHOWN, FrontPoint, front_plot, history_plot, importance_plot
-from tuning.report.summary import facts, figures_of, search_headline
+from tuning.report.plots import MAX_BARS, FrontPoint, front_plot, history_plot, importance_plot
+from tuning.report.summary import figures_of, search_facts, search_headline
 from tuning.report.tables import curves_parquet, trials_parquet
 
 MAPS, ROWS = 3, 10
@@ -51,7 +51,7 @@ class _Row(NamedTuple):
 
 
 class _Fifth(NamedTuple):
-    """What a colour of the choices' lines means."""
+    """A fifth of the trials: its number, 1 the best, and its range of bits per dimension."""
 
     number: int
     bits: str
@@ -63,10 +63,10 @@ def write_report(
     """Writes `report.html`, `trials.parquet` and `curves.parquet` of a search, ended or not.
 
     Args:
-        config: Of the search.
-        store: Where it lies, with its teacher and its data set.
-        trials: Of the search.
-        outcome: What became of the best, or None.
+        config: The search.
+        store: Holds the search, its teacher and its data set.
+        trials: All trials of the search.
+        outcome: As `conclude` returns it, or None.
 
     Raises:
         StoreError: The teacher is no longer there.
@@ -75,11 +75,11 @@ def write_report(
     folder = f"searches/{config.name}"
     store.write(trials_parquet(trials), folder, "trials.parquet")
     store.write(curves_parquet(trials), folder, "curves.parquet")
-    page = render(config, store, trials, outcome)
+    page = render_search(config, store, trials, outcome)
     store.write(page.encode(), folder, "report.html")
 
 
-def render(
+def render_search(
     config: SearchConfig, store: Store, trials: list[Trial], outcome: dict[str, Any] | None
 ) -> str:
     """Returns the page; equal searches give equal pages."""
@@ -93,7 +93,7 @@ def render(
         Path(__file__).with_name("report.html"),
         title=f"search {config.name}",
         headline=search_headline(config, trials, outcome, size),
-        facts=facts(config, trials),
+        facts=search_facts(config, trials),
         history=Markup(history_plot(trials)) if ranked(trials) else None,
         choices=_choices(axes, bits),
         fifths=_fifths(bits),
@@ -134,7 +134,11 @@ def _importance(axes: list[Axis], bits: list[float]) -> _Plot | None:
         return None
     fewest, most = min(each.trials for each in found), max(each.trials for each in found)
     rests = f"{most}" if fewest == most else f"{fewest} to {most}"
-    first = f" The {SHOWN} most important of {len(found)} are shown." if len(found) > SHOWN else ""
+    first = (
+        f" The {MAX_BARS} most important of {len(found)} are shown."
+        if len(found) > MAX_BARS
+        else ""
+    )
     caption = (
         f"A bar is long if the best {BEST:.0%} of the trials chose otherwise than all of them did "
         f"(PED-ANOVA, as a share of the sum). It rests on {rests} trials: those that chose the "
@@ -157,19 +161,19 @@ def _maps(config: SearchConfig, store: Store, teacher: Flow, trials: list[Trial]
 
     plots = []
     for trial in ranked(trials)[:MAPS]:
-        run = TrainingConfig.model_validate(trial.begun.training)
+        run = TrainingConfig.model_validate(trial.start.training)
         hints = run.distillation.hints if run.distillation is not None else ()
         ours, theirs = taps_of(run.flow), teacher.taps
-        mine = {*chosen_taps(space.student, ours), *(hint.student for hint in hints)}
-        others = {*chosen_taps(space.teacher, theirs), *(hint.teacher for hint in hints)}
+        mine = {*hint_taps(space.student, ours), *(hint.student for hint in hints)}
+        others = {*hint_taps(space.teacher, theirs), *(hint.teacher for hint in hints)}
         svg = hint_map(
-            f"hints-{trial.begun.number}",
+            f"hints-{trial.start.number}",
             {tap: theirs[tap] for tap in theirs if tap in others},
             {tap: ours[tap] for tap in ours if tap in mine},
             hints,
         )
         count = f"{len(hints)} hints" if len(hints) != 1 else "1 hint"
-        caption = f"trial {trial.begun.number}: {trial.bits_per_dim:.3f} bits/dim, {count}"
+        caption = f"trial {trial.start.number}: {trial.bits_per_dim:.3f} bits/dim, {count}"
         plots.append(_Plot(caption, Markup(svg)))
     return plots
 
@@ -178,12 +182,12 @@ def _front(trials: list[Trial]) -> _Plot | None:
     finished = [trial for trial in ranked(trials) if trial.state == "finished"]
     if not finished:
         return None
-    faster = all(trial.begun.throughput is not None for trial in finished)
+    faster = all(trial.start.throughput is not None for trial in finished)
     points = [
         FrontPoint(
-            trial.begun.number,
+            trial.start.number,
             trial.bits_per_dim,
-            -(trial.begun.throughput or 0.0) if faster else trial.begun.size,
+            -(trial.start.throughput or 0.0) if faster else trial.start.parameter_count,
         )
         for trial in finished
     ]
@@ -197,9 +201,9 @@ def _front(trials: list[Trial]) -> _Plot | None:
 
 
 def _row(trial: Trial, teacher_parameters: int) -> _Row:
-    rate, size = trial.begun.throughput, trial.begun.size
+    rate, size = trial.start.throughput, trial.start.parameter_count
     return _Row(
-        number=trial.begun.number,
+        number=trial.start.number,
         bits=f"{trial.bits_per_dim:.4f}",
         state=trial.state if trial.state == "finished" else f"stopped at {trial.steps:,}",
         size=f"{size:,}",
@@ -207,7 +211,7 @@ def _row(trial: Trial, teacher_parameters: int) -> _Row:
         throughput="" if rate is None else f"{rate:.2f}x",
         choices=[
             (whole_name(name), f"{value:.3g}" if isinstance(value, float) else str(value))
-            for name, value in trial.begun.parameters.items()
+            for name, value in trial.start.params.items()
             if value != OFF
         ],
     )
@@ -217,6 +221,6 @@ def _failed(trials: list[Trial]) -> dict[str, list[int]]:
     """Returns the numbers of the trials that failed, by reason."""
     found: dict[str, list[int]] = {}
     for trial in trials:
-        if trial.ended and trial.state == "failed":
-            found.setdefault(trial.ended.reason, []).append(trial.begun.number)
+        if trial.end and trial.state == "failed":
+            found.setdefault(trial.end.reason, []).append(trial.start.number)
     return found

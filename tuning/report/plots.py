@@ -1,4 +1,8 @@
-"""The plots of a search, but for its hints and its choices."""
+"""The plots of a search, but for its hints and its choices.
+
+Not optuna.visualization's: those leave out trials that were stopped, say nothing of chance, and
+draw on pyplot's own figures, in one fixed look.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,20 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
-from flowkd.report.plots import INK, MUTED, RULE, SERIES, svg_plot
+from flowkd.evaluation.pareto import pareto_front
+from flowkd.report.style import INK, MUTED, RULE, SERIES, svg_plot
 from tuning.records import Trial
 from tuning.report.axes import shortened
 from tuning.report.importance import Importance
 
-SHOWN = 15  # parameters, the most important ones
-FAR = 1.25  # of the way from the best to nearly the worst: what lies beyond is drawn at the edge
-MANY = 10  # trials: fewer are all drawn where they are
+MAX_BARS = 15  # parameters, the most important ones
+FAR = 1.25  # times the way from the best to nearly the worst trial: where an axis ends
+MANY = 10  # fewer trials are all drawn where they are
 BITS = "bits per dimension"
 
 
 class FrontPoint(NamedTuple):
-    """A trial in two figures: fewer bits are better, and so is less cost."""
+    """A trial on the Pareto plot: its number, bits per dimension, and cost; lower is better."""
 
     number: int
     bits: float
@@ -28,27 +33,17 @@ class FrontPoint(NamedTuple):
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
-    """Returns after which trial the fewest bits of those finished until then became how few."""
+    """Returns (number, bits per dimension) of each finished trial that was the best so far."""
     best, steps = math.inf, []
     for trial in trials:
         if trial.state == "finished" and trial.bits_per_dim < best:
             best = trial.bits_per_dim
-            steps.append((trial.begun.number, best))
+            steps.append((trial.start.number, best))
     return steps
 
 
-def front(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    """Returns those that no other one beats in one figure without losing in the other."""
-    found: list[FrontPoint] = []
-    for point in sorted(points, key=lambda each: (each.cost, each.bits)):
-        best = found[-1] if found else None
-        if best is None or point.bits < best.bits or point[1:] == best[1:]:
-            found.append(point)
-    return found
-
-
 def history_plot(trials: Sequence[Trial]) -> str:
-    """Returns each trial's bits/dim by its number, and the best of those finished until then."""
+    """Returns a plot of each trial's bits/dim by its number, and of the best so far."""
     steps = best_so_far(trials)
     told = f"{len(steps)} times a trial was the best until then"
     if steps:
@@ -62,8 +57,8 @@ def history_plot(trials: Sequence[Trial]) -> str:
 
 
 def importance_plot(found: Sequence[Importance]) -> str:
-    """Returns a bar for each parameter, the most important at the top, and what chance gives."""
-    shown = found[:SHOWN]
+    """Returns a plot with a bar for each parameter, and a mark for what chance gives."""
+    shown = found[:MAX_BARS]
     told = ", ".join(f"{each.name} {each.share:.0%}" for each in shown)
     return svg_plot(
         lambda axes: _draw_importance(axes, shown),
@@ -74,13 +69,13 @@ def importance_plot(found: Sequence[Importance]) -> str:
 
 
 def front_plot(points: Sequence[FrontPoint], *, faster: bool) -> str:
-    """Returns finished trials by bits/dim and cost, with the front among them.
+    """Returns a plot of finished trials by bits/dim and cost, with their Pareto front.
 
     Args:
-        points: The finished trials; a cost is a number of parameters, or a negative throughput.
-        faster: Whether it is the latter.
+        points: The finished trials.
+        faster: Whether costs are negative throughputs, or else numbers of parameters.
     """
-    best = front(points)
+    best = pareto_front(points, cost=lambda p: p.cost, loss=lambda p: p.bits)
     unit = "times the teacher's throughput" if faster else "parameters"
     told = "; ".join(
         f"trial {p.number}, {p.bits:.3f} bits per dimension, {abs(p.cost):,.4g} {unit}"
@@ -102,10 +97,10 @@ def _draw_history(axes: Axes, trials: Sequence[Trial], steps: list[tuple[int, fl
         ("finished", "finished", SERIES[2], SERIES[2]),
     ):
         those = [trial for trial in judged if trial.state == state]
-        spots = [(trial.begun.number, trial.bits_per_dim) for trial in those]
+        spots = [(trial.start.number, trial.bits_per_dim) for trial in those]
         _scatter(axes, spots, edge, label, color, face)
     if steps:
-        last = max(trial.begun.number for trial in trials)
+        last = max(trial.start.number for trial in trials)
         line = [(number, min(bits, edge)) for number, bits in (*steps, (last, steps[-1][1]))]
         axes.step(
             *zip(*line, strict=True),
@@ -198,7 +193,7 @@ def _legend(axes: Axes) -> None:
 
 
 def edge_of(bits: Sequence[float]) -> float:
-    """Returns up to where an axis goes, so that a few bad trials do not flatten many others."""
+    """Returns where an axis ends, so that a few bad trials do not flatten the others."""
     ordered = sorted(bits)
     if len(ordered) < MANY:
         return math.inf

@@ -1,4 +1,4 @@
-"""A search in words: what came of it, and what was searched."""
+"""A search in words: its outcome, and what was searched."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def search_headline(
     outcome: Mapping[str, Any] | None,
     teacher_parameters: int,
 ) -> str:
-    """Returns in a few sentences what the best student has, and what became of it."""
+    """Returns the outcome in a few sentences."""
     if outcome is not None:
         return _concluded(outcome, figures_of(outcome))
     best = best_of(trials)
     if best is None:
         return f"Nothing was concluded: {_none_finished(trials)}."
     begin = "Nothing was to be trained in full" if config.final is None else "Nothing is concluded"
-    share = percent(best.begun.size / teacher_parameters)
+    share = percent(best.start.parameter_count / teacher_parameters)
     return (
         f"{begin}: the best of {_count(trials)['finished']} finished trials, number "
-        f"{best.begun.number}, has {share} of the teacher's parameters and "
+        f"{best.start.number}, has {share} of the teacher's parameters and "
         f"{best.bits_per_dim:.3f} bits per dimension on the validation rows."
     )
 
 
 def figures_of(outcome: Mapping[str, Any]) -> dict[str, FlowFigures]:
-    """Returns the figures of an outcome, by label."""
+    """Returns the figures of an outcome, by role."""
     return {label: FlowFigures(**values) for label, values in outcome["figures"].items()}
 
 
-def facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
-    """Returns what was searched and how, by name."""
+def search_facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
+    """Returns what was searched, and how, for the page's list."""
     counts = _count(trials)
     states = ", ".join(f"{counts[state]} {name}" for state, name in STATES.items() if counts[state])
-    seconds = sum(trial.ended.seconds for trial in trials if trial.ended)
+    seconds = sum(trial.end.seconds for trial in trials if trial.end)
     return {
         "teacher": config.teacher,
         "data set": config.dataset,
@@ -100,12 +100,14 @@ def _count(trials: list[Trial]) -> Counter[str]:
 def _budget(budget: BudgetConfig) -> str:
     if budget.parameters is not None:
         return f"at most {budget.parameters:,} parameters"
-    if budget.share is not None:
-        return f"at most {budget.share * 100:.4g}% of the teacher's parameters"
-    return f"at least {budget.throughput:g} times the teacher's throughput"
+    if budget.parameters_share is not None:
+        return f"at most {budget.parameters_share * 100:.4g}% of the teacher's parameters"
+    return f"at least {budget.throughput_ratio:g} times the teacher's throughput"
 
 
 def _stopping(config: SearchConfig) -> str:
     if config.first_rung is None or config.stopping is None:
         return "none"
-    return f"from step {config.first_rung:,} on, one of {config.stopping.keep:g} goes on"
+    return (
+        f"from step {config.first_rung:,} on, one of {config.stopping.reduction_factor:g} goes on"
+    )

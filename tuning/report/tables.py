@@ -1,4 +1,4 @@
-"""The trials of a search as tables, for analyses of one's own."""
+"""The trials of a search as Parquet tables, for your own analyses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from tuning.records import Trial
 
-CHOICE = "choice."  # begins the columns of what was chosen
+CHOICE = "choice."  # prefix of the columns of what was chosen
 
 
 def trials_parquet(trials: Sequence[Trial]) -> bytes:
@@ -25,28 +25,28 @@ def trials_parquet(trials: Sequence[Trial]) -> bytes:
     and for each parameter `choice.NAME`, null where it was not chosen.
     """
     columns: dict[str, pa.Array] = {
-        "number": pa.array([trial.begun.number for trial in trials], pa.int64()),
+        "number": pa.array([trial.start.number for trial in trials], pa.int64()),
         "state": pa.array([trial.state for trial in trials], pa.string()),
         "bits_per_dim": pa.array([_finite(trial.bits_per_dim) for trial in trials], pa.float64()),
         "steps": pa.array([trial.steps for trial in trials], pa.int64()),
-        "seconds": pa.array([t.ended.seconds if t.ended else None for t in trials], pa.float64()),
-        "parameters": pa.array([trial.begun.size for trial in trials], pa.int64()),
-        "throughput": pa.array([trial.begun.throughput for trial in trials], pa.float64()),
+        "seconds": pa.array([t.end.seconds if t.end else None for t in trials], pa.float64()),
+        "parameters": pa.array([trial.start.parameter_count for trial in trials], pa.int64()),
+        "throughput": pa.array([trial.start.throughput for trial in trials], pa.float64()),
         "reason": pa.array([_reason(trial) for trial in trials], pa.string()),
         "config": pa.array([_yaml(trial.training) for trial in trials], pa.string()),
     }
-    for name in dict.fromkeys(name for trial in trials for name in trial.begun.parameters):
-        columns[CHOICE + name] = _choices([trial.begun.parameters.get(name) for trial in trials])
+    for name in dict.fromkeys(name for trial in trials for name in trial.start.params):
+        columns[CHOICE + name] = _choices([trial.start.params.get(name) for trial in trials])
     return _parquet(columns)
 
 
 def curves_parquet(trials: Sequence[Trial]) -> bytes:
     """Returns a Parquet file of each validation: `trial`, `step`, and the best until then."""
     rows = [
-        (trial.begun.number, step, bits)
+        (trial.start.number, step, bits)
         for trial in trials
-        if trial.ended
-        for step, bits in trial.ended.curve
+        if trial.end
+        for step, bits in trial.end.curve
     ]
     return _parquet(
         {
@@ -65,7 +65,7 @@ def _choices(values: list[Any]) -> pa.Array:
 
 
 def _reason(trial: Trial) -> str | None:
-    return trial.ended.reason or None if trial.ended else None
+    return trial.end.reason or None if trial.end else None
 
 
 def _finite(value: float) -> float | None:

@@ -1,7 +1,6 @@
-"""Properties of what is reported: bits per dimension in data units, shares, rates."""
+"""Properties of what is reported: bits per dimension in data units, and shares."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import (
     EVALUATION_SEED,
     bits_per_dim,
-    calls_per_second,
     evaluate_likelihood,
     gap_closed,
     round_trip_error,
@@ -142,24 +140,3 @@ def test_the_round_trip_is_measured_in_preprocessed_units():
     x = 100 * torch.randn(10, 2)
     assert round_trip_error(flow(Off(0.0, 100.0)), x) == pytest.approx(0.005, rel=1e-3)
     assert round_trip_error(flow(Standardize(0.0, 100.0)), x) < 1e-6
-
-
-def busy(seconds):
-    def call():
-        until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
-            pass
-
-    return call
-
-
-def test_rates_are_in_the_ratio_of_the_costs():
-    counted = []
-    calls = {"cheap": busy(0.0002), "dear": busy(0.01), "counted": lambda: counted.append(1)}
-    began = time.perf_counter()
-    rates = calls_per_second(calls, seconds=0.6, rounds=3)
-    assert time.perf_counter() - began < 10
-    assert list(rates) == list(calls)
-    assert 15 < rates["cheap"] / rates["dear"] < 170
-    assert rates["counted"] > rates["cheap"]
-    assert len(counted) > 100  # what is cheap is repeated, not timed once

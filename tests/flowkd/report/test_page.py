@@ -18,7 +18,8 @@ from flowkd.evaluation.compare import FlowFigures
 from flowkd.predict.requests import SampleRequest
 from flowkd.report.comparison import ROLES, comparison_headline
 from flowkd.report.page import TERMS, Report, render
-from flowkd.report.plots import VARIABLES, png_grid
+from flowkd.report.plots import png_grid
+from flowkd.report.style import VARIABLES
 from tests.support.pages import Page, assert_stands_alone
 
 HOSTILE = "</pre></title><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from jobs.study.capacity_document import capacity_document, capacity_plot
+from jobs.study.capacity_results import CapacityPoint, CapacityResults
 from jobs.study.config import Targets
 from jobs.study.document import document, within_spread
-from jobs.study.front import CapacityPoint, CapacityResults
 from jobs.study.plots import gap_plot, study_curves_plot
 from jobs.study.results import Results
 
@@ -50,13 +50,13 @@ def results(facts: dict[str, Any] | None = None, **changes: dict[str, Any] | Non
         arm: {**SUMMARY.get(arm, {}), **(changes.get(arm) or {})} for arm in SUMMARY | changes
     }
     rows = [
-        {"data": "s", "arm": arm, "about": f"about {arm}", "failed": 0, "missing": 0, "steps": 100}
+        {"study": "s", "arm": arm, "about": f"about {arm}", "failed": 0, "missing": 0, "steps": 100}
         | {"validation": (row.get("test") or 9) + 0.05}
         | row
         for arm, row in merged.items()
     ]
     runs = [
-        {"data": "s", "arm": arm, "teacher_seed": 0, "student_seed": 1, "steps": 100}
+        {"study": "s", "arm": arm, "teacher_seed": 0, "student_seed": 1, "steps": 100}
         | {"learning_rate": 0.002, "gap_closed": row.get("gap_closed"), "failed": row.get("why")}
         for arm, row in merged.items()
     ]

@@ -12,14 +12,14 @@ from flowkd.bijectors import Tap
 from flowkd.distillation.hints import Hint
 from flowkd.store.store import Store
 from tests.support.small_runs import furnish
-from tests.support.small_searches import searched, searching
-from tuning.report.axes import LONG, Axis, axes_of, shortened, without_switches
+from tests.support.small_searches import searched, small_search
+from tuning.report.axes import MAX_LETTERS, Axis, axes_of, shortened, without_switches
 from tuning.report.choices_plot import ABSENT, BEGIN, choices_plot, fifths, place_of
 from tuning.report.hint_map import hint_map, lay_out
 from tuning.report.importance import FEWEST, importances
-from tuning.report.plots import MANY, FrontPoint, best_so_far, edge_of, front
+from tuning.report.plots import MANY, best_so_far, edge_of
 
-CONFIG = searching("random", algorithm="random")
+CONFIG = small_search("random", algorithm="random")
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +35,8 @@ def test_best_so_far_only_falls_and_reaches_the_best(trials):
     assert all(after < before for before, after in itertools.pairwise(bits))
     assert bits[-1] == min(t.bits_per_dim for t in trials if t.state == "finished")
     for number, best in zip(numbers, bits, strict=True):
-        until = [t for t in trials if t.begun.number <= number and t.state == "finished"]
+        until = [t for t in trials if t.start.number <= number and t.state == "finished"]
         assert best == min(trial.bits_per_dim for trial in until)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_front_is_what_no_other_beats(seed):
-    generator = np.random.default_rng(seed)
-    pairs = generator.integers(0, 8, (generator.integers(0, 30), 2)).tolist()
-    points = [FrontPoint(number, *map(float, pair)) for number, pair in enumerate(pairs)]
-
-    def beaten(one):
-        return any(
-            other.bits <= one.bits and other.cost <= one.cost and other[1:] != one[1:]
-            for other in points
-        )
-
-    assert set(front(points)) == {point for point in points if not beaten(point)}
 
 
 def test_only_a_few_of_many_lie_beyond_the_edge():
@@ -89,11 +74,11 @@ def test_axes_hold_what_was_chosen_without_what_was_left(trials):
     axes = {axis.name: axis for axis in axes_of(trials, CONFIG.space)}
     assert axes["learning_rate"].bounds == (0.001, 0.1)
     assert axes["learning_rate"].log
-    assert axes["shape.steps"].categories == ["1", "2"]
-    chosen = {n.split(" of ")[0] for trial in trials for n in trial.begun.parameters}
+    assert axes["shape.depth"].categories == ["1", "2"]
+    chosen = {n.split(" of ")[0] for trial in trials for n in trial.start.params}
     assert set(axes) == chosen
-    assert any(" of " in name for trial in trials for name in trial.begun.parameters)
-    values = [trial.begun.parameters.get("weights.latent.at") for trial in trials]
+    assert any(" of " in name for trial in trials for name in trial.start.params)
+    values = [trial.start.params.get("weights.latent.at") for trial in trials]
     assert list(axes["weights.latent.at"].values) == values
     left_out = set(axes) - {axis.name for axis in without_switches(list(axes.values()))}
     assert left_out == {"weights.latent", *(name for name in axes if name.startswith("hint."))}
@@ -112,7 +97,7 @@ def test_a_switch_stays_where_it_says_more():
 def test_a_long_name_keeps_its_ends():
     assert shortened("place.level0.step10") == "place.level0.step10"
     short = shortened("place.level0.step10.coupling.conditioner")
-    assert (short[:6], short[-11:], len(short)) == ("place.", "conditioner", LONG)
+    assert (short[:6], short[-11:], len(short)) == ("place.", "conditioner", MAX_LETTERS)
 
 
 def test_places_on_an_axis():

@@ -1,4 +1,4 @@
-"""How small a student may be: a study of many shapes, each of them plain and distilled."""
+"""Configuration of a capacity study: students of many shapes, each plain and distilled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ REFERENCE, DISTILLED = "reference", "distilled"
 
 
 class ShapeConfig(Config):
-    """One student: a whole flow, so that any field may vary, and its own objective if need be."""
+    """A student of another shape.
+
+    Attributes:
+        flow: All of its flow, so that any field may differ.
+        objective: By which it is distilled; default the study's.
+    """
 
     flow: AnyFlowConfig
     objective: ArmObjective | None = None
@@ -32,9 +37,9 @@ class CapacityConfig(StudyBase):
     The learning rate is chosen with `student`, the reference; all others are trained as it is.
 
     Attributes:
-        students: The other shapes, by name.
-        objective: By which a student is distilled.
-        about: What that is, in a few words.
+        students: The students of other shapes, by name.
+        objective: By which students are distilled.
+        about: The objective in a few words, for the document.
     """
 
     teacher_seeds: Seeds = (0,)
@@ -77,6 +82,10 @@ class CapacityConfig(StudyBase):
 
 
 def arm_of(shape: str, *, distilled: bool) -> str:
-    """Returns the arm of a shape's student."""
+    """Returns the name of the arm that trains a shape's student.
+
+    >>> arm_of("w16", distilled=True), arm_of("reference", distilled=False)
+    ('w16-distilled', 'plain')
+    """
     arm = DISTILLED if distilled else PLAIN
     return arm if shape == REFERENCE else f"{shape}-{arm}"

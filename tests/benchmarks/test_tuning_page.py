@@ -12,29 +12,29 @@ from benchmarks.tuning_page import (
     BUDGET,
     SEEDS,
     Point,
-    best_so_far,
+    best_by_steps,
     document,
     picture,
     sentence,
     value_at,
 )
-from tuning.records import Begun, Ended, Trial
+from tuning.records import Trial, TrialEnd, TrialStart
 
 
-def trial(number: int, ended: Ended | None) -> Trial:
-    return Trial(Begun(number, {}, {}, 100), ended)
+def trial(number: int, ended: TrialEnd | None) -> Trial:
+    return Trial(TrialStart(number, {}, {}, 100), ended)
 
 
-def test_the_best_so_far_counts_all_steps_and_only_finished_trials() -> None:
+def test_the_best_by_steps_counts_all_steps_and_only_finished_trials() -> None:
     trials = [
-        trial(0, Ended("finished", [(50, 4.0), (100, 3.5)], time=3.0)),
-        trial(1, Ended("stopped", [(50, 3.0)], time=1.0)),
-        trial(2, Ended("failed", [(20, 3.1)], time=2.0, reason="diverged")),
-        trial(3, Ended("finished", [(100, 3.7)], time=4.0)),
-        trial(4, Ended("finished", [(100, 3.4)], time=5.0)),
+        trial(0, TrialEnd("finished", [(50, 4.0), (100, 3.5)], time=3.0)),
+        trial(1, TrialEnd("stopped", [(50, 3.0)], time=1.0)),
+        trial(2, TrialEnd("failed", [(20, 3.1)], time=2.0, reason="diverged")),
+        trial(3, TrialEnd("finished", [(100, 3.7)], time=4.0)),
+        trial(4, TrialEnd("finished", [(100, 3.4)], time=5.0)),
         trial(5, None),
     ]
-    curve = best_so_far(trials)
+    curve = best_by_steps(trials)
     assert [point.steps for point in curve] == [50, 70, 170, 270, 370]
     assert [point.bits_per_dim for point in curve] == [math.inf, math.inf, 3.5, 3.5, 3.4]
     assert value_at(curve, 169) == math.inf

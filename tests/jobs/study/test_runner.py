@@ -46,14 +46,14 @@ STUDY: dict[str, Any] = {
     "student_seeds": [0, 1],
     "arms": {
         "plain": {"about": "data alone"},
-        "fold": {"about": "folded", "objective": {"warm_start": "fold"}, "pairs": [[0, 0]]},
+        "fold": {"about": "folded", "objective": {"warm_start": "fold"}, "seed_pairs": [[0, 0]]},
         "progressive": {
             "about": "in two stages",
-            "through": {"kind": "glow", "levels": 1, "depth": 3, "width": 5},
+            "intermediate": {"kind": "glow", "levels": 1, "depth": 3, "width": 5},
             "objective": {"warm_start": "fold"},
-            "pairs": [[0, 1]],
+            "seed_pairs": [[0, 1]],
         },
-        "plain-matched": {"about": "as long as fold", "matched_to": "fold"},
+        "plain-matched": {"about": "as long as fold", "cpu_matched_to": "fold"},
     },
     "best": "fold",
     "throughput_seconds": 0.05,
@@ -65,8 +65,8 @@ RUNS = [
     "plain-matched-s0",
     "plain-matched-s1",
     "plain-s1",
+    "progressive-t0-intermediate-s1",
     "progressive-t0-s1",
-    "progressive-t0-through-s1",
     "teacher-t0",
 ]
 
@@ -124,9 +124,9 @@ def test_a_curve_can_be_drawn_of_each_run(folder: Path, first: str) -> None:
 def test_a_progressive_student_begins_from_the_intermediate_flow(folder: Path, first: str) -> None:
     store = Store(str(folder / "store"))
     run = load_artifact(store, "runs/study-tiny-progressive-t0-s1").config.training
-    assert run["objective"]["warm_from"] == "runs/study-tiny-progressive-t0-through-s1"
+    assert run["objective"]["warm_from"] == "runs/study-tiny-progressive-t0-intermediate-s1"
     assert run["objective"]["teacher"] == "runs/study-tiny-teacher-t0"
-    between = load_artifact(store, "runs/study-tiny-progressive-t0-through-s1").config.training
+    between = load_artifact(store, "runs/study-tiny-progressive-t0-intermediate-s1").config.training
     assert run["train"]["steps"] + between["train"]["steps"] == 3
 
 

@@ -1,12 +1,11 @@
-"""Students as points: likelihood against size and speed, and those that no other one beats."""
+"""The results of a capacity study: students by likelihood, size and speed, with both fronts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from flowkd.config import Config
 from flowkd.evaluation.metrics import gap_closed
-from jobs.study.capacity import CapacityConfig, arm_of
+from flowkd.evaluation.pareto import pareto_front
+from jobs.study.capacity_config import CapacityConfig, arm_of
 from jobs.study.config import TEACHER
 from jobs.study.results import Results, SummaryRow
 from jobs.study.summary import describe_flow
@@ -16,13 +15,19 @@ class CapacityPoint(Config):
     """A student, mean over its runs.
 
     Attributes:
-        shape: Its name.
-        flow: Its shape in words.
-        distilled: Or trained on data alone.
-        test: Bits per dimension; test_spread is the standard deviation between runs.
-        gap_closed: Share of the gap between the plain student of this very shape and the teacher.
-        small: Whether no other student has both fewer parameters and a better likelihood.
-        fast: The same of throughput of log_prob.
+        shape: Name of the shape.
+        flow: The shape in words.
+        distilled: Whether it is distilled, or trained on data alone.
+        runs: Number of runs.
+        test: Bits per dimension on the test split.
+        test_spread: Standard deviation between runs; None of a single run.
+        gap_closed: Share of the gap between the plain student of the same shape and the teacher.
+        parameters: Number of trainable values.
+        parameters_share: The same over the teacher's.
+        throughput_ratio: log_prob a second over the teacher's.
+        sampling_ratio: Samples a second over the teacher's.
+        small: Whether it is on the Pareto front of parameters and bits per dimension.
+        fast: Whether it is on the Pareto front of throughput_ratio and bits per dimension.
     """
 
     shape: str
@@ -41,7 +46,7 @@ class CapacityPoint(Config):
 
 
 class CapacityResults(Config):
-    """What `results/capacity.json` holds: the points, and the results that they come from."""
+    """The content of `results/capacity.json`: the points, and the study's results."""
 
     points: list[CapacityPoint]
     study: Results
@@ -56,8 +61,8 @@ def capacity_results(config: CapacityConfig, results: Results) -> CapacityResult
         for distilled in (False, True)
         if (point := _point(name, describe_flow(shape.flow), distilled, summary))
     ]
-    small = front(points, lambda point: point.parameters)
-    fast = front(points, lambda point: -point.throughput_ratio)
+    small = pareto_front(points, lambda point: point.parameters, bits)
+    fast = pareto_front(points, lambda point: -point.throughput_ratio, bits)
     marked = [
         point.model_copy(update={"small": point in small, "fast": point in fast})
         for point in points
@@ -65,23 +70,9 @@ def capacity_results(config: CapacityConfig, results: Results) -> CapacityResult
     return CapacityResults(points=marked, study=results)
 
 
-def front(
-    points: Iterable[CapacityPoint], cost: Callable[[CapacityPoint], float]
-) -> list[CapacityPoint]:
-    """Returns the points that no other beats in one of cost and bits/dim and equals in the other.
-
-    Args:
-        points: Students.
-        cost: Of a student, lower is better.
-
-    Returns:
-        The Pareto front, in order of cost.
-    """
-    best: list[CapacityPoint] = []
-    for point in sorted(points, key=lambda point: (cost(point), point.test)):
-        if not best or point.test < best[-1].test:
-            best.append(point)
-    return best
+def bits(point: CapacityPoint) -> float:
+    """Returns a student's bits per dimension on the test split."""
+    return point.test
 
 
 def _point(

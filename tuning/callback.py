@@ -1,4 +1,4 @@
-"""Follows the trials of a search while Ray Tune runs them."""
+"""The callback of Ray Tune that follows a search and writes its status."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.config import SearchConfig
-from tuning.pbt import values_of
-from tuning.records import Begun, Ended, SearchRecords, TrialStatus
+from tuning.pbt import trial_values
+from tuning.records import SearchRecords, TrialEnd, TrialStart, TrialStatus
 from tuning.status import Status, TrialRow, chosen, seconds_left, write_status
 
-WRITE_SECONDS = 2.0
+STATUS_SECONDS = 2.0
 
 
-class Watcher(Callback):
-    """Keeps how trials end that cannot say so themselves, and how far the search is.
+class StatusCallback(Callback):
+    """Writes the status of a search, and the end of trials that were stopped.
 
     Args:
-        config: Of the search.
-        records: Its own.
-        show: Is given each new status.
+        config: The search.
+        records: Records of the search.
+        show: Called with each new status.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Watcher(Callback):
     ) -> None:
         self._config, self._records, self._show = config, records, show
         self._began = time.time()
-        self._before = {trial.begun.number for trial in records.trials() if trial.ended}
+        self._before = {trial.start.number for trial in records.trials() if trial.end}
         # Of a population, one trial may go on with the config of another.
         self._numbers: dict[str, int] = {}
         self._rows: dict[int, TrialRow] = {}
@@ -42,17 +42,17 @@ class Watcher(Callback):
         self._written = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that nobody asks for
+        return {}  # Ray Tune pickles it for a restore, which is not used
 
     def on_trial_start(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial begins, or begins again after its worker was lost."""
-        number = self._numbers.setdefault(trial.trial_id, values_of(trial)["number"])
-        begun = Begun(**self._records.store.read_json(self._records.folder, *_path(number)))
+        """Adds a trial that begins, or begins again after its worker was lost."""
+        number = self._numbers.setdefault(trial.trial_id, trial_values(trial)["number"])
+        begun = TrialStart(**self._records.store.read_json(self._records.folder, *_path(number)))
         self._curves.setdefault(number, [])
         self._rows[number] = TrialRow(
-            number, "running", 0, None, begun.size, chosen(begun.parameters)
+            number, "running", 0, None, begun.parameter_count, chosen(begun.params)
         )
 
     def on_trial_result(
@@ -63,25 +63,30 @@ class Watcher(Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """A trial tells how good it is."""
+        """Notes how good a trial is by now, or that it failed."""
         number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if result.get("failed"):
             self._rows[number] = TrialRow(
-                number, "failed", result["step"], None, row.size, result["failed"]
+                number, "failed", result["step"], None, row.parameter_count, result["failed"]
             )
         elif "step" in result:
             step = result["step"]
             told = [point for point in self._curves[number] if point[0] < step]
             self._curves[number] = [*told, (step, result["bits_per_dim"])]
             self._rows[number] = TrialRow(
-                number, "running", result["step"], result["bits_per_dim"], row.size, row.note
+                number,
+                "running",
+                result["step"],
+                result["bits_per_dim"],
+                row.parameter_count,
+                row.note,
             )
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial ends: by itself, or because it was stopped."""
+        """Notes that a trial has ended, by itself or because it was stopped."""
         number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if row.state == "failed":
@@ -89,22 +94,24 @@ class Watcher(Callback):
         state: TrialStatus = "finished" if row.step >= self._config.train.steps else "stopped"
         if self._records.ended(number) is None:
             seconds = round(float(trial.last_result.get("seconds", 0.0)), 3)
-            self._records.end(number, Ended(state, self._curves[number], seconds))
-        self._rows[number] = TrialRow(number, state, row.step, row.bits_per_dim, row.size, row.note)
+            self._records.end(number, TrialEnd(state, self._curves[number], seconds))
+        self._rows[number] = TrialRow(
+            number, state, row.step, row.bits_per_dim, row.parameter_count, row.note
+        )
 
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """A trial's worker is lost for good; a search that goes on tries it again."""
+        """Notes that a trial's worker was lost too often; a resumed search tries it again."""
         number = self._numbers.get(trial.trial_id, -1)
         row = self._rows.get(number)
         if row is not None:
             note = "its worker was lost; --resume tries it again"
-            self._rows[number] = TrialRow(number, "lost", row.step, None, row.size, note)
+            self._rows[number] = TrialRow(number, "lost", row.step, None, row.parameter_count, note)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Writes the status from time to time."""
-        if time.monotonic() - self._written > WRITE_SECONDS:
+        if time.monotonic() - self._written > STATUS_SECONDS:
             self.write("searching")
 
     def write(self, stage: str, outcome: dict[str, Any] | None = None) -> None:

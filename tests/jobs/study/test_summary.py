@@ -1,4 +1,4 @@
-"""What a study makes of its figures: gaps, means and spreads, the front of a capacity study."""
+"""What a study makes of its figures: gaps, means and spreads."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import statistics
 
 import pytest
 
-from flowkd.config import parse_config
-from flowkd.errors import ConfigError
-from jobs.study.capacity import CapacityConfig
-from jobs.study.front import CapacityPoint, front
-from jobs.study.measure import RunFigures, Throughput
+from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import RunOutcome
-from jobs.study.plan import plan
 from jobs.study.results import RunRow
 from jobs.study.summary import run_rows, summary_rows
-from tests.support.small_studies import CHOSEN, STUDY, ends, study
+from tests.support.small_studies import CHOSEN, ends, study
 
 # Test bits/dim: teachers 2.0 and 2.2, plain 3.0, 3.1, 3.2; best closes half of each gap but one.
 TESTS = {
@@ -43,7 +38,7 @@ def figures() -> dict[str, RunFigures]:
 def lines() -> list[RunRow]:
     outcomes = {name: ends(seconds=20) for name in TESTS}
     outcomes["study-s-best-t1-s7"] = RunOutcome(failed="step 9: nll is nan")
-    ratios = {name: Throughput(4.0, 3.0) for name in TESTS if "teacher" not in name}
+    ratios = {name: ThroughputRatio(4.0, 3.0) for name in TESTS if "teacher" not in name}
     return run_rows(study(), CHOSEN, outcomes, figures(), ratios)
 
 
@@ -81,45 +76,8 @@ def test_the_summary_has_means_spreads_and_what_is_missing() -> None:
 
 
 def test_a_row_in_stages_costs_both_stages() -> None:
-    both = {"study-s-stages-t0-through-s5": 30.0, "study-s-stages-t0-s5": 12.0}
+    both = {"study-s-stages-t0-intermediate-s5": 30.0, "study-s-stages-t0-s5": 12.0}
     outcomes = {name: ends(seconds=seconds) for name, seconds in both.items()}
     measured = {"study-s-stages-t0-s5": RunFigures("", 250, 3.0, 3.0, 0.1, -5.0)}
     (line,) = run_rows(study(), CHOSEN, outcomes, measured, {})
     assert (line.cpu_seconds, line.steps) == (42.0, 100)
-
-
-CAPACITY = {
-    **{key: value for key, value in STUDY.items() if key not in ("arms", "best")},
-    "students": {"wide": {"flow": {"kind": "glow", "levels": 1, "depth": 2, "width": 7}}},
-    "objective": {"warm_start": "fold"},
-    "about": "folded",
-}
-
-
-def test_a_capacity_study_is_a_study_with_each_shape_plain_and_distilled() -> None:
-    config = parse_config(CapacityConfig, CAPACITY, source="capacity.yaml")
-    arms = config.study().arms
-    assert list(arms) == ["plain", "distilled", "wide-plain", "wide-distilled"]
-    planned = {run.config.name: run.config for run in plan(config.study(), CHOSEN)}
-    for name in ("study-s-wide-plain-s5", "study-s-wide-distilled-t0-s5"):
-        assert planned[name].flow == config.students["wide"].flow
-    taken = {**CAPACITY, "students": {"reference": CAPACITY["students"]["wide"]}}
-    with pytest.raises(ConfigError, match="expected another name than 'reference'"):
-        parse_config(CapacityConfig, taken, source="capacity.yaml")
-
-
-def point(parameters: int, test: float) -> CapacityPoint:
-    ratios = {"parameters_share": 0.1, "throughput_ratio": 1.0, "sampling_ratio": 1.0}
-    return CapacityPoint(
-        shape="p", flow="f", distilled=False, runs=1, test=test, test_spread=None, gap_closed=None,
-        parameters=parameters, **ratios,
-    )  # fmt: skip
-
-
-def test_the_front_holds_those_that_none_beats() -> None:
-    points = [point(3, 1.0), point(1, 3.0), point(2, 3.0), point(2, 2.0), point(4, 1.0)]
-    assert front(points, lambda each: each.parameters) == [
-        point(1, 3.0),
-        point(2, 2.0),
-        point(3, 1.0),
-    ]

@@ -15,51 +15,58 @@ from flowkd.flows.build import build_flow, count_parameters
 from flowkd.store.store import Store
 from flowkd.training.resolve import complete_flow, resolve_run
 from tests.support.searches import searching, space
-from tuning.candidates import Candidate, Plan
-from tuning.sampling import OptunaChooser, all_ways, grid
-from tuning.space import Between, Term
+from tuning.candidates import Candidate, CandidateSpace
+from tuning.space import LogUniform, Term
+from tuning.suggest import OptunaSuggester, grid
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 DRAWS = 80
 
 
-def drawn(plan: Plan, sampler: optuna.samplers.BaseSampler) -> list[tuple[Candidate, dict]]:
+@pytest.fixture(autouse=True)
+def _measure_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.candidates.RATE_SECONDS", 0.05)
+
+
+def drawn(
+    candidates: CandidateSpace, sampler: optuna.samplers.BaseSampler
+) -> list[tuple[Candidate, dict]]:
     study = optuna.create_study(sampler=sampler)
     found = []
     for _ in range(DRAWS):
         trial = study.ask()
-        found.append((plan.draw(OptunaChooser(trial)), trial.params))
+        found.append((candidates.draw(OptunaSuggester(trial)), trial.params))
         study.tell(trial, float(trial.number % 7))
     return found
 
 
 @pytest.fixture
-def plan(taught_store: Store) -> Plan:
-    return Plan(searching("space"), taught_store)
+def candidates(taught_store: Store) -> CandidateSpace:
+    return CandidateSpace(searching("space"), taught_store)
 
 
 @pytest.mark.parametrize("kind", ["random", "tpe"])
 def test_every_candidate_fits_the_budget_and_can_be_trained(
-    plan: Plan, taught_store: Store, kind: str
+    candidates: CandidateSpace, taught_store: Store, kind: str
 ) -> None:
     samplers = {
         "random": optuna.samplers.RandomSampler(seed=0),
         "tpe": optuna.samplers.TPESampler(seed=0, multivariate=True, group=True),
     }
-    most = 0.9 * count_parameters(plan.teacher.flow)
+    most = 0.9 * count_parameters(candidates.teacher.flow)
     sizes = set()
-    for candidate, _ in drawn(plan, samplers[kind]):
+    for candidate, _ in drawn(candidates, samplers[kind]):
         resolve_run(candidate.training, taught_store)
-        flow = build_flow(complete_flow(candidate.training.flow, plan.manifest))
+        flow = build_flow(complete_flow(candidate.training.flow, candidates.manifest))
         assert count_parameters(flow) == candidate.shape.parameters <= most
         sizes.add(candidate.shape.parameters)
     assert len(sizes) == 4  # a width of 60 is beyond the budget
 
 
-def test_hints_keep_the_order_of_both_flows(plan: Plan) -> None:
-    theirs = list(plan.teacher.flow.taps)
+def test_hints_keep_the_order_of_both_flows(candidates: CandidateSpace) -> None:
+    theirs = list(candidates.teacher.flow.taps)
     pairs = set()
-    for candidate, parameters in drawn(plan, optuna.samplers.RandomSampler(seed=0)):
+    for candidate, parameters in drawn(candidates, optuna.samplers.RandomSampler(seed=0)):
         objective = candidate.training.objective
         assert isinstance(objective, DistillationConfig)
         ours = list(candidate.shape.taps)
@@ -73,8 +80,8 @@ def test_hints_keep_the_order_of_both_flows(plan: Plan) -> None:
     assert len(pairs) > 8
 
 
-def test_what_no_parent_chose_does_not_exist(plan: Plan) -> None:
-    for candidate, parameters in drawn(plan, optuna.samplers.RandomSampler(seed=0)):
+def test_what_no_parent_chose_does_not_exist(candidates: CandidateSpace) -> None:
+    for candidate, parameters in drawn(candidates, optuna.samplers.RandomSampler(seed=0)):
         objective = candidate.training.objective
         assert isinstance(objective, DistillationConfig)
         at_hints = {
@@ -84,21 +91,21 @@ def test_what_no_parent_chose_does_not_exist(plan: Plan) -> None:
         assert ("hints.normalize" in parameters) == bool(objective.hints)
         off = parameters["weights.samples"] == "off"
         assert off == ("weights.samples.at" not in parameters) == (objective.weights.samples == 0)
-        steps = parameters.get("shape.steps", "1")
-        assert str(candidate.shape.sizes["steps"]) == steps
+        steps = parameters.get("shape.depth", "1")
+        assert str(candidate.shape.sizes["depth"]) == steps
 
 
 def test_each_term_may_be_weighted() -> None:
     assert set(get_args(Term)) == set(LossWeights.model_fields)
 
 
-def test_equal_parameters_give_equal_candidates(plan: Plan) -> None:
-    before = drawn(plan, optuna.samplers.RandomSampler(seed=0))
+def test_equal_parameters_give_equal_candidates(candidates: CandidateSpace) -> None:
+    before = drawn(candidates, optuna.samplers.RandomSampler(seed=0))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for candidate, parameters in before:
         study.enqueue_trial(parameters)
         trial = study.ask()
-        assert plan.draw(OptunaChooser(trial)) == candidate
+        assert candidates.draw(OptunaSuggester(trial)) == candidate
         assert trial.params == parameters
         study.tell(trial, 0.0)
 
@@ -106,24 +113,25 @@ def test_equal_parameters_give_equal_candidates(plan: Plan) -> None:
 def test_a_grid_takes_every_way_once(taught_store: Store) -> None:
     small = space(
         hints=None,
-        weights={"samples": {"low": 0.1, "high": 1, "optional": True, "points": 2}},
+        weights={"samples": {"low": 0.1, "high": 1, "optional": True, "grid_points": 2}},
         warm_start=["none", "slice"],
-        shape={"steps": [1, 2]},
-        learning_rate={"low": 0.001, "high": 0.1, "points": 3},
+        shape={"depth": [1, 2]},
+        learning_rate={"low": 0.001, "high": 0.1, "grid_points": 3},
     )
-    plan = Plan(searching("grid", algorithm="grid", trials=36, space=small), taught_store)
-    points = grid(plan.draw, 36)
+    candidates = CandidateSpace(
+        searching("grid", algorithm="grid", trials=36, space=small), taught_store
+    )
+    points = grid(candidates.draw, 36)
     assert len(points) == 2 * 3 * (1 + 2) * 2
     assert len({tuple(sorted(point.items())) for point in points}) == len(points)
     for point in points:
         study = optuna.create_study()
         study.enqueue_trial(point)
-        candidate = plan.draw(OptunaChooser(study.ask()))
+        candidate = candidates.draw(OptunaSuggester(study.ask()))
         assert candidate.training.train.learning_rate == pytest.approx(point["learning_rate"])
     with pytest.raises(ConfigError, match="at most trials = 35 points; got more: raise trials"):
-        grid(plan.draw, 35)
-    assert Between(low=0.001, high=0.1).grid() == pytest.approx([0.001, 0.01, 0.1])
-    assert len(list(all_ways(plan.draw))) == 36
+        grid(candidates.draw, 35)
+    assert LogUniform(low=0.001, high=0.1).grid() == pytest.approx([0.001, 0.01, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -131,8 +139,11 @@ def test_a_grid_takes_every_way_once(taught_store: Store) -> None:
     [
         ({"objectives": ["speed"]}, "bits_per_dim"),
         ({"objectives": ["throughput"]}, r"expected objectives \[bits_per_dim\]"),
-        ({"budget": {}}, "expected one of parameters, share and throughput; got none"),
-        ({"budget": {"share": 1, "parameters": 5}}, "got parameters, share"),
+        (
+            {"budget": {}},
+            "expected one of parameters, parameters_share and throughput_ratio; got none",
+        ),
+        ({"budget": {"parameters_share": 1, "parameters": 5}}, "got parameters, parameters_share"),
         ({"space": space(weights={"kd": 1, "hints": 1})}, "nll"),
         ({"space": space(weights={"nll": 1})}, "expected a weight for hints or log_det"),
         ({"space": space(hints=None)}, "expected hints with a weight for hints and log_det"),
@@ -166,14 +177,20 @@ def test_a_faulty_config_is_refused(changes: dict[str, Any], said: str) -> None:
     ("changes", "said"),
     [
         ({"budget": {"parameters": 10}}, r"at most 10 parameters; got .* whose smallest has \d+"),
-        ({"budget": {"throughput": 1e6}}, "at least 1e.06 times the teacher's throughput; got"),
+        (
+            {"budget": {"throughput_ratio": 1e6}},
+            "at least 1e.06 times the teacher's throughput; got",
+        ),
         ({"space": space(hints={"student": ["step9"]})}, "no tap 'step9'; valid taps are"),
         ({"space": space(hints={"teacher": ["stem"]})}, "space.hints.teacher: .* no tap 'stem'"),
         ({"space": space(hints={"student": ["preprocess"]})}, "no tap of a student has the shape"),
         ({"space": space(shape={"levels": [1, 2]})}, "a coupling flow has no levels"),
-        ({"space": space(shape={"steps": [0]})}, "no student can be built; the last refusal"),
+        ({"space": space(shape={"depth": [0]})}, "no student can be built; the last refusal"),
         (
-            {"space": space(warm_start=["fold"], shape={"steps": [9]}), "budget": {"share": 99}},
+            {
+                "space": space(warm_start=["fold"], shape={"depth": [9]}),
+                "budget": {"parameters_share": 99},
+            },
             "no student within the budget can begin by fold",
         ),
     ],
@@ -182,16 +199,24 @@ def test_what_a_teacher_or_budget_does_not_allow_is_refused(
     taught_store: Store, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        Plan(searching("refused", **changes), taught_store)
+        CandidateSpace(searching("refused", **changes), taught_store)
 
 
 def test_throughput_is_measured_once_for_each_shape(taught_store: Store) -> None:
     config = searching(
-        "fast", budget={"throughput": 0.01}, objectives=["bits_per_dim", "throughput"]
+        "fast", budget={"throughput_ratio": 0.01}, objectives=["bits_per_dim", "throughput"]
     )
-    plan = Plan(config, taught_store)
-    assert len(plan.rates) == 6  # a budget of throughput rules out no width
-    kept = dict.fromkeys(plan.rates, 0.5)
-    again = Plan(config, taught_store, kept)
+    candidates = CandidateSpace(config, taught_store)
+    assert len(candidates.rates) == 6  # a budget of throughput rules out no width
+    kept = dict.fromkeys(candidates.rates, 0.5)
+    again = CandidateSpace(config, taught_store, kept)
     assert {shape.throughput for shape in again.shapes} == {0.5}
     assert again.rates == kept
+
+
+def test_a_budget_of_throughput_is_held(taught_store: Store) -> None:
+    shapes = CandidateSpace(searching("all", budget={"parameters": 10**9}), taught_store).shapes
+    rates = {shape.key: float(number) for number, shape in enumerate(shapes)}
+    config = searching("fast", budget={"throughput_ratio": 2.0})
+    found = CandidateSpace(config, taught_store, rates).shapes
+    assert [shape.throughput for shape in found] == [2.0, 3.0, 4.0, 5.0]
