@@ -96,15 +96,16 @@ def set_alias(
 
 
 def _move_racing(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
-    deadline = time.monotonic() + store.patience
+    deadline = time.monotonic() + store.retry_seconds
     while True:
         number = _next(store, model, alias, expected)
         if _create(store, model, alias, version, number):
             return number
         if time.monotonic() > deadline:
             raise StoreError(
-                f"could not move alias {alias!r} of model {model!r} within {store.patience:g} s: "
-                f"others moved it each time, last as number {number}; try again"
+                f"could not move alias {alias!r} of model {model!r} within "
+                f"{store.retry_seconds:g} s: others moved it each time, last as number {number}; "
+                f"try again"
             )
         time.sleep(random.uniform(0, PAUSE))
 

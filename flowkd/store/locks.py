@@ -45,7 +45,7 @@ def acquire_lock(store: Store, folder: str) -> str:
     Raises:
         StoreError: Others had it for all of the store's patience.
     """
-    deadline = time.monotonic() + store.patience
+    deadline = time.monotonic() + store.retry_seconds
     pause = FIRST_PAUSE
     while True:
         others = _living(store, folder)
@@ -91,8 +91,9 @@ def _time(name: str) -> float:
 def _held(store: Store, folder: str, others: list[str]) -> StoreError:
     names = ", ".join(f"{folder}/{name}" for name in others) or f"others, in turn, {folder}"
     return StoreError(
-        f"expected {folder} of {store.uri} to be free within {store.patience:g} s; {names} held it:"
-        f" if its writer has died, remove it, or wait until it lapses after {LIFE / 60:g} minutes"
+        f"expected {folder} of {store.uri} to be free within {store.retry_seconds:g} s; {names} "
+        f"held it: if its writer has died, remove it, or wait until it lapses after "
+        f"{LIFE / 60:g} minutes"
     )
 
 

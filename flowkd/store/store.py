@@ -20,7 +20,7 @@ from flowkd.store.local_files import create_file, replace_file
 from flowkd.store.retry import may_be_taken, may_pass, retrying
 
 DEFAULT_URI = "store"
-PATIENCE = 90.0  # seconds
+RETRY_SECONDS = 90.0  # seconds
 
 _CREATING = threading.Lock()  # in memory
 
@@ -41,24 +41,27 @@ class Store:
     Args:
         uri: A local folder or any fsspec URL: `file://`, `s3://bucket/prefix`, `memory://`.
         options: Storage options of the filesystem, as fsspec takes them.
-        patience: For how many seconds an operation is tried again.
+        retry_seconds: For how many seconds an operation is tried again.
     """
 
     def __init__(
-        self, uri: str, options: Mapping[str, Any] | None = None, patience: float = PATIENCE
+        self,
+        uri: str,
+        options: Mapping[str, Any] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         if not uri:
             raise StoreError("expected a store URI such as ./store or s3://bucket/prefix; got ''")
         # Not Path.as_uri(): fsspec takes file:// paths literally, "%20" and all.
         self.uri = uri if "://" in uri else f"file://{Path(uri).expanduser().resolve()}"
         self.options = dict(options or {})
-        self.patience = patience
+        self.retry_seconds = retry_seconds
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "options": self.options, "patience": self.patience}
+        return {"uri": self.uri, "options": self.options, "retry_seconds": self.retry_seconds}
 
     @cached_property
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -212,7 +215,7 @@ class Store:
         if self.is_local:
             return operation(path)
         try:
-            return retrying(lambda: operation(path), self.patience, self._reopen)
+            return retrying(lambda: operation(path), self.retry_seconds, self._reopen)
         except FileNotFoundError as error:
             if what not in ("write", "create"):
                 raise

@@ -147,7 +147,7 @@ def test_a_move_whose_answer_was_lost_is_made_once(
     with FaultProxy(moto_server.endpoint) as proxy:
         config = {"retries": {"max_attempts": 0}}
         options = {"endpoint_url": proxy.endpoint, "config_kwargs": config}
-        store = Store(moto_store.uri, options, patience=20)
+        store = Store(moto_store.uri, options, retry_seconds=20)
         assert creates_are_atomic(store)
         proxy.fail("lost answer", only="PUT")
         assert set_alias(store, "m", "best", "v1", expected="v0") == 2

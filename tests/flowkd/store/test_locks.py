@@ -28,7 +28,7 @@ def claimed(swift_store: Store) -> Store:
     """A store that needs claims, with an alias."""
     with pytest.warns(UserWarning, match="one writer at a time"):
         set_alias(furnish(swift_store), "m", "best", "v0")
-    return Store(swift_store.uri, patience=1)
+    return Store(swift_store.uri, retry_seconds=1)
 
 
 def leave_claim(store: Store, age: float) -> str:
@@ -58,7 +58,7 @@ def test_a_living_claim_blocks_and_is_named(claimed: Store, age: float) -> None:
 
 def test_a_claim_that_goes_in_time_is_waited_for(claimed: Store) -> None:
     path = leave_claim(claimed, age=0)
-    patient = Store(claimed.uri, patience=30)
+    patient = Store(claimed.uri, retry_seconds=30)
     with ThreadPoolExecutor(1) as mover:
         moving = mover.submit(set_alias, patient, "m", "best", "v1")
         time.sleep(0.5)

@@ -125,7 +125,7 @@ def shaky(moto_store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(S3FileSystem, "retries", 1)
     options = {"endpoint_url": proxy.endpoint, "config_kwargs": {"retries": {"max_attempts": 0}}}
     proxy.requests.clear()
-    return Store(moto_store.uri, options, patience=20)
+    return Store(moto_store.uri, options, retry_seconds=20)
 
 
 def test_a_success_whose_answer_was_lost_counts(shaky: Store, proxy: FaultProxy) -> None:
@@ -172,7 +172,7 @@ def test_a_store_is_asked_once_in_a_process(shaky: Store, proxy: FaultProxy) -> 
     assert creates_are_atomic(shaky)
     assert sum(request.startswith("PUT") for request in proxy.requests) == 2 + ROUNDS * WRITERS
     proxy.requests.clear()
-    assert creates_are_atomic(Store(shaky.uri, shaky.options, patience=1))
+    assert creates_are_atomic(Store(shaky.uri, shaky.options, retry_seconds=1))
     assert proxy.requests == []
 
 
@@ -180,7 +180,7 @@ def test_a_store_is_asked_once_in_a_process(shaky: Store, proxy: FaultProxy) -> 
 def test_only_an_answer_is_remembered(
     shaky: Store, proxy: FaultProxy, fault: str, known: bool
 ) -> None:
-    store = Store(f"{shaky.uri}/{uuid.uuid4().hex}", shaky.options, patience=0)
+    store = Store(f"{shaky.uri}/{uuid.uuid4().hex}", shaky.options, retry_seconds=0)
     proxy.fail("", fault)  # a write passes, and the conditional one does not
     if known:
         assert not creates_are_atomic(store)

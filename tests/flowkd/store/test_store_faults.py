@@ -62,7 +62,7 @@ def test_some_seconds_without_the_store_are_outlasted(store: Store, proxy: Fault
 
 
 def test_patience_ends_and_the_error_says_what_to_do(store: Store, proxy: FaultProxy) -> None:
-    hasty = Store(store.uri, store.options, patience=1)
+    hasty = Store(store.uri, store.options, retry_seconds=1)
     proxy.fail_for(2.5, "unavailable")
     with pytest.raises(StoreError, match=r"cannot read 'known' in bucket 'flowkd'.*is right"):
         hasty.read("known")
