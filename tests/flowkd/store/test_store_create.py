@@ -15,7 +15,7 @@ from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
 from flowkd.store import locks
-from flowkd.store.locks import ROUNDS, WRITERS, creates_are_atomic, winners
+from flowkd.store.locks import ROUNDS, WRITERS, count_winners, creates_are_atomic
 from flowkd.store.store import Store
 from tests.support.servers.faults import FaultProxy
 from tests.support.servers.moto import MotoServer
@@ -53,7 +53,7 @@ def nervous() -> Iterator[None]:
 @pytest.mark.parametrize("store", ATOMIC, indirect=True)
 def test_one_of_many_threads_wins(store: Store) -> None:
     with ThreadPoolExecutor(WRITERS) as writers:
-        assert [winners(store, f"round-{n}", writers) for n in range(20)] == [1] * 20
+        assert [count_winners(store, f"round-{n}", writers) for n in range(20)] == [1] * 20
 
 
 @pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
@@ -95,7 +95,7 @@ def test_a_folder_without_hard_links_will_do(
     assert local_store.create(b"first", "x")
     assert not local_store.create(b"second", "x")
     with ThreadPoolExecutor(WRITERS) as writers:
-        assert winners(local_store, "y", writers) == 1
+        assert count_winners(local_store, "y", writers) == 1
     assert sorted(os.listdir(local_store.path())) == ["x", "y"]
 
 
@@ -187,4 +187,4 @@ def test_only_an_answer_is_remembered(
     else:
         with pytest.raises(StoreError, match="cannot create"):
             creates_are_atomic(store)
-    assert any(store.uri in key for key in locks._known) == known
+    assert any(store.uri in key for key in locks._atomic) == known
