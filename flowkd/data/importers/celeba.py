@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.pictures import read_picture
 from flowkd.data.importers.published import fingerprint_of
 from flowkd.data.importers.sources import Member, Source
@@ -33,7 +33,7 @@ MAX_PICTURE_BYTES = 2**22
 MAX_PARTITION_BYTES = 2**25
 
 
-class CelebaConfig(Config):
+class CelebaConfig(ImporterConfig):
     """CelebA, aligned and cropped, of which the middle is scaled down.
 
     Attributes:
@@ -51,41 +51,40 @@ class CelebaConfig(Config):
     name: DatasetName = "celeba"
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the dataset and returns its manifest; the splits are the publisher's.
 
-def prepare(config: CelebaConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; the splits are the publisher's.
+        Of each picture the 148x148 pixels of rows 40 to 187 and columns 15 to 162 are taken: the
+        crop of Real NVP (Dinh et al., Density estimation using Real NVP, 2016,
+        https://github.com/tensorflow/models/blob/2a04fd58/research/real_nvp/real_nvp_multiscale_dataset.py),
+        five pixels below the centre. It is scaled by Pillow's bilinear filter, which averages over
+        what a pixel covers, as NVAE does (Vahdat and Kautz, 2020,
+        https://github.com/NVlabs/NVAE/blob/master/datasets.py); Real NVP's did not average.
 
-    Of each picture the 148x148 pixels of rows 40 to 187 and columns 15 to 162 are taken: the crop
-    of Real NVP (Dinh et al., Density estimation using Real NVP, 2016,
-    https://github.com/tensorflow/models/blob/2a04fd58/research/real_nvp/real_nvp_multiscale_dataset.py),
-    five pixels below the centre. It is scaled by Pillow's bilinear filter, which averages over what
-    a pixel covers, as NVAE does (Vahdat and Kautz, 2020,
-    https://github.com/NVlabs/NVAE/blob/master/datasets.py); Real NVP's did not average.
-
-    Raises:
-        DataError: A picture is unreadable, not of 178x218 pixels, missing, or not in the
-            partition; or the splits have not the published sizes.
-    """
-    with ExitStack() as stack:
-        sources, pictures, partition = _open(config, stack)
-        splits = _read_partition(partition)
-        members = _matched(pictures, splits, sources[0].uri)
-        about = Manifest(
-            name=config.name,
-            kind="image",
-            event_shape=(3, config.size, config.size),
-            bins=256,
-            splits={},
-            source=f"CelebA, aligned (Liu et al. 2015), from {config.source}",
-            config=config.model_dump(mode="json"),
-        )
-        return import_parts(
-            store,
-            about,
-            _parts(members, splits, config.size),
-            fingerprint=fingerprint_of(sources),
-            seed=config.seed,
-        )
+        Raises:
+            DataError: A picture is unreadable, not of 178x218 pixels, missing, or not in the
+                partition; or the splits have not the published sizes.
+        """
+        with ExitStack() as stack:
+            sources, pictures, partition = _open(self, stack)
+            splits = _read_partition(partition)
+            members = _matched(pictures, splits, sources[0].uri)
+            about = Manifest(
+                name=self.name,
+                kind="image",
+                event_shape=(3, self.size, self.size),
+                bins=256,
+                splits={},
+                source=f"CelebA, aligned (Liu et al. 2015), from {self.source}",
+                config=self.model_dump(mode="json"),
+            )
+            return import_parts(
+                store,
+                about,
+                _parts(members, splits, self.size),
+                fingerprint=fingerprint_of(sources),
+                seed=self.seed,
+            )
 
 
 def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Member], Member]:

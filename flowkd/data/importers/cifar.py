@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.published import (
     PIXELS,
     SIDE,
@@ -36,7 +36,7 @@ CLASSES = (
 )  # fmt: skip
 
 
-class CifarConfig(Config):
+class CifarConfig(ImporterConfig):
     """CIFAR-10, in its binary or its Python version, with its classes as the context.
 
     Attributes:
@@ -54,31 +54,30 @@ class CifarConfig(Config):
     val_rows: int = Field(5000, ge=1)
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the dataset and returns its manifest; test is the publisher's.
 
-def prepare(config: CifarConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; test is the publisher's.
+        Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
+        https://www.cs.toronto.edu/~kriz/cifar.html, where both formats are described.
 
-    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
-    https://www.cs.toronto.edu/~kriz/cifar.html, where both formats are described.
-
-    Raises:
-        DataError: A batch is missing, cut off, or not of 10,000 rows; a pickle among them asks
-            for more than numpy arrays.
-    """
-    source = Source(config.source)
-    about = Manifest(
-        name=config.name,
-        kind="image",
-        event_shape=(3, SIDE, SIDE),
-        bins=256,
-        classes=len(CLASSES) if config.labels else None,
-        class_names=list(CLASSES) if config.labels else None,
-        splits={},
-        source=f"CIFAR-10 (Krizhevsky 2009), from {config.source}",
-        config=config.model_dump(mode="json"),
-    )
-    parts = _parts(config, source)
-    return import_parts(store, about, parts, fingerprint=source.fingerprint(), seed=config.seed)
+        Raises:
+            DataError: A batch is missing, cut off, or not of 10,000 rows; a pickle among them asks
+                for more than numpy arrays.
+        """
+        source = Source(self.source)
+        about = Manifest(
+            name=self.name,
+            kind="image",
+            event_shape=(3, SIDE, SIDE),
+            bins=256,
+            classes=len(CLASSES) if self.labels else None,
+            class_names=list(CLASSES) if self.labels else None,
+            splits={},
+            source=f"CIFAR-10 (Krizhevsky 2009), from {self.source}",
+            config=self.model_dump(mode="json"),
+        )
+        parts = _parts(self, source)
+        return import_parts(store, about, parts, fingerprint=source.fingerprint(), seed=self.seed)
 
 
 def _parts(config: CifarConfig, source: Source) -> Iterator[ImportPart]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.npz import read_npz
 from flowkd.data.importers.published import (
     SIDE,
@@ -37,7 +37,7 @@ ARCHIVES = ("*imagenet32*.zip", "*imagenet32*.tar")
 MAX_BATCH_BYTES = 2**30
 
 
-class Imagenet32Config(Config):
+class Imagenet32Config(ImporterConfig):
     """ImageNet at 32x32 pixels, in its npz or its Python version, with its classes as the context.
 
     Attributes:
@@ -57,39 +57,40 @@ class Imagenet32Config(Config):
     val_rows: int = Field(10_000, ge=1)
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the dataset and returns its manifest; test is the published validation set.
 
-def prepare(config: Imagenet32Config, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; test is the published validation set.
+        A batch file at a time is in memory, in train about 400 MB of pixels, and a copy.
+        Labels 1 to 1000 become 0 to 999.
 
-    A batch file at a time is in memory, in train about 400 MB of pixels, and a copy.
-    Labels 1 to 1000 become 0 to 999.
+        Source: Chrabaszcz, Loshchilov, Hutter, A Downsampled Variant of ImageNet as an Alternative
+        to the CIFAR datasets, 2017, https://arxiv.org/abs/1707.08819; their scripts, by which nine
+        batches have a tenth of the rows and the last one the rest,
+        https://github.com/PatrykChrabaszcz/Imagenet32_Scripts.
 
-    Source: Chrabaszcz, Loshchilov, Hutter, A Downsampled Variant of ImageNet as an Alternative to
-    the CIFAR datasets, 2017, https://arxiv.org/abs/1707.08819; their scripts, by which nine batches
-    have a tenth of the rows and the last one the rest,
-    https://github.com/PatrykChrabaszcz/Imagenet32_Scripts.
-
-    Raises:
-        DataError: A batch is missing, cut off, or not of its published number of rows; a pickle
-            among them asks for more than numpy arrays.
-    """
-    sources = _sources(config)
-    about = Manifest(
-        name=config.name,
-        kind="image",
-        event_shape=(3, SIDE, SIDE),
-        bins=256,
-        classes=CLASSES if config.labels else None,
-        splits={},
-        source=f"ImageNet32 (Chrabaszcz et al. 2017), from {config.source}",
-        remarks=[
-            "Not the downsampled ImageNet of Pixel Recurrent Neural Networks (2016), of which most "
-            "published bits/dim are: other pixels, and other numbers."
-        ],
-        config=config.model_dump(mode="json"),
-    )
-    parts = _parts(config, sources)
-    return import_parts(store, about, parts, fingerprint=fingerprint_of(sources), seed=config.seed)
+        Raises:
+            DataError: A batch is missing, cut off, or not of its published number of rows; a pickle
+                among them asks for more than numpy arrays.
+        """
+        sources = _sources(self)
+        about = Manifest(
+            name=self.name,
+            kind="image",
+            event_shape=(3, SIDE, SIDE),
+            bins=256,
+            classes=CLASSES if self.labels else None,
+            splits={},
+            source=f"ImageNet32 (Chrabaszcz et al. 2017), from {self.source}",
+            remarks=[
+                "Not the downsampled ImageNet of Pixel Recurrent Neural Networks (2016), of which "
+                "most published bits/dim are: other pixels, and other numbers."
+            ],
+            config=self.model_dump(mode="json"),
+        )
+        parts = _parts(self, sources)
+        return import_parts(
+            store, about, parts, fingerprint=fingerprint_of(sources), seed=self.seed
+        )
 
 
 def _sources(config: Imagenet32Config) -> list[Source]:

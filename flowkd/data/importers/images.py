@@ -20,6 +20,7 @@ from flowkd.data.importers.crops import (
     is_picture,
     per_part,
 )
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.published import fingerprint_of
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.tars import Sample, label_of, split_by_name, tar_parts, tars_at
@@ -31,7 +32,7 @@ from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 
-class ImagesConfig(CropsConfig):
+class ImagesConfig(CropsConfig, ImporterConfig):
     """Crops of pictures; all crops of one file are in one split.
 
     Attributes:
@@ -59,49 +60,49 @@ class ImagesConfig(CropsConfig):
             raise ValueError(f"classes={self.classes} goes with labels: true; got labels: false")
         return self
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the dataset, some thousand crops at a time, and returns its manifest.
 
-def prepare(config: ImagesConfig, store: Store) -> Manifest:
-    """Writes the dataset, some thousand crops at a time, and returns its manifest.
+        Tars are WebDataset's: files of one name, up to the first dot, belong together
+        (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
+        https://github.com/webdataset/webdataset).
 
-    Tars are WebDataset's: files of one name, but for what follows the first dot, belong together
-    (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
-    https://github.com/webdataset/webdataset).
-
-    Raises:
-        DataError: The source is missing, has no pictures or too few, or a picture is unreadable,
-            truncated, too large, smaller than the crop, or (with labels) without a class.
-    """
-    tars = _tars(config)
-    if tars:
-        about = _about(config, f"pictures of {len(tars)} tars, {config.source}", config.classes)
-        return import_parts(
-            store,
-            about,
-            _tar_parts(config, tars),
-            fingerprint=fingerprint_of(tars),
-            seed=config.seed,
-        )
-    source = Source(config.source)
-    with source.listed(is_picture) as found:
-        files = sorted(found, key=lambda file: file.name)
-        if not files:
-            raise DataError(
-                f"no pictures in {config.source!r} among its {len(list(source.members()))} files; "
-                f"looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+        Raises:
+            DataError: The source is missing, has no pictures or too few, or a picture is
+                unreadable, truncated, too large, smaller than the crop, or (with labels) without
+                a class.
+        """
+        tars = _tars(self)
+        if tars:
+            about = _about(self, f"pictures of {len(tars)} tars, {self.source}", self.classes)
+            return import_parts(
+                store,
+                about,
+                _tar_parts(self, tars),
+                fingerprint=fingerprint_of(tars),
+                seed=self.seed,
             )
-        for file, other in pairwise(files):
-            if file.name == other.name:  # of a zip; one could be train and the other test
-                raise DataError(f"{file.where} is there twice; remove one, or rename it")
-        classes = _classes(files, config) if config.labels else None
-        names = sorted(set(classes)) if classes else None
-        about = _about(config, f"{len(files)} pictures of {config.source}", names)
-        return import_parts(
-            store,
-            about,
-            _file_parts(config, files, classes),
-            fingerprint=source.fingerprint(),
-            seed=config.seed,
-        )
+        source = Source(self.source)
+        with source.listed(is_picture) as found:
+            files = sorted(found, key=lambda file: file.name)
+            if not files:
+                raise DataError(
+                    f"no pictures in {self.source!r} among its {len(list(source.members()))} "
+                    f"files; looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+                )
+            for file, other in pairwise(files):
+                if file.name == other.name:  # of a zip; one could be train and the other test
+                    raise DataError(f"{file.where} is there twice; remove one, or rename it")
+            classes = _classes(files, self) if self.labels else None
+            names = sorted(set(classes)) if classes else None
+            about = _about(self, f"{len(files)} pictures of {self.source}", names)
+            return import_parts(
+                store,
+                about,
+                _file_parts(self, files, classes),
+                fingerprint=source.fingerprint(),
+                seed=self.seed,
+            )
 
 
 def _tars(config: ImagesConfig) -> list[Source]:

@@ -7,7 +7,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from flowkd.data.importers.density.archive import MOST, read_members, spooled
-from flowkd.data.importers.density.published import DensityConfig, Published, write
+from flowkd.data.importers.density.published import DensityConfig, Published, write_table
 from flowkd.data.importers.sources import Member
 from flowkd.data.manifest import Manifest
 from flowkd.errors import DataError
@@ -27,19 +27,18 @@ class Bsds300Config(DensityConfig):
     kind: Literal["bsds300"] = "bsds300"
     name: DatasetName = "bsds300"
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the dataset and returns its manifest.
 
-def prepare(config: Bsds300Config, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest.
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+        https://github.com/gpapamak/maf, datasets/bsds300.py.
 
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
-    https://github.com/gpapamak/maf, datasets/bsds300.py.
-
-    Raises:
-        DataError: h5py is not installed, or the source is another.
-    """
-    [splits] = read_members(config.source, [FILE], _read)
-    columns = [f"pixel{number}" for number in range(splits["train"].shape[1])]
-    return write(config, store, PUBLISHED, splits, columns)
+        Raises:
+            DataError: h5py is not installed, or the source is another.
+        """
+        [splits] = read_members(self.source, [FILE], _read)
+        columns = [f"pixel{number}" for number in range(splits["train"].shape[1])]
+        return write_table(self, store, PUBLISHED, splits, columns)
 
 
 def _read(member: Member) -> dict[str, np.ndarray]:

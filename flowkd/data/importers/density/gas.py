@@ -13,7 +13,7 @@ from flowkd.data.importers.density.published import (
     Published,
     last_tenth,
     standardised,
-    write,
+    write_table,
 )
 from flowkd.data.importers.frames import read_frame
 from flowkd.data.importers.sources import Member
@@ -35,32 +35,31 @@ class GasConfig(DensityConfig):
     kind: Literal["gas"] = "gas"
     name: DatasetName = "gas"
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError for another source.
 
-def prepare(config: GasConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError where the source is another.
-
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
-    https://github.com/gpapamak/maf, datasets/gas.py.
-    """
-    if PurePosixPath(config.source).suffix in (".csv", ".parquet"):
-        names, rows = read_text_numbers(config.source)
-        values = np.ascontiguousarray(rows.T)
-    else:
-        [(names, values)] = read_members(config.source, [FILE], _read)
-    missing = [name for name in NOT_SENSORS if name not in names]
-    if missing:
-        raise DataError(
-            f"expected columns {', '.join(NOT_SENSORS)} besides the sensors in {config.source}; "
-            f"it has no {', '.join(missing)}, but: {', '.join(names)}"
-        )
-    sensors = [number for number, name in enumerate(names) if name not in NOT_SENSORS]
-    kept = [sensors[number] for number in _uncorrelated(values[sensors])]
-    values = values[kept]
-    mean, scale = values.mean(axis=1), values.std(axis=1, ddof=1)
-    rest, test = last_tenth(standardised(values.T, mean, scale), config.source)
-    train, val = last_tenth(rest, config.source)
-    splits = {"train": train, "val": val, "test": test}
-    return write(config, store, PUBLISHED, splits, [names[number] for number in kept])
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+        https://github.com/gpapamak/maf, datasets/gas.py.
+        """
+        if PurePosixPath(self.source).suffix in (".csv", ".parquet"):
+            names, rows = read_text_numbers(self.source)
+            values = np.ascontiguousarray(rows.T)
+        else:
+            [(names, values)] = read_members(self.source, [FILE], _read)
+        missing = [name for name in NOT_SENSORS if name not in names]
+        if missing:
+            raise DataError(
+                f"expected columns {', '.join(NOT_SENSORS)} besides the sensors in {self.source}; "
+                f"it has no {', '.join(missing)}, but: {', '.join(names)}"
+            )
+        sensors = [number for number, name in enumerate(names) if name not in NOT_SENSORS]
+        kept = [sensors[number] for number in _uncorrelated(values[sensors])]
+        values = values[kept]
+        mean, scale = values.mean(axis=1), values.std(axis=1, ddof=1)
+        rest, test = last_tenth(standardised(values.T, mean, scale), self.source)
+        train, val = last_tenth(rest, self.source)
+        splits = {"train": train, "val": val, "test": test}
+        return write_table(self, store, PUBLISHED, splits, [names[number] for number in kept])
 
 
 def _read(member: Member) -> tuple[list[str], np.ndarray]:

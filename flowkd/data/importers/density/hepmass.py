@@ -18,7 +18,7 @@ from flowkd.data.importers.density.published import (
     Published,
     last_tenth,
     standardised,
-    write,
+    write_table,
 )
 from flowkd.data.importers.sources import Member
 from flowkd.data.manifest import Manifest
@@ -39,23 +39,22 @@ class HepmassConfig(DensityConfig):
     kind: Literal["hepmass"] = "hepmass"
     name: DatasetName = "hepmass"
 
-
-def prepare(config: HepmassConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError where the source is another."""
-    (names, train), (test_names, test) = read_members(config.source, [TRAIN, TEST], _read)
-    # The authors' test file has a column too many, at its end.
-    if test_names not in (names, [*names, *test_names[-1:]]):
-        raise DataError(
-            f"expected in {TEST} of {config.source} the columns of {TRAIN}, and one more at most: "
-            f"{', '.join(names)}; got {', '.join(test_names)}"
-        )
-    test = test[: len(names)]
-    mean, scale = train.mean(axis=1, keepdims=True), train.std(axis=1, ddof=1, keepdims=True)
-    train, test = standardised(train, mean, scale), standardised(test, mean, scale)
-    kept = [number for number, column in enumerate(train) if not _is_discrete(column)]
-    rest, val = last_tenth(train[kept].T, f"{TRAIN} of {config.source}")
-    splits = {"train": rest, "val": val, "test": test[kept].T}
-    return write(config, store, PUBLISHED, splits, [names[number] for number in kept])
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError for another source."""
+        (names, train), (test_names, test) = read_members(self.source, [TRAIN, TEST], _read)
+        # The authors' test file has a column too many, at its end.
+        if test_names not in (names, [*names, *test_names[-1:]]):
+            raise DataError(
+                f"expected in {TEST} of {self.source} the columns of {TRAIN}, and one more at "
+                f"most: {', '.join(names)}; got {', '.join(test_names)}"
+            )
+        test = test[: len(names)]
+        mean, scale = train.mean(axis=1, keepdims=True), train.std(axis=1, ddof=1, keepdims=True)
+        train, test = standardised(train, mean, scale), standardised(test, mean, scale)
+        kept = [number for number, column in enumerate(train) if not _is_discrete(column)]
+        rest, val = last_tenth(train[kept].T, f"{TRAIN} of {self.source}")
+        splits = {"train": rest, "val": val, "test": test[kept].T}
+        return write_table(self, store, PUBLISHED, splits, [names[number] for number in kept])
 
 
 def _is_discrete(column: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ from flowkd.data.importers.density.published import (
     DensityConfig,
     Published,
     standardised_tenths,
-    write,
+    write_table,
 )
 from flowkd.data.manifest import Manifest
 from flowkd.data.npy import read_npy
@@ -26,16 +26,15 @@ class MiniBooNEConfig(DensityConfig):
     kind: Literal["miniboone"] = "miniboone"
     name: DatasetName = "miniboone"
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError for another source.
 
-def prepare(config: MiniBooNEConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError where the source is another.
-
-    The authors' file lacks outliers and repetitive columns already.
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
-    https://github.com/gpapamak/maf, datasets/miniboone.py.
-    """
-    [data] = read_members(config.source, [FILE], lambda m: read_npy(m.read(MOST), m.where))
-    splits = standardised_tenths(data, config.source)
-    return write(
-        config, store, PUBLISHED, splits, [f"x{number}" for number in range(data.shape[1])]
-    )
+        The authors' file lacks outliers and repetitive columns already.
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+        https://github.com/gpapamak/maf, datasets/miniboone.py.
+        """
+        [data] = read_members(self.source, [FILE], lambda m: read_npy(m.read(MOST), m.where))
+        splits = standardised_tenths(data, self.source)
+        return write_table(
+            self, store, PUBLISHED, splits, [f"x{number}" for number in range(data.shape[1])]
+        )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
 from flowkd.data.importers.density.archive import ADDRESS
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import Arrays, write_dataset
@@ -18,7 +18,7 @@ from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 
-class DensityConfig(Config):
+class DensityConfig(ImporterConfig):
     """One of the tables of Masked Autoregressive Flow, prepared as its authors did.
 
     Attributes:
@@ -63,7 +63,7 @@ def last_tenth(x: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns (x - mean) / scale, with NaN in columns that are constant, which `write` refuses."""
+    """Returns (x - mean) / scale; constant columns become NaN, which `write_table` refuses."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((x - mean) / scale)
 
@@ -77,7 +77,7 @@ def standardised_tenths(x: np.ndarray, where: str) -> dict[str, np.ndarray]:
     return {split: standardised(rows, mean, scale) for split, rows in splits.items()}
 
 
-def write(
+def write_table(
     config: DensityConfig,
     store: Store,
     published: Published,
