@@ -100,7 +100,7 @@ def batches_of(
         rank=worker.rank,
         world=worker.world,
         device=worker.device,
-        memory=config.scaling.resident_gib,
+        memory_gib=config.scaling.resident_gib,
     )
 
 
@@ -111,7 +111,7 @@ def _calibration(
     warm = isinstance(settings, DistillationConfig) and settings.warm_start != "none"
     size = max(config.batch_size, WARM_START_ROWS if warm else CALIBRATION_ROWS)
     alone = Worker(device=worker.device)
-    return batches_of(config, rows.first(size), bins, alone, size, latents=False).batch(0)
+    return batches_of(config, rows.read_at_least(size), bins, alone, size, latents=False).batch(0)
 
 
 def _judged(config: TrainingConfig, data: Data, worker: Worker) -> Examples:

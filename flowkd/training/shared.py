@@ -53,7 +53,7 @@ def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> Sha
     teacher = load_artifact(store, settings.teacher)
     manifest = read_manifest(store, config.dataset)
     stored = StoredRows(store, manifest, "train", limit=config.train_rows)
-    train = replace(stored.all(), pieces=stored.sizes)
+    train = replace(stored.read_all(), sharding=stored.shard_sizes)
     validation = load_split(store, manifest, "val", limit=config.validation_rows)
     if not teacher.flow.context.width:
         train, validation = train.without_context(), validation.without_context()

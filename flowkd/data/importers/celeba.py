@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from flowkd.data.chunked_import import ImportChunk, import_chunks
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.pictures import read_picture
-from flowkd.data.importers.published import fingerprint_of
-from flowkd.data.importers.sources import Member, Source
-from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.importers.sources import Member, Source, fingerprint_of
 from flowkd.data.manifest import SPLITS, Manifest
-from flowkd.data.writing import Arrays
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -28,7 +27,7 @@ PARTITION = "list_eval_partition.txt"
 ROWS = {"train": 162_770, "val": 19_867, "test": 19_962}
 WIDTH, HEIGHT = 178, 218
 BOX = (15, 40, 163, 188)  # left, top, right, bottom
-PART = 2000
+CHUNK_PICTURES = 2000
 MAX_PICTURE_BYTES = 2**22
 MAX_PARTITION_BYTES = 2**25
 
@@ -40,8 +39,8 @@ class CelebaConfig(ImporterConfig):
         source: `img_align_celeba.zip`; or a folder with it, or with the pictures it holds, and
             with `list_eval_partition.txt`; any fsspec URL.
         partition: `list_eval_partition.txt`, unless source is a folder that has it.
-        size: Side of a picture, in pixels.
-        seed: Seed of the order.
+        size: Side of a picture, in pixels; default 64.
+        seed: Seed of the order; default 0.
     """
 
     kind: Literal["celeba"] = "celeba"
@@ -69,7 +68,7 @@ class CelebaConfig(ImporterConfig):
             sources, pictures, partition = _open(self, stack)
             splits = _read_partition(partition)
             members = _matched(pictures, splits, sources[0].uri)
-            about = Manifest(
+            draft = Manifest(
                 name=self.name,
                 kind="image",
                 event_shape=(3, self.size, self.size),
@@ -78,10 +77,10 @@ class CelebaConfig(ImporterConfig):
                 source=f"CelebA, aligned (Liu et al. 2015), from {self.source}",
                 config=self.model_dump(mode="json"),
             )
-            return import_parts(
+            return import_chunks(
                 store,
-                about,
-                _parts(members, splits, self.size),
+                draft,
+                _chunks(members, splits, self.size),
                 fingerprint=fingerprint_of(sources),
                 seed=self.seed,
             )
@@ -95,7 +94,7 @@ def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Me
             f"expected {PICTURES}, or a folder with it or its pictures, as source; got {source.uri}"
         )
     sources = [source]
-    found = stack.enter_context(source.listed())
+    found = stack.enter_context(source.all_members())
     named = {PurePosixPath(member.name).name: member for member in found}
     if config.partition is not None:
         sources.append(Source(config.partition))
@@ -110,7 +109,7 @@ def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Me
     if source.kind == "folder" and PICTURES in named:
         packed = Source(f"{config.source.rstrip('/')}/{named[PICTURES].name}")
         sources.insert(0, packed)
-        found = stack.enter_context(packed.listed())
+        found = stack.enter_context(packed.all_members())
     suffixes = (".jpg", ".png")
     return sources, [m for m in found if m.name.lower().endswith(suffixes)], partition
 
@@ -150,18 +149,22 @@ def _matched(pictures: Sequence[Member], splits: Mapping[str, str], where: str) 
     return [members[name] for name in sorted(splits)]
 
 
-def _parts(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Iterator[ImportPart]:
-    for start in range(0, len(members), PART):
-        chosen = members[start : start + PART]
-        yield ImportPart(f"pictures {start}", partial(_read, chosen, splits, size))
+def _chunks(
+    members: Sequence[Member], splits: Mapping[str, str], size: int
+) -> Iterator[ImportChunk]:
+    for start in range(0, len(members), CHUNK_PICTURES):
+        chosen = members[start : start + CHUNK_PICTURES]
+        yield ImportChunk(f"pictures {start}", partial(_read, chosen, splits, size))
 
 
-def _read(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Mapping[str, Arrays]:
+def _read(
+    members: Sequence[Member], splits: Mapping[str, str], size: int
+) -> Mapping[str, SplitArrays]:
     pixels: dict[str, list[np.ndarray]] = {}
     for member in members:
         split = splits[PurePosixPath(member.name).name]
         pixels.setdefault(split, []).append(_face(member, size))
-    return {split: Arrays(np.stack(faces)) for split, faces in pixels.items()}
+    return {split: SplitArrays(np.stack(faces)) for split, faces in pixels.items()}
 
 
 def _face(member: Member, size: int) -> np.ndarray:

@@ -9,20 +9,20 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from flowkd.data.importers.importer import ImporterConfig
-from flowkd.data.importers.published import (
+from flowkd.data.chunked_import import ImportChunk, import_chunks
+from flowkd.data.importers.cifar_batches import (
     PIXELS,
     SIDE,
     checked_labels,
     picture_rows,
     published_members,
-    without_val,
+    split_off_val,
 )
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.sources import Member, Source
-from flowkd.data.importers.unpickling import load_plain
-from flowkd.data.importing import ImportPart, import_parts
-from flowkd.data.manifest import Manifest, draw_evenly
-from flowkd.data.writing import Arrays
+from flowkd.data.importers.unpickling import load_safely
+from flowkd.data.manifest import Manifest, draw_val_rows
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -42,9 +42,9 @@ class CifarConfig(ImporterConfig):
     Attributes:
         source: `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`, or the folder that either
             makes; any fsspec URL.
-        labels: Whether the class of each picture is stored as its context.
-        val_rows: Rows of train that are val, as many from each of the five batches.
-        seed: Seed of the choice of val, and of the order.
+        labels: Whether the class of each picture is stored as its context; default True.
+        val_rows: Rows of train that are val, as many from each of the five batches; default 5000.
+        seed: Seed of the choice of val, and of the order; default 0.
     """
 
     kind: Literal["cifar10"] = "cifar10"
@@ -65,7 +65,7 @@ class CifarConfig(ImporterConfig):
                 for more than numpy arrays.
         """
         source = Source(self.source)
-        about = Manifest(
+        draft = Manifest(
             name=self.name,
             kind="image",
             event_shape=(3, SIDE, SIDE),
@@ -76,25 +76,25 @@ class CifarConfig(ImporterConfig):
             source=f"CIFAR-10 (Krizhevsky 2009), from {self.source}",
             config=self.model_dump(mode="json"),
         )
-        parts = _parts(self, source)
-        return import_parts(store, about, parts, fingerprint=source.fingerprint(), seed=self.seed)
+        chunks = _chunks(self, source)
+        return import_chunks(store, draft, chunks, fingerprint=source.fingerprint(), seed=self.seed)
 
 
-def _parts(config: CifarConfig, source: Source) -> Iterator[ImportPart]:
-    val = dict(zip(TRAIN, draw_evenly([ROWS] * 5, config.val_rows, config.seed), strict=True))
+def _chunks(config: CifarConfig, source: Source) -> Iterator[ImportChunk]:
+    val = dict(zip(TRAIN, draw_val_rows([ROWS] * 5, config.val_rows, config.seed), strict=True))
     for stem, member in published_members([source], (*TRAIN, TEST), ("", ".bin")):
-        yield ImportPart(stem, partial(_read, member, val.get(stem), config.labels))
+        yield ImportChunk(stem, partial(_read, member, val.get(stem), config.labels))
 
 
-def _read(member: Member, val: np.ndarray | None, labels: bool) -> Mapping[str, Arrays]:
+def _read(member: Member, val: np.ndarray | None, labels: bool) -> Mapping[str, SplitArrays]:
     if member.name.endswith(".bin"):
         x, y = _read_binary(member)
     else:
-        batch = load_plain(member.read(MAX_PICKLE_BYTES), member.where)
+        batch = load_safely(member.read(MAX_PICKLE_BYTES), member.where)
         x, y = picture_rows(batch, member.where, rows=ROWS, classes=len(CLASSES))
     if val is None:
-        return {"test": Arrays(x, y if labels else None)}
-    return without_val(x, y if labels else None, val)
+        return {"test": SplitArrays(x, y if labels else None)}
+    return split_off_val(x, y if labels else None, val)
 
 
 def _read_binary(member: Member) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from flowkd.data.importers.importer import ImporterConfig
-from flowkd.data.manifest import Manifest, draw_splits
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.manifest import Manifest, random_split
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -21,8 +21,8 @@ class DigitsConfig(ImporterConfig):
     """Handwritten digits, with their classes as the context.
 
     Attributes:
-        labels: Whether the class of each digit is stored as its context.
-        seed: Seed of the split.
+        labels: Whether the class of each digit is stored as its context; default True.
+        seed: Seed of the split; default 0.
     """
 
     kind: Literal["digits"] = "digits"
@@ -42,12 +42,12 @@ class DigitsConfig(ImporterConfig):
         digits = load_digits()
         x = digits.images.astype(np.uint8)[:, None]
         classes = digits.target.astype(np.int64)
-        rows = draw_splits(len(x), val=VAL_ROWS, test=TEST_ROWS, seed=self.seed)
+        rows = random_split(len(x), val=VAL_ROWS, test=TEST_ROWS, seed=self.seed)
         return write_dataset(
             store,
             self.name,
             {
-                split: Arrays(x[chosen], classes[chosen] if self.labels else None)
+                split: SplitArrays(x[chosen], classes[chosen] if self.labels else None)
                 for split, chosen in rows.items()
             },
             kind="image",

@@ -12,7 +12,7 @@ from flowkd.data.importers.photos import TILE, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
 from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
@@ -24,10 +24,12 @@ class PatchesConfig(ImporterConfig):
     """Grey patches of the photographs, split by tiles as the dataset `photos` is.
 
     Attributes:
-        stride: Distance of neighbouring train patches, in pixels; those of val and test never
-            overlap.
-        train_limit: The most train patches; by default all. val_limit and test_limit likewise.
-        seed: Seed of the split, the order and the noise.
+        stride: Distance of neighbouring train patches, in pixels, default 4; patches of val and
+            test never overlap.
+        train_limit: Most train patches; default all.
+        val_limit: Most val patches; default all.
+        test_limit: Most test patches; default all.
+        seed: Seed of the split, the order and the noise; default 0.
     """
 
     kind: Literal["patches"] = "patches"
@@ -57,7 +59,7 @@ class PatchesConfig(ImporterConfig):
             grey = grey[rng.permutation(len(grey))[: limits[split]]]
             values = (grey + rng.random(grey.shape)) / 256
             values -= values.mean(axis=1, keepdims=True)
-            splits[split] = Arrays(values[:, :-1].astype(np.float32))
+            splits[split] = SplitArrays(values[:, :-1].astype(np.float32))
         train = splits["train"].x
         return write_dataset(
             store,

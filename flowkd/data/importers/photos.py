@@ -14,7 +14,7 @@ from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.pictures import grid_crops, read_picture
 from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -42,11 +42,13 @@ class PhotosConfig(ImporterConfig):
     """Crops of photographs, split by 64x64 tiles so that no two splits share a pixel.
 
     Attributes:
-        crop: Side of a crop, in pixels.
-        stride: Distance of neighbouring train crops, in pixels; by default half a crop. Crops of
+        crop: Side of a crop, in pixels; default 32.
+        stride: Distance of neighbouring train crops, in pixels; default half a crop. Crops of
             val and test never overlap.
-        train_limit: The most train crops; by default all. val_limit and test_limit likewise.
-        seed: Seed of the split, which does not depend on crop, and of the order.
+        train_limit: Most train crops; default all.
+        val_limit: Most val crops; default all.
+        test_limit: Most test crops; default all.
+        seed: Seed of the split, which does not depend on crop, and of the order; default 0.
     """
 
     kind: Literal["photos"] = "photos"
@@ -74,7 +76,7 @@ class PhotosConfig(ImporterConfig):
                 )
             rows = np.concatenate(crops.pop(split))
             rng = np.random.default_rng(derive_seed(self.seed, f"photos/{split}"))
-            splits[split] = Arrays(rows[rng.permutation(len(rows))[: limits[split]]])
+            splits[split] = SplitArrays(rows[rng.permutation(len(rows))[: limits[split]]])
         return write_dataset(
             store,
             self.name,

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.table_checks import remarks_on
-from flowkd.data.manifest import Manifest, draw_fractions
+from flowkd.data.manifest import Manifest, random_split_by_fraction
 from flowkd.data.npy import read_npy
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -33,12 +33,13 @@ class TableConfig(ImporterConfig):
     Attributes:
         source: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
             called x0, x1, ...).
-        columns: The columns of x; by default all that are not context_columns.
-        context_columns: The columns of the context vector.
-        constant: What becomes of columns of x that are constant over the train split: they are
-            refused, or dropped, which the manifest remarks.
-        val_fraction: Share of the rows; test_fraction likewise.
-        seed: Seed of the split.
+        columns: Columns of x; default all that are not context_columns.
+        context_columns: Columns of the context vector; default none.
+        constant: Whether to `refuse` columns of x that are constant over the train split, or to
+            `drop` them, which the manifest remarks; default `refuse`.
+        val_fraction: Share of the rows that are val; default 0.1.
+        test_fraction: Share of the rows that are test; default 0.1.
+        seed: Seed of the split; default 0.
     """
 
     kind: Literal["table"] = "table"
@@ -67,7 +68,7 @@ class TableConfig(ImporterConfig):
             if not columns:
                 raise DataError(f"{self.source} has no columns for x besides {context_columns}")
         _check_columns(table, [*columns, *context_columns], self.source)
-        chosen = draw_fractions(
+        chosen = random_split_by_fraction(
             table.num_rows,
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
@@ -85,7 +86,7 @@ class TableConfig(ImporterConfig):
             store,
             self.name,
             {
-                split: Arrays(x[rows], None if context is None else context[rows])
+                split: SplitArrays(x[rows], None if context is None else context[rows])
                 for split, rows in chosen.items()
             },
             kind="table",

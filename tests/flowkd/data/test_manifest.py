@@ -9,7 +9,7 @@ import torch
 
 from flowkd.data.manifest import dataset_names, read_manifest
 from flowkd.data.reading import load_split
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
@@ -30,14 +30,14 @@ def arrays(kind, seed=0):
     rng = np.random.default_rng(seed)
     if kind == "digits":
         return {
-            split: Arrays(
+            split: SplitArrays(
                 rng.integers(0, 17, (rows, 1, 4, 6), np.uint8), rng.integers(0, 10, rows, np.int64)
             )
             for split, rows in ROWS.items()
         }
     width = 5 if kind == "table" else 1
     return {
-        split: Arrays(
+        split: SplitArrays(
             rng.standard_normal((rows, width), np.float32),
             rng.standard_normal((rows, 2 if kind == "table" else 1), np.float32),
         )
@@ -212,13 +212,25 @@ X = np.zeros((3, 2), np.float32)
 @pytest.mark.parametrize(
     ("splits", "options", "message"),
     [
-        ({"train": Arrays(X)}, {}, r"expected splits .*; got \['train'\]"),
-        (dict.fromkeys(ROWS, Arrays(X.astype(np.float64))), {}, "expected float32 x"),
-        (dict.fromkeys(ROWS, Arrays(X)), {"bins": 256}, "expected uint8 x for bins=256"),
-        ({**dict.fromkeys(ROWS, Arrays(X)), "val": Arrays(X[:0])}, {}, "split 'val'; got none"),
-        ({**dict.fromkeys(ROWS, Arrays(X)), "val": Arrays(X[:, :1])}, {}, r"\(2,\) .*got \(1,\)"),
-        ({**dict.fromkeys(ROWS, Arrays(X)), "val": Arrays(X, X)}, {}, "context of shape None"),
-        (dict.fromkeys(ROWS, Arrays(X, X)), {"classes": 3}, "expected int64 context"),
+        ({"train": SplitArrays(X)}, {}, r"expected splits .*; got \['train'\]"),
+        (dict.fromkeys(ROWS, SplitArrays(X.astype(np.float64))), {}, "expected float32 x"),
+        (dict.fromkeys(ROWS, SplitArrays(X)), {"bins": 256}, "expected uint8 x for bins=256"),
+        (
+            {**dict.fromkeys(ROWS, SplitArrays(X)), "val": SplitArrays(X[:0])},
+            {},
+            "split 'val'; got none",
+        ),
+        (
+            {**dict.fromkeys(ROWS, SplitArrays(X)), "val": SplitArrays(X[:, :1])},
+            {},
+            r"\(2,\) .*got \(1,\)",
+        ),
+        (
+            {**dict.fromkeys(ROWS, SplitArrays(X)), "val": SplitArrays(X, X)},
+            {},
+            "context of shape None",
+        ),
+        (dict.fromkeys(ROWS, SplitArrays(X, X)), {"classes": 3}, "expected int64 context"),
     ],
 )
 def test_faulty_arrays_are_refused_before_anything_is_written(store, splits, options, message):

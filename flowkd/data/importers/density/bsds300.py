@@ -6,8 +6,8 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from flowkd.data.importers.density.archive import MOST, read_members, spooled
-from flowkd.data.importers.density.published import DensityConfig, Published, write_table
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members, spooled
+from flowkd.data.importers.density.base import DensityConfig, PublishedTable, write_table
 from flowkd.data.importers.sources import Member
 from flowkd.data.manifest import Manifest
 from flowkd.errors import DataError
@@ -16,7 +16,7 @@ from flowkd.store.store import Store
 
 FILE = "BSDS300/BSDS300.hdf5"
 GROUPS = {"train": "train", "val": "validation", "test": "test"}
-PUBLISHED = Published(
+PUBLISHED = PublishedTable(
     "BSDS300", 63, (1_000_000, 50_000, 250_000), "dequantised and centred, not standardised"
 )
 
@@ -72,9 +72,9 @@ def _rows(h5py: Any, groups: Any, name: str, where: str) -> np.ndarray:
             f"expected {name!r} in {where} to have real numbers in {PUBLISHED.columns} columns; "
             f"got {found.dtype} of shape {found.shape}"
         )
-    if found.nbytes > MOST:
+    if found.nbytes > MAX_FILE_BYTES:
         raise DataError(
             f"{where} is refused: its {name!r} claims {found.nbytes:,} bytes; expected at most "
-            f"{MOST:,}"
+            f"{MAX_FILE_BYTES:,}"
         )
     return np.asarray(found[:])

@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from flowkd.data.importers.density.archive import MOST, read_members
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     last_tenth,
     standardised,
     write_table,
 )
-from flowkd.data.importers.frames import read_frame
+from flowkd.data.importers.pandas_pickle import read_pandas_pickle
 from flowkd.data.importers.sources import Member
 from flowkd.data.importers.table import read_text_numbers
 from flowkd.data.manifest import Manifest
@@ -25,8 +25,8 @@ from flowkd.store.store import Store
 
 FILE = "gas/ethylene_CO.pickle"
 NOT_SENSORS = ("Meth", "Eth", "Time")
-MOST_CORRELATION = 0.98
-PUBLISHED = Published("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
+MAX_CORRELATION = 0.98
+PUBLISHED = PublishedTable("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
 
 
 class GasConfig(DensityConfig):
@@ -63,13 +63,13 @@ class GasConfig(DensityConfig):
 
 
 def _read(member: Member) -> tuple[list[str], np.ndarray]:
-    return read_frame(member.read(MOST), member.where)
+    return read_pandas_pickle(member.read(MAX_FILE_BYTES), member.where)
 
 
 def _uncorrelated(values: np.ndarray) -> list[int]:
     """Returns the rows that remain while the first that is correlated with another is dropped."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        alike = np.corrcoef(values) > MOST_CORRELATION
+        alike = np.corrcoef(values) > MAX_CORRELATION
     kept = list(range(len(values)))
     while (partners := alike[np.ix_(kept, kept)].sum(axis=1) > 1).any():
         del kept[int(np.argmax(partners))]

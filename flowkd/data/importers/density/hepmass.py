@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from flowkd.data.importers.density.archive import read_members, spooled
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     last_tenth,
     standardised,
     write_table,
@@ -28,9 +28,11 @@ from flowkd.store.store import Store
 
 TRAIN, TEST = "hepmass/1000_train.csv", "hepmass/1000_test.csv"
 SIGNAL = 1
-MOST_REPEATED = 5
-MOST_LINE = 2**16
-PUBLISHED = Published("HEPMASS", 21, (315_123, 35_013, 174_987), "standardised by train and val")
+MAX_REPEATS = 5
+MAX_LINE_BYTES = 2**16
+PUBLISHED = PublishedTable(
+    "HEPMASS", 21, (315_123, 35_013, 174_987), "standardised by train and val"
+)
 
 
 class HepmassConfig(DensityConfig):
@@ -59,7 +61,7 @@ class HepmassConfig(DensityConfig):
 
 def _is_discrete(column: np.ndarray) -> bool:
     """Tells whether the *smallest* value re-occurs: so the authors' code, which says otherwise."""
-    return int(np.count_nonzero(column == column.min())) > MOST_REPEATED
+    return int(np.count_nonzero(column == column.min())) > MAX_REPEATS
 
 
 def _read(member: Member) -> tuple[list[str], np.ndarray]:
@@ -82,7 +84,7 @@ def _read(member: Member) -> tuple[list[str], np.ndarray]:
 
 def _header(file: IO[bytes], where: str) -> tuple[list[str], int]:
     """Returns the names in the first line, and how many of them have values in the second."""
-    first, second = file.readline(MOST_LINE), file.readline(MOST_LINE)
+    first, second = file.readline(MAX_LINE_BYTES), file.readline(MAX_LINE_BYTES)
     file.seek(0)
     if not first.endswith(b"\n") or not second:
         raise DataError(f"expected a line of names and lines of numbers in {where}; got neither")

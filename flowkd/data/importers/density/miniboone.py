@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flowkd.data.importers.density.archive import MOST, read_members
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     standardised_tenths,
     write_table,
 )
@@ -17,7 +17,7 @@ from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 FILE = "miniboone/data.npy"
-PUBLISHED = Published("MINIBOONE", 43, (29_556, 3_284, 3_648), "standardised by train and val")
+PUBLISHED = PublishedTable("MINIBOONE", 43, (29_556, 3_284, 3_648), "standardised by train and val")
 
 
 class MiniBooNEConfig(DensityConfig):
@@ -33,7 +33,9 @@ class MiniBooNEConfig(DensityConfig):
         Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
         https://github.com/gpapamak/maf, datasets/miniboone.py.
         """
-        [data] = read_members(self.source, [FILE], lambda m: read_npy(m.read(MOST), m.where))
+        [data] = read_members(
+            self.source, [FILE], lambda m: read_npy(m.read(MAX_FILE_BYTES), m.where)
+        )
         splits = standardised_tenths(data, self.source)
         return write_table(
             self, store, PUBLISHED, splits, [f"x{number}" for number in range(data.shape[1])]

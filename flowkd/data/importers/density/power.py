@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from flowkd.data.importers.density.archive import MOST, read_members
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     standardised_tenths,
     write_table,
 )
@@ -31,7 +31,7 @@ COLUMNS = (
     "time",
 )
 DROPPED = (1, 3)
-PUBLISHED = Published(
+PUBLISHED = PublishedTable(
     "POWER", 6, (1_659_917, 184_435, 204_928), "dequantised, and standardised by train and val"
 )
 
@@ -48,7 +48,9 @@ class PowerConfig(DensityConfig):
         Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
         https://github.com/gpapamak/maf, datasets/power.py.
         """
-        [data] = read_members(self.source, [FILE], lambda m: read_npy(m.read(MOST), m.where))
+        [data] = read_members(
+            self.source, [FILE], lambda m: read_npy(m.read(MAX_FILE_BYTES), m.where)
+        )
         if data.shape[1] != len(COLUMNS):
             raise DataError(
                 f"expected the {len(COLUMNS)} columns of {FILE} in {self.source}; got "
