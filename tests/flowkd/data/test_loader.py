@@ -103,6 +103,13 @@ def test_dequantised_values_stay_in_their_level():
     assert u.max() > 1 - 1e-3
 
 
+def test_the_noise_of_a_batch_stays_in_its_level():
+    rows = Examples(torch.full((512, 2048), 255, dtype=torch.uint8))
+    for rank in range(2):
+        batch = BatchLoader(rows, batch_size=512, seed=0, bins=256, rank=rank, world=2).batch(0)
+        assert torch.equal(batch.x.floor(), torch.full((256, 2048), 255.0))
+
+
 def test_a_default_dtype_of_float64_changes_nothing():
     expected = batches().batch(1)
     torch.set_default_dtype(torch.float64)
