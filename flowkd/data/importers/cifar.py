@@ -16,7 +16,7 @@ from flowkd.data.importers.cifar_batches import (
     checked_labels,
     picture_rows,
     published_members,
-    split_off_val,
+    rows_by_split,
 )
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.sources import Member, Source
@@ -92,9 +92,7 @@ def _read(member: Member, val: np.ndarray | None, labels: bool) -> Mapping[str, 
     else:
         batch = load_safely(member.read(MAX_PICKLE_BYTES), member.where)
         x, y = picture_rows(batch, member.where, rows=ROWS, classes=len(CLASSES))
-    if val is None:
-        return {"test": SplitArrays(x, y if labels else None)}
-    return split_off_val(x, y if labels else None, val)
+    return rows_by_split(x, y if labels else None, val)
 
 
 def _read_binary(member: Member) -> tuple[np.ndarray, np.ndarray]:

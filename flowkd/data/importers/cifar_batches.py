@@ -91,8 +91,12 @@ def checked_labels(labels: np.ndarray, where: str, classes: int, first: int = 0)
     return labels.astype(np.int64) - first
 
 
-def split_off_val(x: np.ndarray, y: np.ndarray | None, val: np.ndarray) -> dict[str, SplitArrays]:
-    """Returns a batch's rows by split: val those at the indices `val`, train all others."""
+def rows_by_split(
+    x: np.ndarray, y: np.ndarray | None, val: np.ndarray | None
+) -> dict[str, SplitArrays]:
+    """Returns a batch's rows: train, and val at the indices `val`; without such indices, test."""
+    if val is None:
+        return {"test": SplitArrays(x, y)}
     is_val = np.zeros(len(x), bool)
     is_val[val] = True
     return {

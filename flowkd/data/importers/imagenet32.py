@@ -15,7 +15,7 @@ from flowkd.data.importers.cifar_batches import (
     SIDE,
     picture_rows,
     published_members,
-    split_off_val,
+    rows_by_split,
 )
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.npz import read_npz
@@ -139,6 +139,4 @@ def _read(
         batch = load_safely(data, member.where)
     del data  # as large as the batch
     x, y = picture_rows(batch, member.where, rows=rows, classes=CLASSES, first=1)
-    if val is None:
-        return {"test": SplitArrays(x, y if labels else None)}
-    return split_off_val(x, y if labels else None, val)
+    return rows_by_split(x, y if labels else None, val)
