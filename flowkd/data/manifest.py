@@ -22,7 +22,7 @@ class Shard(Config):
     """One Parquet file of a split.
 
     Attributes:
-        file: Its name within the data set's folder.
+        file: Name of the file within the data set's folder.
         rows: Number of rows.
         sha256: Hash of the file, in hex.
         bytes: Size of the file.
@@ -39,7 +39,7 @@ class Split(Config):
 
     Attributes:
         rows: Number of rows of all shards.
-        shards: Its files, in the order of the rows.
+        shards: The files, in the order of the rows.
     """
 
     rows: int

@@ -11,7 +11,7 @@ from flowkd.data.shuffle import Block
 from flowkd.errors import DataError
 
 GIB = 2**30
-READERS = 2
+READERS = 2  # threads
 
 
 class BlockBuffer(Protocol):

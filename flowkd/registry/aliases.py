@@ -29,7 +29,7 @@ _warned: set[str] = set()  # URIs of stores whose weak semantics were told
 
 
 class AliasMove(Config):
-    """Where an alias pointed from one move to the next.
+    """One move of an alias.
 
     Attributes:
         number: Counts the moves of an alias, from 1.

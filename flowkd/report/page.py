@@ -34,7 +34,7 @@ GRID_WIDTH, NARROW_GRID_WIDTH = 336, 164
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         title: Title of the page.

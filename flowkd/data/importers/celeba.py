@@ -1,4 +1,4 @@
-"""Dataset `celeba`: 202,599 aligned faces, as published, cropped as the field crops them."""
+"""Data set `celeba`: 202,599 aligned faces, as published, cropped as the field crops them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CelebaConfig(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest; the splits are the publisher's.
+        """Writes the data set and returns its manifest; the splits are the publisher's.
 
         Of each picture the 148x148 pixels of rows 40 to 187 and columns 15 to 162 are taken: the
         crop of Real NVP (Dinh et al., Density estimation using Real NVP, 2016,

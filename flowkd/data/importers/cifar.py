@@ -1,4 +1,4 @@
-"""Dataset `cifar10`: 60,000 photographs of 32x32 pixels in ten classes, as published."""
+"""Data set `cifar10`: 60,000 photographs of 32x32 pixels in ten classes, as published."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CifarConfig(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest; test is the publisher's.
+        """Writes the data set and returns its manifest; test is the publisher's.
 
         Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
         https://www.cs.toronto.edu/~kriz/cifar.html, where both formats are described.

@@ -1,4 +1,4 @@
-"""Dataset `digits`: scikit-learn's 1797 handwritten digits, 8x8 pixels of 17 bins."""
+"""Data set `digits`: scikit-learn's 1797 handwritten digits, 8x8 pixels of 17 bins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DigitsConfig(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest; raises DataError without scikit-learn."""
+        """Writes the data set and returns its manifest; raises DataError without scikit-learn."""
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""Dataset `imagenet32`: ImageNet's 1.3 million photographs at 32x32 pixels, as published."""
+"""Data set `imagenet32`: ImageNet's 1.3 million photographs at 32x32 pixels, as published."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Imagenet32Config(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest; test is the published validation set.
+        """Writes the data set and returns its manifest; test is the published validation set.
 
         A batch file at a time is in memory, in train about 400 MB of pixels, and a copy.
         Labels 1 to 1000 become 0 to 999.

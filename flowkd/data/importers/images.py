@@ -1,4 +1,4 @@
-"""Dataset `images`: crops of the user's own pictures, split by file."""
+"""Data set `images`: crops of the user's own pictures, split by file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ImagesConfig(CropsConfig, ImporterConfig):
         return self
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset, some thousand crops at a time, and returns its manifest.
+        """Writes the data set, some thousand crops at a time, and returns its manifest.
 
         Tars are WebDataset's: files of one name, up to the first dot, belong together
         (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,

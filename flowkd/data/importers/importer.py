@@ -1,4 +1,4 @@
-"""What an importer is: the config of a data set, which can write that data set to a store."""
+"""The base of importers: the config of a data set, which can write that data set to a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ImporterConfig(Config):
     """Base of the data sets' configs. A new one is a file of its own and an entry in `prepare.py`.
 
     Attributes:
-        kind: Tells the configs apart; a subclass narrows it to a Literal of its own.
+        kind: Tag by which a config names its importer; a subclass makes it a Literal of its own.
         name: The data set's name in the store.
     """
 

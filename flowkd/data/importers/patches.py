@@ -1,4 +1,4 @@
-"""Dataset `patches`: grey 8x8 patches of the photos as 63 numbers, prepared as BSDS300 is."""
+"""Data set `patches`: grey 8x8 patches of the photos as 63 numbers, prepared as BSDS300 is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PatchesConfig(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest; raises DataError without the packages.
+        """Writes the data set and returns its manifest; raises DataError without the packages.
 
         Brightness and uniform noise, over 256, less the patch's own mean; the last pixel, which the
         others then determine, is dropped.

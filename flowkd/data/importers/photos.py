@@ -1,4 +1,4 @@
-"""Dataset `photos`: crops of the colour photographs inside the scikit-image and -learn wheels."""
+"""Data set `photos`: crops of the colour photographs inside the scikit-image and -learn wheels."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PhotosConfig(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest; raises DataError without the packages."""
+        """Writes the data set and returns its manifest; raises DataError without the packages."""
         crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
         strides = dict.fromkeys(SPLITS, self.crop)
         strides["train"] = self.stride or self.crop // 2

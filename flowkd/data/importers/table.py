@@ -1,4 +1,4 @@
-"""Dataset `table`: the user's CSV, Parquet or .npy, each row an example."""
+"""Data set `table`: the user's CSV, Parquet or .npy, each row an example."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TableConfig(ImporterConfig):
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest.
+        """Writes the data set and returns its manifest.
 
         Raises:
             DataError: The file is missing, unreadable or too short; a column is unknown, not

@@ -13,12 +13,12 @@ MAX_REMARKS = 10
 
 
 def remarks_on(train: np.ndarray, columns: Sequence[str], dropped: Sequence[str]) -> list[str]:
-    """Returns a sentence for each peculiarity of the columns, and at most a dozen of a kind.
+    """Returns a sentence for each peculiarity of the columns, at most MAX_REMARKS + 1 of a kind.
 
     Args:
         train: The train rows (N, D), no column constant.
-        columns: Their names.
-        dropped: Those of columns that were left out because they are constant.
+        columns: Names of the columns.
+        dropped: Names of columns that were left out because they are constant.
     """
     remarks = []
     if dropped:

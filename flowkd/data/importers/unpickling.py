@@ -70,7 +70,7 @@ class _Array(np.ndarray):
 
 
 class _Dtype:
-    """What a pickle says of a dtype; numpy's own takes flags from it by which memory is read."""
+    """The dtype that a pickle names; numpy's own would take flags that govern memory access."""
 
     def __init__(self, code: object) -> None:
         if not isinstance(code, str) or not DTYPE.fullmatch(code):

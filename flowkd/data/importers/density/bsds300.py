@@ -1,4 +1,4 @@
-"""Dataset `bsds300`: BSDS300, grey 8x8 patches of photographs less their mean."""
+"""Data set `bsds300`: BSDS300, grey 8x8 patches of photographs less their mean."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Bsds300Config(DensityConfig):
     name: DatasetName = "bsds300"
 
     def write(self, store: Store) -> Manifest:
-        """Writes the dataset and returns its manifest.
+        """Writes the data set and returns its manifest.
 
         Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
         https://github.com/gpapamak/maf, datasets/bsds300.py.

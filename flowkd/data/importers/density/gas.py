@@ -1,4 +1,4 @@
-"""Dataset `gas`: GAS, what chemical sensors read in a mixture of ethylene and carbon monoxide."""
+"""Data set `gas`: GAS, what chemical sensors read in a mixture of ethylene and carbon monoxide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataset `hepmass`: HEPMASS, features of simulated collisions that make a particle of mass 1000.
+"""Data set `hepmass`: HEPMASS, features of simulated collisions that make a particle of mass 1000.
 
 Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
 https://github.com/gpapamak/maf, datasets/hepmass.py.

@@ -1,4 +1,4 @@
-"""Dataset `miniboone`: MINIBOONE, features of electron neutrinos and of their background."""
+"""Data set `miniboone`: MINIBOONE, features of electron neutrinos and of their background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataset `power`: POWER, the electric power consumption of a household, minute by minute."""
+"""Data set `power`: POWER, the electric power consumption of a household, minute by minute."""
 
 from __future__ import annotations
 
