@@ -31,8 +31,8 @@ from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.writing import SplitArrays, write_dataset
-from flowkd.distill.losses import MaximumLikelihood
-from flowkd.flows.configs import build_flow
+from flowkd.distillation.losses import MaximumLikelihood
+from flowkd.flows.build import build_flow
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import AveragedFlow, make_optimizer, train

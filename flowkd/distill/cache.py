@@ -19,7 +19,7 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
-from flowkd.distill.targets import compute_targets, target_names
+from flowkd.distillation.targets import compute_targets, target_names
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow
 

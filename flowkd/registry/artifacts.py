@@ -21,8 +21,11 @@ from safetensors import SafetensorError
 
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
-from flowkd.flows.configs import CouplingConfig, FlowConfig, GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.configs import AnyFlowConfig
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.names import is_name
 from flowkd.registry.aliases import alias_names, alias_version
 from flowkd.registry.card import Lineage, model_card

@@ -11,7 +11,7 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
-from flowkd.distill.teacher_samples import FreshSamples
+from flowkd.distillation.teacher_samples import FreshSamples
 from flowkd.training.config import DistillationConfig, TrainingConfig
 
 # Rows for ActNorm, and for warm starts, whose least squares have more unknowns.

@@ -8,7 +8,7 @@ import typer
 
 from cluster.storage import check
 from flowkd.errors import StoreError
-from flowkd.flows.configs import count_parameters
+from flowkd.flows.build import count_parameters
 from flowkd.registry.aliases import alias_history, set_alias
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.catalog import (

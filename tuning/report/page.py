@@ -10,14 +10,16 @@ from markupsafe import Markup
 
 from flowkd.bijectors import Tap
 from flowkd.data.manifest import read_manifest
-from flowkd.flows.configs import build_flow, count_parameters
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact
 from flowkd.report.comparison import by_role, percent
 from flowkd.report.html import render_page
 from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, TrainingConfig, complete_flow
+from flowkd.training.config import TrainingConfig
+from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, chosen_taps
 from tuning.records import Trial, ranked

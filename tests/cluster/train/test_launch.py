@@ -16,11 +16,13 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.config import dump_config
 from flowkd.data.writing import SplitArrays, write_dataset
+from flowkd.distillation.objective import DistillationConfig
 from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact, write_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, ScalingConfig, TrainingConfig
+from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.prepare import run_in_process

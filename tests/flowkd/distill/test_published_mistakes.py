@@ -14,12 +14,13 @@ from flowkd.data.batch import Batch
 from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.writing import SplitArrays, write_dataset
-from flowkd.distill.hints import Hint
-from flowkd.distill.losses import Distillation
-from flowkd.distill.schedules import LossWeights
+from flowkd.distillation.hints import Hint
+from flowkd.distillation.losses import Distillation
+from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import evaluate_likelihood
-from flowkd.flows.configs import GlowConfig, build_flow
+from flowkd.flows.build import build_flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import TrainConfig, make_optimizer, train
