@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 from flowkd.config import load_config
+from flowkd.data.chunked_import import ImportChunk, import_chunks
 from flowkd.data.importers.photos import PhotosConfig, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
-from flowkd.data.importing import ImportPart, import_parts
 from flowkd.data.loader import BatchLoader
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.distillation.losses import MaximumLikelihood
 from flowkd.flows.build import build_flow
 from flowkd.store.store import Store
@@ -94,16 +94,16 @@ def write(uri: str, shape: str, size: str) -> None:
     crops = np.concatenate(
         [grid_crops(tile, side, side // 2) for _, tile in tiles(photographs(), 0)]
     )
-    few = Arrays(crops[:100])
+    few = SplitArrays(crops[:100])
 
-    def part(start: int) -> ImportPart:
-        def read() -> dict[str, Arrays]:
+    def part(start: int) -> ImportChunk:
+        def read() -> dict[str, SplitArrays]:
             generator = np.random.default_rng(start)
             x = crops[generator.integers(0, len(crops), min(step, rows - start))]
-            arrays = Arrays(x ^ generator.integers(0, 4, x.shape, np.uint8))
+            arrays = SplitArrays(x ^ generator.integers(0, 4, x.shape, np.uint8))
             return {"train": arrays, **({} if start else {"val": few, "test": few})}
 
-        return ImportPart(str(start), read)
+        return ImportChunk(str(start), read)
 
     store = Store(uri)
     about = write_dataset(
@@ -111,7 +111,7 @@ def write(uri: str, shape: str, size: str) -> None:
         kind="image", bins=256, source="photos", config=PhotosConfig().model_dump(mode="json"),
     )  # fmt: skip
     parts = (part(start) for start in range(0, rows, step))
-    import_parts(store, about, parts, fingerprint="", shard_bytes=SHARD_BYTES)
+    import_chunks(store, about, parts, fingerprint="", shard_bytes=SHARD_BYTES)
 
 
 def measure(uri: str, shape: str, size: str, limit: float | None) -> dict[str, Any]:
@@ -120,12 +120,12 @@ def measure(uri: str, shape: str, size: str, limit: float | None) -> dict[str, A
     store = Store(uri)
     manifest = read_manifest(store, f"{shape}-{size}")
     size_of_batch = load_config(TrainingConfig, STUDENT).batch_size
-    StoredRows(store, manifest, "val").all()  # opens the filesystem, loads what it needs
+    StoredRows(store, manifest, "val").read_all()  # opens the filesystem, loads what it needs
     forget_peak()
     before = peak_mebibytes()
     began = time.perf_counter()
     rows = StoredRows(store, manifest, "train")
-    batches = BatchLoader(rows, batch_size=size_of_batch, seed=0, bins=256, memory=limit)
+    batches = BatchLoader(rows, batch_size=size_of_batch, seed=0, bins=256, memory_gib=limit)
     batches.batch(0)
     first = time.perf_counter()
     step = 1

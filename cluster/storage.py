@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.store.arrow import arrow_filesystem
-from flowkd.store.store import PATIENCE, Store, default_uri
+from flowkd.store.store import RETRY_SECONDS, Store, default_uri
 
 CHECK_PATIENCE = 5.0  # seconds
 SECRETS = frozenset({"key", "secret", "token", "password", "account_key", "sas_token"})
@@ -27,12 +27,12 @@ class StorageConfig(Config):
         uri: `s3://bucket/prefix`, any other fsspec URL, or a folder that all nodes share; it is
             made absolute, for Ray's workers run in a folder of their own.
         options: Storage options of the filesystem, such as `endpoint_url`.
-        patience: For how many seconds what the store refuses for the moment is tried again.
+        retry_seconds: For how many seconds what the store refuses for the moment is tried again.
     """
 
     uri: str
     options: dict[str, Any] = Field(default_factory=dict)
-    patience: float = Field(PATIENCE, ge=0)
+    retry_seconds: float = Field(RETRY_SECONDS, ge=0)
 
     @field_validator("uri")
     @classmethod
@@ -57,7 +57,7 @@ class StorageConfig(Config):
 
     def store(self) -> Store:
         """Returns the store; nothing is opened yet."""
-        return Store(self.uri, self.options, self.patience)
+        return Store(self.uri, self.options, self.retry_seconds)
 
     def arrow_filesystem(self) -> tuple[pafs.FileSystem, str]:
         """Returns pyarrow's view of the store, and the path of the root in it."""

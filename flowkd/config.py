@@ -62,13 +62,30 @@ def parse_config(kind: type[C], values: Any, *, source: str) -> C:
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Sets values of a mapping, in place, by `key.path=value`; raises ConfigError for others."""
+    """Sets values of a mapping, in place, by `key.path=value`.
+
+    Raises:
+        ConfigError: The path leads nowhere, or the value is not YAML.
+
+    Examples:
+        >>> values = {"train": {"steps": 10}}
+        >>> apply_overrides(values, ["train.steps=20", "train.learning_rate=1.0e-3"])
+        >>> values
+        {'train': {'steps': 20, 'learning_rate': 0.001}}
+    """
     for override in overrides:
         _set(values, override)
 
 
 def dump_config(config: BaseModel) -> str:
-    """Returns a configuration as YAML that `load_config` reads back to an equal one."""
+    """Returns a configuration as YAML, from which `load_config` reads an equal one.
+
+    Examples:
+        >>> class Small(Config):
+        ...     steps: int = 10
+        >>> dump_config(Small(steps=20))
+        'steps: 20\\n'
+    """
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 

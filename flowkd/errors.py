@@ -1,8 +1,8 @@
-"""The errors that a user meets: each names the object, the expectation, the value, the remedy."""
+"""Errors for users: each names the object, what was expected, what came, and what to do."""
 
 
 class FlowkdError(Exception):
-    """Something that the user can put right; its message says how."""
+    """Base of all errors that the user can put right; the message says how."""
 
 
 class ConfigError(FlowkdError):
@@ -18,8 +18,8 @@ class StoreError(FlowkdError):
 
 
 class NonFiniteError(FlowkdError):
-    """A term, or a gradient, that is NaN or infinite: training stops at once."""
+    """A loss term or a gradient is NaN or infinite: training stops at once."""
 
 
 class StoppedError(FlowkdError):
-    """A training that was asked to stop: it has left a checkpoint, and can go on from there."""
+    """A training was asked to stop: it has written a checkpoint, and can be resumed from it."""

@@ -1,4 +1,4 @@
-"""What things in a store may be called: one pattern, and how long a name of each kind may be."""
+"""The pattern of names in a store, and the largest length of each kind of name."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def proxied_store(
         "endpoint_url": proxy.endpoint,
         "config_kwargs": {"retries": {"max_attempts": 0}},
     }
-    store = Store(swift_store.uri, options, patience=20)
+    store = Store(swift_store.uri, options, retry_seconds=20)
     store.write(b"before", "known")
     proxy.requests.clear()
     yield store

@@ -60,7 +60,7 @@ class LogUpload:
                         pause = min(2 * pause, LONGEST_PAUSE)
 
     def _next(self, file: IO[bytes]) -> bytes:
-        data = file.read(self._segments.room)
+        data = file.read(self._segments.free_bytes)
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return data

@@ -179,7 +179,9 @@ def main() -> int:
     parser.add_argument("--silence", type=float, default=60.0)
     parser.add_argument("--grace", type=float, default=30.0)
     asked = parser.parse_args()
-    storage = StorageConfig.from_uri(asked.store).model_copy(update={"patience": STORE_PATIENCE})
+    storage = StorageConfig.from_uri(asked.store).model_copy(
+        update={"retry_seconds": STORE_PATIENCE}
+    )
     records = QueueRecords(storage.store())
     return AttemptRunner(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
 

@@ -42,7 +42,7 @@ class DispatcherService:
         # Ray's client asks this first; the cluster may have been started from within another's job.
         os.environ["RAY_API_SERVER_ADDRESS"] = address
         config = QueueConfig.model_validate(values)
-        storage = StorageConfig.from_uri(uri).model_copy(update={"patience": PATIENCE})
+        storage = StorageConfig.from_uri(uri).model_copy(update={"retry_seconds": PATIENCE})
         self._address, self._store, self._config = address, storage.store(), config
         self._dispatcher: Dispatcher | None = None
         self._ticks = 0

@@ -1,4 +1,4 @@
-"""What one step of training or evaluation sees."""
+"""Batches: what one step of training or evaluation sees."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training or evaluation sees.
+    """The rows that one step of training or evaluation sees.
 
     Attributes:
         x: (B, *event) float32, in data units; integer bins are dequantised.
         context: None, (B,) int64 classes, or (B, c) float32 vectors.
         z: None, or (b, D) float32 standard normal latents, for the first b rows.
-        samples: How many rows, the last ones, were drawn from a teacher.
-        targets: What a teacher makes of each row, (B, ...) by name, if that is known already.
+        samples: Number of rows, the last ones, that were drawn from a teacher; default 0.
+        targets: A teacher's outputs for each row, (B, ...) by name, where they are cached.
     """
 
     x: Tensor
@@ -38,8 +38,8 @@ class Batch:
         return Batch(self.x.to(device), context, z, self.samples, targets)
 
 
-def join(data: Batch | None, drawn: Batch) -> Batch:
-    """Returns rows of data followed by rows drawn from a teacher, on the device of the latter."""
+def append_samples(data: Batch | None, drawn: Batch) -> Batch:
+    """Returns rows of data followed by a teacher's samples, on the device of the samples."""
     if data is None:
         return replace(drawn, samples=len(drawn))
     data = data.to(drawn.x.device)
@@ -52,7 +52,7 @@ def join(data: Batch | None, drawn: Batch) -> Batch:
 
 
 class BatchSource(Protocol):
-    """Yields the batch of any step: a pure function of the step's number."""
+    """Gives the batch of any step, a pure function of the step's number."""
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, counted from 0."""

@@ -1,4 +1,4 @@
-"""Integers -> continuous values: uniform noise on top, exact and reproducible."""
+"""Dequantisation: uniform noise on integers, exact in float32 and reproducible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowkd.data.batch import Batch
 from flowkd.data.rows import Examples
-from flowkd.data.shuffle import generator
+from flowkd.data.shuffle import seeded_generator
 
 # Multiples of 2**-16: their sums with integers below 256 are exact in float32, so that
 # floor(x) is q again, and x never rounds up to the next bin or to the upper bound.
@@ -24,14 +24,20 @@ def dequantize(q: Tensor, bins: int | None, generator: torch.Generator) -> Tenso
 
     Raises:
         ValueError: q is not uint8 with bins, or not float32 without.
+
+    Examples:
+        >>> q = torch.tensor([0, 7, 255], dtype=torch.uint8)
+        >>> x = dequantize(q, 256, torch.Generator().manual_seed(0))
+        >>> x.floor().tolist()
+        [0.0, 7.0, 255.0]
     """
     check_dtype(q.dtype, bins)
     if bins is None:
         return q
-    return q + round_noise(torch.rand(q.shape, generator=generator, dtype=torch.float32))
+    return q + truncate_noise(torch.rand(q.shape, generator=generator, dtype=torch.float32))
 
 
-def round_noise(noise: Tensor) -> Tensor:
+def truncate_noise(noise: Tensor) -> Tensor:
     """Rounds values in [0, 1) down to multiples of 1 / NOISE_STEPS, in place; returns them."""
     return noise.mul_(NOISE_STEPS).floor_().div_(NOISE_STEPS)
 
@@ -45,7 +51,7 @@ def evaluation_batches(
         ValueError: There are no examples, batch_size is below 1, or the dtype of x does not go
             with bins.
     """
-    check_examples(len(examples), examples.x.dtype, bins)
+    check_rows(len(examples), examples.x.dtype, bins)
     if batch_size < 1:
         raise ValueError(f"expected batch_size of at least 1; got {batch_size}")
     return _evaluation_batches(examples, bins, batch_size, seed)
@@ -55,7 +61,7 @@ def _evaluation_batches(
     examples: Examples, bins: int | None, batch_size: int, seed: int
 ) -> Iterator[Batch]:
     # One generator, drawn in the order of rows: torch.rand consumes one number per element.
-    stream = generator(seed, "evaluation")
+    stream = seeded_generator(seed, "evaluation")
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
         context = examples.context
@@ -65,7 +71,7 @@ def _evaluation_batches(
         )
 
 
-def check_examples(count: int, dtype: torch.dtype, bins: int | None) -> None:
+def check_rows(count: int, dtype: torch.dtype, bins: int | None) -> None:
     """Raises ValueError if there are no rows, or their dtype does not go with bins."""
     if count == 0:
         raise ValueError("expected at least one example; got none")

@@ -1,4 +1,4 @@
-"""What a prepared dataset says about itself: `datasets/<name>/manifest.json`, written last."""
+"""The manifest of a data set, `datasets/<name>/manifest.json`, and how rows are split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ MANIFEST = "manifest.json"
 
 
 class Shard(Config):
-    """One Parquet file of a split, with what it takes to notice that it is damaged."""
+    """One Parquet file of a split.
+
+    Attributes:
+        file: Name of the file within the data set's folder.
+        rows: Number of rows.
+        sha256: Hash of the file, in hex.
+        bytes: Size of the file.
+    """
 
     file: str
     rows: int
@@ -28,27 +35,36 @@ class Shard(Config):
 
 
 class Split(Config):
-    """The shards of one split, in order."""
+    """One split.
+
+    Attributes:
+        rows: Number of rows of all shards.
+        shards: The files, in the order of the rows.
+    """
 
     rows: int
     shards: list[Shard]
 
 
 class Manifest(Config):
-    """A prepared dataset: its shapes, its statistics, its shards and where it comes from.
+    """A data set: its shapes, its statistics, its shards and where it comes from.
 
     Attributes:
+        format: Version of this format.
+        name: Name of the data set.
+        kind: `image` or `table`.
         event_shape: (C, H, W) of an image, (D,) of a table's row.
-        bins: The number of integer values of x (256 for 8-bit pictures); None if continuous.
-        classes: The number of context classes, where the context is a class.
-        class_names: Their names, where they have any.
-        context_size: The length of the context, where it is a vector.
-        columns: A table's columns, in the order of x.
+        bins: Number of integer values of x (256 for 8-bit pictures); None if continuous.
+        classes: Number of classes, if the context is a class.
+        class_names: Names of the classes, if they have any.
+        context_size: Length of the context, if it is a vector.
+        columns: Names of a table's columns, in the order of x.
         mean: Mean of each column over the train split, in data units.
         scale: Standard deviation of each column over the train split, in data units.
-        remarks: What whoever trains on it should know, a sentence each.
-        source: One line of provenance.
-        config: The resolved configuration that prepared the dataset.
+        remarks: Warnings to whoever trains on it, a sentence each.
+        splits: The splits, by name.
+        source: One line on where the data come from.
+        config: Config of the importer that wrote the data set.
     """
 
     format: Literal[1] = 1
@@ -69,11 +85,11 @@ class Manifest(Config):
 
 
 def read_manifest(store: Store, name: str) -> Manifest:
-    """Returns a dataset's manifest.
+    """Returns a data set's manifest.
 
     Raises:
-        DataError: There is no such dataset (those that exist are listed), or its manifest is
-            not one that this version reads.
+        DataError: There is no such data set (the message lists those there are), or its manifest
+            is not one that this version reads.
     """
     if not store.exists("datasets", name, MANIFEST):
         known = ", ".join(dataset_names(store)) or "none yet"
@@ -91,12 +107,17 @@ def read_manifest(store: Store, name: str) -> Manifest:
 
 
 def dataset_names(store: Store) -> list[str]:
-    """Returns the sorted names of the store's complete datasets."""
+    """Returns the sorted names of the store's complete data sets."""
     return [n for n in store.list("datasets") if store.exists("datasets", n, MANIFEST)]
 
 
-def draw_splits(count: int, *, val: int, test: int, seed: int) -> dict[str, np.ndarray]:
-    """Returns the shuffled indices of train, val and test, which share none and leave none out."""
+def random_split(count: int, *, val: int, test: int, seed: int) -> dict[str, np.ndarray]:
+    """Returns shuffled indices of train, val and test, which share none and leave none out.
+
+    Examples:
+        >>> {split: len(rows) for split, rows in random_split(10, val=2, test=3, seed=0).items()}
+        {'train': 5, 'val': 2, 'test': 3}
+    """
     order = np.random.default_rng(derive_seed(seed, "split")).permutation(count)
     train = count - val - test
     return {
@@ -106,13 +127,13 @@ def draw_splits(count: int, *, val: int, test: int, seed: int) -> dict[str, np.n
     }
 
 
-def draw_fractions(
+def random_split_by_fraction(
     count: int, *, val_fraction: float, test_fraction: float, seed: int, what: str
 ) -> dict[str, np.ndarray]:
-    """Returns such splits by fraction, at least one index each.
+    """Returns the indices of a `random_split` by fractions, at least one for each split.
 
     Raises:
-        DataError: There are too few of `what` for three splits.
+        DataError: There are too few for three splits; the message calls them `what`.
     """
     val, test = (max(1, round(count * fraction)) for fraction in (val_fraction, test_fraction))
     if count - val - test < 1:
@@ -120,11 +141,11 @@ def draw_fractions(
             f"expected enough {what} for train, val and test; got {count}, of which {val} would be "
             f"val and {test} test; add more, or lower val_fraction and test_fraction"
         )
-    return draw_splits(count, val=val, test=test, seed=seed)
+    return random_split(count, val=val, test=test, seed=seed)
 
 
-def draw_evenly(sizes: Sequence[int], val: int, seed: int) -> list[np.ndarray]:
-    """Returns which rows of each batch are val: as many of each, but for one more of the first.
+def draw_val_rows(sizes: Sequence[int], val: int, seed: int) -> list[np.ndarray]:
+    """Returns the indices of `val` rows, drawn evenly from batches of these sizes.
 
     Raises:
         DataError: There are too few rows.

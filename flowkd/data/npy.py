@@ -1,4 +1,4 @@
-"""NumPy's .npy format, read without pickle and without trust in what its header claims."""
+"""Reads NumPy's .npy format without pickle and without trust in what its header claims."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class NpyHeader:
     """What the header of a .npy file claims; its dtype may be one of objects.
 
     Attributes:
-        shape: Of the array; a hostile one may be negative.
+        shape: Shape of the array; in a hostile file it may be negative.
         fortran: Whether the first index changes fastest.
-        dtype: Of its values.
+        dtype: The dtype of the values.
     """
 
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class NpyHeader:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values."""
+        """Size of the values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def array(self, data: memoryview) -> np.ndarray:
@@ -69,8 +69,8 @@ def read_npy(data: bytes, where: str) -> np.ndarray:
     """Returns the array (N, D), which is a read-only view of the bytes.
 
     Args:
-        data: All of the file.
-        where: What error messages call it.
+        data: The whole file.
+        where: What error messages call the file.
 
     Raises:
         DataError: It is no .npy, holds objects, is not as long as it promises, or is no 2-D array

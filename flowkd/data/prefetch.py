@@ -1,4 +1,4 @@
-"""Where blocks of rows are while a run trains: all in memory, or those that are next."""
+"""Buffers of blocks: all rows in memory, or the next ones prefetched by threads."""
 
 from __future__ import annotations
 
@@ -11,92 +11,93 @@ from flowkd.data.shuffle import Block
 from flowkd.errors import DataError
 
 GIB = 2**30
-READERS = 2
+READERS = 2  # threads
 
 
-class Blocks(Protocol):
-    """Hands out the rows of blocks."""
+class BlockBuffer(Protocol):
+    """Holds blocks of rows while a run trains."""
 
     def get(self, block: Block) -> Examples:
         """Returns the rows of a block."""
         ...
 
-    def expect(self, blocks: Collection[Block]) -> None:
-        """Is told which blocks will be asked for soon; the others may go."""
+    def prefetch(self, blocks: Collection[Block]) -> None:
+        """Begins to read blocks that are needed soon, and drops all others."""
         ...
 
 
-def open_blocks(
-    rows: Rows, groups: Sequence[Sequence[Block]], memory: float | None = None
-) -> Blocks:
-    """Returns what hands out the blocks of some groups: from memory if they fit, else streamed.
+def open_buffer(
+    rows: Rows, partitions: Sequence[Sequence[Block]], memory_gib: float | None = None
+) -> BlockBuffer:
+    """Returns a buffer of the blocks of some partitions: in memory if they fit, else prefetched.
 
     Args:
-        rows: Where the blocks lie.
-        groups: Those that will be asked for; of a stream, two blocks of each are kept.
-        memory: The most that is kept, in GiB; None for no limit.
+        rows: The rows that the blocks are cut from.
+        partitions: Blocks of each; a prefetching buffer keeps two of each partition.
+        memory_gib: Most memory for rows, in GiB; default None, no limit.
 
     Raises:
-        DataError: The limit is too small even to stream.
+        DataError: The limit is too small even to prefetch.
     """
-    blocks = [block for group in groups for block in group]
+    blocks = [block for part in partitions for block in part]
     whole = sum(map(len, blocks)) * rows.row_bytes
-    if memory is None or whole <= memory * GIB:
-        return Resident(rows, blocks)
-    least = 2 * sum(max(map(len, group)) for group in groups) * rows.row_bytes
-    if least > memory * GIB:
+    if memory_gib is None or whole <= memory_gib * GIB:
+        return InMemoryBuffer(rows, blocks)
+    least = 2 * sum(max(map(len, part)) for part in partitions) * rows.row_bytes
+    if least > memory_gib * GIB:
         raise DataError(
             f"expected at least {least / GIB:.2f} GiB to stream {rows}, two blocks in each of its "
-            f"{len(groups)} groups; got {memory:g}: raise scaling.resident_gib, or use more workers"
+            f"{len(partitions)} partitions; got {memory_gib:g}: raise scaling.resident_gib, or use "
+            f"more workers"
         )
-    return Streaming(rows)
+    return PrefetchBuffer(rows)
 
 
-class Resident:
-    """Blocks that are all read at once and stay in memory, as compact as they are stored."""
+class InMemoryBuffer:
+    """Reads all blocks at once and keeps them, in the dtype in which they are stored."""
 
     def __init__(self, rows: Rows, blocks: Sequence[Block]) -> None:
-        self._known: dict[Block, Examples] = {}
-        by_piece: dict[int, list[Block]] = {}
+        self._blocks: dict[Block, Examples] = {}
+        by_shard: dict[int, list[Block]] = {}
         for block in blocks:
-            by_piece.setdefault(block.piece, []).append(block)
-        for number, wanted in by_piece.items():
-            piece = rows.read(number)
+            by_shard.setdefault(block.shard, []).append(block)
+        for number, wanted in by_shard.items():
+            shard = rows.read_shard(number)
             for block in wanted:
-                self._known[block] = piece.part(block.start, block.stop)
+                self._blocks[block] = shard.slice(block.start, block.stop)
 
     def get(self, block: Block) -> Examples:
         """Returns the rows of a block."""
-        return self._known[block]
+        return self._blocks[block]
 
-    def expect(self, blocks: Collection[Block]) -> None:
+    def prefetch(self, blocks: Collection[Block]) -> None:
         """Does nothing: all are there."""
 
 
-class Streaming:
-    """Blocks that are read while others are trained on; only those that are expected are kept."""
+class PrefetchBuffer:
+    """Reads blocks by threads while others are trained on; keeps only those last asked for."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._coming: dict[Block, Future[Examples]] = {}
+        self._pending: dict[Block, Future[Examples]] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="flowkd-rows")
 
     def get(self, block: Block) -> Examples:
         """Returns the rows of a block; waits for them if they are not there yet."""
-        if block not in self._coming:
-            self._coming[block] = self._readers.submit(self._read, block)
-        return self._coming[block].result()
+        if block not in self._pending:
+            self._pending[block] = self._readers.submit(self._read, block)
+        return self._pending[block].result()
 
-    def expect(self, blocks: Collection[Block]) -> None:
-        """Begins to read what is not there yet, and lets go of all other blocks."""
-        for block in self._coming.keys() - set(blocks):
-            self._coming.pop(block).cancel()
+    def prefetch(self, blocks: Collection[Block]) -> None:
+        """Begins to read blocks that are not there yet, and drops all others."""
+        for block in self._pending.keys() - set(blocks):
+            self._pending.pop(block).cancel()
         for block in blocks:
-            if block not in self._coming:
-                self._coming[block] = self._readers.submit(self._read, block)
+            if block not in self._pending:
+                self._pending[block] = self._readers.submit(self._read, block)
 
     def _read(self, block: Block) -> Examples:
-        piece = self._rows.read(block.piece)
-        if len(block) == len(piece):
-            return piece
-        return piece.part(block.start, block.stop).copy()  # or the whole piece would stay
+        shard = self._rows.read_shard(block.shard)
+        if len(block) == len(shard):
+            return shard
+        return shard.slice(block.start, block.stop).clone()  # a view would keep the whole shard

@@ -1,4 +1,4 @@
-"""The rows of a prepared dataset's split, as they lie in a store."""
+"""Reads the rows of a data set's split from its shards in a store, and verifies them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from flowkd.data.manifest import Manifest, Shard
-from flowkd.data.rows import Examples, pieces_for
+from flowkd.data.rows import Examples, count_shards
 from flowkd.errors import DataError, StoreError
 from flowkd.store.store import Store
 
 
 class StoredRows:
-    """The rows of a split as they lie in a store: each shard is a piece, verified when it is read.
+    """The rows of a split in a store; each shard is verified when it is read.
 
     Args:
-        store: Where the dataset lies.
-        manifest: As `read_manifest` returns it.
+        store: Where the data set lies.
+        manifest: The data set's manifest.
         split: `train`, `val` or `test`.
-        limit: The most rows, from the first on.
-        context: Whether the context is read, where there is one.
+        limit: Number of rows, from the first on; default all.
+        context: Whether the context is read, if there is one; default True.
 
     Raises:
         DataError: There is no such split.
@@ -53,38 +53,38 @@ class StoredRows:
         self._split = split
         self._context = context
         self.shards: list[Shard] = []
-        self.sizes: list[int] = []
+        self.shard_sizes: list[int] = []
         left = manifest.splits[split].rows if limit is None else limit
         for shard in manifest.splits[split].shards:
             if left > 0:
                 self.shards.append(shard)
-                self.sizes.append(min(shard.rows, left))
+                self.shard_sizes.append(min(shard.rows, left))
                 left -= shard.rows
 
     def __len__(self) -> int:
-        return sum(self.sizes)
+        return sum(self.shard_sizes)
 
     def __str__(self) -> str:
         return f"split {self._split!r} of dataset {self._manifest.name!r}"
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of x."""
+        """The dtype of x."""
         return torch.float32 if self._manifest.bins is None else torch.uint8
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes in memory."""
+        """Bytes of memory that a row takes once it is read."""
         context = self._empty_context(1)
         own = math.prod(self._manifest.event_shape) * self.dtype.itemsize
         return own + (0 if context is None else context.nbytes)
 
     def without_context(self) -> StoredRows:
-        """Returns the rows for a flow that is not conditioned."""
+        """Returns the rows without context, for a flow that is not conditioned."""
         limit = len(self)
         return StoredRows(self._store, self._manifest, self._split, limit=limit, context=False)
 
-    def read(self, number: int) -> Examples:
+    def read_shard(self, number: int) -> Examples:
         """Returns the rows of a shard.
 
         Raises:
@@ -92,33 +92,33 @@ class StoredRows:
         """
         return self._read(range(number, number + 1))
 
-    def first(self, count: int) -> Examples:
-        """Returns whole shards from the first on, until they have so many rows or all."""
-        return self._read(range(pieces_for(self.sizes, count)))
+    def read_at_least(self, count: int) -> Examples:
+        """Returns the first shards that together have `count` rows, or all if there are fewer."""
+        return self._read(range(count_shards(self.shard_sizes, count)))
 
-    def all(self) -> Examples:
-        """Returns all rows, in their stored order; raises as `read` does."""
+    def read_all(self) -> Examples:
+        """Returns all rows, in their stored order; raises as `read_shard` does."""
         return self._read(range(len(self.shards)))
 
     def _read(self, numbers: range) -> Examples:
         manifest = self._manifest
         event = manifest.event_shape
-        rows = sum(self.sizes[number] for number in numbers)
+        rows = sum(self.shard_sizes[number] for number in numbers)
         x = torch.empty((rows, *event), dtype=self.dtype)
         context = self._empty_context(rows)
         filled = 0
         for number in numbers:
             shard = self.shards[number]
-            table = read_shard(self._store, manifest, shard)
-            part = slice(filled, filled + self.sizes[number])
-            fill(x[part], table, "x", math.prod(event), manifest, shard)
+            table = read_shard_table(self._store, manifest, shard)
+            part = slice(filled, filled + self.shard_sizes[number])
+            copy_column(x[part], table, "x", math.prod(event), manifest, shard)
             if context is not None:
                 width = manifest.context_size or 1
-                fill(context[part], table, "context", width, manifest, shard)
+                copy_column(context[part], table, "context", width, manifest, shard)
             filled = part.stop
         if manifest.bins is not None and rows and int(x.max()) >= manifest.bins:
             raise DataError(
-                f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {remedy(manifest)}"
+                f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
             )
         return Examples(x, context)
 
@@ -141,12 +141,24 @@ def load_split(
         DataError: There is no such split, or a shard is missing, truncated, altered, or not
             what the manifest says.
         ValueError: limit is below 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from flowkd.data.writing import SplitArrays, write_dataset
+        >>> store = Store("memory://reading")
+        >>> rows = SplitArrays(np.arange(6, dtype=np.float32).reshape(3, 2))
+        >>> splits = {"train": rows, "val": rows, "test": rows}
+        >>> manifest = write_dataset(store, "mine", splits, kind="table", source="example")
+        >>> load_split(store, manifest, "train", limit=2).x
+        tensor([[0., 1.],
+                [2., 3.]])
+        >>> store.remove()
     """
-    return StoredRows(store, manifest, split, limit=limit).all()
+    return StoredRows(store, manifest, split, limit=limit).read_all()
 
 
-def read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
-    """Returns a shard's table.
+def read_shard_table(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
+    """Returns a shard's table, once its size and hash are those of the manifest.
 
     Raises:
         DataError: It is missing, truncated, altered, or has another number of rows.
@@ -157,31 +169,31 @@ def read_shard(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:
     except StoreError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise DataError(f"{where}: {error}") from error
-        raise DataError(f"{where} is missing from store {store.uri}; {remedy(manifest)}") from error
+        raise DataError(f"{where} is missing from store {store.uri}; {_hint(manifest)}") from error
     if len(data) != shard.bytes:
         raise DataError(
             f"{where} is truncated or altered: expected {shard.bytes} bytes; got {len(data)}; "
-            f"{remedy(manifest)}"
+            f"{_hint(manifest)}"
         )
     digest = hashlib.sha256(data).hexdigest()
     if digest != shard.sha256:
         raise DataError(
-            f"{where} is corrupt: expected SHA-256 {shard.sha256}; got {digest}; {remedy(manifest)}"
+            f"{where} is corrupt: expected SHA-256 {shard.sha256}; got {digest}; {_hint(manifest)}"
         )
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         found = file.metadata.num_rows
         if found != shard.rows:  # before they are unpacked: a small file may claim a great many
-            raise DataError(f"{where}: expected {shard.rows} rows; got {found}; {remedy(manifest)}")
+            raise DataError(f"{where}: expected {shard.rows} rows; got {found}; {_hint(manifest)}")
         return file.read(use_threads=False)  # the caller has threads of its own
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{where} is not Parquet: {error}; {remedy(manifest)}") from error
+        raise DataError(f"{where} is not Parquet: {error}; {_hint(manifest)}") from error
 
 
-def fill(
+def copy_column(
     target: Tensor, table: pa.Table, name: str, width: int, manifest: Manifest, shard: Shard
 ) -> None:
-    """Copies a column's first rows into the target: once, chunk by chunk, from Arrow's memory.
+    """Copies the first rows of a column from Arrow's memory into a tensor, chunk by chunk.
 
     Raises:
         DataError: There is no such column, or it is of another type or width.
@@ -192,7 +204,7 @@ def fill(
     if found is None or not _holds(found, width, item):
         raise DataError(
             f"{_where(manifest, shard)}: expected column {name!r} of {width} {item} values a row; "
-            f"got {found if found is not None else 'no such column'}; {remedy(manifest)}"
+            f"got {found if found is not None else 'no such column'}; {_hint(manifest)}"
         )
     done = 0
     for chunk in table[name].chunks:
@@ -202,7 +214,7 @@ def fill(
 
 
 def _holds(kind: pa.DataType, width: int, item: pa.DataType) -> bool:
-    """Tells whether values of a column are so many of a type: as bytes, a list, or one number."""
+    """Tells whether a column has `width` values of a type in each row: as bytes, a list, or one."""
     if pa.types.is_fixed_size_binary(kind):
         return (kind.byte_width, pa.uint8()) == (width, item)
     if pa.types.is_fixed_size_list(kind):
@@ -223,8 +235,8 @@ def _where(manifest: Manifest, shard: Shard) -> str:
     return f"shard {shard.file!r} of dataset {manifest.name!r}"
 
 
-def remedy(manifest: Manifest) -> str:
-    """Returns what to do about a dataset that is not what its manifest says."""
+def _hint(manifest: Manifest) -> str:
+    """Returns what to do about a data set that is not what its manifest says."""
     return (
         f"remove datasets/{manifest.name} from the store and prepare it again "
         f"(`python -m jobs.prepare --config FILE`)"

@@ -1,4 +1,4 @@
-"""Rows of a split: what training asks of them, and those that are in memory."""
+"""The rows of a split, in shards: the protocol, and rows in memory."""
 
 from __future__ import annotations
 
@@ -11,91 +11,92 @@ from torch import Tensor
 
 
 class Rows(Protocol):
-    """The rows of a split, in pieces."""
+    """The rows of a split, in shards, in memory or elsewhere."""
 
     @property
-    def sizes(self) -> Sequence[int]:
-        """The number of rows of each piece."""
+    def shard_sizes(self) -> Sequence[int]:
+        """The number of rows of each shard."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of x."""
+        """The dtype of x."""
         ...
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes in memory."""
+        """Bytes of memory that a row takes once it is read."""
         ...
 
     def __len__(self) -> int: ...
 
-    def read(self, number: int) -> Examples:
-        """Returns the rows of a piece."""
+    def read_shard(self, number: int) -> Examples:
+        """Returns the rows of a shard."""
         ...
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of a split, in memory: a single piece, or as many as those that they stand for.
+    """Rows of a split in memory, as tensors: one shard, unless `sharding` says otherwise.
 
     Attributes:
         x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
         context: None, (N,) int64 classes, or (N, c) float32 vectors.
-        targets: What a teacher makes of each row, (N, ...) by name; none for data as stored.
-        pieces: The number of rows of each piece; they are seen in the order of such pieces.
+        targets: A teacher's outputs for each row, (N, ...) by name; default none.
+        sharding: Rows of each shard, so that batches are those of the same rows in a store;
+            default a single shard.
     """
 
     x: Tensor
     context: Tensor | None = None
     targets: Mapping[str, Tensor] = field(default_factory=dict)
-    pieces: Sequence[int] | None = None
+    sharding: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     @property
-    def sizes(self) -> Sequence[int]:
-        """The number of rows of each piece."""
-        return self.pieces or (len(self),)
+    def shard_sizes(self) -> Sequence[int]:
+        """The number of rows of each shard."""
+        return self.sharding or (len(self),)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of x."""
+        """The dtype of x."""
         return self.x.dtype
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes: nothing, as all rows are there."""
+        """Bytes of memory that a row takes once it is read: 0, as all rows are there."""
         return 0
 
-    def read(self, number: int) -> Examples:
-        """Returns the rows of a piece."""
-        start = sum(self.sizes[:number])
-        return self.part(start, start + self.sizes[number])
+    def read_shard(self, number: int) -> Examples:
+        """Returns the rows of a shard."""
+        start = sum(self.shard_sizes[:number])
+        return self.slice(start, start + self.shard_sizes[number])
 
-    def all(self) -> Examples:
+    def read_all(self) -> Examples:
         """Returns all rows."""
         return self
 
-    def first(self, count: int) -> Examples:
-        """Returns whole pieces from the first on, until they have so many rows or all."""
-        return self.part(0, sum(self.sizes[: pieces_for(self.sizes, count)]))
+    def read_at_least(self, count: int) -> Examples:
+        """Returns the first shards that together have `count` rows, or all if there are fewer."""
+        return self.slice(0, sum(self.shard_sizes[: count_shards(self.shard_sizes, count)]))
 
     def without_context(self) -> Examples:
-        """Returns the rows for a flow that is not conditioned."""
+        """Returns the rows without context, for a flow that is not conditioned."""
         return replace(self, context=None)
 
-    def take(self, rows: Tensor) -> Examples:
-        """Returns the rows of these numbers."""
-        return self._each(lambda values: values.index_select(0, rows))
+    def select(self, indices: Tensor) -> Examples:
+        """Returns a copy of the rows at these indices."""
+        return self._each(lambda values: values.index_select(0, indices))
 
-    def part(self, start: int, stop: int) -> Examples:
-        """Returns rows side by side, of the same memory."""
+    def slice(self, start: int, stop: int) -> Examples:
+        """Returns a view of rows start to stop - 1."""
         return self._each(lambda values: values[start:stop])
 
-    def copy(self) -> Examples:
-        """Returns the rows in memory of their own."""
+    def clone(self) -> Examples:
+        """Returns a copy in memory of its own."""
         return self._each(Tensor.clone)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Examples:
@@ -104,20 +105,20 @@ class Examples:
         return Examples(change(self.x), context, targets)
 
 
-def pieces_for(sizes: Sequence[int], count: int) -> int:
-    """Returns how many of the first pieces have so many rows, or the number of all."""
+def count_shards(sizes: Sequence[int], count: int) -> int:
+    """Returns how many of the first shards together have `count` rows, or the number of all."""
     return next((n for n in range(1, len(sizes)) if sum(sizes[:n]) >= count), len(sizes))
 
 
-def pieces(rows: Rows | None) -> Iterator[Examples]:
-    """Yields the rows piece by piece, so that not all need be in memory; nothing of none."""
-    for number in range(len(rows.sizes) if rows is not None else 0):
+def iter_shards(rows: Rows | None) -> Iterator[Examples]:
+    """Yields the rows shard by shard, so that not all need be in memory; None has no shards."""
+    for number in range(len(rows.shard_sizes) if rows is not None else 0):
         assert rows is not None
-        yield rows.read(number)
+        yield rows.read_shard(number)
 
 
-def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Returns the rows of several, one after the other; their targets are of the same names."""
+def concat_examples(parts: Sequence[Examples]) -> Examples:
+    """Returns the rows of several, one after the other; all must have targets of the same names."""
     if len(parts) == 1:
         return parts[0]
     contexts = [part.context for part in parts if part.context is not None]

@@ -1,4 +1,4 @@
-"""In which order rows are seen: a pure function of their number, the batch size and the seed."""
+"""Shuffling: the order of rows, a pure function of the shard sizes, the batch size and the seed."""
 
 from __future__ import annotations
 
@@ -11,69 +11,73 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Each batch takes its rows from so many places at once; more mix better, and keep more shards open.
-GROUPS = 16
+# Partitions that each batch draws on: more mix better, and keep more shards in memory.
+MAX_PARTITIONS = 16
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that lie side by side in one piece of a split, and are read at once.
+    """Neighbouring rows of one shard, which are read at once.
 
     Attributes:
-        piece: Number of the piece.
-        start: First row, within the piece.
-        stop: The row after the last.
-        first: First row, within the split.
+        shard: Number of the shard.
+        start: Index of the first row within the shard.
+        stop: Index after the last row within the shard.
+        offset: Index of the first row within the split.
     """
 
-    piece: int
+    shard: int
     start: int
     stop: int
-    first: int
+    offset: int
 
     def __len__(self) -> int:
         return self.stop - self.start
 
 
-def cut_groups(sizes: Sequence[int], batch_size: int) -> list[list[Block]]:
-    """Cuts a split into groups of equally many rows, to within one; each batch draws on all alike.
+def partition(sizes: Sequence[int], batch_size: int) -> list[list[Block]]:
+    """Cuts a split into partitions of equally many rows, to within one, as blocks.
 
-    A group fills the same places of every batch, so that a worker that has these places reads the
-    group's rows alone, and any number of workers sees the same batches. There is one group if the
-    split has one piece.
+    Each batch takes equally many rows of each partition. A partition fills the same places of
+    every batch, so that a worker with these places reads the partition's rows alone, and any number
+    of workers sees the same batches. A split of one shard is one partition.
 
     Args:
-        sizes: Rows of each piece.
-        batch_size: Of the global batch; the number of groups divides it.
+        sizes: Number of rows of each shard.
+        batch_size: Rows of the global batch; the number of partitions divides it.
+
+    Examples:
+        >>> [[(b.shard, b.start, b.stop) for b in blocks] for blocks in partition([4, 2], 2)]
+        [[(0, 0, 3)], [(0, 3, 4), (1, 0, 2)]]
     """
-    most = min(GROUPS, len(sizes))
+    most = min(MAX_PARTITIONS, len(sizes))
     count = next(number for number in range(most, 0, -1) if batch_size % number == 0)
     total = sum(sizes)
     ends = list(itertools.accumulate(sizes))
-    groups = []
+    partitions = []
     for number in range(count):
         row, stop = number * total // count, (number + 1) * total // count
         blocks = []
         while row < stop:
-            piece = bisect_right(ends, row)
-            begin = ends[piece] - sizes[piece]
-            last = min(stop, ends[piece])
-            blocks.append(Block(piece, row - begin, last - begin, row))
+            shard = bisect_right(ends, row)
+            begin = ends[shard] - sizes[shard]
+            last = min(stop, ends[shard])
+            blocks.append(Block(shard, row - begin, last - begin, row))
             row = last
-        groups.append(blocks)
-    return groups
+        partitions.append(blocks)
+    return partitions
 
 
-class GroupOrder:
-    """The endless sequence of a group's rows: epoch after epoch, each in another order.
+class ShuffledPartition:
+    """The endless sequence of a partition's rows: epoch after epoch, each in another order.
 
-    In every epoch the blocks are shuffled, and the rows within each. So a block is all that must
-    be in memory at once.
+    In every epoch the blocks are shuffled, and the rows within each. So only one block must be in
+    memory at a time.
 
     Args:
-        blocks: Of the group.
-        number: Of the group.
-        seed: Of all orders.
+        blocks: Blocks of the partition.
+        number: Number of the partition.
+        seed: Seed of the orders.
     """
 
     def __init__(self, blocks: Sequence[Block], number: int, seed: int) -> None:
@@ -84,8 +88,8 @@ class GroupOrder:
         self._known: dict[tuple[int, Block], Tensor] = {}
         self._epochs: dict[int, list[Block]] = {}
 
-    def stretch(self, start: int, count: int) -> list[tuple[Block, Tensor]]:
-        """Returns the rows at places start, start + 1, ...: their numbers within blocks."""
+    def indices(self, start: int, count: int) -> list[tuple[Block, Tensor]]:
+        """Returns elements start, start + 1, ... of the sequence, as indices within blocks."""
         found, known = [], {}
         while count:
             epoch, place = divmod(start, self.rows)
@@ -102,8 +106,8 @@ class GroupOrder:
         self._known = known
         return found
 
-    def following(self, start: int) -> Block:
-        """Returns the block that comes after that of a place."""
+    def next_block(self, start: int) -> Block:
+        """Returns the block after the one that holds element `start` of the sequence."""
         epoch, place = divmod(start, self.rows)
         blocks = iter(self._blocks(epoch))
         for block in blocks:
@@ -114,7 +118,7 @@ class GroupOrder:
 
     def _blocks(self, epoch: int) -> list[Block]:
         if epoch not in self._epochs:
-            stream = generator(self.seed, "blocks", epoch, self.number)
+            stream = seeded_generator(self.seed, "blocks", epoch, self.number)
             order = torch.randperm(len(self.blocks), generator=stream)
             if len(self._epochs) > 2:
                 self._epochs.clear()
@@ -124,26 +128,32 @@ class GroupOrder:
     def _order(self, epoch: int, block: Block) -> Tensor:
         if (epoch, block) in self._known:
             return self._known[epoch, block]
-        stream = generator(self.seed, "permutation", epoch, *numbered(block.first))
+        stream = seeded_generator(self.seed, "permutation", epoch, *stream_suffix(block.offset))
         return torch.randperm(len(block), generator=stream)
 
 
-def numbered(number: int) -> tuple[int, ...]:
-    """Returns a number for a stream's name, none for the first: what has one part has one name."""
+def stream_suffix(number: int) -> tuple[int, ...]:
+    """Returns what number 1 and on append to a stream's name; number 0 appends nothing."""
     return (number,) if number else ()
 
 
-def generator(
+def seeded_generator(
     seed: int, stream: str, *numbers: int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """Returns the generator of a named stream."""
+    """Returns a generator seeded by `derive_seed`."""
     return torch.Generator(device).manual_seed(derive_seed(seed, stream, *numbers))
 
 
 def derive_seed(seed: int, stream: str, *numbers: int) -> int:
-    """Returns the 63-bit seed of a named stream; unequal arguments give unrelated seeds.
+    """Returns the 63-bit seed of a named random stream; unequal arguments give unrelated seeds.
 
-    A hash, because neighbouring seeds (seed + step, seed + rank) collide between streams.
+    It is a hash, because sums (seed + step, seed + rank) collide between streams.
+
+    Examples:
+        >>> derive_seed(0, "noise", 1) == derive_seed(0, "noise", 1)
+        True
+        >>> derive_seed(0, "noise", 1) == derive_seed(1, "noise", 0)
+        False
     """
     key = ":".join([stream, *(str(int(number)) for number in (seed, *numbers))])
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1

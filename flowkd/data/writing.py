@@ -1,4 +1,4 @@
-"""Arrays -> Parquet shards and a manifest, such that a reader sees the old dataset or the new."""
+"""Writes data sets: Parquet shards, then a manifest; readers see the old data or the new."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from flowkd.data.manifest import MANIFEST, SPLITS, Manifest, Shard, Split, read_
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
-SHARD_BYTES = 16 * 2**20
+SHARD_BYTES = 16 * 2**20  # of x, uncompressed
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """The rows of one split.
+class SplitArrays:
+    """The rows of one split, or a part of them, as NumPy arrays.
 
     Attributes:
         x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
@@ -35,7 +35,7 @@ class Arrays:
 def write_dataset(
     store: Store,
     name: str,
-    splits: Mapping[str, Arrays],
+    splits: Mapping[str, SplitArrays],
     *,
     kind: Literal["image", "table"],
     source: str,
@@ -58,19 +58,33 @@ def write_dataset(
         store: Where `datasets/<name>/` goes.
         name: The dataset's name.
         splits: The rows of `train`, `val` and `test`.
-        shard_bytes: The most data, uncompressed, that a shard holds.
+        shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
         kind, source, bins, classes, class_names, columns, mean, scale, remarks, config:
             As in Manifest.
 
     Raises:
         DataError: A split has no rows.
         ValueError: The splits are not train, val and test, or differ in shape or dtype.
+
+    Examples:
+        >>> from flowkd.data.manifest import read_manifest
+        >>> store = Store("memory://writing")
+        >>> pictures = np.zeros((10, 3, 8, 8), np.uint8)
+        >>> splits = {
+        ...     "train": SplitArrays(pictures),
+        ...     "val": SplitArrays(pictures[:2]),
+        ...     "test": SplitArrays(pictures[:2]),
+        ... }
+        >>> _ = write_dataset(store, "mine", splits, kind="image", bins=256, source="example")
+        >>> read_manifest(store, "mine").event_shape
+        (3, 8, 8)
+        >>> store.remove()
     """
     if set(splits) != set(SPLITS):
         raise ValueError(f"expected splits {list(SPLITS)}; got {list(splits)}")
     train = splits["train"]
     vector = train.context is not None and train.context.ndim == 2
-    about = Manifest(
+    draft = Manifest(
         name=name,
         kind=kind,
         event_shape=train.x.shape[1:],
@@ -89,7 +103,7 @@ def write_dataset(
     for split, arrays in splits.items():
         if len(arrays.x) == 0:
             raise DataError(f"expected at least one row in split {split!r}; got none")
-        check_arrays(arrays, about, f"split {split!r}")
+        check_arrays(arrays, draft, f"split {split!r}")
     written = {
         split: Split(
             rows=len(splits[split].x),
@@ -97,39 +111,39 @@ def write_dataset(
         )
         for split in SPLITS
     }
-    return put_manifest(store, about.model_copy(update={"splits": written}))
+    return commit_manifest(store, draft.model_copy(update={"splits": written}))
 
 
-def check_arrays(arrays: Arrays, about: Manifest, where: str) -> None:
-    """Raises ValueError where rows are not of the shapes and types that a manifest tells."""
-    dtype = np.float32 if about.bins is None else np.uint8
+def check_arrays(arrays: SplitArrays, draft: Manifest, where: str) -> None:
+    """Raises ValueError where rows are not of the shapes and dtypes of a manifest."""
+    dtype = np.float32 if draft.bins is None else np.uint8
     if arrays.x.dtype != dtype:
         raise ValueError(
-            f"expected {dtype.__name__} x for bins={about.bins} in {where}; got {arrays.x.dtype}"
+            f"expected {dtype.__name__} x for bins={draft.bins} in {where}; got {arrays.x.dtype}"
         )
-    if arrays.x.shape[1:] != about.event_shape:
+    if arrays.x.shape[1:] != draft.event_shape:
         raise ValueError(
-            f"expected event_shape {about.event_shape} in {where}; got {arrays.x.shape[1:]}"
+            f"expected event_shape {draft.event_shape} in {where}; got {arrays.x.shape[1:]}"
         )
     wanted: tuple[int, ...] | None = None
-    if about.context_size is not None:
-        wanted = (len(arrays.x), about.context_size)
-    elif about.classes is not None:
+    if draft.context_size is not None:
+        wanted = (len(arrays.x), draft.context_size)
+    elif draft.classes is not None:
         wanted = (len(arrays.x),)
     if (None if arrays.context is None else arrays.context.shape) != wanted:
         raise ValueError(f"expected context of shape {wanted} in {where}; got another")
-    kind = np.int64 if about.classes is not None else np.float32
+    kind = np.int64 if draft.classes is not None else np.float32
     if arrays.context is not None and arrays.context.dtype != kind:
         raise ValueError(
-            f"expected {kind.__name__} context for classes={about.classes} in {where}; "
+            f"expected {kind.__name__} context for classes={draft.classes} in {where}; "
             f"got {arrays.context.dtype}"
         )
 
 
 def write_shards(
-    store: Store, name: str, split: str, arrays: Arrays, shard_bytes: int, first: int = 0
+    store: Store, name: str, split: str, arrays: SplitArrays, shard_bytes: int, first: int = 0
 ) -> Iterator[Shard]:
-    """Writes rows as shards numbered from `first` on, of at most so many bytes of x each."""
+    """Writes rows as shards numbered from `first` on, of at most `shard_bytes` of x each."""
     rows = max(1, shard_bytes // max(1, arrays.x[0].nbytes))
     for number, start in enumerate(range(0, len(arrays.x), rows), first):
         part = slice(start, start + rows)
@@ -147,9 +161,9 @@ def write_shards(
         yield Shard(file=file, rows=table.num_rows, sha256=digest, bytes=len(data))
 
 
-def put_manifest(store: Store, manifest: Manifest) -> Manifest:
-    """Makes a dataset visible, whose shards are written; removes those of the one it replaces."""
-    # Only what the previous manifest names: another writer's shards may lie here as well.
+def commit_manifest(store: Store, manifest: Manifest) -> Manifest:
+    """Writes the manifest of shards that are there, then removes the shards that it replaces."""
+    # Only shards of the previous manifest: another writer's may lie here as well.
     older = shard_files(store, manifest.name)
     store.write_json(manifest.model_dump(mode="json"), "datasets", manifest.name, MANIFEST)
     for file in sorted(older - _files(manifest)):
@@ -178,5 +192,5 @@ def shard_files(store: Store, name: str) -> set[str]:
     """Returns the files of a dataset as it is now; none if there is no readable one."""
     try:
         return _files(read_manifest(store, name))
-    except DataError:  # none yet, or one that cannot be read: writing anew is the remedy
+    except DataError:  # none yet, or one that cannot be read and will be replaced
         return set()

@@ -103,10 +103,12 @@ def data_with_targets(
     parts = (
         part
         for copy in range(copies)
-        for part in evaluation_batches(rows.all(), bins, CHUNK, derive_seed(seed, "cache", copy))
+        for part in evaluation_batches(
+            rows.read_all(), bins, CHUNK, derive_seed(seed, "cache", copy)
+        )
     )
     known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind)
-    return replace(known, pieces=[*rows.sizes] * copies)
+    return replace(known, sharding=[*rows.shard_sizes] * copies)
 
 
 def with_taps(known: Examples, taps: Collection[str]) -> Examples:

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from flowkd.config import Config
-from flowkd.data.batch import Batch, BatchSource, join
-from flowkd.data.rows import Examples, Rows, pieces
+from flowkd.data.batch import Batch, BatchSource, append_samples
+from flowkd.data.rows import Examples, Rows, iter_shards
 from flowkd.data.shuffle import derive_seed
 from flowkd.distillation.targets import Bounds, no_usable_samples, usable
 from flowkd.errors import ConfigError
@@ -55,7 +55,9 @@ class MixedLoader:
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, counted from 0."""
-        return join(self.data.batch(step) if self.data else None, self.samples.batch(step))
+        return append_samples(
+            self.data.batch(step) if self.data else None, self.samples.batch(step)
+        )
 
 
 class FreshSamples:
@@ -139,7 +141,7 @@ def contexts_like(teacher: Flow, rows: Rows | None) -> Contexts | None:
     """
     if not teacher.context.width:
         return None
-    contexts = [part.context for part in pieces(rows) if part.context is not None]
+    contexts = [part.context for part in iter_shards(rows) if part.context is not None]
     if contexts:
         known = torch.cat(contexts)
         return lambda count, generator: known[
@@ -166,7 +168,7 @@ def bounds_of(rows: Rows | None, bins: int | None, range_factor: float | None) -
         return None
     if bins is not None:
         return Bounds.around(torch.tensor(0.0), torch.tensor(float(bins)), range_factor)
-    ranges = [(part.x.amin(0), part.x.amax(0)) for part in pieces(rows)]
+    ranges = [(part.x.amin(0), part.x.amax(0)) for part in iter_shards(rows)]
     if not ranges:
         return None
     lows, highs = (torch.stack(ends) for ends in zip(*ranges, strict=True))

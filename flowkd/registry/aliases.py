@@ -1,9 +1,9 @@
-"""Aliases: names of a model that point at one of its versions, and move by compare-and-swap.
+"""Aliases: names such as `best` that point at a version of a model, moved by compare-and-swap.
 
 `models/NAME/aliases/ALIAS/00000007.json` is where an alias pointed after its seventh move; the
-highest number counts. Whoever moves it creates the next number, which only one can. What has been
-written stays: were a number free again, a slow writer could take it, and believe to have moved an
-alias that long points elsewhere.
+highest number counts. Whoever moves it creates the next number, which only one can. Older files
+stay: were a number free again, a slow writer could take it, and believe to have moved an alias
+that has long pointed elsewhere.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from datetime import UTC, datetime
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.names import is_name
-from flowkd.store.locks import LIFE, acquire_lock, creates_are_atomic
+from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic
 from flowkd.store.store import Store
 
-POINTER = re.compile(r"([0-9]{8})\.json")
-PAUSE = 0.1  # seconds, at most, after a lost race
+MOVE_FILE = re.compile(r"([0-9]{8})\.json")
+MAX_PAUSE = 0.1  # seconds after a lost race
 
-_warned: set[str] = set()
+_warned: set[str] = set()  # URIs of stores whose weak semantics were told
 
 
-class Move(Config):
-    """Where an alias pointed from one move to the next.
+class AliasMove(Config):
+    """One move of an alias.
 
     Attributes:
-        number: Of the move, from 1.
-        version: It pointed at.
-        time: ISO 8601, by the clock of who moved it.
-        nonce: Tells this move from all others.
+        number: Counts the moves of an alias, from 1.
+        version: Name of the version that the alias was moved to.
+        time: When, ISO 8601, by the clock of the process that moved it.
+        nonce: Unique to this move.
     """
 
     number: int
@@ -61,7 +61,7 @@ def alias_versions(store: Store, model: str) -> dict[str, str]:
     return {alias: version for alias, version in found.items() if version is not None}
 
 
-def alias_history(store: Store, model: str, alias: str) -> list[Move]:
+def alias_history(store: Store, model: str, alias: str) -> list[AliasMove]:
     """Returns all moves of an alias, the current one last."""
     return [_read(store, model, alias, n) for n in _numbers(store, model, alias)]
 
@@ -72,16 +72,28 @@ def set_alias(
     """Points an alias of a model at one of its versions, and returns the number of this move.
 
     Args:
-        store: Where; if it cannot create objects atomically, one writer at a time moves an alias,
-            and a warning says so.
+        store: Where the model lies. If it cannot create objects atomically, one writer at a time
+            moves an alias, and a warning says so.
         model: Name of the model.
-        alias: What to move, or to make.
-        version: Where to.
-        expected: Move it only if it points at this version; None for wherever it points.
+        alias: Name to move, or to make.
+        version: Name of the version it will point at.
+        expected: Version that it must point at now, else it is not moved; default any.
 
     Raises:
-        StoreError: No such version; the alias does not point where expected; others kept moving it
-            for all of the store's patience.
+        StoreError: No such version; the alias does not point at the expected one; or others kept
+            moving it for all of the store's `retry_seconds`.
+
+    Examples:
+        >>> store = Store("memory://aliases")
+        >>> store.write_json({}, "models", "photos", "v1", "manifest.json")
+        >>> set_alias(store, "photos", "best", "v1")
+        1
+        >>> alias_version(store, "photos", "best")
+        'v1'
+        >>> set_alias(store, "photos", "best", "v1", expected="v0")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        flowkd.errors.StoreError: expected alias 'best' of model 'photos' to point at v0; got v1 ...
+        >>> store.remove()
     """
     if not is_name(alias):
         raise StoreError(f"expected an alias of letters, digits, '.', '_' and '-'; got {alias!r}")
@@ -91,52 +103,55 @@ def set_alias(
             "there are"
         )
     if creates_are_atomic(store):
-        return _move_racing(store, model, alias, version, expected)
-    return _move_claimed(store, model, alias, version, expected)
+        return _move_by_create(store, model, alias, version, expected)
+    return _move_locked(store, model, alias, version, expected)
 
 
-def _move_racing(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
-    deadline = time.monotonic() + store.patience
+def _move_by_create(
+    store: Store, model: str, alias: str, version: str, expected: str | None
+) -> int:
+    deadline = time.monotonic() + store.retry_seconds
     while True:
-        number = _next(store, model, alias, expected)
+        number = _next_number(store, model, alias, expected)
         if _create(store, model, alias, version, number):
             return number
         if time.monotonic() > deadline:
             raise StoreError(
-                f"could not move alias {alias!r} of model {model!r} within {store.patience:g} s: "
-                f"others moved it each time, last as number {number}; try again"
+                f"could not move alias {alias!r} of model {model!r} within "
+                f"{store.retry_seconds:g} s: others moved it each time, last as number {number}; "
+                f"try again"
             )
-        time.sleep(random.uniform(0, PAUSE))
+        time.sleep(random.uniform(0, MAX_PAUSE))
 
 
-def _move_claimed(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
+def _move_locked(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
     if store.uri not in _warned:
         _warned.add(store.uri)
         warnings.warn(
             f"of several conditional writes to {store.uri} at once, more than one succeeds, so "
             "aliases are moved there by one writer at a time; after a crash, others wait up to "
-            f"{LIFE / 60:g} minutes for their turn",
+            f"{LOCK_SECONDS / 60:g} minutes for their turn",
             stacklevel=3,
         )
-    _next(store, model, alias, expected)  # no need to wait for what cannot be
-    mine = acquire_lock(store, f"{_folder(model, alias)}/claims")
+    _next_number(store, model, alias, expected)  # fail before waiting for the lock
+    lock = acquire_lock(store, f"{_folder(model, alias)}/locks")
     try:
-        number = _next(store, model, alias, expected)
+        number = _next_number(store, model, alias, expected)
     except StoreError:
-        store.remove(mine)
+        store.remove(lock)
         raise
-    # Should this fail, the claim stays until it lapses: the write may arrive yet.
+    # Should this fail, the lock stays until it expires: the write may arrive yet.
     created = _create(store, model, alias, version, number)
-    store.remove(mine)
+    store.remove(lock)
     if not created:
         raise StoreError(
             f"alias {alias!r} of model {model!r} got its number {number} from a writer without a "
-            f"claim; is one at work that takes conditional writes to {store.uri} for atomic?"
+            f"lock; is one at work that takes conditional writes to {store.uri} for atomic?"
         )
     return number
 
 
-def _next(store: Store, model: str, alias: str, expected: str | None) -> int:
+def _next_number(store: Store, model: str, alias: str, expected: str | None) -> int:
     """Returns the number after the highest; raises StoreError if that points elsewhere."""
     numbers = _numbers(store, model, alias)
     if expected is not None:
@@ -159,14 +174,14 @@ def _create(store: Store, model: str, alias: str, version: str, number: int) -> 
 
 
 def _numbers(store: Store, model: str, alias: str) -> list[int]:
-    found = (POINTER.fullmatch(name) for name in store.list(_folder(model, alias)))
+    found = (MOVE_FILE.fullmatch(name) for name in store.list(_folder(model, alias)))
     return sorted(int(match[1]) for match in found if match)
 
 
-def _read(store: Store, model: str, alias: str, number: int) -> Move:
+def _read(store: Store, model: str, alias: str, number: int) -> AliasMove:
     path = f"{_folder(model, alias)}/{number:08}.json"
     try:
-        return parse_config(Move, {"number": number, **store.read_json(path)}, source=path)
+        return parse_config(AliasMove, {"number": number, **store.read_json(path)}, source=path)
     except (ConfigError, TypeError) as error:
         raise StoreError(f"{error}; move the alias again, without expecting a version") from error
 

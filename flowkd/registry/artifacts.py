@@ -1,7 +1,7 @@
-"""Artifacts: a flow as immutable, verified parts in the store, named by a manifest.
+"""Artifacts: a trained flow in the store, as immutable files that a manifest names and verifies.
 
-A reader trusts manifests alone: `manifest.json` is written last, and names each part with its
-size and SHA-256. Nothing that is read is ever executed.
+`manifest.json` is written last, and names each part with its size and SHA-256: a folder without
+one is no artifact. Nothing that is read is ever executed.
 """
 
 from __future__ import annotations
@@ -35,14 +35,26 @@ PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
 
 
 class ArtifactPart(Config):
-    """One object of an artifact."""
+    """One file of an artifact.
+
+    Attributes:
+        sha256: Hash of its bytes, in hex.
+        bytes: Its size.
+    """
 
     sha256: str
     bytes: int
 
 
 class ArtifactManifest(Config):
-    """What an artifact consists of."""
+    """The file `manifest.json`: what an artifact consists of, and where it comes from.
+
+    Attributes:
+        format: Version of this format.
+        created: When it was written, ISO 8601.
+        parts: Each other file, by name.
+        lineage: What it was made from.
+    """
 
     format: Literal[1] = FORMAT
     created: str
@@ -51,7 +63,12 @@ class ArtifactManifest(Config):
 
 
 class ArtifactConfig(Config):
-    """The part `config.yaml`: how to build the flow, and how it was trained."""
+    """The part `config.yaml`.
+
+    Attributes:
+        flow: How to build the flow.
+        training: The config of the training that made it; empty if there is none.
+    """
 
     flow: AnyFlowConfig
     training: dict[str, Any] = Field(default_factory=dict)
@@ -62,9 +79,12 @@ class Artifact:
     """A flow read back from the store.
 
     Attributes:
-        reference: What it was asked for by.
-        version: Last part of its path.
-        flow: With its weights, in eval mode, gradients off.
+        reference: The reference it was loaded by, such as `models/photos@best`.
+        version: Name of the version that the reference led to; `result` for a run's.
+        flow: The flow with its weights, in eval mode, gradients off.
+        config: How it was built and trained.
+        metrics: Figures of its training and evaluation, by name.
+        manifest: Its parts and its lineage.
     """
 
     reference: str
@@ -87,8 +107,30 @@ def write_artifact(
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
+    Args:
+        store: Where to write.
+        folder: Path of the artifact, such as `runs/RUN/result`.
+        flow: Weights to store.
+        config: How the flow is built.
+        training: Config of the training; default none.
+        metrics: Figures by name; default none.
+        lineage: What it was made from; default unknown.
+
     Raises:
-        StoreError: The folder holds an artifact already, or a part reads back otherwise.
+        StoreError: The folder holds an artifact already, or a part is not read back as written.
+
+    Examples:
+        >>> from flowkd.flows.configs import CouplingConfig, build_flow
+        >>> store = Store("memory://artifacts")
+        >>> config = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, width=4)
+        >>> manifest = write_artifact(store, "runs/a/result", build_flow(config), config)
+        >>> sorted(manifest.parts)
+        ['README.md', 'config.yaml', 'metrics.json', 'weights.safetensors']
+        >>> resolve(store, "runs/a")
+        'runs/a/result'
+        >>> load_artifact(store, "runs/a").flow.event_shape
+        (2,)
+        >>> store.remove()
     """
     if store.exists(folder, "manifest.json"):
         raise StoreError(f"{folder} of {store.uri} holds an artifact, and artifacts never change")
@@ -116,7 +158,18 @@ def write_artifact(
 
 
 def publish_artifact(store: Store, name: str, flow: Flow, config: FlowConfig, **more: Any) -> str:
-    """Writes a new version of a model and returns its name; `more` as for write_artifact."""
+    """Writes a new version of a model and returns the version's name.
+
+    Args:
+        store: Where to write.
+        name: Name of the model.
+        flow: Weights to store.
+        config: How the flow is built.
+        **more: As for `write_artifact`.
+
+    Raises:
+        StoreError: The model's name is none, or as `write_artifact` raises.
+    """
     if not is_name(name):
         raise StoreError(
             f"expected a model name of letters, digits, '.', '_' and '-'; got {name!r}"
@@ -143,7 +196,7 @@ def resolve(store: Store, reference: str) -> str:
         reference: `models/NAME@ALIAS`, `models/NAME@VERSION`, or `runs/RUN`.
 
     Raises:
-        StoreError: Nothing of that name; what there is is listed.
+        StoreError: Nothing of that name; the message lists what there is.
     """
     kind, _, rest = reference.partition("/")
     name, _, version = rest.partition("@")
@@ -188,7 +241,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
 
     Args:
         store: Where to read.
-        reference: As `resolve` takes it.
+        reference: `models/NAME@ALIAS`, `models/NAME@VERSION`, or `runs/RUN`.
 
     Raises:
         StoreError: Nothing of that name; a part that is missing, cut off or altered; weights
@@ -223,8 +276,8 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def difference(data: bytes, part: ArtifactPart) -> str | None:
-    """Returns in words how bytes are not what a manifest says of them, or None."""
+def mismatch(data: bytes, part: ArtifactPart) -> str | None:
+    """Returns in words how bytes differ from what a manifest says of them; None if they do not."""
     if len(data) == part.bytes and _hash(data) == part.sha256:
         return None
     return (
@@ -234,7 +287,7 @@ def difference(data: bytes, part: ArtifactPart) -> str | None:
 
 
 def _verify(data: bytes, part: ArtifactPart, path: str, store: Store) -> None:
-    found = difference(data, part)
+    found = mismatch(data, part)
     if found:
         raise StoreError(
             f"{path} of {store.uri} is not what its manifest says: {found}; publish it again"

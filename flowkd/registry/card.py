@@ -1,4 +1,4 @@
-"""The README.md of an artifact, and where the artifact comes from."""
+"""The model card of an artifact, its README.md, and its lineage."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from flowkd.flows.flow import Flow
 
 
 class Lineage(Config):
-    """Where an artifact comes from.
+    """What an artifact was made from; None for what is unknown or does not apply.
 
     Attributes:
         dataset: Name of the data set.
         run: Name of the training run.
-        teacher: Reference of the teacher, for a student.
+        teacher: Reference of a student's teacher.
         search: Name of the search that chose it.
         commit: Git commit of the code.
-        bins: How many integers a data value may take, if it was dequantised.
+        bins: Number of integer values of the data, if they were dequantised.
     """
 
     dataset: str | None = None
@@ -29,7 +29,7 @@ class Lineage(Config):
 
 
 def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
-    """Returns Markdown that tells what an artifact is, how good, and made from what."""
+    """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
     origin = [f"- {key}: {value}" for key, value in lineage.model_dump().items() if value]

@@ -1,4 +1,4 @@
-"""What a store holds: models, their versions and aliases, runs; and how to remove what may go."""
+"""The catalog of a store: models, their versions and aliases, and runs; removal of what may go."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_versions
 from flowkd.registry.artifacts import (
     ArtifactManifest,
-    difference,
+    mismatch,
     read_artifact_manifest,
     resolve,
     versions,
@@ -23,11 +23,11 @@ class ModelVersion(Config):
     """A published version of a model.
 
     Attributes:
-        model: Its name.
-        version: Of this version.
-        aliases: Those that point at it.
-        created: ISO 8601.
-        bytes: Of all parts.
+        model: Name of the model.
+        version: Name of the version.
+        aliases: Names of the aliases that point at it.
+        created: When it was written, ISO 8601.
+        bytes: Size of all its parts.
     """
 
     model: str
@@ -38,19 +38,19 @@ class ModelVersion(Config):
 
     @property
     def reference(self) -> str:
-        """What it is loaded by."""
+        """The reference it is loaded by, `models/MODEL@VERSION`."""
         return f"models/{self.model}@{self.version}"
 
 
 class RunState(Config):
-    """A training, as far as it came.
+    """How far a training run came.
 
     Attributes:
-        run: Its name.
-        state: Whether its result is there, it failed for good, or neither.
-        step: The last step in its metrics.
-        validation_bits_per_dim: The best on its validation rows so far.
-        checkpoints: Names of those that are kept, oldest first.
+        run: Name of the run.
+        state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
+        step: Last step in its metrics.
+        validation_bits_per_dim: Lowest value so far; None before the first.
+        checkpoints: Names of the checkpoints that are kept, oldest first.
     """
 
     run: str
@@ -84,7 +84,7 @@ def find_damage(store: Store, reference: str) -> list[str]:
         if not store.exists(folder, name):
             damage.append(f"{folder}/{name}: expected {part.bytes} bytes; it is missing")
             continue
-        found = difference(store.read(folder, name), part)
+        found = mismatch(store.read(folder, name), part)
         if found:
             damage.append(f"{folder}/{name}: {found}")
     return damage
@@ -148,21 +148,21 @@ def run_state(store: Store, run: str) -> RunState:
 
 
 def prune_checkpoints(
-    store: Store, keep: int, run: str | None = None, *, dry: bool = False
+    store: Store, keep: int, run: str | None = None, *, dry_run: bool = False
 ) -> list[str]:
     """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
 
-    Nothing that an artifact's lineage names is a checkpoint, so lineages stay whole. A run that is
-    not finished keeps those of Ray Train's notes, too: it would not go on without them.
+    A run that is not finished also keeps those that Ray Train's snapshot names: it could not go
+    on without them. No lineage names a checkpoint.
 
     Args:
-        store: Where.
-        keep: How many stay, at least 1, so that an unfinished run can go on.
-        run: Of this run alone.
-        dry: Only tell.
+        store: Where the runs lie.
+        keep: How many checkpoints of a run stay, at least 1, so that an unfinished run can go on.
+        run: Name of the run; default all.
+        dry_run: Removes nothing.
 
     Returns:
-        The folders removed.
+        Paths of the removed folders.
 
     Raises:
         StoreError: No run of this name, or none to keep.
@@ -170,16 +170,16 @@ def prune_checkpoints(
     if keep < 1:
         raise StoreError(f"expected to keep at least 1 checkpoint; got {keep}")
     runs = [run_state(store, run)] if run is not None else run_states(store)
-    going = [
+    removed = [
         ("runs", each.run, "checkpoints", name)
         for each in runs
         for name in each.checkpoints[:-keep]
-        if each.state == "finished" or f'"{name}"' not in _noted(store, each.run)
+        if each.state == "finished" or f'"{name}"' not in _snapshot(store, each.run)
     ]
-    if not dry:
-        for folder in going:
+    if not dry_run:
+        for folder in removed:
             store.remove(*folder)
-    return ["/".join(folder) for folder in going]
+    return ["/".join(folder) for folder in removed]
 
 
 def _versions_of(store: Store, model: str) -> Iterator[ModelVersion]:
@@ -216,13 +216,13 @@ def _teacher(store: Store, manifest: ArtifactManifest) -> str | None:
 
 
 def _checkpoints(store: Store, run: str) -> list[str]:
-    # Ray Train's own notes, checkpoint_manager_snapshot.json, lie beside them.
+    # Ray Train's checkpoint_manager_snapshot.json lies beside them.
     names = store.list("runs", run, "checkpoints")
     return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]
 
 
-def _noted(store: Store, run: str) -> str:
-    """Returns what Ray Train has noted of a run's checkpoints, as text."""
+def _snapshot(store: Store, run: str) -> str:
+    """Returns the text of Ray Train's list of a run's checkpoints; empty if there is none."""
     path = ("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
     return store.read(*path).decode() if store.exists(*path) else ""
 

@@ -1,4 +1,4 @@
-"""From a run's result to a version of a model that others may rely on."""
+"""Publishing: a finished run's result becomes a version of a model, with an alias."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class PublishConfig(Config):
     Attributes:
         model: Name of the model.
         source: Reference of a finished run, `runs/RUN`.
-        alias: Is pointed at the new version.
-        evaluation: Name of an evaluation whose figures of this source go into the artifact.
-        search: Name of the search that chose it, for its lineage.
+        alias: Alias that is moved to the new version; default `best`.
+        evaluation: Name of an evaluation whose figures of the source become the metric `test`;
+            default none.
+        search: Name of the search that chose it, for the lineage; default none.
     """
 
     model: ModelName
@@ -34,6 +35,18 @@ def publish(config: PublishConfig, store: Store) -> str:
     Raises:
         StoreError: No such run, or a damaged one.
         ConfigError: The evaluation has no figures of this source.
+
+    Examples:
+        >>> from flowkd.flows.configs import CouplingConfig, build_flow
+        >>> from flowkd.registry.artifacts import resolve, write_artifact
+        >>> store = Store("memory://publish")
+        >>> flow_config = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, width=4)
+        >>> flow = build_flow(flow_config)
+        >>> _ = write_artifact(store, "runs/a/result", flow, flow_config)
+        >>> version = publish(PublishConfig(model="photos", source="runs/a"), store)
+        >>> resolve(store, "models/photos@best") == f"models/photos/{version}"
+        True
+        >>> store.remove()
     """
     artifact = load_artifact(store, config.source)
     metrics = dict(artifact.metrics)

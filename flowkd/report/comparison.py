@@ -1,4 +1,4 @@
-"""A teacher and its students beside each other: in one sentence, and as a table."""
+"""Compares a teacher with its students: in one sentence, and as a table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ ROLES = ("teacher", "plain", "distilled")
 
 
 class Cell(NamedTuple):
-    """A figure, and in small print how certain it is or how it compares."""
+    """A figure, and a note on its error or on its ratio to the teacher's."""
 
     value: str
     note: str = ""
 
 
 class FigureRow(NamedTuple):
-    """The same figure of each flow."""
+    """One figure of all flows: a row of the table."""
 
     name: str
     meaning: str
     cells: list[Cell]
 
 
-def in_order(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
+def by_role(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
     """Returns figures in the order of ROLES; raises ValueError if they are of other flows."""
     if set(figures) != set(ROLES):
         raise ValueError(f"expected figures of {ROLES}; got {tuple(figures)}")
@@ -40,7 +40,7 @@ def comparison_headline(figures: Mapping[str, FlowFigures]) -> str:
     Raises:
         ValueError: Figures of other flows than ROLES.
     """
-    teacher, plain, distilled = in_order(figures).values()
+    teacher, plain, distilled = by_role(figures).values()
     bits = [flow.bits_per_dim for flow in (teacher, plain, distilled)]
     if not all(map(math.isfinite, bits)):
         needs = ", ".join(f"{role} {value:.3f}" for role, value in zip(ROLES, bits, strict=True))
@@ -119,7 +119,12 @@ def _savings(flow: FlowFigures, teacher: FlowFigures) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """Returns a share in percent that never claims all, or none, where this is not so."""
+    """Returns a share in percent; only 1 is rounded to 100%, and only 0 to 0%.
+
+    Examples:
+        >>> percent(0.999), percent(0.001), percent(0.25)
+        ('99%', 'less than 1%', '25%')
+    """
     if 0 < share < 0.01:
         return "less than 1%"
     return f"{min(share, 0.99) if share < 1 else share:.0%}"

@@ -1,4 +1,4 @@
-"""What a data set looks like, as a PNG: some of its pictures, or its columns' histograms."""
+"""A preview of a data set as a PNG: some of its pictures, or histograms of its columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from flowkd.data.manifest import Manifest
 from flowkd.data.reading import StoredRows
-from flowkd.data.shuffle import generator
+from flowkd.data.shuffle import seeded_generator
 from flowkd.report.images import encode_png, picture_grid
 from flowkd.store.store import Store
 
@@ -21,21 +21,21 @@ PICTURES = 64
 SIDE = 64  # pixels; smaller pictures are enlarged to about as many
 ROWS = 20_000
 BINS = 60
-TAILS = 0.002  # the share of values that is not shown, so that a few far ones don't hide the rest
+TAILS = 0.002  # share of values that are not shown, so that a few far ones don't hide the rest
 INK, FILL = "#333333", "#4878a8"
 
 
-def sheet(store: Store, manifest: Manifest, split: str = "train", seed: int = 0) -> bytes:
-    """Returns a PNG: random pictures of a split, or a histogram of each column over many rows.
+def dataset_preview(store: Store, manifest: Manifest, split: str = "train", seed: int = 0) -> bytes:
+    """Returns a PNG of random pictures of a split, or of a histogram of each column.
 
-    They come from the first shards alone, in which an import has shuffled them.
+    The rows come from the first shards: an import has shuffled them.
 
     Raises:
         DataError: There is no such split, or its shards cannot be read.
     """
     wanted = PICTURES if manifest.kind == "image" else ROWS
-    rows = StoredRows(store, manifest, split).without_context().first(wanted).x
-    order = torch.randperm(len(rows), generator=generator(seed, "sheet"))
+    rows = StoredRows(store, manifest, split).without_context().read_at_least(wanted).x
+    order = torch.randperm(len(rows), generator=seeded_generator(seed, "sheet"))
     chosen = rows[order[:wanted]].numpy()
     if manifest.kind == "image":
         return _contact_sheet(chosen, manifest.bins or 256)

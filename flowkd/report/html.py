@@ -1,4 +1,4 @@
-"""One look for all of the project's pages, each of which needs no network and no other file."""
+"""Renders self-contained HTML pages in one style, from jinja2 templates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def render_page(template: Path, *, title: str, headline: str, **values: Any) -> 
     """Returns a page; whatever text it shows is escaped, unless it is Markup.
 
     Args:
-        template: Extends `page.html`, and fills its block `main`; what it includes lies beside it
-            or beside this module.
-        title: Of the page.
-        headline: What it says, in a sentence.
-        **values: What the template names.
+        template: Path of a template that extends `page.html` and fills its block `main`; what it
+            includes lies beside it or beside this module.
+        title: Title of the page.
+        headline: Its message, in a sentence.
+        **values: Values of the template's variables.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, HERE]),

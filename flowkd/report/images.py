@@ -1,4 +1,4 @@
-"""A grid of pictures, for people to look at."""
+"""Grids of pictures, and PNG files of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def picture_grid(pictures: np.ndarray, bins: int) -> np.ndarray:
 
     Args:
         pictures: Integers 0..bins-1, (N, C, H, W) with 1 or 3 channels.
-        bins: How many values a pixel may take; they are scaled to 0..255.
+        bins: Number of values of a pixel, which are scaled to 0..255.
 
     Returns:
         uint8, (height, width) or (height, width, 3).

@@ -1,4 +1,4 @@
-"""One HTML page about a teacher and its students: it needs no network, and no other file."""
+"""The self-contained HTML report on a teacher and its students."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from flowkd.evaluation.compare import FlowFigures
-from flowkd.report.comparison import ROLES, comparison_headline, comparison_table, in_order
+from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
 from flowkd.report.html import render_page
 from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
 
@@ -34,20 +34,20 @@ GRID_WIDTH, NARROW_GRID_WIDTH = 336, 164
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
-        title: Of the page.
-        figures: Of `teacher`, `plain` and `distilled`, on held-out data.
-        published: Which of them is published.
-        curves: Records of each run, as `read_log` returns them.
+        title: Title of the page.
+        figures: Figures of `teacher`, `plain` and `distilled`, on held-out data.
+        published: Name of the one that is published.
+        curves: Metrics records of each run, as `read_log` returns them.
         pictures: uint8 levels 0..255, (N, C, H, W), by caption; empty for tables. The samples
             should come from the same latents, for the page says so.
-        configs: YAML by run.
+        configs: Configs as YAML, by run.
         facts: Where the figures come from: data set, commit, versions, duration.
         endpoint: Address of the served model, `http://HOST:PORT/v1/models/NAME`; None if it is
             not served.
-        model: What it is published as, such as `models/photos@3`.
+        model: Reference that it is published under, such as `models/photos@3`.
     """
 
     title: str
@@ -82,7 +82,7 @@ def render(report: Report) -> str:
         ValueError: Figures of other flows than ROLES, another flow published, or pictures that
             are none.
     """
-    figures = in_order(report.figures)
+    figures = by_role(report.figures)
     if report.published not in figures:
         raise ValueError(f"expected one of {ROLES} as published; got {report.published!r}")
     pictures = {caption: each for caption, each in report.pictures.items() if each is not None}
@@ -95,12 +95,12 @@ def render(report: Report) -> str:
         terms=_term_plots(report.curves.get("distilled", ())),
         pictures=[_picture(caption, images) for caption, images in pictures.items()],
         docs=_docs_address(report.endpoint or ""),
-        **compared(figures, report.published),
+        **comparison_values(figures, report.published),
     )
 
 
-def compared(figures: Mapping[str, FlowFigures], published: str | None) -> dict[str, Any]:
-    """Returns what `comparison.html` shows: flows beside each other, and which is published."""
+def comparison_values(figures: Mapping[str, FlowFigures], published: str | None) -> dict[str, Any]:
+    """Returns the variables of `comparison.html`: the figures, and which flow is published."""
     return {
         "figures": figures,
         "published": published,

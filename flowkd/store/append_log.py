@@ -1,4 +1,4 @@
-"""Text that grows in a store that cannot append: objects in a row, the last of them rewritten."""
+"""An append-only log in a store that cannot append: numbered segments, the last one rewritten."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ SEGMENT_BYTES = 256 * 1024
 
 
 class AppendLog:
-    """Appends bytes to `00000000` and on in a folder of a store.
+    """Appends bytes to the segments `00000000`, `00000001`, ... of a folder.
 
-    The last is written anew until it holds SEGMENT_BYTES, and then never again: what is written
-    grows with what is appended, not with its square.
+    The last segment is written again until it holds SEGMENT_BYTES, and then never again: the
+    bytes that are sent grow with what is appended, not with its square.
 
     Args:
-        store: Where.
-        folder: Of the segments.
-        suffix: Of their names.
-        first: Number of the first that is written.
+        store: Where the log lies.
+        folder: Path of the folder of segments.
+        suffix: End of the segments' names, such as `.jsonl`.
+        first: Number of the first segment to write.
+
+    Examples:
+        >>> store = Store("memory://append-log")
+        >>> log = AppendLog(store, ("logs", "a"), ".txt")
+        >>> log.append(b"one, ")
+        >>> log.append(b"two")
+        >>> store.list("logs", "a"), store.read("logs", "a", "00000000.txt")
+        (['00000000.txt'], b'one, two')
+        >>> store.remove()
     """
 
     def __init__(self, store: Store, folder: tuple[str, ...], suffix: str, first: int = 0) -> None:
@@ -25,18 +34,18 @@ class AppendLog:
         self._number, self._last = first, b""
 
     @property
-    def room(self) -> int:
-        """How many bytes fill the last one."""
+    def free_bytes(self) -> int:
+        """How many more bytes fill the last segment."""
         return SEGMENT_BYTES - len(self._last)
 
     def append(self, data: bytes) -> None:
         """Appends bytes to the last segment; where that fails, nothing is appended.
 
         Raises:
-            StoreError: As the store's `write`; a folder raises OSError.
+            StoreError: The object store refused it; a local folder raises OSError.
         """
         grown = self._last + data
         self._store.write(grown, *self._folder, f"{self._number:08d}{self._suffix}")
         self._last = grown
-        if self.room <= 0:
+        if self.free_bytes <= 0:
             self._number, self._last = self._number + 1, b""

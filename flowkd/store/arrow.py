@@ -1,4 +1,9 @@
-"""A store as pyarrow sees it: the same patience, the same words when it ends."""
+"""A store as a pyarrow filesystem, with the store's retries and error messages.
+
+pyarrow's own S3FileSystem with AwsStandardS3RetryStrategy outlasts overload and lost connections,
+but by the tests of this module not expired credentials, and it does not notice an object that is
+replaced between two reads, cannot move a folder, and tells no missing object from other errors.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,10 @@ from pyarrow import PythonFile
 from pyarrow import fs as pafs
 
 from flowkd.errors import StoreError
-from flowkd.store.arrow_files import Reading, Writing
+from flowkd.store.arrow_files import StoreReader, StoreWriter
 from flowkd.store.store import Store
 
-# Where a key may hold slashes but a folder is nothing that could be made. Their filesystems would
-# make a bucket instead, or ask for the right to.
+# Object stores, which know no folders: their filesystems would make a bucket instead.
 WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 T = TypeVar("T")
@@ -26,8 +30,18 @@ def arrow_filesystem(store: Store) -> tuple[pafs.FileSystem, str]:
     Both pickle. Nothing is connected before it is used, in the process that uses it.
 
     Args:
-        store: Its operations are tried again and explained as the store's own are; a missing
-            object stays a FileNotFoundError.
+        store: Operations are retried and explained as the store's own are; a missing object
+            stays a FileNotFoundError.
+
+    Examples:
+        >>> from flowkd.store.store import Store
+        >>> store = Store("memory://arrow")
+        >>> fs, root = arrow_filesystem(store)
+        >>> with fs.open_output_stream(f"{root}/a.txt") as file:
+        ...     _ = file.write(b"text")
+        >>> store.read("a.txt")
+        b'text'
+        >>> store.remove()
     """
     if store.is_local:
         return pafs.LocalFileSystem(), store.path()
@@ -35,9 +49,9 @@ def arrow_filesystem(store: Store) -> tuple[pafs.FileSystem, str]:
 
 
 class StoreHandler(pafs.FileSystemHandler):
-    """What pyarrow asks of a filesystem, answered by a store; paths are the filesystem's own.
+    """Implements pyarrow's filesystem interface by a store; paths are the filesystem's own.
 
-    Not pyarrow's FSSpecHandler: that asks `isdir` and `find`, which take an error for "no".
+    pyarrow's FSSpecHandler asks `isdir` and `find`, which take an error for "no".
 
     Args:
         store: Paths outside its root are refused.
@@ -83,7 +97,7 @@ class StoreHandler(pafs.FileSystemHandler):
             if not self.store.fs.exists(path):
                 self.store.fs.mkdir(path, create_parents=recursive)
 
-        self._tried("create", create, path)
+        self._retry("create", create, path)
 
     def delete_dir(self, path: str) -> None:
         """Removes a folder with all that is in it."""
@@ -99,7 +113,7 @@ class StoreHandler(pafs.FileSystemHandler):
             self._remove(found.path)
 
     def delete_root_dir_contents(self) -> None:
-        """Is refused: a store may share its bucket."""
+        """Raises StoreError: a store may share its bucket."""
         raise StoreError(f"expected a folder to empty; name one inside {self.store.uri}")
 
     def delete_file(self, path: str) -> None:
@@ -122,7 +136,7 @@ class StoreHandler(pafs.FileSystemHandler):
     def copy_file(self, src: str, dest: str) -> None:
         """Copies an object within the store."""
         self._expect(src, pafs.FileType.File)
-        self._tried(
+        self._retry(
             "copy",
             lambda path: self.store.fs.cp_file(path, self.store.path(*self._parts(dest))),
             src,
@@ -130,7 +144,7 @@ class StoreHandler(pafs.FileSystemHandler):
 
     def open_input_stream(self, path: str) -> PythonFile:
         """Returns an object, open for reading."""
-        return PythonFile(Reading(self.store, self._parts(path)), mode="r")
+        return PythonFile(StoreReader(self.store, self._parts(path)), mode="r")
 
     def open_input_file(self, path: str) -> PythonFile:
         """Returns an object, open for reading at any position."""
@@ -138,10 +152,10 @@ class StoreHandler(pafs.FileSystemHandler):
 
     def open_output_stream(self, path: str, metadata: Any = None) -> PythonFile:
         """Returns a file that becomes an object when it is closed."""
-        return PythonFile(Writing(self.store, self._parts(path)), mode="w")
+        return PythonFile(StoreWriter(self.store, self._parts(path)), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any = None) -> PythonFile:
-        """Is refused: objects are written whole."""
+        """Raises StoreError: objects are written whole."""
         raise StoreError(
             f"cannot append to {path!r}: objects of {self.store.uri} are written whole"
         )
@@ -158,8 +172,8 @@ class StoreHandler(pafs.FileSystemHandler):
         except ValueError as error:
             raise StoreError(f"expected a path below {root!r}; got {path!r}") from error
 
-    def _tried(self, what: str, operation: Callable[[str], T], path: str) -> T:
-        return self.store.tried(what, operation, *self._parts(path))
+    def _retry(self, what: str, operation: Callable[[str], T], path: str) -> T:
+        return self.store.retry(what, operation, *self._parts(path))
 
     def _remove(self, path: str) -> None:
         self.store.remove(*self._parts(path))
@@ -167,7 +181,7 @@ class StoreHandler(pafs.FileSystemHandler):
     def _info(self, path: str) -> pafs.FileInfo:
         try:
             return _described(
-                path, self._tried("look for", lambda path: self.store.fs.info(path), path)
+                path, self._retry("look for", lambda path: self.store.fs.info(path), path)
             )
         except FileNotFoundError:
             return pafs.FileInfo(path, pafs.FileType.NotFound)
@@ -183,7 +197,7 @@ class StoreHandler(pafs.FileSystemHandler):
 
     def _listed(self, folder: str) -> list[pafs.FileInfo]:
         try:
-            found = self._tried("list", lambda path: self.store.fs.ls(path, detail=True), folder)
+            found = self._retry("list", lambda path: self.store.fs.ls(path, detail=True), folder)
         except FileNotFoundError:  # an object store's folder goes with what was in it
             return []
         named = [(each["name"].rstrip("/"), each) for each in found]

@@ -1,4 +1,4 @@
-"""Files of a store as pyarrow reads and writes them, through whatever may pass."""
+"""File objects by which pyarrow reads and writes a store, with the store's retries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from flowkd.store.store import Store
 T = TypeVar("T")
 
 
-class Reading:
+class StoreReader:
     """An object open for reading: a read that breaks off is begun again where it was.
 
     Args:
-        store: Where.
-        parts: The object's path.
+        store: Where the object lies.
+        parts: Its path.
 
     Raises:
         FileNotFoundError: There is no such object.
@@ -28,14 +28,14 @@ class Reading:
     def __init__(self, store: Store, parts: tuple[str, ...]) -> None:
         self._store, self._parts = store, parts
         self._file: Any = None
-        self._seen: tuple[Any, int] | None = None  # what the object was when it was first opened
+        self._seen: tuple[Any, int] | None = None  # ETag and size when it was first opened
         self._position = 0
         self.closed = False
-        self._tried(lambda file: None)
+        self._retry(lambda file: None)
 
     def read(self, size: int = -1) -> bytes:
         """Returns the next bytes: all that are left, if no size is given."""
-        data = self._tried(lambda file: file.read(size))
+        data = self._retry(lambda file: file.read(size))
         self._position += len(data)
         return data
 
@@ -50,10 +50,10 @@ class Reading:
         return self._position
 
     def close(self) -> None:
-        """Forgets the file."""
+        """Drops the open file."""
         self.closed, self._file = True, None
 
-    def _tried(self, operation: Callable[[Any], T]) -> T:
+    def _retry(self, operation: Callable[[Any], T]) -> T:
         def attempt(path: str) -> T:
             try:
                 self._file = self._file or self._open(path)
@@ -63,7 +63,7 @@ class Reading:
                 self._file = None
                 raise
 
-        return self._store.tried("read", attempt, *self._parts)
+        return self._store.retry("read", attempt, *self._parts)
 
     def _open(self, path: str) -> Any:
         info = self._store.fs.info(path)
@@ -76,14 +76,15 @@ class Reading:
         return self._store.fs.open(path, "rb")
 
 
-class Writing:
-    """A file without a name, whose bytes become an object when it is closed.
+class StoreWriter:
+    """An object open for writing: a temporary file that is uploaded when it is closed.
 
-    So an upload can be tried again, and whatever ends the process leaves neither file nor object.
+    So an upload can be tried again. The file has no name: whatever ends the process leaves neither
+    file nor object.
 
     Args:
-        store: Where.
-        parts: The object's path.
+        store: Where the object goes.
+        parts: Its path.
     """
 
     def __init__(self, store: Store, parts: tuple[str, ...]) -> None:
@@ -107,16 +108,12 @@ class Writing:
         """Does nothing: an object is written whole."""
 
     def close(self) -> None:
-        """Uploads the file whole, patiently."""
+        """Uploads the file whole."""
         if self.closed:
             return
         with self._spool:
             self._spool.flush()
-            self._store.tried("write", self._upload, *self._parts)
-
-    def abort(self) -> None:
-        """Forgets the file; nothing is uploaded."""
-        self._spool.close()
+            self._store.retry("write", self._upload, *self._parts)
 
     def _upload(self, path: str) -> None:
         self._spool.seek(0)

@@ -1,4 +1,4 @@
-"""How a file comes into being on a local disk: whole, or not at all."""
+"""Atomic writes of files on a local disk: a file is there whole, or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What filesystems without hard links answer: exFAT, some network and FUSE filesystems.
+# Errors of filesystems without hard links: exFAT, some network and FUSE filesystems.
 WITHOUT_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -49,8 +49,7 @@ def _written_beside(path: str, data: bytes) -> Iterator[str]:
 
 
 def _create_in_place(path: str, data: bytes) -> bool:
-    # The next best: still exclusive, but a reader may see half of it, and so may all who come
-    # after a crash.
+    # Still exclusive, but a reader may see half of it, and after a crash half of it stays.
     try:
         _write_new(path, data)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Operations on object storage are tried again while what stops them may pass by itself."""
+"""Retries with exponential backoff, and which errors of object storage are transient."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0  # seconds
 
 # What an S3 server says of itself, not of the request. The clients' own retries come before: they
 # know fewer of these, and give up after seconds.
 EXPIRED_CODES = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 )
-PASSING_CODES = EXPIRED_CODES | {
+TRANSIENT_CODES = EXPIRED_CODES | {
     "ConditionalRequestConflict",
     "InternalError",
     "OperationAborted",
@@ -28,12 +28,12 @@ PASSING_CODES = EXPIRED_CODES | {
     "Throttling",
     "ThrottlingException",
 }
-PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-PASSING_ERRNO = frozenset(
+TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT_ERRNO = frozenset(
     {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT}
 )
 # By name: flowkd depends neither on botocore nor on aiohttp.
-PASSING_CLASSES = {
+TRANSIENT_CLASSES = {
     "ClientConnectionError",
     "ClientPayloadError",
     "HTTPClientError",
@@ -45,57 +45,57 @@ PASSING_CLASSES = {
 }
 
 
-def retrying(
+def with_retries(
     operation: Callable[[], T],
-    patience: float,
+    seconds: float,
     renew: Callable[[], None] = lambda: None,
 ) -> T:
-    """Returns what an operation returns, tried again for some seconds while its errors may pass.
+    """Returns what an operation returns, tried again while its errors are transient.
 
     The pauses double up to LONGEST_PAUSE, each times a random number from 0.5 to 1.5, so that the
     workers of a cluster do not come back all at once.
 
     Args:
         operation: May be called several times.
-        patience: Seconds after which no further attempt is begun; 0 for a single one.
+        seconds: After these no further attempt is begun; 0 for a single one.
         renew: Is called before an attempt that follows expired credentials.
 
     Raises:
-        Exception: The operation's own: at once if it cannot pass, else the last one.
+        Exception: The operation's own: at once if it is not transient, else the last one.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + seconds
     pause, renewed = FIRST_PAUSE, False
     while True:
         try:
             return operation()
         except Exception as error:
             wait = pause * random.uniform(0.5, 1.5)
-            doubtful = not renewed and may_have_expired(error)
-            if not (may_pass(error) or doubtful) or time.monotonic() + wait > deadline:
+            doubtful = not renewed and credentials_may_have_expired(error)
+            if not (is_transient(error) or doubtful) or time.monotonic() + wait > deadline:
                 raise
-            if may_have_expired(error):
+            if credentials_may_have_expired(error):
                 renew()
                 renewed = True
             time.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tells whether an error may go away by itself: overload, lost connections, timeouts."""
     for cause in _causes(error):
         code, status = _answer(cause)
         if code or status:
-            return code in PASSING_CODES or status in PASSING_STATUS
+            return code in TRANSIENT_CODES or status in TRANSIENT_STATUS
         if isinstance(cause, ConnectionError | TimeoutError):
             return True
-        if isinstance(cause, OSError) and cause.errno in PASSING_ERRNO:
+        if isinstance(cause, OSError) and cause.errno in TRANSIENT_ERRNO:
             return True
-        if not PASSING_CLASSES.isdisjoint(each.__name__ for each in type(cause).__mro__):
+        if not TRANSIENT_CLASSES.isdisjoint(each.__name__ for each in type(cause).__mro__):
             return True
     return False
 
 
-def may_be_taken(error: BaseException) -> bool:
+def may_exist_already(error: BaseException) -> bool:
     """Tells whether a conditional write may have been refused for an object that is there.
 
     Clients and servers disagree on how to say so: as 412, which s3fs turns into FileExistsError
@@ -108,7 +108,7 @@ def may_be_taken(error: BaseException) -> bool:
     return any(_answer(cause)[1] == 412 for cause in _causes(error))
 
 
-def may_have_expired(error: BaseException) -> bool:
+def credentials_may_have_expired(error: BaseException) -> bool:
     """Tells whether an error may be one of credentials that were valid once.
 
     The answer to a HEAD has no body to say so: it is a plain 400.

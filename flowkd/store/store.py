@@ -1,4 +1,4 @@
-"""One root URI on any fsspec filesystem: the only door to what flowkd keeps."""
+"""The store: objects below one root URI, on any fsspec filesystem, with retries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from flowkd.errors import StoreError
 from flowkd.store.local_files import create_file, replace_file
-from flowkd.store.retry import may_be_taken, may_pass, retrying
+from flowkd.store.retry import is_transient, may_exist_already, with_retries
 
 DEFAULT_URI = "store"
-PATIENCE = 90.0  # seconds
+RETRY_SECONDS = 90.0
 
-_CREATING = threading.Lock()  # in memory
+_MEMORY_LOCK = threading.Lock()  # makes `create` atomic on memory://
 
 T = TypeVar("T")
 
@@ -35,30 +35,45 @@ def default_uri() -> str:
 class Store:
     """Reads and writes objects below a root URI, by relative path.
 
-    Instances pickle, and open their filesystem lazily in each process. What an object store
-    refuses for the moment is tried again; what it refuses for good ends at once, with what to do.
+    Instances pickle, and open their filesystem lazily in each process. Transient errors of an
+    object store (overload, lost connections, expired credentials) are retried with exponential
+    backoff; other errors are raised at once, with what to do.
 
     Args:
         uri: A local folder or any fsspec URL: `file://`, `s3://bucket/prefix`, `memory://`.
         options: Storage options of the filesystem, as fsspec takes them.
-        patience: For how many seconds an operation is tried again.
+        retry_seconds: How long an operation on an object store is retried; default 90 s.
+
+    Examples:
+        >>> store = Store("memory://example")
+        >>> store.write(b"data", "folder", "object")
+        >>> store.read("folder", "object")
+        b'data'
+        >>> store.list("folder"), store.exists("folder", "other")
+        (['object'], False)
+        >>> store.create(b"others' data", "folder", "object")  # only where there is none
+        False
+        >>> store.remove()
     """
 
     def __init__(
-        self, uri: str, options: Mapping[str, Any] | None = None, patience: float = PATIENCE
+        self,
+        uri: str,
+        options: Mapping[str, Any] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         if not uri:
             raise StoreError("expected a store URI such as ./store or s3://bucket/prefix; got ''")
         # Not Path.as_uri(): fsspec takes file:// paths literally, "%20" and all.
         self.uri = uri if "://" in uri else f"file://{Path(uri).expanduser().resolve()}"
         self.options = dict(options or {})
-        self.patience = patience
+        self.retry_seconds = retry_seconds
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "options": self.options, "patience": self.patience}
+        return {"uri": self.uri, "options": self.options, "retry_seconds": self.retry_seconds}
 
     @cached_property
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -102,7 +117,7 @@ class Store:
     def read(self, *parts: str) -> bytes:
         """Returns an object's bytes; raises StoreError where there is none."""
         try:
-            return self.tried("read", lambda path: self.fs.cat_file(path), *parts)
+            return self.retry("read", lambda path: self.fs.cat_file(path), *parts)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise StoreError(f"no object {'/'.join(parts)!r} in store {self.uri}") from error
 
@@ -111,31 +126,32 @@ class Store:
         if self.is_local:
             replace_file(self.path(*parts), data)
         else:
-            self.tried("write", lambda path: self.fs.pipe_file(path, data), *parts)
+            self.retry("write", lambda path: self.fs.pipe_file(path, data), *parts)
 
     def create(self, data: bytes, *parts: str) -> bool:
         """Writes an object whole where there is none, and tells whether it is this call's.
 
-        Of several at once, one wins, where the store is atomic: `flowkd.store.locks` tells. A write
-        that is tried again can meet its own success, so what is there counts as this call's if it
-        is the same: put something unique into the data.
+        Of several calls at once, one wins, where the store is atomic: ask
+        `flowkd.store.locks.creates_are_atomic`. A retry can meet the success of an attempt whose
+        answer was lost, so an object with the same data counts as this call's: put something
+        unique into the data.
 
         Args:
             data: Unlike that of any other call.
             parts: Path of the object.
 
         Raises:
-            StoreError: It was refused for another reason than an object that is there.
+            StoreError: It failed for another reason than an object that is there.
         """
         if self.is_local:
             created = create_file(self.path(*parts), data)
         else:
-            created = self.tried("create", lambda path: self._create(path, data), *parts)
+            created = self.retry("create", lambda path: self._create(path, data), *parts)
         return created or self.read(*parts) == data
 
     def _create(self, path: str, data: bytes) -> bool:
         if self.in_memory:
-            with _CREATING:
+            with _MEMORY_LOCK:
                 free = not self.fs.exists(path)
                 if free:
                     self.fs.pipe_file(path, data)
@@ -143,7 +159,7 @@ class Store:
         try:
             self.fs.pipe_file(path, data, mode="create")
         except Exception as error:
-            if may_pass(error) or not may_be_taken(error) or not self.fs.exists(path):
+            if is_transient(error) or not may_exist_already(error) or not self.fs.exists(path):
                 raise
             return False
         return True
@@ -164,13 +180,13 @@ class Store:
 
     def exists(self, *parts: str) -> bool:
         """Tells whether an object or a folder is there."""
-        return self.tried("look for", lambda path: self.fs.exists(path), *parts)
+        return self.retry("look for", lambda path: self.fs.exists(path), *parts)
 
     def list(self, *parts: str) -> list[str]:
         """Returns the sorted names directly below a folder; none where it does not exist."""
         folder = self.path(*parts)
         try:
-            found = self.tried("list", lambda path: self.fs.ls(path, detail=False), *parts)
+            found = self.retry("list", lambda path: self.fs.ls(path, detail=False), *parts)
         except (FileNotFoundError, NotADirectoryError):
             return []
         names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
@@ -179,7 +195,7 @@ class Store:
     def sizes(self, *parts: str) -> dict[str, int]:
         """Returns the bytes of each object directly below a folder, by name."""
         try:
-            found = self.tried("list", lambda path: self.fs.ls(path, detail=True), *parts)
+            found = self.retry("list", lambda path: self.fs.ls(path, detail=True), *parts)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         files = (each for each in found if each["type"] == "file")
@@ -187,19 +203,19 @@ class Store:
 
     def remove(self, *parts: str) -> None:
         """Removes an object, or a folder with all that is below it; silent where there is none."""
-        self.tried("remove", self._remove, *parts)
+        self.retry("remove", self._remove, *parts)
 
     def _remove(self, path: str) -> None:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
-    def tried(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
-        """Returns what an operation on a path returns, tried again while its errors may pass.
+    def retry(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
+        """Returns what an operation on a path returns, retried while its errors are transient.
 
         Args:
-            what: The operation in a word, for the error.
-            operation: Takes the filesystem's own path; it may be called several times, and asks
-                for `fs` each time, for credentials that expired are read again by a new one.
+            what: The operation in a word, for the error message.
+            operation: Takes the filesystem's own path. It may be called several times, and must
+                ask for `fs` each time: a new one reads the credentials again after they expired.
             *parts: The path.
 
         Raises:
@@ -212,7 +228,7 @@ class Store:
         if self.is_local:
             return operation(path)
         try:
-            return retrying(lambda: operation(path), self.patience, self._reopen)
+            return with_retries(lambda: operation(path), self.retry_seconds, self._reopen)
         except FileNotFoundError as error:
             if what not in ("write", "create"):
                 raise
@@ -223,7 +239,7 @@ class Store:
             raise self.refused(what, error, *parts) from error
 
     def _reopen(self) -> None:
-        """Forgets the filesystem, so that the next operation reads the credentials again."""
+        """Drops the filesystem, so that the next operation reads the credentials again."""
         type(self.fs).clear_instance_cache()
         self.__dict__.pop("_opened", None)
 
@@ -232,10 +248,10 @@ class Store:
         place = repr("/".join(parts))
         if not self.is_local:
             place = f"{place} in bucket {self.path().split('/')[0]!r}"
-        return StoreError(f"cannot {what} {place} of {self.uri}: {error}; {remedy(self, error)}")
+        return StoreError(f"cannot {what} {place} of {self.uri}: {error}; {_remedy(self, error)}")
 
 
-def remedy(store: Store, error: Exception) -> str:
+def _remedy(store: Store, error: Exception) -> str:
     """Returns what to do about an operation that a store refused."""
     if store.is_local:
         return "choose a folder in which this user may write"

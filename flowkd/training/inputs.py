@@ -125,7 +125,9 @@ def make_inputs(
     assert data.train is not None
     assert data.validation is not None
     size = run.calibration_rows
-    first = loader(run, data.train.first(size), data.bins, Worker(device=worker.device), size)
+    first = loader(
+        run, data.train.read_at_least(size), data.bins, Worker(device=worker.device), size
+    )
     validation = _judged(run, data.validation, data.bins, worker)
     return RunInputs(batches, first.batch(0), validation, fresh, dropped)
 
@@ -157,7 +159,7 @@ def loader(
         rank=worker.rank,
         world=worker.world,
         device=worker.device,
-        memory=run.config.scaling.resident_gib,
+        memory_gib=run.config.scaling.resident_gib,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowkd.data.rows import Examples
-from flowkd.data.shuffle import generator
+from flowkd.data.shuffle import seeded_generator
 from flowkd.errors import DataError
 from flowkd.flows.flow import Flow
 from flowkd.training.inputs import RunData
@@ -46,14 +46,14 @@ class MemoryRows:
         """Returns checked rows for a flow; raises DataError for what is not its data."""
         rows, bins = _examples(flow, x, context, bins, "x")
         if isinstance(validation, float | int):
-            order = torch.randperm(len(rows), generator=generator(seed, "validation"))
+            order = torch.randperm(len(rows), generator=seeded_generator(seed, "validation"))
             count = round(validation * len(rows))
             if not 0 < count < len(rows):
                 raise DataError(
                     f"expected a share of {len(rows)} rows for validation that leaves some on both "
                     f"sides; got {validation}: change it, or give validation rows"
                 )
-            return cls(rows.take(order[count:]), rows.take(order[:count]), bins)
+            return cls(rows.select(order[count:]), rows.select(order[:count]), bins)
         judged = validation if isinstance(validation, tuple) else (validation, None)
         return cls(rows, _examples(flow, *judged, bins, "validation")[0], bins)
 

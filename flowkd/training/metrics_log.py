@@ -49,7 +49,7 @@ class RunLog:
     def flush(self) -> None:
         """Writes what is new. The thread does so every second."""
         while self._fresh:
-            room, taken = self._segments.room, 0
+            room, taken = self._segments.free_bytes, 0
             for line in list(self._fresh):
                 if room <= 0:
                     break

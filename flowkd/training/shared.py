@@ -57,7 +57,7 @@ def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> Sha
     assert run.manifest is not None
     stored = load_data(run, store)
     assert isinstance(stored.train, StoredRows)
-    train: Examples = replace(stored.train.all(), pieces=stored.train.sizes)
+    train: Examples = replace(stored.train.read_all(), sharding=stored.train.shard_sizes)
     data = replace(stored, train=train, source=stored.teacher)
     known = ask_teacher(run, data, taps)
     return SharedData(run.teacher, run.manifest, replace(data, known=known))

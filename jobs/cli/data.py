@@ -57,9 +57,10 @@ def show_dataset(
         manifest = read_manifest(opened, name)
         say_facts(facts(manifest), as_json)
         if png is not None:
-            from flowkd.report.dataset import sheet  # matplotlib takes half a second to import
+            # matplotlib takes half a second to import
+            from flowkd.report.dataset import dataset_preview
 
-            png.write_bytes(sheet(opened, manifest, split))
+            png.write_bytes(dataset_preview(opened, manifest, split))
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:

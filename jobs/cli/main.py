@@ -144,7 +144,7 @@ def prune_runs(
 ) -> None:
     """Remove all but the last checkpoints; results, metrics and lineages stay."""
     with opened_store(store) as opened:
-        gone = prune_checkpoints(opened, keep, run, dry=dry_run)
+        gone = prune_checkpoints(opened, keep, run, dry_run=dry_run)
         say([{"removed" if not dry_run else "would remove": each} for each in gone], as_json)
 
 
@@ -157,7 +157,7 @@ def check_store(store: StoreUri = None, as_json: Json = False) -> None:
         facts = {
             "store": opened.uri,
             "conditional_writes": "atomic" if atomic else "not atomic",
-            "aliases": "compare-and-swap" if atomic else "one writer at a time, under a claim",
+            "aliases": "compare-and-swap" if atomic else "one writer at a time, under a lock",
         }
         say_facts(facts, as_json)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import Worker, load_data
@@ -50,7 +50,7 @@ def furnish(store: Store) -> None:
         store, "walks", splits, kind="table", source="a test", classes=3,
         mean=x.mean(0), scale=x.std(0), shard_bytes=10 * 4 * 4,
     )  # fmt: skip
-    pictures = Arrays(np.random.default_rng(0).integers(0, 17, (20, 1, 8, 8)).astype(np.uint8))
+    pictures = SplitArrays(np.random.default_rng(0).integers(0, 17, (20, 1, 8, 8)).astype(np.uint8))
     write_dataset(
         store, "pictures", dict.fromkeys(("train", "val", "test"), pictures),
         kind="image", source="a test", bins=17,
@@ -58,7 +58,7 @@ def furnish(store: Store) -> None:
     list(run_in_process(training("teacher", flow=TEACHER), store))
 
 
-def walks(count: int, seed: int) -> Arrays:
+def walks(count: int, seed: int) -> SplitArrays:
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(count, 4)).cumsum(1).astype(np.float32)
-    return Arrays(x * 3 + 10, generator.integers(0, 3, count))
+    return SplitArrays(x * 3 + 10, generator.integers(0, 3, count))

@@ -13,9 +13,9 @@ from flowkd.data.manifest import read_manifest
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact
-from flowkd.report.comparison import in_order, percent
+from flowkd.report.comparison import by_role, percent
 from flowkd.report.html import render_page
-from flowkd.report.page import compared
+from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import complete_flow
@@ -87,7 +87,7 @@ def render_search(
     size = count_parameters(teacher)
     axes = axes_of(trials, config.space)
     bits = [trial.bits_per_dim for trial in trials]
-    figures = in_order(figures_of(outcome)) if outcome else None
+    figures = by_role(figures_of(outcome)) if outcome else None
     published = "distilled" if outcome and outcome["published"] else None
     return render_page(
         Path(__file__).with_name("report.html"),
@@ -104,7 +104,7 @@ def render_search(
         front=_front(trials),
         rows=[_row(trial, size) for trial in ranked(trials)[:ROWS]],
         failed=_failed(trials),
-        compared=compared(figures, published) if figures else None,
+        compared=comparison_values(figures, published) if figures else None,
     )
 
 

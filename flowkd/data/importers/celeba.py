@@ -1,4 +1,4 @@
-"""Dataset `celeba`: 202,599 aligned faces, as published, cropped as the field crops them."""
+"""Data set `celeba`: 202,599 aligned faces, as published, cropped as the field crops them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.chunked_import import ImportChunk, import_chunks
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.pictures import read_picture
-from flowkd.data.importers.published import fingerprint_of
-from flowkd.data.importers.sources import Member, Source
-from flowkd.data.importing import ImportPart, import_parts
+from flowkd.data.importers.sources import Member, Source, fingerprint_of
 from flowkd.data.manifest import SPLITS, Manifest
-from flowkd.data.writing import Arrays
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -28,20 +27,20 @@ PARTITION = "list_eval_partition.txt"
 ROWS = {"train": 162_770, "val": 19_867, "test": 19_962}
 WIDTH, HEIGHT = 178, 218
 BOX = (15, 40, 163, 188)  # left, top, right, bottom
-PART = 2000
+CHUNK_PICTURES = 2000
 MAX_PICTURE_BYTES = 2**22
 MAX_PARTITION_BYTES = 2**25
 
 
-class CelebaConfig(Config):
+class CelebaConfig(ImporterConfig):
     """CelebA, aligned and cropped, of which the middle is scaled down.
 
     Attributes:
         source: `img_align_celeba.zip`; or a folder with it, or with the pictures it holds, and
             with `list_eval_partition.txt`; any fsspec URL.
         partition: `list_eval_partition.txt`, unless source is a folder that has it.
-        size: Side of a picture, in pixels.
-        seed: Seed of the order.
+        size: Side of a picture, in pixels; default 64.
+        seed: Seed of the order; default 0.
     """
 
     kind: Literal["celeba"] = "celeba"
@@ -51,41 +50,40 @@ class CelebaConfig(Config):
     name: DatasetName = "celeba"
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; the splits are the publisher's.
 
-def prepare(config: CelebaConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; the splits are the publisher's.
+        Of each picture the 148x148 pixels of rows 40 to 187 and columns 15 to 162 are taken: the
+        crop of Real NVP (Dinh et al., Density estimation using Real NVP, 2016,
+        https://github.com/tensorflow/models/blob/2a04fd58/research/real_nvp/real_nvp_multiscale_dataset.py),
+        five pixels below the centre. It is scaled by Pillow's bilinear filter, which averages over
+        what a pixel covers, as NVAE does (Vahdat and Kautz, 2020,
+        https://github.com/NVlabs/NVAE/blob/master/datasets.py); Real NVP's did not average.
 
-    Of each picture the 148x148 pixels of rows 40 to 187 and columns 15 to 162 are taken: the crop
-    of Real NVP (Dinh et al., Density estimation using Real NVP, 2016,
-    https://github.com/tensorflow/models/blob/2a04fd58/research/real_nvp/real_nvp_multiscale_dataset.py),
-    five pixels below the centre. It is scaled by Pillow's bilinear filter, which averages over what
-    a pixel covers, as NVAE does (Vahdat and Kautz, 2020,
-    https://github.com/NVlabs/NVAE/blob/master/datasets.py); Real NVP's did not average.
-
-    Raises:
-        DataError: A picture is unreadable, not of 178x218 pixels, missing, or not in the
-            partition; or the splits have not the published sizes.
-    """
-    with ExitStack() as stack:
-        sources, pictures, partition = _open(config, stack)
-        splits = _read_partition(partition)
-        members = _matched(pictures, splits, sources[0].uri)
-        about = Manifest(
-            name=config.name,
-            kind="image",
-            event_shape=(3, config.size, config.size),
-            bins=256,
-            splits={},
-            source=f"CelebA, aligned (Liu et al. 2015), from {config.source}",
-            config=config.model_dump(mode="json"),
-        )
-        return import_parts(
-            store,
-            about,
-            _parts(members, splits, config.size),
-            fingerprint=fingerprint_of(sources),
-            seed=config.seed,
-        )
+        Raises:
+            DataError: A picture is unreadable, not of 178x218 pixels, missing, or not in the
+                partition; or the splits have not the published sizes.
+        """
+        with ExitStack() as stack:
+            sources, pictures, partition = _open(self, stack)
+            splits = _read_partition(partition)
+            members = _matched(pictures, splits, sources[0].uri)
+            draft = Manifest(
+                name=self.name,
+                kind="image",
+                event_shape=(3, self.size, self.size),
+                bins=256,
+                splits={},
+                source=f"CelebA, aligned (Liu et al. 2015), from {self.source}",
+                config=self.model_dump(mode="json"),
+            )
+            return import_chunks(
+                store,
+                draft,
+                _chunks(members, splits, self.size),
+                fingerprint=fingerprint_of(sources),
+                seed=self.seed,
+            )
 
 
 def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Member], Member]:
@@ -96,7 +94,7 @@ def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Me
             f"expected {PICTURES}, or a folder with it or its pictures, as source; got {source.uri}"
         )
     sources = [source]
-    found = stack.enter_context(source.listed())
+    found = stack.enter_context(source.all_members())
     named = {PurePosixPath(member.name).name: member for member in found}
     if config.partition is not None:
         sources.append(Source(config.partition))
@@ -111,7 +109,7 @@ def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Me
     if source.kind == "folder" and PICTURES in named:
         packed = Source(f"{config.source.rstrip('/')}/{named[PICTURES].name}")
         sources.insert(0, packed)
-        found = stack.enter_context(packed.listed())
+        found = stack.enter_context(packed.all_members())
     suffixes = (".jpg", ".png")
     return sources, [m for m in found if m.name.lower().endswith(suffixes)], partition
 
@@ -151,18 +149,22 @@ def _matched(pictures: Sequence[Member], splits: Mapping[str, str], where: str) 
     return [members[name] for name in sorted(splits)]
 
 
-def _parts(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Iterator[ImportPart]:
-    for start in range(0, len(members), PART):
-        chosen = members[start : start + PART]
-        yield ImportPart(f"pictures {start}", partial(_read, chosen, splits, size))
+def _chunks(
+    members: Sequence[Member], splits: Mapping[str, str], size: int
+) -> Iterator[ImportChunk]:
+    for start in range(0, len(members), CHUNK_PICTURES):
+        chosen = members[start : start + CHUNK_PICTURES]
+        yield ImportChunk(f"pictures {start}", partial(_read, chosen, splits, size))
 
 
-def _read(members: Sequence[Member], splits: Mapping[str, str], size: int) -> Mapping[str, Arrays]:
+def _read(
+    members: Sequence[Member], splits: Mapping[str, str], size: int
+) -> Mapping[str, SplitArrays]:
     pixels: dict[str, list[np.ndarray]] = {}
     for member in members:
         split = splits[PurePosixPath(member.name).name]
         pixels.setdefault(split, []).append(_face(member, size))
-    return {split: Arrays(np.stack(faces)) for split, faces in pixels.items()}
+    return {split: SplitArrays(np.stack(faces)) for split, faces in pixels.items()}
 
 
 def _face(member: Member, size: int) -> np.ndarray:

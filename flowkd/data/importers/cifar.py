@@ -1,4 +1,4 @@
-"""Dataset `cifar10`: 60,000 photographs of 32x32 pixels in ten classes, as published."""
+"""Data set `cifar10`: 60,000 photographs of 32x32 pixels in ten classes, as published."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
-from flowkd.data.importers.published import (
+from flowkd.data.chunked_import import ImportChunk, import_chunks
+from flowkd.data.importers.cifar_batches import (
     PIXELS,
     SIDE,
     checked_labels,
     picture_rows,
     published_members,
-    without_val,
+    rows_by_split,
 )
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.sources import Member, Source
-from flowkd.data.importers.unpickling import load_plain
-from flowkd.data.importing import ImportPart, import_parts
-from flowkd.data.manifest import Manifest, draw_evenly
-from flowkd.data.writing import Arrays
+from flowkd.data.importers.unpickling import load_safely
+from flowkd.data.manifest import Manifest, draw_val_rows
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -36,15 +36,15 @@ CLASSES = (
 )  # fmt: skip
 
 
-class CifarConfig(Config):
+class CifarConfig(ImporterConfig):
     """CIFAR-10, in its binary or its Python version, with its classes as the context.
 
     Attributes:
         source: `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`, or the folder that either
             makes; any fsspec URL.
-        labels: Whether the class of each picture is stored as its context.
-        val_rows: Rows of train that are val, as many from each of the five batches.
-        seed: Seed of the choice of val, and of the order.
+        labels: Whether the class of each picture is stored as its context; default True.
+        val_rows: Rows of train that are val, as many from each of the five batches; default 5000.
+        seed: Seed of the choice of val, and of the order; default 0.
     """
 
     kind: Literal["cifar10"] = "cifar10"
@@ -54,48 +54,45 @@ class CifarConfig(Config):
     val_rows: int = Field(5000, ge=1)
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; test is the publisher's.
 
-def prepare(config: CifarConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; test is the publisher's.
+        Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
+        https://www.cs.toronto.edu/~kriz/cifar.html, where both formats are described.
 
-    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
-    https://www.cs.toronto.edu/~kriz/cifar.html, where both formats are described.
-
-    Raises:
-        DataError: A batch is missing, cut off, or not of 10,000 rows; a pickle among them asks
-            for more than numpy arrays.
-    """
-    source = Source(config.source)
-    about = Manifest(
-        name=config.name,
-        kind="image",
-        event_shape=(3, SIDE, SIDE),
-        bins=256,
-        classes=len(CLASSES) if config.labels else None,
-        class_names=list(CLASSES) if config.labels else None,
-        splits={},
-        source=f"CIFAR-10 (Krizhevsky 2009), from {config.source}",
-        config=config.model_dump(mode="json"),
-    )
-    parts = _parts(config, source)
-    return import_parts(store, about, parts, fingerprint=source.fingerprint(), seed=config.seed)
+        Raises:
+            DataError: A batch is missing, cut off, or not of 10,000 rows; a pickle among them asks
+                for more than numpy arrays.
+        """
+        source = Source(self.source)
+        draft = Manifest(
+            name=self.name,
+            kind="image",
+            event_shape=(3, SIDE, SIDE),
+            bins=256,
+            classes=len(CLASSES) if self.labels else None,
+            class_names=list(CLASSES) if self.labels else None,
+            splits={},
+            source=f"CIFAR-10 (Krizhevsky 2009), from {self.source}",
+            config=self.model_dump(mode="json"),
+        )
+        chunks = _chunks(self, source)
+        return import_chunks(store, draft, chunks, fingerprint=source.fingerprint(), seed=self.seed)
 
 
-def _parts(config: CifarConfig, source: Source) -> Iterator[ImportPart]:
-    val = dict(zip(TRAIN, draw_evenly([ROWS] * 5, config.val_rows, config.seed), strict=True))
+def _chunks(config: CifarConfig, source: Source) -> Iterator[ImportChunk]:
+    val = dict(zip(TRAIN, draw_val_rows([ROWS] * 5, config.val_rows, config.seed), strict=True))
     for stem, member in published_members([source], (*TRAIN, TEST), ("", ".bin")):
-        yield ImportPart(stem, partial(_read, member, val.get(stem), config.labels))
+        yield ImportChunk(stem, partial(_read, member, val.get(stem), config.labels))
 
 
-def _read(member: Member, val: np.ndarray | None, labels: bool) -> Mapping[str, Arrays]:
+def _read(member: Member, val: np.ndarray | None, labels: bool) -> Mapping[str, SplitArrays]:
     if member.name.endswith(".bin"):
         x, y = _read_binary(member)
     else:
-        batch = load_plain(member.read(MAX_PICKLE_BYTES), member.where)
+        batch = load_safely(member.read(MAX_PICKLE_BYTES), member.where)
         x, y = picture_rows(batch, member.where, rows=ROWS, classes=len(CLASSES))
-    if val is None:
-        return {"test": Arrays(x, y if labels else None)}
-    return without_val(x, y if labels else None, val)
+    return rows_by_split(x, y if labels else None, val)
 
 
 def _read_binary(member: Member) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which crops of a picture are rows: one way for folders, zips and tars."""
+"""Crops of pictures, which become rows: shared by folders, zips and tars."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from flowkd.errors import DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PICTURE_BYTES = 2**28
-PART_BYTES = 2**26
-PART_PICTURES = 4096
-GRID_PICTURES = 16  # of unknown size, and all of each is taken
+CHUNK_BYTES = 2**26
+CHUNK_PICTURES = 4096
+GRID_PICTURES = 16  # pictures in a chunk where all crops of each are rows
 
 
 class CropsConfig(Config):
     """Crops of pictures.
 
     Attributes:
-        crop: Side of a crop, in pixels.
+        crop: Side of a crop, in pixels; default 32.
         mode: `center`: one crop a picture; `random`: `crops` of them, which may overlap; `grid`:
-            all that lie side by side.
-        crops: Random crops of each picture.
-        resize: Scales every picture to this shorter side, in pixels, before it is cropped.
-        channels: 3 for colour, 1 for grey.
-        seed: Seed of the random crops.
+            all that lie side by side; default `center`.
+        crops: Number of random crops of each picture; default 1.
+        resize: Shorter side that pictures are scaled to before they are cropped, in pixels;
+            default none.
+        channels: 3 for colour, 1 for grey; default 3.
+        seed: Seed of the random crops; default 0.
     """
 
     crop: int = Field(32, ge=1)
@@ -56,12 +57,12 @@ def is_picture(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
-def per_part(config: CropsConfig) -> int:
-    """Returns of how many pictures the crops are in memory at a time."""
+def pictures_per_chunk(config: CropsConfig) -> int:
+    """Returns the number of pictures whose crops are in memory at a time."""
     if config.mode == "grid":
         return GRID_PICTURES
     size = config.crops * config.channels * config.crop**2
-    return min(max(1, PART_BYTES // size), PART_PICTURES)
+    return min(max(1, CHUNK_BYTES // size), CHUNK_PICTURES)
 
 
 def crops_of(data: bytes, name: str, where: str, config: CropsConfig) -> np.ndarray:
@@ -69,9 +70,9 @@ def crops_of(data: bytes, name: str, where: str, config: CropsConfig) -> np.ndar
 
     Args:
         data: The file's bytes.
-        name: Its name in the source, by which its random crops are drawn.
+        name: Its name in the source, from which its random crops are drawn.
         where: What error messages call it.
-        config: Which crops.
+        config: Says which crops.
 
     Raises:
         DataError: The picture is unreadable, too large, or smaller than the crop.

@@ -1,4 +1,4 @@
-"""Dataset `images`: crops of the user's own pictures, split by file."""
+"""Data set `images`: crops of the user's own pictures, split by file."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from flowkd.data.chunked_import import ImportChunk, import_chunks
 from flowkd.data.importers.crops import (
     MAX_PICTURE_BYTES,
     SUFFIXES,
     CropsConfig,
     crops_of,
     is_picture,
-    per_part,
+    pictures_per_chunk,
 )
-from flowkd.data.importers.published import fingerprint_of
-from flowkd.data.importers.sources import Member, Source
-from flowkd.data.importers.tars import Sample, label_of, split_by_name, tar_parts, tars_at
-from flowkd.data.importing import ImportPart, import_parts
-from flowkd.data.manifest import SPLITS, Manifest, draw_fractions
-from flowkd.data.writing import Arrays
+from flowkd.data.importers.importer import ImporterConfig
+from flowkd.data.importers.sources import Member, Source, fingerprint_of
+from flowkd.data.importers.webdataset import Sample, label_of, split_by_name, tar_chunks, tars_at
+from flowkd.data.manifest import SPLITS, Manifest, random_split_by_fraction
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 
-class ImagesConfig(CropsConfig):
+class ImagesConfig(CropsConfig, ImporterConfig):
     """Crops of pictures; all crops of one file are in one split.
 
     Attributes:
@@ -39,10 +39,11 @@ class ImagesConfig(CropsConfig):
             as in `shards/{000..012}.tar` or `shards/*.tar`; any fsspec URL.
         labels: Whether a class is stored as the context: of folders and zips the first subfolder's
             name; of tars the number in `000123.cls` beside `000123.jpg`.
-        classes: The number of classes, of tars with labels only.
-        val_fraction: Share of the files; test_fraction likewise. Of tars, whose files are not
-            known before they are read, each file is drawn on its own, by a hash of its name.
-        seed: Seed of the split, the random crops and the order.
+        classes: Number of classes; only for tars with labels, which require it.
+        val_fraction: Share of the files that are val; default 0.1. Of tars, whose files are not
+            known before they are read, each file is drawn by a hash of its name.
+        test_fraction: Share of the files that are test; default 0.1.
+        seed: Seed of the split, the random crops and the order; default 0.
     """
 
     kind: Literal["images"] = "images"
@@ -59,49 +60,49 @@ class ImagesConfig(CropsConfig):
             raise ValueError(f"classes={self.classes} goes with labels: true; got labels: false")
         return self
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set, some thousand crops at a time, and returns its manifest.
 
-def prepare(config: ImagesConfig, store: Store) -> Manifest:
-    """Writes the dataset, some thousand crops at a time, and returns its manifest.
+        Tars are WebDataset's: files of one name, up to the first dot, belong together
+        (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
+        https://github.com/webdataset/webdataset).
 
-    Tars are WebDataset's: files of one name, but for what follows the first dot, belong together
-    (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
-    https://github.com/webdataset/webdataset).
-
-    Raises:
-        DataError: The source is missing, has no pictures or too few, or a picture is unreadable,
-            truncated, too large, smaller than the crop, or (with labels) without a class.
-    """
-    tars = _tars(config)
-    if tars:
-        about = _about(config, f"pictures of {len(tars)} tars, {config.source}", config.classes)
-        return import_parts(
-            store,
-            about,
-            _tar_parts(config, tars),
-            fingerprint=fingerprint_of(tars),
-            seed=config.seed,
-        )
-    source = Source(config.source)
-    with source.listed(is_picture) as found:
-        files = sorted(found, key=lambda file: file.name)
-        if not files:
-            raise DataError(
-                f"no pictures in {config.source!r} among its {len(list(source.members()))} files; "
-                f"looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+        Raises:
+            DataError: The source is missing, has no pictures or too few, or a picture is
+                unreadable, truncated, too large, smaller than the crop, or (with labels) without
+                a class.
+        """
+        tars = _tars(self)
+        if tars:
+            draft = _draft(self, f"pictures of {len(tars)} tars, {self.source}", self.classes)
+            return import_chunks(
+                store,
+                draft,
+                _tar_chunks(self, tars),
+                fingerprint=fingerprint_of(tars),
+                seed=self.seed,
             )
-        for file, other in pairwise(files):
-            if file.name == other.name:  # of a zip; one could be train and the other test
-                raise DataError(f"{file.where} is there twice; remove one, or rename it")
-        classes = _classes(files, config) if config.labels else None
-        names = sorted(set(classes)) if classes else None
-        about = _about(config, f"{len(files)} pictures of {config.source}", names)
-        return import_parts(
-            store,
-            about,
-            _file_parts(config, files, classes),
-            fingerprint=source.fingerprint(),
-            seed=config.seed,
-        )
+        source = Source(self.source)
+        with source.all_members(is_picture) as found:
+            files = sorted(found, key=lambda file: file.name)
+            if not files:
+                raise DataError(
+                    f"no pictures in {self.source!r} among its {len(list(source.members()))} "
+                    f"files; looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+                )
+            for file, other in pairwise(files):
+                if file.name == other.name:  # of a zip; one could be train and the other test
+                    raise DataError(f"{file.where} is there twice; remove one, or rename it")
+            classes = _classes(files, self) if self.labels else None
+            names = sorted(set(classes)) if classes else None
+            draft = _draft(self, f"{len(files)} pictures of {self.source}", names)
+            return import_chunks(
+                store,
+                draft,
+                _file_chunks(self, files, classes),
+                fingerprint=source.fingerprint(),
+                seed=self.seed,
+            )
 
 
 def _tars(config: ImagesConfig) -> list[Source]:
@@ -119,7 +120,7 @@ def _tars(config: ImagesConfig) -> list[Source]:
     return tars
 
 
-def _about(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
+def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
     names = None if classes is None or isinstance(classes, int) else list(classes)
     return Manifest(
         name=config.name,
@@ -134,7 +135,7 @@ def _about(config: ImagesConfig, source: str, classes: Sequence[str] | int | Non
     )
 
 
-def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[ImportPart]:
+def _tar_chunks(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[ImportChunk]:
     def rows(sample: Sample) -> tuple[np.ndarray, int | None]:
         label = None if config.classes is None else label_of(sample, config.classes)
         return crops_of(sample.picture, sample.name, sample.where, config), label
@@ -145,27 +146,27 @@ def _tar_parts(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[ImportP
         test_fraction=config.test_fraction,
         seed=config.seed,
     )
-    return tar_parts(tars, per_part(config), rows, split)
+    return tar_chunks(tars, pictures_per_chunk(config), rows, split)
 
 
-def _file_parts(
+def _file_chunks(
     config: ImagesConfig, files: Sequence[Member], classes: Sequence[str] | None
-) -> Iterator[ImportPart]:
-    chosen = draw_fractions(
+) -> Iterator[ImportChunk]:
+    chosen = random_split_by_fraction(
         len(files),
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         seed=config.seed,
         what=f"pictures in {config.source}",
     )
-    # In the order drawn, so that a part has pictures of all classes.
+    # In the order drawn, so that a chunk has pictures of all classes.
     drawn = [(split, int(number)) for split in SPLITS for number in chosen[split]]
     names = sorted(set(classes or ()))
     labels = None if classes is None else [names.index(name) for name in classes]
-    count = per_part(config)
+    count = pictures_per_chunk(config)
     for start in range(0, len(drawn), count):
         part = drawn[start : start + count]
-        yield ImportPart(f"pictures {start}", partial(_read, part, files, labels, config))
+        yield ImportChunk(f"pictures {start}", partial(_read, part, files, labels, config))
 
 
 def _read(
@@ -173,7 +174,7 @@ def _read(
     files: Sequence[Member],
     labels: Sequence[int] | None,
     config: ImagesConfig,
-) -> Mapping[str, Arrays]:
+) -> Mapping[str, SplitArrays]:
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     classes: dict[str, list[int]] = defaultdict(list)
     for split, number in part:
@@ -183,7 +184,9 @@ def _read(
         if labels is not None:
             classes[split] += [labels[number]] * len(found)
     return {
-        split: Arrays(np.concatenate(found), np.array(classes[split], np.int64) if labels else None)
+        split: SplitArrays(
+            np.concatenate(found), np.array(classes[split], np.int64) if labels else None
+        )
         for split, found in crops.items()
     }
 

@@ -1,4 +1,4 @@
-"""NumPy's .npz archives -> arrays, without pickle, and of no more bytes than they are allowed."""
+"""Reads NumPy's .npz archives without pickle, and no array larger than allowed."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from typing import IO
 
 import numpy as np
 
-from flowkd.data.importers.sources import damage_explained
+from flowkd.data.importers.sources import explain_damage
 from flowkd.data.npy import read_npy_header
 from flowkd.errors import DataError
 
 
-def read_npz(data: bytes, where: str, most: Mapping[str, int]) -> dict[str, np.ndarray]:
+def read_npz(data: bytes, where: str, max_bytes: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Returns arrays of an .npz archive by name; those that are not asked for are not read.
 
     Args:
         data: The archive.
         where: What error messages call it.
-        most: The arrays wanted, and the most bytes that each may have.
+        max_bytes: Names of the wanted arrays, with the largest size of each in bytes.
 
     Raises:
         DataError: The archive is cut off or damaged; an array is missing, claims more than
             allowed, holds objects, or is not as large as its header says.
     """
-    with damage_explained(where), zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with explain_damage(where), zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
         arrays = {}
-        for key, limit in most.items():
+        for key, limit in max_bytes.items():
             if f"{key}.npy" not in members:
-                raise DataError(f"expected arrays {list(most)} in {where}; got {sorted(members)}")
+                raise DataError(
+                    f"expected arrays {list(max_bytes)} in {where}; got {sorted(members)}"
+                )
             size = members[f"{key}.npy"].file_size
             if size > limit:
                 raise DataError(

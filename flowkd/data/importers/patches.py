@@ -1,4 +1,4 @@
-"""Dataset `patches`: grey 8x8 patches of the photos as 63 numbers, prepared as BSDS300 is."""
+"""Data set `patches`: grey 8x8 patches of the photos as 63 numbers, prepared as BSDS300 is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.photos import TILE, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
 from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
@@ -20,14 +20,16 @@ SIDE = 8
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-class PatchesConfig(Config):
+class PatchesConfig(ImporterConfig):
     """Grey patches of the photographs, split by tiles as the dataset `photos` is.
 
     Attributes:
-        stride: Distance of neighbouring train patches, in pixels; those of val and test never
-            overlap.
-        train_limit: The most train patches; by default all. val_limit and test_limit likewise.
-        seed: Seed of the split, the order and the noise.
+        stride: Distance of neighbouring train patches, in pixels, default 4; patches of val and
+            test never overlap.
+        train_limit: Most train patches; default all.
+        val_limit: Most val patches; default all.
+        test_limit: Most test patches; default all.
+        seed: Seed of the split, the order and the noise; default 0.
     """
 
     kind: Literal["patches"] = "patches"
@@ -38,36 +40,37 @@ class PatchesConfig(Config):
     test_limit: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError without the packages.
 
-def prepare(config: PatchesConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError without the packages.
-
-    Brightness and uniform noise, over 256, less the patch's own mean; the last pixel, which the
-    others then determine, is dropped.
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D.
-    """
-    crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
-    for split, tile in tiles(photographs(), config.seed):
-        grey = np.rint(np.einsum("chw,c->hw", tile, LUMA))[None]
-        crops[split].append(grid_crops(grey, SIDE, config.stride if split == "train" else SIDE))
-    limits = {"train": config.train_limit, "val": config.val_limit, "test": config.test_limit}
-    splits = {}
-    for split in SPLITS:
-        rng = np.random.default_rng(derive_seed(config.seed, f"patches/{split}"))
-        grey = np.concatenate(crops.pop(split)).reshape(-1, SIDE * SIDE)
-        grey = grey[rng.permutation(len(grey))[: limits[split]]]
-        values = (grey + rng.random(grey.shape)) / 256
-        values -= values.mean(axis=1, keepdims=True)
-        splits[split] = Arrays(values[:, :-1].astype(np.float32))
-    train = splits["train"].x
-    return write_dataset(
-        store,
-        config.name,
-        splits,
-        kind="table",
-        columns=[f"pixel{number}" for number in range(SIDE * SIDE - 1)],
-        mean=train.mean(axis=0, dtype=np.float64).tolist(),
-        scale=train.std(axis=0, dtype=np.float64).tolist(),
-        source="grey patches of the photographs inside the scikit-image and scikit-learn wheels",
-        config=config.model_dump(mode="json"),
-    )
+        Brightness and uniform noise, over 256, less the patch's own mean; the last pixel, which the
+        others then determine, is dropped.
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D.
+        """
+        crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+        for split, tile in tiles(photographs(), self.seed):
+            grey = np.rint(np.einsum("chw,c->hw", tile, LUMA))[None]
+            crops[split].append(grid_crops(grey, SIDE, self.stride if split == "train" else SIDE))
+        limits = {"train": self.train_limit, "val": self.val_limit, "test": self.test_limit}
+        splits = {}
+        for split in SPLITS:
+            rng = np.random.default_rng(derive_seed(self.seed, f"patches/{split}"))
+            grey = np.concatenate(crops.pop(split)).reshape(-1, SIDE * SIDE)
+            grey = grey[rng.permutation(len(grey))[: limits[split]]]
+            values = (grey + rng.random(grey.shape)) / 256
+            values -= values.mean(axis=1, keepdims=True)
+            splits[split] = SplitArrays(values[:, :-1].astype(np.float32))
+        train = splits["train"].x
+        return write_dataset(
+            store,
+            self.name,
+            splits,
+            kind="table",
+            columns=[f"pixel{number}" for number in range(SIDE * SIDE - 1)],
+            mean=train.mean(axis=0, dtype=np.float64).tolist(),
+            scale=train.std(axis=0, dtype=np.float64).tolist(),
+            source=(
+                "grey patches of the photographs inside the scikit-image and scikit-learn wheels"
+            ),
+            config=self.model_dump(mode="json"),
+        )

@@ -1,4 +1,4 @@
-"""Dataset `photos`: crops of the colour photographs inside the scikit-image and -learn wheels."""
+"""Data set `photos`: crops of the colour photographs inside the scikit-image and -learn wheels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.pictures import grid_crops, read_picture
 from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -38,15 +38,17 @@ FILES = {
 }
 
 
-class PhotosConfig(Config):
+class PhotosConfig(ImporterConfig):
     """Crops of photographs, split by 64x64 tiles so that no two splits share a pixel.
 
     Attributes:
-        crop: Side of a crop, in pixels.
-        stride: Distance of neighbouring train crops, in pixels; by default half a crop. Crops of
+        crop: Side of a crop, in pixels; default 32.
+        stride: Distance of neighbouring train crops, in pixels; default half a crop. Crops of
             val and test never overlap.
-        train_limit: The most train crops; by default all. val_limit and test_limit likewise.
-        seed: Seed of the split, which does not depend on crop, and of the order.
+        train_limit: Most train crops; default all.
+        val_limit: Most val crops; default all.
+        test_limit: Most test crops; default all.
+        seed: Seed of the split, which does not depend on crop, and of the order; default 0.
     """
 
     kind: Literal["photos"] = "photos"
@@ -58,31 +60,34 @@ class PhotosConfig(Config):
     test_limit: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
 
-
-def prepare(config: PhotosConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError without the packages."""
-    crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
-    strides = dict.fromkeys(SPLITS, config.crop)
-    strides["train"] = config.stride or config.crop // 2
-    for split, tile in tiles(photographs(), config.seed):
-        crops[split].append(grid_crops(tile, config.crop, strides[split]))
-    limits = {"train": config.train_limit, "val": config.val_limit, "test": config.test_limit}
-    splits = {}
-    for split in SPLITS:
-        if not crops[split]:
-            raise DataError(f"seed {config.seed} leaves no photos for split {split!r}; try another")
-        rows = np.concatenate(crops.pop(split))
-        rng = np.random.default_rng(derive_seed(config.seed, f"photos/{split}"))
-        splits[split] = Arrays(rows[rng.permutation(len(rows))[: limits[split]]])
-    return write_dataset(
-        store,
-        config.name,
-        splits,
-        kind="image",
-        bins=256,
-        source=f"photographs inside the scikit-image and scikit-learn wheels: {', '.join(FILES)}",
-        config=config.model_dump(mode="json"),
-    )
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError without the packages."""
+        crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+        strides = dict.fromkeys(SPLITS, self.crop)
+        strides["train"] = self.stride or self.crop // 2
+        for split, tile in tiles(photographs(), self.seed):
+            crops[split].append(grid_crops(tile, self.crop, strides[split]))
+        limits = {"train": self.train_limit, "val": self.val_limit, "test": self.test_limit}
+        splits = {}
+        for split in SPLITS:
+            if not crops[split]:
+                raise DataError(
+                    f"seed {self.seed} leaves no photos for split {split!r}; try another"
+                )
+            rows = np.concatenate(crops.pop(split))
+            rng = np.random.default_rng(derive_seed(self.seed, f"photos/{split}"))
+            splits[split] = SplitArrays(rows[rng.permutation(len(rows))[: limits[split]]])
+        return write_dataset(
+            store,
+            self.name,
+            splits,
+            kind="image",
+            bins=256,
+            source=(
+                f"photographs inside the scikit-image and scikit-learn wheels: {', '.join(FILES)}"
+            ),
+            config=self.model_dump(mode="json"),
+        )
 
 
 def photographs() -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A picture file's bytes -> pixels (C, H, W), and crops of these."""
+"""Decodes picture files to pixels (C, H, W), and cuts a grid of crops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_picture(
         data: The file's bytes.
         name: What error messages call it.
         channels: 3 for RGB, 1 for grey; transparency is dropped.
-        shorter_side: Scales the picture until its shorter side has as many pixels.
+        shorter_side: Number of pixels that the shorter side is scaled to; default as it is.
 
     Raises:
         DataError: The file is unreadable or truncated, has more than MAX_PIXELS pixels, as it

@@ -1,4 +1,4 @@
-"""Where data come from: a file, a folder or an archive on any fsspec URL, read member by member.
+"""Sources of data: a file, a folder, a tar or a zip on any fsspec URL, read member by member.
 
 Archives are somebody else's: nothing is ever unpacked to a path that they name, links and devices
 are passed over, and a member that claims to be larger than allowed is refused before it is read.
@@ -11,7 +11,7 @@ import itertools
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +43,7 @@ class Member:
         name: Its path there, with forward slashes.
         size: In bytes.
         where: What error messages call it.
-        opened: Opens it; of a tar only until the next member is asked for.
+        opened: Opens it; a tar's only until the next member is asked for.
     """
 
     name: str
@@ -51,17 +51,18 @@ class Member:
     where: str
     opened: Callable[[], IO[bytes]]
 
-    def read(self, most: int = MAX_MEMBER_BYTES) -> bytes:
+    def read(self, max_bytes: int = MAX_MEMBER_BYTES) -> bytes:
         """Returns its bytes.
 
         Raises:
-            DataError: It has more than `most`, or is cut off or damaged.
+            DataError: It has more than `max_bytes`, or is cut off or damaged.
         """
-        if self.size > most:
+        if self.size > max_bytes:
             raise DataError(
-                f"{self.where} is refused: expected at most {most:,} bytes; it has {self.size:,}"
+                f"{self.where} is refused: expected at most {max_bytes:,} bytes; it has "
+                f"{self.size:,}"
             )
-        with damage_explained(self.where, self.size), self.opened() as file:
+        with explain_damage(self.where, self.size), self.opened() as file:
             data = file.read(self.size + 1)
         if len(data) != self.size:
             raise DataError(
@@ -78,7 +79,7 @@ class Source:
         uri: A path, or any fsspec URL.
 
     Raises:
-        DataError: There is nothing.
+        DataError: There is nothing at the URI.
     """
 
     def __init__(self, uri: str) -> None:
@@ -105,14 +106,14 @@ class Source:
         return PurePosixPath(self.path.rstrip("/")).name
 
     def fingerprint(self) -> str:
-        """Returns a hash of names and sizes, by which another source is told apart."""
+        """Returns a hash of the names and sizes of its files."""
         found = sorted((name, size) for name, size, _ in self._files())
         return hashlib.sha256(repr(found).encode()).hexdigest()
 
     def members(
         self, wanted: Callable[[str], bool] = lambda name: True
     ) -> Generator[Member, None, None]:
-        """Yields its regular files that are wanted: of archives in their order, else by name.
+        """Yields the regular files whose names are wanted: in an archive's order, else by name.
 
         Raises:
             DataError: The archive is cut off or damaged, or claims too much.
@@ -127,18 +128,20 @@ class Source:
                     yield Member(name, size, self._where(name), self._opener(path))
 
     @contextmanager
-    def listed(self, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[list[Member]]:
-        """Gives the members all at once, to be opened in any order, but only within the block.
+    def all_members(
+        self, wanted: Callable[[str], bool] = lambda name: True
+    ) -> Iterator[list[Member]]:
+        """Yields a list of all members, which can be opened in any order within the `with` block.
 
         Raises:
             DataError: As `members` does.
-            ValueError: Of a tar, which is read from its beginning to its end.
+            ValueError: The source is a tar, which can only be read from beginning to end.
         """
         if self.kind == "tar":
             raise ValueError(f"the members of a tar come one by one; got {self.uri}")
         with ExitStack() as stack:
             if self.kind == "zip":
-                with damage_explained(self.uri):
+                with explain_damage(self.uri):
                     file = self.fs.open(self.path, "rb", block_size=RANDOM_BLOCK)
                     archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(file)))
                     found = list(self._in_zip(archive, wanted))
@@ -164,7 +167,7 @@ class Source:
     def _tar_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
         last = "its beginning"
         with (
-            damage_explained(self.uri, after=lambda: last),
+            explain_damage(self.uri, after=lambda: last),
             self.fs.open(self.path, "rb") as file,
             tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as tar,
         ):
@@ -189,7 +192,7 @@ class Source:
         return opened
 
     def _zip_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
-        with self.listed(wanted) as members:
+        with self.all_members(wanted) as members:
             yield from members
 
     def _in_zip(self, archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
@@ -211,7 +214,7 @@ class Source:
 
 
 class _Header(tarfile.TarInfo):
-    """Of a tar: what tarfile takes for its end, such as a cut between members, is an error here."""
+    """A tar's header; a missing end mark, which tarfile takes for the end, is an error here."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -228,13 +231,19 @@ class _Header(tarfile.TarInfo):
         return info
 
 
+def fingerprint_of(sources: Sequence[Source]) -> str:
+    """Returns a hash of the names and sizes of all files of several sources."""
+    prints = [source.fingerprint() for source in sources]
+    return hashlib.sha256(" ".join(prints).encode()).hexdigest()
+
+
 @contextmanager
-def damage_explained(
+def explain_damage(
     where: str, expected: int | None = None, after: Callable[[], str] | None = None
 ) -> Iterator[None]:
-    """Turns what a damaged archive makes the standard library raise into a DataError.
+    """Turns the errors that the standard library raises for a damaged archive into a DataError.
 
-    What could not be read at all is another one: it need not be fetched again.
+    The message tells damage, which asks for another download, from a failure to read.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Dataset `table`: the user's CSV, Parquet or .npy, each row an example."""
+"""Data set `table`: the user's CSV, Parquet or .npy, each row an example."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.table_checks import remarks_on
-from flowkd.data.manifest import Manifest, draw_fractions
+from flowkd.data.manifest import Manifest, random_split_by_fraction
 from flowkd.data.npy import read_npy
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -27,18 +27,19 @@ SUFFIXES = (".csv", ".npy", ".parquet")
 MIN_STEPS = 64
 
 
-class TableConfig(Config):
+class TableConfig(ImporterConfig):
     """Rows of a table of numbers, stored as float32 in data units.
 
     Attributes:
         source: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
             called x0, x1, ...).
-        columns: The columns of x; by default all that are not context_columns.
-        context_columns: The columns of the context vector.
-        constant: What becomes of columns of x that are constant over the train split: they are
-            refused, or dropped, which the manifest remarks.
-        val_fraction: Share of the rows; test_fraction likewise.
-        seed: Seed of the split.
+        columns: Columns of x; default all that are not context_columns.
+        context_columns: Columns of the context vector; default none.
+        constant: Whether to `refuse` columns of x that are constant over the train split, or to
+            `drop` them, which the manifest remarks; default `refuse`.
+        val_fraction: Share of the rows that are val; default 0.1.
+        test_fraction: Share of the rows that are test; default 0.1.
+        seed: Seed of the split; default 0.
     """
 
     kind: Literal["table"] = "table"
@@ -51,59 +52,58 @@ class TableConfig(Config):
     test_fraction: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0)
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest.
 
-def prepare(config: TableConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest.
-
-    Raises:
-        DataError: The file is missing, unreadable or too short; a column is unknown, not numeric,
-            chosen twice, or constant over the train split and not to be dropped; a value is
-            missing, NaN or infinite.
-    """
-    table = _read(config.source)
-    context_columns = config.context_columns or []
-    columns = config.columns
-    if columns is None:
-        columns = [name for name in table.column_names if name not in context_columns]
-        if not columns:
-            raise DataError(f"{config.source} has no columns for x besides {context_columns}")
-    _check_columns(table, [*columns, *context_columns], config.source)
-    chosen = draw_fractions(
-        table.num_rows,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-        what=f"rows in {config.source}",
-    )
-    x = _matrix(table, columns, config.source)
-    context = _matrix(table, context_columns, config.source) if context_columns else None
-    varied = _varied(x[chosen["train"]], columns, config)
-    dropped = [name for name in columns if name not in varied]
-    x, columns = x[:, [columns.index(name) for name in varied]], varied
-    train = x[chosen["train"]]
-    mean, scale = _statistics(train, columns, config.source)
-    return write_dataset(
-        store,
-        config.name,
-        {
-            split: Arrays(x[rows], None if context is None else context[rows])
-            for split, rows in chosen.items()
-        },
-        kind="table",
-        columns=columns,
-        mean=mean.tolist(),
-        scale=scale.tolist(),
-        remarks=remarks_on(train, columns, dropped),
-        source=f"{len(x)} rows of {config.source}",
-        config=config.model_dump(mode="json"),
-    )
+        Raises:
+            DataError: The file is missing, unreadable or too short; a column is unknown, not
+                numeric, chosen twice, or constant over the train split and not to be dropped; a
+                value is missing, NaN or infinite.
+        """
+        table = _read(self.source)
+        context_columns = self.context_columns or []
+        columns = self.columns
+        if columns is None:
+            columns = [name for name in table.column_names if name not in context_columns]
+            if not columns:
+                raise DataError(f"{self.source} has no columns for x besides {context_columns}")
+        _check_columns(table, [*columns, *context_columns], self.source)
+        chosen = random_split_by_fraction(
+            table.num_rows,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+            what=f"rows in {self.source}",
+        )
+        x = _matrix(table, columns, self.source)
+        context = _matrix(table, context_columns, self.source) if context_columns else None
+        varied = _varied(x[chosen["train"]], columns, self)
+        dropped = [name for name in columns if name not in varied]
+        x, columns = x[:, [columns.index(name) for name in varied]], varied
+        train = x[chosen["train"]]
+        mean, scale = _statistics(train, columns, self.source)
+        return write_dataset(
+            store,
+            self.name,
+            {
+                split: SplitArrays(x[rows], None if context is None else context[rows])
+                for split, rows in chosen.items()
+            },
+            kind="table",
+            columns=columns,
+            mean=mean.tolist(),
+            scale=scale.tolist(),
+            remarks=remarks_on(train, columns, dropped),
+            source=f"{len(x)} rows of {self.source}",
+            config=self.model_dump(mode="json"),
+        )
 
 
 def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:
     """Returns the names of a table's columns, and their values (N, D) in float64.
 
     Raises:
-        DataError: As prepare.
+        DataError: As `TableConfig.write`.
     """
     table = _read(path)
     _check_columns(table, table.column_names, path)

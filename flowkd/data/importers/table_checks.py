@@ -1,4 +1,4 @@
-"""What whoever trains a density on a table should know of its columns."""
+"""Remarks on a table's columns: what makes the likelihood of a flow on it mean little."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 CORRELATED = 0.98
 # A column of fewer distinct values than this share of its rows counts as discrete.
 DISTINCT = 0.1
-MOST = 10
+MAX_REMARKS = 10
 
 
 def remarks_on(train: np.ndarray, columns: Sequence[str], dropped: Sequence[str]) -> list[str]:
-    """Returns a sentence for each peculiarity of the columns, and at most a dozen of a kind.
+    """Returns a sentence for each peculiarity of the columns, at most MAX_REMARKS + 1 of a kind.
 
     Args:
         train: The train rows (N, D), no column constant.
-        columns: Their names.
-        dropped: Those of columns that were left out because they are constant.
+        columns: Names of the columns.
+        dropped: Names of columns that were left out because they are constant.
     """
     remarks = []
     if dropped:
-        rest = f" and {len(dropped) - MOST} more" if len(dropped) > MOST else ""
+        rest = f" and {len(dropped) - MAX_REMARKS} more" if len(dropped) > MAX_REMARKS else ""
         remarks.append(
-            f"Constant over the train split and dropped: {_quoted(dropped[:MOST])}{rest}."
+            f"Constant over the train split and dropped: {_quoted(dropped[:MAX_REMARKS])}{rest}."
         )
     remarks += _bounded(list(_correlated(train, columns)), "pairs of correlated columns")
     return remarks + _bounded(list(_discrete(train, columns)), "columns of few distinct values")
@@ -56,9 +56,9 @@ def _discrete(train: np.ndarray, columns: Sequence[str]) -> Iterator[str]:
 
 
 def _bounded(sentences: list[str], what: str) -> list[str]:
-    if len(sentences) <= MOST:
+    if len(sentences) <= MAX_REMARKS:
         return sentences
-    return [*sentences[:MOST], f"There are {len(sentences) - MOST:,} more {what}."]
+    return [*sentences[:MAX_REMARKS], f"There are {len(sentences) - MAX_REMARKS:,} more {what}."]
 
 
 def _quoted(names: Sequence[str]) -> str:

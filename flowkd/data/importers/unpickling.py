@@ -1,4 +1,4 @@
-"""Pickles of arrays and plain values -> these, and nothing else: a pickle can run code."""
+"""Reads pickles of arrays and plain values without running code, and refuses all others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DTYPE = re.compile(r"[<>=|]?([biufcSU][1-9]\d{0,5}|O[48]?)")
 SCALARS = (str, bytes, int, float, complex, type(None), np.generic)
 
 
-def load_plain(
+def load_safely(
     data: bytes, where: str, stand_ins: Mapping[tuple[str, str], type] | None = None
 ) -> object:
     """Returns what a pickle holds: arrays of numbers or text, and plain containers and values.
@@ -70,7 +70,7 @@ class _Array(np.ndarray):
 
 
 class _Dtype:
-    """What a pickle says of a dtype; numpy's own takes flags from it by which memory is read."""
+    """The dtype that a pickle names; numpy's own would take flags that govern memory access."""
 
     def __init__(self, code: object) -> None:
         if not isinstance(code, str) or not DTYPE.fullmatch(code):
@@ -108,7 +108,7 @@ class _Unpickler(pickle._Unpickler):
         super().__init__(_File(data), encoding="latin1")
         self.where = where
         self.stand_ins = dict(stand_ins)
-        self.left = len(data)  # what may still be made of a text that is there only once
+        self.left = len(data)  # characters that may still be encoded: each of the file once
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in self.stand_ins:

@@ -31,7 +31,7 @@ def queue(
             patch.setenv(name, value.replace(moto_server.endpoint, proxy.endpoint))
         S3FileSystem.clear_instance_cache()
         cluster = new_cluster(folder / "cluster.json")
-        queue = TestQueue(cluster, Store(moto_server.uri("queue-faults"), patience=3), folder)
+        queue = TestQueue(cluster, Store(moto_server.uri("queue-faults"), retry_seconds=3), folder)
         queue.serve("s3", silence=60)
         yield queue, proxy
         assert queue.said("overlap") == []

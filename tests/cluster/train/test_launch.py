@@ -15,7 +15,7 @@ from cluster.local import LocalCluster
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.config import dump_config
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
 from flowkd.flows.build import build_flow
@@ -37,7 +37,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> StorageConfig:
     write_dataset(
         config.store(),
         "noise",
-        {name: Arrays(x) for name, x in splits.items()},
+        {name: SplitArrays(x) for name, x in splits.items()},
         kind="image",
         source="test",
         bins=256,

@@ -1,17 +1,25 @@
 """Properties of stored datasets: what is written is what is read, and damage is noticed."""
 
 import hashlib
+import itertools
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from flowkd.data.manifest import dataset_names, read_manifest
+from flowkd.data.manifest import (
+    SPLITS,
+    dataset_names,
+    random_split,
+    random_split_by_fraction,
+    read_manifest,
+)
 from flowkd.data.reading import load_split
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.store.store import Store
+from tests.support.crashes import Crash, crash_at
 
 ROWS = {"train": 50, "val": 7, "test": 9}
 
@@ -30,14 +38,14 @@ def arrays(kind, seed=0):
     rng = np.random.default_rng(seed)
     if kind == "digits":
         return {
-            split: Arrays(
+            split: SplitArrays(
                 rng.integers(0, 17, (rows, 1, 4, 6), np.uint8), rng.integers(0, 10, rows, np.int64)
             )
             for split, rows in ROWS.items()
         }
     width = 5 if kind == "table" else 1
     return {
-        split: Arrays(
+        split: SplitArrays(
             rng.standard_normal((rows, width), np.float32),
             rng.standard_normal((rows, 2 if kind == "table" else 1), np.float32),
         )
@@ -113,6 +121,36 @@ def test_a_rewrite_that_is_cut_short_leaves_the_older_dataset(store, monkeypatch
     np.testing.assert_array_equal(
         load_split(store, before, "train").x.numpy(), arrays("digits", seed=0)["train"].x
     )
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_at_any_call_leaves_the_older_dataset_or_the_new(store, monkeypatch, after):
+    write(store, arrays("digits", seed=0))
+    old, new = (arrays("digits", seed=seed)["train"].x.tolist() for seed in (0, 1))
+    found = [old]
+    for number in itertools.count(1):
+        with monkeypatch.context() as patch:
+            crash_at(patch, number, after=after)
+            try:
+                write(store, arrays("digits", seed=1))
+                break
+            except Crash:
+                pass
+        found.append(load_split(store, read_manifest(store, "a"), "train").x.tolist())
+    assert number > 3
+    assert found.index(new) == found.count(old)  # from some call on it is the new one
+    assert found.count(old) + found.count(new) == len(found)
+
+
+@pytest.mark.parametrize(("count", "val", "test"), [(3, 1, 1), (10, 2, 3), (100, 10, 15)])
+def test_splits_share_no_row_and_leave_none_out(count, val, test):
+    fractions = {"val_fraction": val / count, "test_fraction": test / count, "what": "rows"}
+    for splits in (
+        random_split(count, val=val, test=test, seed=1),
+        random_split_by_fraction(count, **fractions, seed=1),
+    ):
+        assert [len(splits[split]) for split in SPLITS] == [count - val - test, val, test]
+        assert sorted(np.concatenate(list(splits.values()))) == list(range(count))
 
 
 def test_a_missing_dataset_is_named_with_those_that_exist(store):
@@ -212,13 +250,25 @@ X = np.zeros((3, 2), np.float32)
 @pytest.mark.parametrize(
     ("splits", "options", "message"),
     [
-        ({"train": Arrays(X)}, {}, r"expected splits .*; got \['train'\]"),
-        (dict.fromkeys(ROWS, Arrays(X.astype(np.float64))), {}, "expected float32 x"),
-        (dict.fromkeys(ROWS, Arrays(X)), {"bins": 256}, "expected uint8 x for bins=256"),
-        ({**dict.fromkeys(ROWS, Arrays(X)), "val": Arrays(X[:0])}, {}, "split 'val'; got none"),
-        ({**dict.fromkeys(ROWS, Arrays(X)), "val": Arrays(X[:, :1])}, {}, r"\(2,\) .*got \(1,\)"),
-        ({**dict.fromkeys(ROWS, Arrays(X)), "val": Arrays(X, X)}, {}, "context of shape None"),
-        (dict.fromkeys(ROWS, Arrays(X, X)), {"classes": 3}, "expected int64 context"),
+        ({"train": SplitArrays(X)}, {}, r"expected splits .*; got \['train'\]"),
+        (dict.fromkeys(ROWS, SplitArrays(X.astype(np.float64))), {}, "expected float32 x"),
+        (dict.fromkeys(ROWS, SplitArrays(X)), {"bins": 256}, "expected uint8 x for bins=256"),
+        (
+            {**dict.fromkeys(ROWS, SplitArrays(X)), "val": SplitArrays(X[:0])},
+            {},
+            "split 'val'; got none",
+        ),
+        (
+            {**dict.fromkeys(ROWS, SplitArrays(X)), "val": SplitArrays(X[:, :1])},
+            {},
+            r"\(2,\) .*got \(1,\)",
+        ),
+        (
+            {**dict.fromkeys(ROWS, SplitArrays(X)), "val": SplitArrays(X, X)},
+            {},
+            "context of shape None",
+        ),
+        (dict.fromkeys(ROWS, SplitArrays(X, X)), {"classes": 3}, "expected int64 context"),
     ],
 )
 def test_faulty_arrays_are_refused_before_anything_is_written(store, splits, options, message):

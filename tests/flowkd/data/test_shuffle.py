@@ -1,4 +1,4 @@
-"""The order of rows: groups alike, epochs whole, and the same whoever reads them."""
+"""The order of rows: partitions alike, epochs whole, and the same whoever reads them."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from flowkd.data.shuffle import GROUPS, GroupOrder, cut_groups
+from flowkd.data.shuffle import MAX_PARTITIONS, ShuffledPartition, partition
 
 CASES = [
     ([50], 8), ([3], 8), ([1], 1), ([10, 10, 10, 3], 8), ([7] * 30, 64), ([5, 100, 1, 40], 6),
@@ -15,67 +15,67 @@ CASES = [
 
 
 @pytest.mark.parametrize(("sizes", "batch_size"), CASES)
-def test_groups_share_the_rows_alike_and_divide_the_batch(sizes, batch_size):
-    groups = cut_groups(sizes, batch_size)
-    assert batch_size % len(groups) == 0
-    assert len(groups) <= min(GROUPS, len(sizes))
-    counts = [sum(map(len, group)) for group in groups]
+def test_partitions_share_the_rows_alike_and_divide_the_batch(sizes, batch_size):
+    partitions = partition(sizes, batch_size)
+    assert batch_size % len(partitions) == 0
+    assert len(partitions) <= min(MAX_PARTITIONS, len(sizes))
+    counts = [sum(map(len, part)) for part in partitions]
     assert max(counts) - min(counts) <= 1
     begins = [0, *itertools.accumulate(sizes)]
     seen = []
-    for block in itertools.chain(*groups):
-        assert 0 <= block.start < block.stop <= sizes[block.piece]
-        assert begins[block.piece] + block.start == block.first
-        seen += range(block.first, block.first + len(block))
+    for block in itertools.chain(*partitions):
+        assert 0 <= block.start < block.stop <= sizes[block.shard]
+        assert begins[block.shard] + block.start == block.offset
+        seen += range(block.offset, block.offset + len(block))
     assert seen == list(range(sum(sizes)))
 
 
-def test_there_are_as_many_groups_as_pieces_and_batch_allow():
-    assert len(cut_groups([10] * 40, 256)) == GROUPS
-    assert len(cut_groups([10] * 40, 192)) == GROUPS
-    assert len(cut_groups([10] * 40, 54)) == 9
-    assert len(cut_groups([10] * 5, 256)) == 4
-    assert len(cut_groups([10] * 5, 13)) == 1
+def test_there_are_as_many_partitions_as_shards_and_batch_allow():
+    assert len(partition([10] * 40, 256)) == MAX_PARTITIONS
+    assert len(partition([10] * 40, 192)) == MAX_PARTITIONS
+    assert len(partition([10] * 40, 54)) == 9
+    assert len(partition([10] * 5, 256)) == 4
+    assert len(partition([10] * 5, 13)) == 1
 
 
-def numbers(stretch):
-    return [block.first + row for block, rows in stretch for row in rows.tolist()]
+def numbers(indices):
+    return [block.offset + row for block, rows in indices for row in rows.tolist()]
 
 
 @pytest.mark.parametrize(("sizes", "batch_size"), CASES)
 @pytest.mark.parametrize("step", [1, 3, 17])
-def test_every_epoch_of_a_group_holds_each_row_once_in_another_order(sizes, batch_size, step):
-    for number, blocks in enumerate(cut_groups(sizes, batch_size)):
-        order = GroupOrder(blocks, number, seed=4)
+def test_every_epoch_of_a_partition_holds_each_row_once_in_another_order(sizes, batch_size, step):
+    for number, blocks in enumerate(partition(sizes, batch_size)):
+        order = ShuffledPartition(blocks, number, seed=4)
         length = 3 * order.rows
         starts = range(0, length, step)
-        seen = list(itertools.chain(*(numbers(order.stretch(s, step)) for s in starts)))[:length]
-        assert seen == numbers(GroupOrder(blocks, number, seed=4).stretch(0, length))
+        seen = list(itertools.chain(*(numbers(order.indices(s, step)) for s in starts)))[:length]
+        assert seen == numbers(ShuffledPartition(blocks, number, seed=4).indices(0, length))
         epochs = [seen[start : start + order.rows] for start in range(0, length, order.rows)]
-        first = blocks[0].first
+        first = blocks[0].offset
         assert all(sorted(e) == list(range(first, first + order.rows)) for e in epochs)
         if order.rows > 6:
             assert len(set(map(tuple, epochs))) == 3
-            assert numbers(GroupOrder(blocks, number, seed=5).stretch(0, length)) != seen
+            assert numbers(ShuffledPartition(blocks, number, seed=5).indices(0, length)) != seen
 
 
 def test_the_block_that_follows_is_the_one_that_is_read_next():
-    (blocks,) = cut_groups([5, 6, 7, 8], 1)
-    order = GroupOrder(blocks, 0, seed=1)
-    visited = [block for block, _ in order.stretch(0, 4 * order.rows)]
+    (blocks,) = partition([5, 6, 7, 8], 1)
+    order = ShuffledPartition(blocks, 0, seed=1)
+    visited = [block for block, _ in order.indices(0, 4 * order.rows)]
     assert len(visited) == 16
     place = 0
     for block, after in itertools.pairwise(visited):
-        assert order.following(place) == order.following(place + len(block) - 1) == after
+        assert order.next_block(place) == order.next_block(place + len(block) - 1) == after
         place += len(block)
     assert len({tuple(visited[start : start + 4]) for start in range(0, 16, 4)}) > 1
 
 
 def test_rows_are_spread_over_places_without_preference():
-    (blocks,) = cut_groups([4, 4], 1)
-    order = GroupOrder(blocks, 0, seed=0)
+    (blocks,) = partition([4, 4], 1)
+    order = ShuffledPartition(blocks, 0, seed=0)
     epochs = 4000
-    seen = torch.tensor(numbers(order.stretch(0, epochs * 8))).view(epochs, 8)
+    seen = torch.tensor(numbers(order.indices(0, epochs * 8))).view(epochs, 8)
     for place in range(8):
         counts = torch.bincount(seen[:, place], minlength=8).double()
         error = math.sqrt(epochs / 8)

@@ -13,7 +13,7 @@ import torch
 from flowkd.data.batch import Batch
 from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.losses import Distillation
 from flowkd.distillation.schedules import LossWeights
@@ -43,8 +43,8 @@ def pictures(rows=40):
 
 @pytest.fixture
 def store(memory_store):
-    rows = Arrays(pictures())
-    splits = {"train": rows, "val": Arrays(pictures(20)), "test": Arrays(pictures(10))}
+    rows = SplitArrays(pictures())
+    splits = {"train": rows, "val": SplitArrays(pictures(20)), "test": SplitArrays(pictures(10))}
     write_dataset(memory_store, "pictures", splits, kind="image", source="a test", bins=17)
     return memory_store
 

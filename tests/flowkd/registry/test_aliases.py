@@ -75,7 +75,7 @@ def test_every_one_of_many_threads_moves_it_once(store: Store) -> None:
         zip(numbers, VERSIONS, strict=True)
     )
     assert alias_version(store, "m", "best") == VERSIONS[numbers.index(8)]
-    assert store.list(FOLDER, "claims") == []
+    assert store.list(FOLDER, "locks") == []
 
 
 def test_one_of_many_threads_moves_it_from_an_expected_version(store: Store) -> None:
@@ -87,7 +87,7 @@ def test_one_of_many_threads_moves_it_from_an_expected_version(store: Store) -> 
         except StoreError as error:
             return str(error)
 
-    others = VERSIONS[1:5]  # a claim is dear, on two cores
+    others = VERSIONS[1:5]  # a lock is dear, on two cores
     with ThreadPoolExecutor(len(others)) as movers:
         outcomes = dict(zip(others, movers.map(move, others), strict=True))
     winner = alias_version(store, "m", "best")
@@ -122,7 +122,7 @@ def test_a_crash_at_any_call_leaves_it_where_it_was_or_is_to_be(
     store: Store, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_alias(store, "m", "best", "v0")
-    monkeypatch.setattr(locks, "LIFE", -1)  # as if each crash were long ago
+    monkeypatch.setattr(locks, "LOCK_SECONDS", -1)  # as if each crash were long ago
     moved = []
     for number in itertools.count(1):
         with monkeypatch.context() as patch:
@@ -147,7 +147,7 @@ def test_a_move_whose_answer_was_lost_is_made_once(
     with FaultProxy(moto_server.endpoint) as proxy:
         config = {"retries": {"max_attempts": 0}}
         options = {"endpoint_url": proxy.endpoint, "config_kwargs": config}
-        store = Store(moto_store.uri, options, patience=20)
+        store = Store(moto_store.uri, options, retry_seconds=20)
         assert creates_are_atomic(store)
         proxy.fail("lost answer", only="PUT")
         assert set_alias(store, "m", "best", "v1", expected="v0") == 2
@@ -194,7 +194,7 @@ def test_the_command_moves_as_expected_and_tells_the_moves(local_store: Store) -
     [
         ("local", "atomic", "compare-and-swap"),
         ("moto", "atomic", "compare-and-swap"),
-        ("swift", "not atomic", "one writer at a time, under a claim"),
+        ("swift", "not atomic", "one writer at a time, under a lock"),
     ],
 )
 def test_the_command_tells_the_scheme(

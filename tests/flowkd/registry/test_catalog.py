@@ -118,7 +118,7 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
     assert (state.state, state.step, state.validation_bits_per_dim) == ("unfinished", 9, 3.0)
     assert state.checkpoints == ("checkpoint_0", "checkpoint_1", "checkpoint_2")
     going = ["runs/one/checkpoints/checkpoint_0", "runs/one/checkpoints/checkpoint_1"]
-    assert prune_checkpoints(store, 1, dry=True) == going
+    assert prune_checkpoints(store, 1, dry_run=True) == going
     assert run_state(store, "one") == state
     assert prune_checkpoints(store, 2) == going[:1]
     assert prune_checkpoints(store, 1, "one") == going[1:]

@@ -1,4 +1,4 @@
-"""pyarrow's view of a store outlasts what may pass, and never takes an error for an answer.
+"""pyarrow's view of a store outlasts transient errors, and never takes an error for an answer.
 
 The server is real; a proxy before it lets requests fail.
 """
@@ -22,7 +22,7 @@ from flowkd.store.arrow import arrow_filesystem
 from flowkd.store.store import Store
 from tests.support.servers.faults import FaultProxy
 
-PASSING = ("internal error", "unavailable", "slow down", "reset")
+TRANSIENT = ("internal error", "unavailable", "slow down", "reset")
 View = tuple[pafs.FileSystem, str]
 
 
@@ -105,11 +105,11 @@ def test_each_operation_outlasts_each_fault_and_some_at_later_requests(
     chance = random.Random(0)
     proxy.requests.clear()
     # Expired credentials come once: what is refused with new ones is refused for good.
-    proxy.fail("expired", *PASSING)
-    proxy.fail(*chance.choices(["pass", *PASSING], [20, 1, 1, 1, 1], k=200))
+    proxy.fail("expired", *TRANSIENT)
+    proxy.fail(*chance.choices(["pass", *TRANSIENT], [20, 1, 1, 1, 1], k=200))
     assert operation(*view) == expected
     faults = [request.split(" ", 1)[1] for request in proxy.requests]
-    assert faults[:5] == ["expired", *PASSING]
+    assert faults[:5] == ["expired", *TRANSIENT]
 
 
 def test_what_is_denied_fails_at_once_with_the_stores_words(view: View, proxy: FaultProxy) -> None:

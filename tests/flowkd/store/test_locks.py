@@ -24,53 +24,53 @@ def furnish(store: Store) -> Store:
 
 
 @pytest.fixture
-def claimed(swift_store: Store) -> Store:
-    """A store that needs claims, with an alias."""
+def locked(swift_store: Store) -> Store:
+    """A store that needs locks, with an alias."""
     with pytest.warns(UserWarning, match="one writer at a time"):
         set_alias(furnish(swift_store), "m", "best", "v0")
-    return Store(swift_store.uri, patience=1)
+    return Store(swift_store.uri, retry_seconds=1)
 
 
-def leave_claim(store: Store, age: float) -> str:
-    """Leaves the claim of a writer that did not come back, and returns its path."""
-    path = f"{FOLDER}/claims/{time.time() - age:.0f}-0123"
+def leave_lock(store: Store, age: float) -> str:
+    """Leaves the lock of a writer that did not come back, and returns its path."""
+    path = f"{FOLDER}/locks/{time.time() - age:.0f}-0123"
     store.write_json({"host": "elsewhere", "process": 1}, path)
     return path
 
 
-def test_the_claim_of_a_dead_writer_is_removed_with_a_word(claimed: Store) -> None:
-    path = leave_claim(claimed, age=locks.LIFE + 5)
+def test_the_lock_of_a_dead_writer_is_removed_with_a_word(locked: Store) -> None:
+    path = leave_lock(locked, age=locks.LOCK_SECONDS + 5)
     with pytest.warns(UserWarning, match=f"removed {path} of .* not come back for 60. s"):
-        assert set_alias(claimed, "m", "best", "v1") == 2
-    assert claimed.list(FOLDER, "claims") == []
+        assert set_alias(locked, "m", "best", "v1") == 2
+    assert locked.list(FOLDER, "locks") == []
 
 
-@pytest.mark.parametrize("age", [0, locks.LIFE - 60, -locks.LIFE])
-def test_a_living_claim_blocks_and_is_named(claimed: Store, age: float) -> None:
-    path = leave_claim(claimed, age)
+@pytest.mark.parametrize("age", [0, locks.LOCK_SECONDS - 60, -locks.LOCK_SECONDS])
+def test_a_lock_that_has_not_expired_blocks_and_is_named(locked: Store, age: float) -> None:
+    path = leave_lock(locked, age)
     with pytest.raises(StoreError, match=f"{path} held it: if its writer has died, remove it"):
-        set_alias(claimed, "m", "best", "v1")
-    assert alias_version(claimed, "m", "best") == "v0"
-    assert claimed.list(FOLDER, "claims") == [path.rsplit("/")[-1]]
-    claimed.remove(path)
-    assert set_alias(claimed, "m", "best", "v1") == 2
+        set_alias(locked, "m", "best", "v1")
+    assert alias_version(locked, "m", "best") == "v0"
+    assert locked.list(FOLDER, "locks") == [path.rsplit("/")[-1]]
+    locked.remove(path)
+    assert set_alias(locked, "m", "best", "v1") == 2
 
 
-def test_a_claim_that_goes_in_time_is_waited_for(claimed: Store) -> None:
-    path = leave_claim(claimed, age=0)
-    patient = Store(claimed.uri, patience=30)
+def test_a_lock_that_goes_in_time_is_waited_for(locked: Store) -> None:
+    path = leave_lock(locked, age=0)
+    patient = Store(locked.uri, retry_seconds=30)
     with ThreadPoolExecutor(1) as mover:
         moving = mover.submit(set_alias, patient, "m", "best", "v1")
         time.sleep(0.5)
         assert not moving.done()
-        claimed.remove(path)
+        locked.remove(path)
         assert moving.result() == 2
 
 
-def test_what_is_not_expected_takes_no_claim_along(claimed: Store) -> None:
-    leave_claim(claimed, age=0)
+def test_what_is_not_expected_waits_for_no_lock(locked: Store) -> None:
+    leave_lock(locked, age=0)
     with pytest.raises(StoreError, match="to point at v3; got v0"):  # at once: nothing to wait for
-        set_alias(claimed, "m", "best", "v1", expected="v3")
+        set_alias(locked, "m", "best", "v1", expected="v3")
 
 
 def test_weak_semantics_are_said_once_for_a_store(swift_store: Store) -> None:
@@ -86,7 +86,7 @@ def test_one_of_many_is_inside_at_a_time(swift_store: Store) -> None:
 
     def enter(_: int) -> None:
         nonlocal inside, entered
-        mine = acquire_lock(swift_store, "claims")
+        mine = acquire_lock(swift_store, "locks")
         inside, entered = inside + 1, entered + 1
         assert inside == 1
         time.sleep(0.05)
@@ -96,4 +96,4 @@ def test_one_of_many_is_inside_at_a_time(swift_store: Store) -> None:
     with ThreadPoolExecutor(4) as writers:
         list(writers.map(enter, range(4)))
     assert entered == 4
-    assert swift_store.list("claims") == []
+    assert swift_store.list("locks") == []

@@ -15,7 +15,7 @@ from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
 from flowkd.store import locks
-from flowkd.store.locks import ROUNDS, WRITERS, creates_are_atomic, winners
+from flowkd.store.locks import ROUNDS, WRITERS, count_winners, creates_are_atomic
 from flowkd.store.store import Store
 from tests.support.servers.faults import FaultProxy
 from tests.support.servers.moto import MotoServer
@@ -53,7 +53,7 @@ def nervous() -> Iterator[None]:
 @pytest.mark.parametrize("store", ATOMIC, indirect=True)
 def test_one_of_many_threads_wins(store: Store) -> None:
     with ThreadPoolExecutor(WRITERS) as writers:
-        assert [winners(store, f"round-{n}", writers) for n in range(20)] == [1] * 20
+        assert [count_winners(store, f"round-{n}", writers) for n in range(20)] == [1] * 20
 
 
 @pytest.mark.parametrize("store", ["local", "moto"], indirect=True)
@@ -95,7 +95,7 @@ def test_a_folder_without_hard_links_will_do(
     assert local_store.create(b"first", "x")
     assert not local_store.create(b"second", "x")
     with ThreadPoolExecutor(WRITERS) as writers:
-        assert winners(local_store, "y", writers) == 1
+        assert count_winners(local_store, "y", writers) == 1
     assert sorted(os.listdir(local_store.path())) == ["x", "y"]
 
 
@@ -125,7 +125,7 @@ def shaky(moto_store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(S3FileSystem, "retries", 1)
     options = {"endpoint_url": proxy.endpoint, "config_kwargs": {"retries": {"max_attempts": 0}}}
     proxy.requests.clear()
-    return Store(moto_store.uri, options, patience=20)
+    return Store(moto_store.uri, options, retry_seconds=20)
 
 
 def test_a_success_whose_answer_was_lost_counts(shaky: Store, proxy: FaultProxy) -> None:
@@ -172,7 +172,7 @@ def test_a_store_is_asked_once_in_a_process(shaky: Store, proxy: FaultProxy) -> 
     assert creates_are_atomic(shaky)
     assert sum(request.startswith("PUT") for request in proxy.requests) == 2 + ROUNDS * WRITERS
     proxy.requests.clear()
-    assert creates_are_atomic(Store(shaky.uri, shaky.options, patience=1))
+    assert creates_are_atomic(Store(shaky.uri, shaky.options, retry_seconds=1))
     assert proxy.requests == []
 
 
@@ -180,11 +180,11 @@ def test_a_store_is_asked_once_in_a_process(shaky: Store, proxy: FaultProxy) -> 
 def test_only_an_answer_is_remembered(
     shaky: Store, proxy: FaultProxy, fault: str, known: bool
 ) -> None:
-    store = Store(f"{shaky.uri}/{uuid.uuid4().hex}", shaky.options, patience=0)
+    store = Store(f"{shaky.uri}/{uuid.uuid4().hex}", shaky.options, retry_seconds=0)
     proxy.fail("", fault)  # a write passes, and the conditional one does not
     if known:
         assert not creates_are_atomic(store)
     else:
         with pytest.raises(StoreError, match="cannot create"):
             creates_are_atomic(store)
-    assert any(store.uri in key for key in locks._known) == known
+    assert any(store.uri in key for key in locks._atomic) == known

@@ -14,7 +14,7 @@ from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from tests.support.servers.faults import FaultProxy
 
-PASSING = ("internal error", "unavailable", "slow down", "reset", "expired")
+TRANSIENT = ("internal error", "unavailable", "slow down", "reset", "expired")
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def store(proxied_store: Store) -> Store:
     return proxied_store
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", TRANSIENT)
 def test_what_may_pass_is_tried_again(store: Store, proxy: FaultProxy, fault: str) -> None:
     proxy.fail(fault, fault)
     store.write(b"new", "object")
@@ -61,8 +61,8 @@ def test_some_seconds_without_the_store_are_outlasted(store: Store, proxy: Fault
     assert 2 <= failed <= 8  # with growing pauses between
 
 
-def test_patience_ends_and_the_error_says_what_to_do(store: Store, proxy: FaultProxy) -> None:
-    hasty = Store(store.uri, store.options, patience=1)
+def test_retries_end_and_the_error_says_what_to_do(store: Store, proxy: FaultProxy) -> None:
+    hasty = Store(store.uri, store.options, retry_seconds=1)
     proxy.fail_for(2.5, "unavailable")
     with pytest.raises(StoreError, match=r"cannot read 'known' in bucket 'flowkd'.*is right"):
         hasty.read("known")

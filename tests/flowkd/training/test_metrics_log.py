@@ -165,7 +165,7 @@ def wait_for(store: Store, step: int) -> None:
 def test_no_record_is_lost_to_a_store_that_is_away(
     proxied_store: Store, proxy: FaultProxy, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    hasty = Store(proxied_store.uri, proxied_store.options, patience=0)
+    hasty = Store(proxied_store.uri, proxied_store.options, retry_seconds=0)
     with RunLog(hasty, "run") as log:
         log.append({"step": 1})
         wait_for(proxied_store, 1)
@@ -178,7 +178,9 @@ def test_no_record_is_lost_to_a_store_that_is_away(
 
 
 def test_what_cannot_be_written_at_the_end_is_told(proxied_store: Store, proxy: FaultProxy) -> None:
-    log = RunLog(Store(proxied_store.uri, proxied_store.options, patience=0), "run").__enter__()
+    log = RunLog(
+        Store(proxied_store.uri, proxied_store.options, retry_seconds=0), "run"
+    ).__enter__()
     proxy.fail_for(300, "unavailable")
     log.append({"step": 1})
     with pytest.raises(StoreError, match="cannot write"):

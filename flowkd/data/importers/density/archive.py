@@ -1,4 +1,4 @@
-"""The archive that the authors of Masked Autoregressive Flow published, and where things lie in it.
+"""Files of the archive data.tar.gz that the authors of Masked Autoregressive Flow published.
 
 Source: https://zenodo.org/record/1161203, data.tar.gz.
 """
@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import IO, TypeVar
 
-from flowkd.data.importers.sources import GIB, Member, Source, damage_explained
+from flowkd.data.importers.sources import GIB, Member, Source, explain_damage
 from flowkd.errors import DataError
 
 ADDRESS = "https://zenodo.org/record/1161203"
-MOST = 8 * GIB  # the largest member, a table of text, has a twentieth of it
+MAX_FILE_BYTES = 8 * GIB  # the largest member, a table of text, has a twentieth of it
 
 T = TypeVar("T")
 
 
 def read_members(uri: str, paths: Sequence[str], read: Callable[[Member], T]) -> list[T]:
-    """Returns what `read` makes of each of the archive's files, in the order of the paths.
+    """Returns what `read` returns for each of the archive's files, in the order of the paths.
 
     Args:
-        uri: The archive; the folder that it was unpacked to, or its `data` in there, or the data
-            set's own; or, of a data set in one file, the file.
-        paths: As within `data`, such as `power/data.npy`.
-        read: Called for each while the archive is at it.
+        uri: The archive; the folder that it was unpacked to, its folder `data`, or the data set's
+            own in there; or, for a data set of one file, the file.
+        paths: Paths within `data`, such as `power/data.npy`.
+        read: Called for each file while the archive is open at it.
 
     Raises:
         DataError: One is missing, or the archive is damaged, or what `read` raises.
@@ -70,17 +70,18 @@ def _place(name: str, paths: Sequence[str]) -> str | None:
 
 @contextmanager
 def spooled(member: Member) -> Iterator[IO[bytes]]:
-    """Gives a copy of a member's bytes in which one can seek, on the local disk.
+    """Yields a seekable copy of a member on the local disk.
 
     Raises:
         DataError: It is too large, cut off or damaged.
     """
-    if member.size > MOST:
+    if member.size > MAX_FILE_BYTES:
         raise DataError(
-            f"{member.where} is refused: expected at most {MOST:,} bytes; it has {member.size:,}"
+            f"{member.where} is refused: expected at most {MAX_FILE_BYTES:,} bytes; it has "
+            f"{member.size:,}"
         )
     with tempfile.TemporaryFile() as copy:
-        with damage_explained(member.where, member.size), member.opened() as file:
+        with explain_damage(member.where, member.size), member.opened() as file:
             shutil.copyfileobj(file, copy, 2**20)
         if copy.tell() != member.size:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Dataset `bsds300`: BSDS300, grey 8x8 patches of photographs less their mean."""
+"""Data set `bsds300`: BSDS300, grey 8x8 patches of photographs less their mean."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from flowkd.data.importers.density.archive import MOST, read_members, spooled
-from flowkd.data.importers.density.published import DensityConfig, Published, write
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members, spooled
+from flowkd.data.importers.density.base import DensityConfig, PublishedTable, write_table
 from flowkd.data.importers.sources import Member
 from flowkd.data.manifest import Manifest
 from flowkd.errors import DataError
@@ -16,7 +16,7 @@ from flowkd.store.store import Store
 
 FILE = "BSDS300/BSDS300.hdf5"
 GROUPS = {"train": "train", "val": "validation", "test": "test"}
-PUBLISHED = Published(
+PUBLISHED = PublishedTable(
     "BSDS300", 63, (1_000_000, 50_000, 250_000), "dequantised and centred, not standardised"
 )
 
@@ -27,19 +27,18 @@ class Bsds300Config(DensityConfig):
     kind: Literal["bsds300"] = "bsds300"
     name: DatasetName = "bsds300"
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest.
 
-def prepare(config: Bsds300Config, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest.
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+        https://github.com/gpapamak/maf, datasets/bsds300.py.
 
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
-    https://github.com/gpapamak/maf, datasets/bsds300.py.
-
-    Raises:
-        DataError: h5py is not installed, or the source is another.
-    """
-    [splits] = read_members(config.source, [FILE], _read)
-    columns = [f"pixel{number}" for number in range(splits["train"].shape[1])]
-    return write(config, store, PUBLISHED, splits, columns)
+        Raises:
+            DataError: h5py is not installed, or the source is another.
+        """
+        [splits] = read_members(self.source, [FILE], _read)
+        columns = [f"pixel{number}" for number in range(splits["train"].shape[1])]
+        return write_table(self, store, PUBLISHED, splits, columns)
 
 
 def _read(member: Member) -> dict[str, np.ndarray]:
@@ -73,9 +72,9 @@ def _rows(h5py: Any, groups: Any, name: str, where: str) -> np.ndarray:
             f"expected {name!r} in {where} to have real numbers in {PUBLISHED.columns} columns; "
             f"got {found.dtype} of shape {found.shape}"
         )
-    if found.nbytes > MOST:
+    if found.nbytes > MAX_FILE_BYTES:
         raise DataError(
             f"{where} is refused: its {name!r} claims {found.nbytes:,} bytes; expected at most "
-            f"{MOST:,}"
+            f"{MAX_FILE_BYTES:,}"
         )
     return np.asarray(found[:])

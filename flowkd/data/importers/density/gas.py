@@ -1,4 +1,4 @@
-"""Dataset `gas`: GAS, what chemical sensors read in a mixture of ethylene and carbon monoxide."""
+"""Data set `gas`: GAS, what chemical sensors read in a mixture of ethylene and carbon monoxide."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from flowkd.data.importers.density.archive import MOST, read_members
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     last_tenth,
     standardised,
-    write,
+    write_table,
 )
-from flowkd.data.importers.frames import read_frame
+from flowkd.data.importers.pandas_pickle import read_pandas_pickle
 from flowkd.data.importers.sources import Member
 from flowkd.data.importers.table import read_text_numbers
 from flowkd.data.manifest import Manifest
@@ -25,8 +25,8 @@ from flowkd.store.store import Store
 
 FILE = "gas/ethylene_CO.pickle"
 NOT_SENSORS = ("Meth", "Eth", "Time")
-MOST_CORRELATION = 0.98
-PUBLISHED = Published("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
+MAX_CORRELATION = 0.98
+PUBLISHED = PublishedTable("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
 
 
 class GasConfig(DensityConfig):
@@ -35,42 +35,41 @@ class GasConfig(DensityConfig):
     kind: Literal["gas"] = "gas"
     name: DatasetName = "gas"
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError for another source.
 
-def prepare(config: GasConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError where the source is another.
-
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
-    https://github.com/gpapamak/maf, datasets/gas.py.
-    """
-    if PurePosixPath(config.source).suffix in (".csv", ".parquet"):
-        names, rows = read_text_numbers(config.source)
-        values = np.ascontiguousarray(rows.T)
-    else:
-        [(names, values)] = read_members(config.source, [FILE], _read)
-    missing = [name for name in NOT_SENSORS if name not in names]
-    if missing:
-        raise DataError(
-            f"expected columns {', '.join(NOT_SENSORS)} besides the sensors in {config.source}; "
-            f"it has no {', '.join(missing)}, but: {', '.join(names)}"
-        )
-    sensors = [number for number, name in enumerate(names) if name not in NOT_SENSORS]
-    kept = [sensors[number] for number in _uncorrelated(values[sensors])]
-    values = values[kept]
-    mean, scale = values.mean(axis=1), values.std(axis=1, ddof=1)
-    rest, test = last_tenth(standardised(values.T, mean, scale), config.source)
-    train, val = last_tenth(rest, config.source)
-    splits = {"train": train, "val": val, "test": test}
-    return write(config, store, PUBLISHED, splits, [names[number] for number in kept])
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+        https://github.com/gpapamak/maf, datasets/gas.py.
+        """
+        if PurePosixPath(self.source).suffix in (".csv", ".parquet"):
+            names, rows = read_text_numbers(self.source)
+            values = np.ascontiguousarray(rows.T)
+        else:
+            [(names, values)] = read_members(self.source, [FILE], _read)
+        missing = [name for name in NOT_SENSORS if name not in names]
+        if missing:
+            raise DataError(
+                f"expected columns {', '.join(NOT_SENSORS)} besides the sensors in {self.source}; "
+                f"it has no {', '.join(missing)}, but: {', '.join(names)}"
+            )
+        sensors = [number for number, name in enumerate(names) if name not in NOT_SENSORS]
+        kept = [sensors[number] for number in _uncorrelated(values[sensors])]
+        values = values[kept]
+        mean, scale = values.mean(axis=1), values.std(axis=1, ddof=1)
+        rest, test = last_tenth(standardised(values.T, mean, scale), self.source)
+        train, val = last_tenth(rest, self.source)
+        splits = {"train": train, "val": val, "test": test}
+        return write_table(self, store, PUBLISHED, splits, [names[number] for number in kept])
 
 
 def _read(member: Member) -> tuple[list[str], np.ndarray]:
-    return read_frame(member.read(MOST), member.where)
+    return read_pandas_pickle(member.read(MAX_FILE_BYTES), member.where)
 
 
 def _uncorrelated(values: np.ndarray) -> list[int]:
     """Returns the rows that remain while the first that is correlated with another is dropped."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        alike = np.corrcoef(values) > MOST_CORRELATION
+        alike = np.corrcoef(values) > MAX_CORRELATION
     kept = list(range(len(values)))
     while (partners := alike[np.ix_(kept, kept)].sum(axis=1) > 1).any():
         del kept[int(np.argmax(partners))]

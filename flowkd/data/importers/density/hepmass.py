@@ -1,4 +1,4 @@
-"""Dataset `hepmass`: HEPMASS, features of simulated collisions that make a particle of mass 1000.
+"""Data set `hepmass`: HEPMASS, features of simulated collisions that make a particle of mass 1000.
 
 Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
 https://github.com/gpapamak/maf, datasets/hepmass.py.
@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.csv
 
 from flowkd.data.importers.density.archive import read_members, spooled
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     last_tenth,
     standardised,
-    write,
+    write_table,
 )
 from flowkd.data.importers.sources import Member
 from flowkd.data.manifest import Manifest
@@ -28,9 +28,11 @@ from flowkd.store.store import Store
 
 TRAIN, TEST = "hepmass/1000_train.csv", "hepmass/1000_test.csv"
 SIGNAL = 1
-MOST_REPEATED = 5
-MOST_LINE = 2**16
-PUBLISHED = Published("HEPMASS", 21, (315_123, 35_013, 174_987), "standardised by train and val")
+MAX_REPEATS = 5
+MAX_LINE_BYTES = 2**16
+PUBLISHED = PublishedTable(
+    "HEPMASS", 21, (315_123, 35_013, 174_987), "standardised by train and val"
+)
 
 
 class HepmassConfig(DensityConfig):
@@ -39,28 +41,27 @@ class HepmassConfig(DensityConfig):
     kind: Literal["hepmass"] = "hepmass"
     name: DatasetName = "hepmass"
 
-
-def prepare(config: HepmassConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError where the source is another."""
-    (names, train), (test_names, test) = read_members(config.source, [TRAIN, TEST], _read)
-    # The authors' test file has a column too many, at its end.
-    if test_names not in (names, [*names, *test_names[-1:]]):
-        raise DataError(
-            f"expected in {TEST} of {config.source} the columns of {TRAIN}, and one more at most: "
-            f"{', '.join(names)}; got {', '.join(test_names)}"
-        )
-    test = test[: len(names)]
-    mean, scale = train.mean(axis=1, keepdims=True), train.std(axis=1, ddof=1, keepdims=True)
-    train, test = standardised(train, mean, scale), standardised(test, mean, scale)
-    kept = [number for number, column in enumerate(train) if not _is_discrete(column)]
-    rest, val = last_tenth(train[kept].T, f"{TRAIN} of {config.source}")
-    splits = {"train": rest, "val": val, "test": test[kept].T}
-    return write(config, store, PUBLISHED, splits, [names[number] for number in kept])
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError for another source."""
+        (names, train), (test_names, test) = read_members(self.source, [TRAIN, TEST], _read)
+        # The authors' test file has a column too many, at its end.
+        if test_names not in (names, [*names, *test_names[-1:]]):
+            raise DataError(
+                f"expected in {TEST} of {self.source} the columns of {TRAIN}, and one more at "
+                f"most: {', '.join(names)}; got {', '.join(test_names)}"
+            )
+        test = test[: len(names)]
+        mean, scale = train.mean(axis=1, keepdims=True), train.std(axis=1, ddof=1, keepdims=True)
+        train, test = standardised(train, mean, scale), standardised(test, mean, scale)
+        kept = [number for number, column in enumerate(train) if not _is_discrete(column)]
+        rest, val = last_tenth(train[kept].T, f"{TRAIN} of {self.source}")
+        splits = {"train": rest, "val": val, "test": test[kept].T}
+        return write_table(self, store, PUBLISHED, splits, [names[number] for number in kept])
 
 
 def _is_discrete(column: np.ndarray) -> bool:
     """Tells whether the *smallest* value re-occurs: so the authors' code, which says otherwise."""
-    return int(np.count_nonzero(column == column.min())) > MOST_REPEATED
+    return int(np.count_nonzero(column == column.min())) > MAX_REPEATS
 
 
 def _read(member: Member) -> tuple[list[str], np.ndarray]:
@@ -83,7 +84,7 @@ def _read(member: Member) -> tuple[list[str], np.ndarray]:
 
 def _header(file: IO[bytes], where: str) -> tuple[list[str], int]:
     """Returns the names in the first line, and how many of them have values in the second."""
-    first, second = file.readline(MOST_LINE), file.readline(MOST_LINE)
+    first, second = file.readline(MAX_LINE_BYTES), file.readline(MAX_LINE_BYTES)
     file.seek(0)
     if not first.endswith(b"\n") or not second:
         raise DataError(f"expected a line of names and lines of numbers in {where}; got neither")

@@ -1,4 +1,4 @@
-"""Dataset `power`: POWER, the electric power consumption of a household, minute by minute."""
+"""Data set `power`: POWER, the electric power consumption of a household, minute by minute."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from flowkd.data.importers.density.archive import MOST, read_members
-from flowkd.data.importers.density.published import (
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, read_members
+from flowkd.data.importers.density.base import (
     DensityConfig,
-    Published,
+    PublishedTable,
     standardised_tenths,
-    write,
+    write_table,
 )
 from flowkd.data.manifest import Manifest
 from flowkd.data.npy import read_npy
@@ -31,7 +31,7 @@ COLUMNS = (
     "time",
 )
 DROPPED = (1, 3)
-PUBLISHED = Published(
+PUBLISHED = PublishedTable(
     "POWER", 6, (1_659_917, 184_435, 204_928), "dequantised, and standardised by train and val"
 )
 
@@ -42,22 +42,23 @@ class PowerConfig(DensityConfig):
     kind: Literal["power"] = "power"
     name: DatasetName = "power"
 
+    def write(self, store: Store) -> Manifest:
+        """Writes the data set and returns its manifest; raises DataError for another source.
 
-def prepare(config: PowerConfig, store: Store) -> Manifest:
-    """Writes the dataset and returns its manifest; raises DataError where the source is another.
-
-    Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
-    https://github.com/gpapamak/maf, datasets/power.py.
-    """
-    [data] = read_members(config.source, [FILE], lambda m: read_npy(m.read(MOST), m.where))
-    if data.shape[1] != len(COLUMNS):
-        raise DataError(
-            f"expected the {len(COLUMNS)} columns of {FILE} in {config.source}; got "
-            f"{data.shape[1]}: it is not the table that the authors published"
+        Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
+        https://github.com/gpapamak/maf, datasets/power.py.
+        """
+        [data] = read_members(
+            self.source, [FILE], lambda m: read_npy(m.read(MAX_FILE_BYTES), m.where)
         )
-    splits = standardised_tenths(_with_noise(data), config.source)
-    columns = [name for number, name in enumerate(COLUMNS) if number not in DROPPED]
-    return write(config, store, PUBLISHED, splits, columns)
+        if data.shape[1] != len(COLUMNS):
+            raise DataError(
+                f"expected the {len(COLUMNS)} columns of {FILE} in {self.source}; got "
+                f"{data.shape[1]}: it is not the table that the authors published"
+            )
+        splits = standardised_tenths(_with_noise(data), self.source)
+        columns = [name for number, name in enumerate(COLUMNS) if number not in DROPPED]
+        return write_table(self, store, PUBLISHED, splits, columns)
 
 
 def _with_noise(data: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ SPLITS = {"train": range(1, 8), "val": range(8, 10), "test": range(10, 13)}
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch):
     monkeypatch.setattr(celeba, "ROWS", {split: len(part) for split, part in SPLITS.items()})
-    monkeypatch.setattr(celeba, "PART", 5)
+    monkeypatch.setattr(celeba, "CHUNK_PICTURES", 5)
 
 
 def face(number, width=178, height=218):

@@ -16,7 +16,7 @@ from flowkd.data.importers.npz import read_npz
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
-from flowkd.data.writing import Arrays
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 
 # A tenth each, and what remains in the last one, as published: 128,116 and 128,123.
@@ -242,7 +242,7 @@ def test_no_two_batches_are_alive_at_a_time(memory_store, tmp_path, monkeypatch)
     def read(*arguments):
         counts.append(len(alive))
         found = {
-            split: Arrays(arrays.x.view(Marked), arrays.context)
+            split: SplitArrays(arrays.x.view(Marked), arrays.context)
             for split, arrays in original(*arguments).items()
         }
         alive.update(arrays.x for arrays in found.values())

@@ -61,11 +61,11 @@ def test_members_come_with_their_bytes_from_anywhere(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["", ".zip"])
 def test_listed_members_are_opened_in_any_order(tmp_path, kind):
-    with Source(str(make(kind, tmp_path))).listed() as members:
+    with Source(str(make(kind, tmp_path))).all_members() as members:
         assert {m.name: m.read() for m in reversed(members)} == FILES
     with (
         pytest.raises(ValueError, match="come one by one"),
-        Source(str(make(".tar", tmp_path))).listed(),
+        Source(str(make(".tar", tmp_path))).all_members(),
     ):
         pass
 
@@ -151,7 +151,9 @@ def test_a_member_that_claims_or_holds_too_much_is_refused(tmp_path, monkeypatch
             file.write(bytes(2**20))
     assert packed.stat().st_size < 2**20
     (member,) = Source(str(packed)).members()
-    refused_cheaply(lambda: member.read(most=2**20), "at most 1,048,576 bytes; it has 104,857,600")
+    refused_cheaply(
+        lambda: member.read(max_bytes=2**20), "at most 1,048,576 bytes; it has 104,857,600"
+    )
     monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 2**20)
     refused_cheaply(lambda: list(Source(str(packed)).members()), "at most 1,048,576")
 
@@ -220,5 +222,5 @@ def test_a_missing_source_is_named(tmp_path):
     ],
 )
 def test_what_cannot_be_reached_is_not_called_damaged(error, message):
-    with pytest.raises(DataError, match=message), sources.damage_explained("a in b"):
+    with pytest.raises(DataError, match=message), sources.explain_damage("a in b"):
         raise error

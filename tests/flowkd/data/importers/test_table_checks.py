@@ -9,7 +9,7 @@ import pytest
 
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.importers.table import TableConfig
-from flowkd.data.importers.table_checks import MOST, remarks_on
+from flowkd.data.importers.table_checks import MAX_REMARKS, remarks_on
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 
@@ -86,9 +86,9 @@ def test_remarks_on_many_columns_are_few():
     values = A[:, None] + 1e-3 * RNG.normal(size=(ROWS, 40))
     dropped = [f"c{number}" for number in range(40)]
     first, *pairs, last = remarks_on(values, names, dropped)
-    assert len(pairs) == MOST
-    assert last == f"There are {40 * 39 // 2 - MOST} more pairs of correlated columns."
-    assert first.endswith(f"`c{MOST - 1}` and {40 - MOST} more.")
+    assert len(pairs) == MAX_REMARKS
+    assert last == f"There are {40 * 39 // 2 - MAX_REMARKS} more pairs of correlated columns."
+    assert first.endswith(f"`c{MAX_REMARKS - 1}` and {40 - MAX_REMARKS} more.")
     told = [abs(float(re.search(r"by (-?[\d.]+):", pair)[1])) for pair in pairs]
     assert told == sorted(told, reverse=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowkd.data.importers.unpickling import load_plain
+from flowkd.data.importers.unpickling import load_safely
 from flowkd.errors import DataError
 
 
@@ -60,18 +60,18 @@ def test_arrays_and_plain_values_come_back(protocol):
     if protocol < 4:  # these write sets as a call of builtins.set
         plain["nested"] = plain["nested"][:-1]
     data = pickle.dumps(plain, protocol)
-    assert same(load_plain(data, "a"), pickle.loads(data))
+    assert same(load_safely(data, "a"), pickle.loads(data))
 
 
 def test_what_numpy_1_wrote_comes_back():
     data = pickle.dumps(PLAIN["data"], 2).replace(b"numpy._core.", b"numpy.core.")
     assert b"numpy.core." in data
-    assert same(load_plain(data, "a"), PLAIN["data"])
+    assert same(load_safely(data, "a"), PLAIN["data"])
 
 
 def test_what_python_2_wrote_comes_back():
     data = np.arange(256, dtype=np.uint8).reshape(2, 128)
-    found = load_plain(python2(data, [3, 250]), "a")
+    found = load_safely(python2(data, [3, 250]), "a")
     assert same({key: found[key] for key in ("data", "labels")}, {"data": data, "labels": [3, 250]})
     assert found["batch_label"] == "training batch 1 of 5"
 
@@ -114,7 +114,7 @@ def test_nothing_else_is_called(tmp_path, call, named, protocol):
     made = tmp_path / "made.npy"
     data = pickle.dumps(call(made), protocol)
     with pytest.raises(DataError, match=named) as error:
-        load_plain(data, "data_batch_1 in evil.tar")
+        load_safely(data, "data_batch_1 in evil.tar")
     assert str(error.value).startswith("data_batch_1 in evil.tar ")
     assert list(tmp_path.iterdir()) == []
 
@@ -165,7 +165,7 @@ def test_hostile_pickles_are_refused_without_reserving_memory(data):
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match="evil cannot be read as a pickle, or is cut off"):
-            load_plain(data, "evil")
+            load_safely(data, "evil")
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
@@ -181,23 +181,23 @@ def test_hostile_pickles_are_refused_without_reserving_memory(data):
 )
 def test_an_array_of_another_shape_than_its_values_is_told(shape, message):
     with pytest.raises(DataError, match=message):
-        load_plain(ARRAY + b"(K\x01(" + shape + b"t" + U1 + b"\x89U\x01atb.", "evil")
+        load_safely(ARRAY + b"(K\x01(" + shape + b"t" + U1 + b"\x89U\x01atb.", "evil")
 
 
 def test_bytes_made_of_one_text_again_and_again_are_refused():
     text = b"X" + struct.pack("<I", 10_000) + b"a" * 10_000
     once = b"c_codecs\nencode\nq\x00" + text + b"q\x01U\x06latin1q\x02\x86R"
-    assert load_plain(b"\x80\x02](" + once + b"e.", "a") == [b"a" * 10_000]
+    assert load_safely(b"\x80\x02](" + once + b"e.", "a") == [b"a" * 10_000]
     again = b"h\x00h\x01h\x02\x86R" * 1000
     with pytest.raises(DataError, match="latin1, once"):
-        load_plain(b"\x80\x02](" + once + again + b"e.", "a")
+        load_safely(b"\x80\x02](" + once + again + b"e.", "a")
 
 
 def test_a_pickle_cut_off_anywhere_is_refused():
     data = pickle.dumps({"data": PLAIN["data"], "labels": [1, 2]}, 2)
     for length in range(len(data)):
         with pytest.raises(DataError, match=r"fetch batches\.tar again"):
-            load_plain(data[:length], "one in batches.tar")
+            load_safely(data[:length], "one in batches.tar")
 
 
 class Frame:
@@ -206,7 +206,7 @@ class Frame:
 
 def test_a_stand_in_is_made_in_place_of_another_class():
     data = b"\x80\x02cnowhere.frame\nDataFrame\n)\x81}U\x04dataK\x05sb."
-    found = load_plain(data, "a", {("nowhere.frame", "DataFrame"): Frame})
+    found = load_safely(data, "a", {("nowhere.frame", "DataFrame"): Frame})
     assert (type(found), found.data) == (Frame, 5)
     with pytest.raises(DataError, match=r"asks for nowhere\.frame\.DataFrame"):
-        load_plain(data, "a")
+        load_safely(data, "a")

@@ -9,12 +9,12 @@ import pytest
 import tests.support.density_files as small
 import tests.support.density_oracles as oracles
 from flowkd.config import parse_config
+from flowkd.data.importers.density.base import last_tenth
 from flowkd.data.importers.density.bsds300 import Bsds300Config
 from flowkd.data.importers.density.gas import GasConfig
 from flowkd.data.importers.density.hepmass import HepmassConfig
 from flowkd.data.importers.density.miniboone import MiniBooNEConfig
 from flowkd.data.importers.density.power import PowerConfig
-from flowkd.data.importers.density.published import last_tenth
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split

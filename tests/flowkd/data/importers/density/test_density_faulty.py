@@ -10,7 +10,7 @@ import pytest
 
 import tests.support.density_files as small
 import tests.support.density_oracles as oracles
-from flowkd.data.importers.density.archive import MOST, spooled
+from flowkd.data.importers.density.archive import MAX_FILE_BYTES, spooled
 from flowkd.data.importers.sources import Member
 from flowkd.errors import DataError
 from tests.flowkd.data.importers.density.test_density import every_kind, imported
@@ -187,7 +187,7 @@ def test_what_ends_before_its_size_is_cut_off():
 def test_what_is_too_large_is_not_copied():
     with (
         pytest.raises(DataError, match="refused: expected at most"),
-        spooled(Member("a.csv", MOST + 1, "a.csv", lambda: pytest.fail("opened"))),
+        spooled(Member("a.csv", MAX_FILE_BYTES + 1, "a.csv", lambda: pytest.fail("opened"))),
     ):
         pass
 

@@ -1,4 +1,4 @@
-"""Tars of pictures, as WebDataset writes them: read from beginning to end, split by name."""
+"""Tars of pictures in WebDataset's layout, read from beginning to end, split by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 import fsspec
 import numpy as np
 
+from flowkd.data.chunked_import import ImportChunk
 from flowkd.data.importers.crops import MAX_PICTURE_BYTES, is_picture
 from flowkd.data.importers.sources import TARS, Source
-from flowkd.data.importing import ImportPart
 from flowkd.data.shuffle import derive_seed
-from flowkd.data.writing import Arrays
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -30,11 +30,11 @@ class Sample:
     """A picture's file, with the class that the tar has beside it.
 
     Attributes:
-        key: What the names of its files have in common: all before the first dot.
-        name: The picture's own name.
+        key: Name that its files share: all before the first dot.
+        name: Name of the picture's file.
         where: What error messages call it.
-        picture: The file's bytes.
-        label: What the file `key.cls` says, if there is one.
+        picture: Bytes of the picture's file.
+        label: Content of the file `key.cls`; None if there is none.
     """
 
     key: str
@@ -86,30 +86,30 @@ def _is_tar(path: str) -> bool:
     return name.lower().endswith(TARS) and not name.startswith(".")
 
 
-def tar_parts(
+def tar_chunks(
     tars: Sequence[Source],
     count: int,
     rows: Callable[[Sample], tuple[np.ndarray, int | None]],
     split: Callable[[str], str],
-) -> Iterator[ImportPart]:
-    """Yields parts of as many pictures each, none of which has pictures of two tars.
+) -> Iterator[ImportChunk]:
+    """Yields chunks of `count` pictures each, none with pictures of two tars.
 
-    A tar cannot be entered in the middle: what an earlier attempt has written is read past, but not
-    decoded.
+    A tar cannot be read from the middle: pictures that an earlier attempt has written are read
+    past, but not decoded.
 
     Args:
         tars: Read one after the other.
-        count: The pictures of a part.
+        count: Number of pictures in a chunk.
         rows: Returns the crops of a sample, and their class.
-        split: Returns the split of the key of a sample.
+        split: Returns the split of a sample by its key.
     """
     for tar in tars:
         found = _samples(tar)
         for number, first in enumerate(found):
             rest = islice(found, count - 1)
             key = f"{tar.uri} {number}"
-            yield ImportPart(key, partial(_read, chain([first], rest), rows, split))
-            for _ in rest:  # what the part has not asked for
+            yield ImportChunk(key, partial(_read, chain([first], rest), rows, split))
+            for _ in rest:  # what the chunk has not read
                 pass
 
 
@@ -125,7 +125,7 @@ def _read(
     samples: Iterator[Sample],
     rows: Callable[[Sample], tuple[np.ndarray, int | None]],
     split: Callable[[str], str],
-) -> Mapping[str, Arrays]:
+) -> Mapping[str, SplitArrays]:
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     labels: dict[str, list[int]] = defaultdict(list)
     for sample in samples:
@@ -135,7 +135,7 @@ def _read(
         if label is not None:
             labels[chosen] += [label] * len(found)
     return {
-        chosen: Arrays(
+        chosen: SplitArrays(
             np.concatenate(found),
             np.array(labels[chosen], np.int64) if chosen in labels else None,
         )

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pandas.compat.pickle_compat import Unpickler
 
-from flowkd.data.importers.frames import read_frame
+from flowkd.data.importers.pandas_pickle import read_pandas_pickle
 from flowkd.errors import DataError
 from tests.support import old_pickles
 
@@ -26,7 +26,7 @@ def stacked(columns):
 @pytest.mark.parametrize("columns", [FLOATS, MIXED])
 def test_old_pickles_give_names_and_values(version, columns):
     data = old_pickles.pickled(columns, version)
-    names, values = read_frame(data, "t.pickle")
+    names, values = read_pandas_pickle(data, "t.pickle")
     assert names == list(columns)
     assert values.dtype == np.float64
     np.testing.assert_array_equal(values, stacked(columns))
@@ -43,7 +43,7 @@ def test_they_are_what_python_2_wrote_and_pandas_still_reads():
 
 def test_rows_in_another_order_stay_in_it():
     index = old_pickles.Int64Index(data=RNG.permutation(20), name=None)
-    _, values = read_frame(old_pickles.pickled(FLOATS, index=index), "t.pickle")
+    _, values = read_pandas_pickle(old_pickles.pickled(FLOATS, index=index), "t.pickle")
     np.testing.assert_array_equal(values, stacked(FLOATS))
 
 
@@ -53,7 +53,7 @@ def test_todays_pandas_is_read_where_names_are_objects(protocol):
     frame.columns = frame.columns.astype(object)
     file = io.BytesIO()
     frame.to_pickle(file, protocol=protocol)
-    names, values = read_frame(file.getvalue(), "t.pickle")
+    names, values = read_pandas_pickle(file.getvalue(), "t.pickle")
     assert names == list(MIXED)
     np.testing.assert_array_equal(values, stacked(MIXED))
 
@@ -63,7 +63,7 @@ def test_todays_texts_and_buffers_are_refused_with_a_way_out(protocol):
     file = io.BytesIO()
     pd.DataFrame(FLOATS).to_pickle(file, protocol=protocol)
     with pytest.raises(DataError, match=r"t\.pickle .*convert it: .*to_parquet"):
-        read_frame(file.getvalue(), "t.pickle")
+        read_pandas_pickle(file.getvalue(), "t.pickle")
 
 
 class Evil:
@@ -76,7 +76,7 @@ class Evil:
 @pytest.mark.parametrize("value", [Evil(), {"a": Evil()}, [np.array([Evil()])]])
 def test_nothing_that_a_pickle_names_is_run(value):
     with pytest.raises(DataError, match="setattr"):
-        read_frame(pickle.dumps(value), "t.pickle")
+        read_pandas_pickle(pickle.dumps(value), "t.pickle")
     assert not Evil.ran
 
 
@@ -120,4 +120,4 @@ def block(values, places):
 )
 def test_faulty_pickles_are_refused(data, message):
     with pytest.raises(DataError, match=message):
-        read_frame(data, "t.pickle")
+        read_pandas_pickle(data, "t.pickle")

@@ -1,4 +1,4 @@
-"""A pickled pandas DataFrame -> its columns, without pandas and without running the pickle."""
+"""Reads a pickled pandas DataFrame without pandas and without running the pickle."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from flowkd.data.importers.unpickling import load_plain
+from flowkd.data.importers.unpickling import load_safely
 from flowkd.errors import DataError
 
 
 class _Kept:
-    """In the place of a class of pandas: keeps what it is made of, and does nothing."""
+    """An inert stand-in for a class of pandas: keeps its arguments and its state."""
 
     arguments: tuple[Any, ...] = ()
     state: Any = None
@@ -61,7 +61,7 @@ STAND_INS: dict[tuple[str, str], type] = {
 }
 
 
-def read_frame(data: bytes, where: str) -> tuple[list[str], np.ndarray]:
+def read_pandas_pickle(data: bytes, where: str) -> tuple[list[str], np.ndarray]:
     """Returns the names of the columns, and their values (D, N) as float64.
 
     Reads what pandas from 0.14.1 on has written, under Python 2 or 3, where column names are
@@ -74,14 +74,15 @@ def read_frame(data: bytes, where: str) -> tuple[list[str], np.ndarray]:
         where: What error messages call it.
 
     Raises:
-        DataError: It is none, names other classes, has columns that are not numeric, or is damaged.
+        DataError: It is no DataFrame, names other classes, has columns that are not numeric, or is
+            damaged.
     """
     remedy = (
         f'where you trust the file, convert it: python -c "import pandas; pandas.read_pickle('
         f"'{where.split(' in ')[0]}').to_parquet('table.parquet', index=False)\""
     )
     try:
-        frame = load_plain(data, where, STAND_INS)
+        frame = load_safely(data, where, STAND_INS)
     except DataError as error:
         raise DataError(f"{error}; {remedy}") from error
     if not isinstance(frame, _Frame):

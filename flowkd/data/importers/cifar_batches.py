@@ -1,15 +1,14 @@
-"""Files that a publisher names, found in what a user has of them; batches of small pictures."""
+"""Batches of 32x32 pictures in the layout of CIFAR-10, in which ImageNet32 is published as well."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from flowkd.data.importers.sources import Member, Source
-from flowkd.data.writing import Arrays
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 
 SIDE = 32
@@ -19,12 +18,12 @@ PIXELS = 3 * SIDE * SIDE
 def published_members(
     sources: Sequence[Source], stems: Collection[str], suffixes: Sequence[str]
 ) -> Iterator[tuple[str, Member]]:
-    """Yields each file that a publisher names, in whichever folder of the sources it lies.
+    """Yields each published file with its stem, in whichever folder of the sources it lies.
 
     Args:
         sources: Searched one after the other.
-        stems: The names, such as `data_batch_1`.
-        suffixes: The endings that they may have, such as `.bin`.
+        stems: Names without suffixes, such as `data_batch_1`.
+        suffixes: Suffixes that they may have, such as `.bin`.
 
     Raises:
         DataError: A file is missing or there twice; for a tar this shows at the end.
@@ -45,12 +44,6 @@ def published_members(
     _check(seen, files, sources)
 
 
-def fingerprint_of(sources: Sequence[Source]) -> str:
-    """Returns a hash by which other sources are told apart."""
-    prints = [source.fingerprint() for source in sources]
-    return hashlib.sha256(" ".join(prints).encode()).hexdigest()
-
-
 def picture_rows(
     batch: object, where: str, *, rows: int, classes: int, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,10 +51,10 @@ def picture_rows(
 
     Args:
         batch: A mapping with `data`, rows of all red, then all green, then all blue, and `labels`.
-        where: What error messages call it.
-        rows: How many it must have.
-        classes: How many classes there are.
-        first: The label of the first class.
+        where: What error messages call the batch.
+        rows: Number of rows that it must have.
+        classes: Number of classes.
+        first: Label of the first class; default 0.
 
     Raises:
         DataError: The batch is anything else.
@@ -98,12 +91,16 @@ def checked_labels(labels: np.ndarray, where: str, classes: int, first: int = 0)
     return labels.astype(np.int64) - first
 
 
-def without_val(x: np.ndarray, y: np.ndarray | None, val: np.ndarray) -> dict[str, Arrays]:
-    """Returns a batch's rows as train, and as val those that are."""
+def rows_by_split(
+    x: np.ndarray, y: np.ndarray | None, val: np.ndarray | None
+) -> dict[str, SplitArrays]:
+    """Returns a batch's rows: train, and val at the indices `val`; without such indices, test."""
+    if val is None:
+        return {"test": SplitArrays(x, y)}
     is_val = np.zeros(len(x), bool)
     is_val[val] = True
     return {
-        split: Arrays(x[chosen], None if y is None else y[chosen])
+        split: SplitArrays(x[chosen], None if y is None else y[chosen])
         for split, chosen in (("train", ~is_val), ("val", is_val))
     }
 

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from flowkd.data.importing import PROGRESS, ImportPart, import_parts
+from flowkd.data.chunked_import import PROGRESS, ImportChunk, import_chunks
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
-from flowkd.data.writing import Arrays
+from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
@@ -32,9 +32,9 @@ def parts(read, version=0):
         def arrays():
             read.append(key)
             splits = ("train", "val", "test") if key == "b" else ("train",)
-            return {split: Arrays(rows(key, split) + version) for split in splits}
+            return {split: SplitArrays(rows(key, split) + version) for split in splits}
 
-        return ImportPart(key, arrays)
+        return ImportChunk(key, arrays)
 
     return [part(key) for key in KEYS]
 
@@ -56,7 +56,7 @@ def store(request):
 
 
 def test_parts_become_one_dataset_in_several_shards(store):
-    manifest = import_parts(store, about(), parts([]), fingerprint="f", shard_bytes=2)
+    manifest = import_chunks(store, about(), parts([]), fingerprint="f", shard_bytes=2)
     assert manifest == read_manifest(store, "mine")
     assert [len(split.shards) for split in manifest.splits.values()] == [9, 3, 3]
     expected = np.concatenate([rows(key, "train") for key in KEYS]).flatten().tolist()
@@ -70,7 +70,7 @@ def test_parts_become_one_dataset_in_several_shards(store):
 
 @pytest.mark.parametrize("forgets", [False, True])
 def test_an_import_cut_short_anywhere_is_invisible_and_goes_on(store, monkeypatch, forgets):
-    import_parts(store, about(version=0), parts([]), fingerprint="f")
+    import_chunks(store, about(version=0), parts([]), fingerprint="f")
     expected = [value + 1 for value in values(store, "train")]
     before = values(store, "train")
     read = []
@@ -89,7 +89,7 @@ def test_an_import_cut_short_anywhere_is_invisible_and_goes_on(store, monkeypatc
             for name in CALLS:
                 patch.setattr(Store, name, patched(getattr(Store, name)))
             try:
-                import_parts(store, about(version=1), parts(read, 1), fingerprint="f")
+                import_chunks(store, about(version=1), parts(read, 1), fingerprint="f")
                 break
             except Crash:
                 pass
@@ -106,17 +106,17 @@ def test_an_import_cut_short_anywhere_is_invisible_and_goes_on(store, monkeypatc
 
 def test_what_is_done_is_not_read_again_but_another_source_is_read_anew(store):
     read = []
-    broken = [*parts(read)[:2], ImportPart("c", lambda: {}["gone"])]
+    broken = [*parts(read)[:2], ImportChunk("c", lambda: {}["gone"])]
     with pytest.raises(KeyError):
-        import_parts(store, about(), broken, fingerprint="f")
+        import_chunks(store, about(), broken, fingerprint="f")
     with pytest.raises(DataError, match="no dataset"):
         read_manifest(store, "mine")
-    import_parts(store, about(), parts(read), fingerprint="f")
+    import_chunks(store, about(), parts(read), fingerprint="f")
     assert read == ["a", "b", "c"]
     with pytest.raises(KeyError):
-        import_parts(store, about(), broken, fingerprint="f")
+        import_chunks(store, about(), broken, fingerprint="f")
     read.clear()
-    import_parts(store, about(), parts(read, 100), fingerprint="g")
+    import_chunks(store, about(), parts(read, 100), fingerprint="g")
     assert read == ["a", "b", "c"]
     files = {
         shard.file
@@ -128,4 +128,4 @@ def test_what_is_done_is_not_read_again_but_another_source_is_read_anew(store):
 
 def test_a_split_without_rows_is_refused(store):
     with pytest.raises(DataError, match="split 'val'"):
-        import_parts(store, about(), parts([])[:1], fingerprint="f")
+        import_chunks(store, about(), parts([])[:1], fingerprint="f")

@@ -1,4 +1,4 @@
-"""What the five data sets of density estimation share: published sizes, splits, how it is told."""
+"""What the five tables of density estimation share: config, splits, checks, and writing them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from flowkd.config import Config
 from flowkd.data.importers.density.archive import ADDRESS
+from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.manifest import SPLITS, Manifest
 from flowkd.data.shuffle import derive_seed
-from flowkd.data.writing import Arrays, write_dataset
+from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 
-class DensityConfig(Config):
+class DensityConfig(ImporterConfig):
     """One of the tables of Masked Autoregressive Flow, prepared as its authors did.
 
     Attributes:
         source: Their archive data.tar.gz, the folder that it was unpacked to, the data set's own
             folder, or its file; on any fsspec URL.
-        seed: Seed of the order of the train rows; the split and the values are the authors'.
+        name: Name of the data set in the store; default its kind.
+        seed: Seed of the order of the train rows, default 0; the split and the values are the
+            authors'.
     """
 
     kind: str
@@ -34,14 +36,14 @@ class DensityConfig(Config):
 
 
 @dataclass(frozen=True)
-class Published:
-    """What the literature says of a data set.
+class PublishedTable:
+    """What the literature says of a table.
 
     Attributes:
-        title: As papers call it.
-        columns: The number of columns of x.
-        rows: Those of train, val and test.
-        values: What the stored numbers are.
+        title: Name of the table in papers.
+        columns: Number of columns of x.
+        rows: Number of rows of train, val and test.
+        values: How the stored numbers were made, in words.
     """
 
     title: str
@@ -63,7 +65,7 @@ def last_tenth(x: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns (x - mean) / scale, with NaN in columns that are constant, which `write` refuses."""
+    """Returns (x - mean) / scale; constant columns become NaN, which `write_table` refuses."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((x - mean) / scale)
 
@@ -77,10 +79,10 @@ def standardised_tenths(x: np.ndarray, where: str) -> dict[str, np.ndarray]:
     return {split: standardised(rows, mean, scale) for split, rows in splits.items()}
 
 
-def write(
+def write_table(
     config: DensityConfig,
     store: Store,
-    published: Published,
+    published: PublishedTable,
     splits: Mapping[str, np.ndarray],
     columns: Sequence[str],
 ) -> Manifest:
@@ -108,7 +110,7 @@ def write(
     return write_dataset(
         store,
         config.name,
-        {split: Arrays(values) for split, values in x.items()},
+        {split: SplitArrays(values) for split, values in x.items()},
         kind="table",
         columns=columns,
         mean=mean.tolist(),
@@ -142,7 +144,7 @@ def _check(splits: Mapping[str, np.ndarray], columns: Sequence[str], what: str) 
         raise DataError(f"expected columns of {what} that vary; constant: {', '.join(constant)}")
 
 
-def _remarks(published: Published, rows: tuple[int, ...]) -> list[str]:
+def _remarks(published: PublishedTable, rows: tuple[int, ...]) -> list[str]:
     if rows == published.rows:
         return []
     expected, found = (" / ".join(f"{n:,}" for n in count) for count in (published.rows, rows))

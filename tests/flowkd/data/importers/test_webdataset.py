@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from flowkd.data.importers import crops, images, tars
+from flowkd.data.importers import crops, images, webdataset
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.manifest import read_manifest
@@ -148,7 +148,7 @@ def test_parts_are_the_same_rows_whatever_their_size(memory_store, tmp_path, mon
         (tmp_path / f"{number}.png").write_bytes(png(number))
     options = {"mode": "random", "crops": 3}
     _, expected = imported(memory_store, tmp_path, name="whole", **options)
-    monkeypatch.setattr(crops, "PART_PICTURES", 4)
+    monkeypatch.setattr(crops, "CHUNK_PICTURES", 4)
     manifest, found = imported(memory_store, tmp_path, **options)
     assert len(manifest.splits["train"].shards) == 6
     for split, part in found.items():
@@ -163,7 +163,7 @@ class Marked(np.ndarray):
 
 
 def test_no_two_parts_are_alive_at_a_time(memory_store, shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(crops, "PART_PICTURES", 5)
+    monkeypatch.setattr(crops, "CHUNK_PICTURES", 5)
     for number in range(40):
         (tmp_path / f"{number}.png").write_bytes(png(number))
     alive, original = weakref.WeakSet(), images.crops_of
@@ -183,7 +183,7 @@ def test_no_two_parts_are_alive_at_a_time(memory_store, shards, tmp_path, monkey
 
 
 def test_an_interrupted_import_decodes_no_finished_part_again(memory_store, shards, monkeypatch):
-    monkeypatch.setattr(crops, "PART_PICTURES", 8)
+    monkeypatch.setattr(crops, "CHUNK_PICTURES", 8)
     _, expected = imported(memory_store, shards, name="whole")
     decoded, original = [], images.crops_of
 
@@ -276,7 +276,7 @@ def test_the_split_by_name_has_the_shares_asked_for_and_depends_on_the_seed():
     def splits(seed):
         names = [f"{number:06d}" for number in range(4000)]
         shares = {"val_fraction": 0.1, "test_fraction": 0.2, "seed": seed}
-        return [tars.split_by_name(name, **shares) for name in names]
+        return [webdataset.split_by_name(name, **shares) for name in names]
 
     first = splits(0)
     assert first == splits(0) != splits(1)

@@ -1,0 +1,151 @@
+"""Imports data that are larger than memory, chunk by chunk; an interrupted import is resumed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from flowkd.config import Config, parse_config
+from flowkd.data.manifest import SPLITS, Manifest, Shard, Split
+from flowkd.data.shuffle import derive_seed
+from flowkd.data.writing import (
+    SHARD_BYTES,
+    SplitArrays,
+    check_arrays,
+    commit_manifest,
+    shard_files,
+    write_shards,
+)
+from flowkd.errors import ConfigError, DataError, StoreError
+from flowkd.store.store import Store
+
+PROGRESS = "import.json"
+
+ChunkShards = dict[str, dict[str, list[Shard]]]
+
+
+@dataclass(frozen=True)
+class ImportChunk:
+    """A part of a source that fits into memory.
+
+    Attributes:
+        key: Its name, unique in the source and the same in every attempt.
+        read: Returns its rows by split; not called if an earlier attempt has written them.
+    """
+
+    key: str
+    read: Callable[[], Mapping[str, SplitArrays]]
+
+
+class ImportProgress(Config):
+    """The file `datasets/<name>/import.json`: what an import has written so far.
+
+    Attributes:
+        identity: Config of the import and fingerprint of the source.
+        chunks: Shards of each chunk that is done, by key and split.
+    """
+
+    identity: dict[str, Any]
+    chunks: ChunkShards = Field(default_factory=dict)
+
+
+def import_chunks(
+    store: Store,
+    draft: Manifest,
+    chunks: Iterable[ImportChunk],
+    *,
+    fingerprint: str,
+    seed: int = 0,
+    shard_bytes: int = SHARD_BYTES,
+) -> Manifest:
+    """Writes a data set chunk by chunk and returns its manifest, which is written last.
+
+    Until then an older data set of the name stays as it was. The same import, started again, reads
+    no chunk that is written already. Train rows are shuffled within their chunk.
+
+    Args:
+        store: Where `datasets/<name>/` goes.
+        draft: The manifest without its splits.
+        chunks: The chunks, in the same order in every attempt.
+        fingerprint: Hash of the source: with another one, an import starts from the beginning.
+        seed: Seed of the order of the train rows; default 0.
+        shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
+
+    Raises:
+        DataError: A split has no rows, or what reading a chunk raises.
+    """
+    identity = {"config": draft.config, "source": fingerprint}
+    done = _read_progress(store, draft.name, identity)
+    numbers = dict.fromkeys(SPLITS, 0)
+    splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
+    for chunk in chunks:
+        if chunk.key not in done:
+            done[chunk.key] = _write_chunk(store, draft, chunk, numbers, seed, shard_bytes)
+            progress = ImportProgress(identity=identity, chunks=done)
+            store.write_json(progress.model_dump(mode="json"), "datasets", draft.name, PROGRESS)
+        for split, shards in done[chunk.key].items():
+            numbers[split] += len(shards)
+            splits[split] += shards
+    for split, shards in splits.items():
+        if not sum(shard.rows for shard in shards):
+            raise DataError(f"expected at least one row in split {split!r} of {draft.source}")
+    found = {
+        split: Split(rows=sum(shard.rows for shard in shards), shards=shards)
+        for split, shards in splits.items()
+    }
+    manifest = commit_manifest(store, draft.model_copy(update={"splits": found}))
+    store.remove("datasets", draft.name, PROGRESS)
+    return manifest
+
+
+def _write_chunk(
+    store: Store,
+    draft: Manifest,
+    chunk: ImportChunk,
+    numbers: Mapping[str, int],
+    seed: int,
+    shard_bytes: int,
+) -> dict[str, list[Shard]]:
+    written = {}
+    for split, arrays in chunk.read().items():
+        if not len(arrays.x):
+            continue
+        check_arrays(arrays, draft, f"{chunk.key}, split {split!r}")
+        if split == "train":
+            arrays = _shuffled(arrays, derive_seed(seed, f"order/{draft.name}/{chunk.key}"))
+        shards = write_shards(store, draft.name, split, arrays, shard_bytes, numbers[split])
+        written[split] = list(shards)
+    return written
+
+
+def _shuffled(arrays: SplitArrays, seed: int) -> SplitArrays:
+    order = np.random.default_rng(seed).permutation(len(arrays.x))
+    context = None if arrays.context is None else arrays.context[order]
+    return replace(arrays, x=arrays.x[order], context=context)
+
+
+def _read_progress(store: Store, name: str, identity: Mapping[str, Any]) -> ChunkShards:
+    """Returns what an earlier attempt at the same import has written.
+
+    The shards of an attempt at another import are removed, unless the data set itself has them.
+    """
+    if not store.exists("datasets", name, PROGRESS):
+        return {}
+    try:
+        values = store.read_json("datasets", name, PROGRESS)
+        progress = parse_config(ImportProgress, values, source=PROGRESS)
+    except (ConfigError, StoreError):
+        return {}
+    if progress.identity == identity:
+        return dict(progress.chunks)
+    kept = shard_files(store, name)
+    for chunk in progress.chunks.values():
+        for shard in itertools.chain(*chunk.values()):
+            if shard.file not in kept:
+                store.remove("datasets", name, shard.file)
+    return {}
