@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from flowkd.config import Config
@@ -13,6 +13,29 @@ JobStatus = Literal[
 ]
 ACTIVE: tuple[JobStatus, ...] = ("starting", "running", "cancelling")
 ENDED: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What is to happen to a job next.
+
+    Attributes:
+        state: The state that it enters.
+        reason: Why, in words; default none.
+        exit_code: With which its attempt ended, if it did so by itself.
+        lost: Whether the cluster lost the attempt: it is not the job's own failure.
+        pause: Seconds that it waits before it is tried again; default 0.
+        attempt: Number of the attempt that begins; None if none does.
+        order: Its new place in the order of arrival; None to keep the one it has.
+    """
+
+    state: JobStatus
+    reason: str = ""
+    exit_code: int | None = None
+    lost: bool = False
+    pause: float = 0.0
+    attempt: int | None = None
+    order: int | None = None
 
 
 class Event(Config):
@@ -68,6 +91,12 @@ class JobState:
     ended_at: float = 0.0
     pause: float = 0.0
     reason: str = ""
+
+    def next_event(self, transition: Transition, time: float) -> Event:
+        """Returns the event that makes a transition from here."""
+        attempt = self.attempt if transition.attempt is None else transition.attempt
+        values = asdict(transition) | {"attempt": attempt}
+        return Event(number=self.events + 1, time=time, **values)
 
     def after(self, event: Event) -> JobState:
         """Returns the state after an event."""

@@ -85,7 +85,7 @@ def test_rays_autoscaler_is_asked(
 ) -> None:
     jobs = RayJobs(ray_cluster.dashboard, memory_store, CONFIG)
     for bundles in ([{"CPU": 1.0, "GPU": 1.0}] * 2, []):
-        jobs.ask_for(bundles)
+        jobs.request_resources(bundles)
         noted = json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL))
         assert noted == bundles
     assert ray.is_initialized()

@@ -6,15 +6,16 @@ here only, for real ones cannot be stopped between every two calls.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
 
 from cluster.queue.admission import Room
+from cluster.queue.cluster import AttemptStatus, ClusterError
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.messages import AttemptOutcome, Heartbeat
-from cluster.queue.ray_jobs import ClusterError, Known
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
@@ -70,7 +71,7 @@ class SmallCluster:
             self.steps[job, attempt] = 0
             self.submitted[job, attempt] += 1
 
-    def look(self, job: str, attempt: int) -> Known:
+    def status(self, job: str, attempt: int) -> AttemptStatus:
         if (job, attempt) not in self.steps:
             return "unknown"
         return "exited" if self.steps[job, attempt] < 0 else "alive"
@@ -84,10 +85,10 @@ class SmallCluster:
     def nodes(self) -> list[dict[str, float]]:
         return [{"CPU": self.cpus}]
 
-    def left(self) -> Room:
+    def available(self) -> Room:
         return Room(self.nodes())
 
-    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+    def request_resources(self, bundles: list[dict[str, float]]) -> None:
         self.asked = bundles
 
     def end(self, job: str, attempt: int, outcome: AttemptOutcome) -> None:
@@ -224,9 +225,9 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     dispatcher.tick()
     assert records.state("job").state == "running"
     cluster.steps.clear()  # Ray has forgotten it
-    later = Dispatcher(records, cluster, CONFIG)  # and so has the dispatcher
-    start, passed = later.now(), 0.0
-    later.now = lambda: start + passed
+    start, passed = time.time(), 0.0
+    # And so has the dispatcher.
+    later = Dispatcher(records, cluster, CONFIG, clock=lambda: start + passed)
     later.tick()
     passed = CONFIG.patience - 1
     later.tick()
@@ -261,13 +262,14 @@ def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
 ) -> None:
     records, cluster, dispatcher = one_that_runs(memory_store)
     cluster.step()
-    look = cluster.look
+    dispatcher.tick()
+    status = cluster.status
 
-    def end_first(job: str, attempt: int) -> Known:
+    def end_first(job: str, attempt: int) -> AttemptStatus:
         cluster.end(job, attempt, AttemptOutcome(exit_code=0, time=0))
-        return look(job, attempt)
+        return status(job, attempt)
 
-    cluster.look = end_first
+    cluster.status = end_first
     dispatcher.tick()
     assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 1)
 
@@ -275,11 +277,11 @@ def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
 def test_an_attempt_that_begins_while_it_is_given_up_is_let_run(memory_store: Store) -> None:
     records, cluster, dispatcher = one_that_runs(memory_store)
 
-    def begin_first(job: str, attempt: int) -> Known:
+    def begin_first(job: str, attempt: int) -> AttemptStatus:
         records.begin(job, attempt)
-        return "ended"  # as Ray says of what it cannot reach
+        return "unreachable"  # as Ray says of what it cannot reach
 
-    cluster.look = begin_first
+    cluster.status = begin_first
     dispatcher.tick()
     assert records.state("job").state == "starting"
 

@@ -1,0 +1,123 @@
+"""What follows from what happens to a job: pure functions of its spec, its state and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cluster.queue.config import QueueConfig
+from cluster.queue.events import ENDED, JobState, Transition
+from cluster.queue.job import Job
+from cluster.queue.messages import AttemptOutcome, Request
+from cluster.queue.spec import Retries
+
+MOST_LOSSES = 20
+LONGEST_PAUSE = 60.0  # seconds, after attempts that the cluster lost
+MOST_DOUBLINGS = 10  # of the pause after failures
+
+
+def after_outcome(retries: Retries, state: JobState, outcome: AttemptOutcome) -> Transition:
+    """Returns what follows from the end of an attempt, as it was reported by the attempt itself.
+
+    >>> running = JobState(state="running", attempt=1)
+    >>> after_outcome(Retries(), running, AttemptOutcome(exit_code=0, time=0)).state
+    'succeeded'
+    """
+    code, reason = outcome.exit_code, outcome.reason
+    if code == 0 and not reason:
+        return Transition("succeeded", exit_code=code)
+    if state.state == "cancelling":
+        return Transition("cancelled", exit_code=code, reason=state.reason)
+    if outcome.lost:
+        return after_loss(state, reason)
+    return _after_failure(retries, state, code, reason or f"exit code {code}")
+
+
+def _after_failure(retries: Retries, state: JobState, code: int, reason: str) -> Transition:
+    """Returns another attempt after a pause, or the end of the job."""
+    left = code not in retries.never and state.failures < retries.times
+    if not left and code not in retries.always:
+        return Transition("failed", exit_code=code, reason=reason)
+    pause = retries.pause * 2 ** min(state.failures, MOST_DOUBLINGS)
+    reason = f"attempt {state.attempt}: {reason}; to be tried again in {pause:g} s"
+    return Transition("queued", exit_code=code, pause=pause, reason=reason)
+
+
+def after_loss(state: JobState, reason: str = "lost by the cluster") -> Transition:
+    """Returns what follows from an attempt that ended through no fault of the job.
+
+    Another attempt, after a pause that doubles with each loss in a row, up to MOST_LOSSES.
+    """
+    if state.state == "cancelling":
+        return Transition("cancelled", reason=state.reason, lost=True)
+    reason, losses = f"attempt {state.attempt}: {reason}", state.losses + 1
+    if losses >= MOST_LOSSES:
+        reason = f"{reason}, the last of {losses} in a row; see the log of each"
+        return Transition("failed", reason=reason, lost=True)
+    pause = min(2.0 ** (losses - 1), LONGEST_PAUSE)
+    reason = f"{reason}; to be tried again in {pause:g} s"
+    return Transition("queued", pause=pause, reason=reason, lost=True)
+
+
+def is_overdue(job: Job, config: QueueConfig, now: float) -> bool:
+    """Tells whether nothing was heard of an attempt for so long that it counts as lost."""
+    limit = config.patience if job.begun else config.starting
+    return now - job.heard > limit
+
+
+def after_request(request: Request, state: JobState, next_order: int) -> Transition | None:
+    """Returns what a user's request leads to; None if there is nothing to be done.
+
+    Args:
+        request: A cancel or a retry.
+        state: Of the job that it is about.
+        next_order: The place at the end of the line.
+    """
+    by = f" by {request.by}" if request.by else ""
+    if request.what == "retry":
+        if state.state not in ENDED:
+            return None
+        return Transition("queued", reason=f"to be tried again{by}", order=next_order)
+    if state.state in (*ENDED, "cancelling"):
+        return None
+    waits = state.state in (None, "queued")
+    return Transition("cancelled" if waits else "cancelling", reason=f"cancelled{by}")
+
+
+def is_postponed(request: Request, state: JobState) -> bool:
+    """Tells whether a request waits for a job to end: a retry of one that is being cancelled."""
+    return request.what == "retry" and state.state == "cancelling"
+
+
+def startable_since(job: Job, known: Mapping[str, Job]) -> float | None:
+    """Returns since when a job that waits could start; None while a dependency has not succeeded.
+
+    Args:
+        job: The job.
+        known: All jobs, by id.
+    """
+    times = [job.pause_ends()]
+    for name in job.spec.depends_on:
+        before = known.get(name)
+        if before is None or before.state.state != "succeeded":
+            return None
+        times.append(min(before.state.ended_at, before.since))
+    return max(times)
+
+
+def may_start(job: Job, known: Mapping[str, Job], now: float) -> bool:
+    """Tells whether a job that waits could start now: dependencies have succeeded, no pause."""
+    since = startable_since(job, known)
+    return since is not None and now >= since
+
+
+def after_waiting(job: Job, known: Mapping[str, Job], now: float) -> Transition | None:
+    """Returns the failure of a job that waits for what cannot come, or too long; None otherwise."""
+    for name in job.spec.depends_on:
+        before = known.get(name)
+        if before is not None and before.state.state in ("failed", "cancelled"):
+            reason = f"job {name}, on which it depends, {before.state.state}"
+            return Transition("failed", reason=reason)
+    since, limit = startable_since(job, known), job.spec.limits.queued
+    if since is None or limit is None or now - since <= limit:
+        return None
+    return Transition("failed", reason=f"waited for longer than {limit:g} s")
