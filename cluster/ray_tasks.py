@@ -11,7 +11,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from cluster import LOOPBACK
+from cluster.local import LOOPBACK
 
 
 class TaskPool:

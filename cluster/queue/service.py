@@ -15,6 +15,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.local import connect
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--name", default=NAME)
     asked = parser.parse_args()
     config = load_config(QueueConfig, asked.config) if asked.config else QueueConfig()
-    ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+    connect(os.environ.get("RAY_ADDRESS", "auto"))
     address = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
     uri = StorageConfig.from_uri(asked.store).uri
     status = start(uri, config, address, asked.name).status.remote()
