@@ -1,4 +1,4 @@
-"""A Ray cluster of one machine: up, down, and the way in for every job."""
+"""A Ray cluster of this machine alone, started and stopped; and how a process connects to Ray."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class LocalCluster:
     """A cluster that `up` started.
 
     Attributes:
-        pid: Of the process that holds all others.
-        address: Of the control store, host:port; what RAY_ADDRESS takes.
+        pid: Process id of `ray start`, which leads the group of all its processes.
+        address: host:port of Ray's control store (GCS), as RAY_ADDRESS takes it.
         dashboard: URL of the dashboard and of the job server.
-        folder: Ray's own temporary folder.
+        folder: Ray's temporary folder.
     """
 
     pid: int
@@ -71,9 +71,9 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
     """Starts a cluster on this machine, on loopback, or returns the one that runs.
 
     Args:
-        cpus: Logical CPUs; default those of the machine, at least 4, so that a training and a
-            served student fit beside each other.
-        record: File that remembers it for `down`.
+        cpus: Number of CPUs that Ray may hand out; default those of the machine, at least 4, so
+            that a training and a served student fit beside each other.
+        record: JSON file that remembers it for `down`; default `.flowkd/cluster.json`.
 
     Raises:
         FlowkdError: It did not come up; the end of its log is in the message.

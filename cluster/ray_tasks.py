@@ -1,4 +1,4 @@
-"""Calls of functions as Ray tasks of one CPU and one thread each, as many at once as fit."""
+"""Runs function calls as Ray tasks of one CPU and one thread each, as many at once as fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TaskPool:
     it has cores, however many CPUs its Ray claims.
 
     Args:
-        workers: At most so many at once; default what fits.
+        workers: Number of calls that run at once at most; default as many as fit.
     """
 
     def __init__(self, workers: int | None = None) -> None:

@@ -39,11 +39,11 @@ class Dispatcher:
     once do no harm: an event's number and an attempt are taken once.
 
     Args:
-        records: Of the queue.
+        records: The queue's part of the store.
         cluster: Runs attempts.
-        config: Of the queue.
-        tell: Is called with each transition, for webhooks.
-        clock: Seconds since 1970.
+        config: How the queue is run.
+        tell: Called with each transition, for webhooks; default nobody.
+        clock: Returns seconds since 1970; default a steady one.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Dispatcher:
         self.known: dict[str, Job] = {}
         self.invalid: dict[str, str] = {}
         self._table = TableWriter(records)
-        self._requests = NodeRequests(cluster) if config.may_come else None
+        self._requests = NodeRequests(cluster) if config.autoscaling_nodes else None
 
     def tick(self) -> None:
         """Looks at everything once; a store that fails ends it, a job that fails does not."""
@@ -78,7 +78,7 @@ class Dispatcher:
         possible: list[dict[str, float]] = []
         with _reported("nothing is started"):
             nodes = self.cluster.nodes()
-            possible = self.config.possible(nodes)
+            possible = self.config.possible_nodes(nodes)
             self._start_what_fits(nodes, possible)
         jobs, now, limits = self.known.values(), self.now(), self.config.limits
         self._table.write(table_of(jobs, self.invalid, now, self.name, limits, possible))
@@ -191,7 +191,7 @@ class Dispatcher:
         by_queue, by_ray = Room([dict(node) for node in nodes]), self.cluster.available()
         for job in self.jobs_in(*ACTIVE):
             by_queue.take(job.spec.resources)
-            settled = self.now() - job.since >= self.config.settling
+            settled = self.now() - job.since >= self.config.resource_settle_period
             if job.state.state == "starting" or not settled:
                 by_ray.take(job.spec.resources)
         return by_queue, by_ray

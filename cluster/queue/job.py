@@ -52,9 +52,9 @@ class Job:
         if heartbeat is not None and heartbeat != self.heartbeat:
             self.begun, self.heartbeat, self.heard = True, heartbeat, now
 
-    def pause_ends(self) -> float:
-        """Returns when its pause is over, whatever another dispatcher's clock said."""
-        return min(self.state.queued_at, self.since) + self.state.pause
+    def backoff_ends(self) -> float:
+        """Returns when its backoff is over, whatever another dispatcher's clock said."""
+        return min(self.state.queued_at, self.since) + self.state.backoff
 
 
 def as_waiting(jobs: Iterable[Job]) -> list[Waiting]:

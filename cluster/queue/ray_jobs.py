@@ -1,4 +1,4 @@
-"""Attempts as Ray Jobs, and what the cluster has left for more of them."""
+"""The cluster of the queue on Ray: attempts as Ray Jobs, nodes, free resources, the autoscaler."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RayJobs:
     Args:
         address: URL of the job server.
         store: Where the queue's records are.
-        config: Of the queue.
+        config: Says how long attempts may be silent, and have to stop.
     """
 
     def __init__(self, address: str, store: Store, config: QueueConfig) -> None:
@@ -57,17 +57,17 @@ class RayJobs:
             self._submit(job, attempt)
 
     def _submit(self, job: str, attempt: int) -> None:
-        options = f"--silence {self._config.silence:g} --grace {self._config.grace:g}"
-        grace = str(math.ceil(self._config.grace) + 5)
+        timeout, grace = self._config.heartbeat_timeout, self._config.grace_period
         try:
             self._client.submit_job(
                 entrypoint=(
                     f"exec {sys.executable} -m cluster.queue.runner {job} {attempt} "
-                    f"--store {shlex.quote(self._store.uri)} {options}"
+                    f"--store {shlex.quote(self._store.uri)} "
+                    f"--heartbeat-timeout {timeout:g} --grace-period {grace:g}"
                 ),
                 submission_id=submission_id(job, attempt),
                 metadata={"flowkd_job": job, STORE: self._store.uri},
-                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": grace}},
+                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(math.ceil(grace) + 5)}},
             )
         except RuntimeError:  # somebody else has submitted it between the two calls
             if self.status(job, attempt) == "unknown":

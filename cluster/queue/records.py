@@ -1,4 +1,4 @@
-"""What the store keeps of jobs: `queue/<job>/`, each object with one writer."""
+"""Reads and writes the queue's part of the store: `queue/<job>/`, `queue-inbox/`, `queue.json`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ C = TypeVar("C", bound=Config)
 
 
 class QueueError(FlowkdError):
-    """Something of the queue that the user can put right."""
+    """A request to the queue that it refuses, with what the user can do about it."""
 
 
 class QueueRecords:
     """The queue's part of a store.
 
     Args:
-        store: Where.
-        clock: Seconds since 1970.
+        store: The store.
+        clock: Returns seconds since 1970; default the machine's clock.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:

@@ -10,9 +10,9 @@ from cluster.queue.job import Job
 from cluster.queue.messages import AttemptOutcome, Request
 from cluster.queue.spec import Retries
 
-MOST_LOSSES = 20
-LONGEST_PAUSE = 60.0  # seconds, after attempts that the cluster lost
-MOST_DOUBLINGS = 10  # of the pause after failures
+MAX_LOSSES = 20
+MAX_LOSS_BACKOFF = 60.0  # seconds, after attempts that the cluster lost
+MAX_DOUBLINGS = 10  # of the backoff after failures
 
 
 def after_outcome(retries: Retries, state: JobState, outcome: AttemptOutcome) -> Transition:
@@ -33,34 +33,34 @@ def after_outcome(retries: Retries, state: JobState, outcome: AttemptOutcome) ->
 
 
 def _after_failure(retries: Retries, state: JobState, code: int, reason: str) -> Transition:
-    """Returns another attempt after a pause, or the end of the job."""
-    left = code not in retries.never and state.failures < retries.times
-    if not left and code not in retries.always:
+    """Returns another attempt after a backoff, or the end of the job."""
+    left = code not in retries.never_retry_exit_codes and state.failures < retries.max_retries
+    if not left and code not in retries.always_retry_exit_codes:
         return Transition("failed", exit_code=code, reason=reason)
-    pause = retries.pause * 2 ** min(state.failures, MOST_DOUBLINGS)
-    reason = f"attempt {state.attempt}: {reason}; to be tried again in {pause:g} s"
-    return Transition("queued", exit_code=code, pause=pause, reason=reason)
+    backoff = retries.backoff * 2 ** min(state.failures, MAX_DOUBLINGS)
+    reason = f"attempt {state.attempt}: {reason}; to be tried again in {backoff:g} s"
+    return Transition("queued", exit_code=code, backoff=backoff, reason=reason)
 
 
 def after_loss(state: JobState, reason: str = "lost by the cluster") -> Transition:
     """Returns what follows from an attempt that ended through no fault of the job.
 
-    Another attempt, after a pause that doubles with each loss in a row, up to MOST_LOSSES.
+    Another attempt, after a backoff that doubles with each loss in a row, up to MAX_LOSSES.
     """
     if state.state == "cancelling":
         return Transition("cancelled", reason=state.reason, lost=True)
     reason, losses = f"attempt {state.attempt}: {reason}", state.losses + 1
-    if losses >= MOST_LOSSES:
+    if losses >= MAX_LOSSES:
         reason = f"{reason}, the last of {losses} in a row; see the log of each"
         return Transition("failed", reason=reason, lost=True)
-    pause = min(2.0 ** (losses - 1), LONGEST_PAUSE)
-    reason = f"{reason}; to be tried again in {pause:g} s"
-    return Transition("queued", pause=pause, reason=reason, lost=True)
+    backoff = min(2.0 ** (losses - 1), MAX_LOSS_BACKOFF)
+    reason = f"{reason}; to be tried again in {backoff:g} s"
+    return Transition("queued", backoff=backoff, reason=reason, lost=True)
 
 
 def is_overdue(job: Job, config: QueueConfig, now: float) -> bool:
     """Tells whether nothing was heard of an attempt for so long that it counts as lost."""
-    limit = config.patience if job.begun else config.starting
+    limit = config.loss_timeout if job.begun else config.start_timeout
     return now - job.heard > limit
 
 
@@ -69,7 +69,7 @@ def after_request(request: Request, state: JobState, next_order: int) -> Transit
 
     Args:
         request: A cancel or a retry.
-        state: Of the job that it is about.
+        state: The state of the job that it is about.
         next_order: The place at the end of the line.
     """
     by = f" by {request.by}" if request.by else ""
@@ -95,7 +95,7 @@ def startable_since(job: Job, known: Mapping[str, Job]) -> float | None:
         job: The job.
         known: All jobs, by id.
     """
-    times = [job.pause_ends()]
+    times = [job.backoff_ends()]
     for name in job.spec.depends_on:
         before = known.get(name)
         if before is None or before.state.state != "succeeded":
@@ -105,7 +105,7 @@ def startable_since(job: Job, known: Mapping[str, Job]) -> float | None:
 
 
 def may_start(job: Job, known: Mapping[str, Job], now: float) -> bool:
-    """Tells whether a job that waits could start now: dependencies have succeeded, no pause."""
+    """Tells whether a job that waits could start now: dependencies have succeeded, no backoff."""
     since = startable_since(job, known)
     return since is not None and now >= since
 
@@ -117,7 +117,7 @@ def after_waiting(job: Job, known: Mapping[str, Job], now: float) -> Transition 
         if before is not None and before.state.state in ("failed", "cancelled"):
             reason = f"job {name}, on which it depends, {before.state.state}"
             return Transition("failed", reason=reason)
-    since, limit = startable_since(job, known), job.spec.limits.queued
+    since, limit = startable_since(job, known), job.spec.timeouts.queued
     if since is None or limit is None or now - since <= limit:
         return None
     return Transition("failed", reason=f"waited for longer than {limit:g} s")

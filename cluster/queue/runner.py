@@ -1,5 +1,8 @@
-"""One attempt at a job, as the entrypoint of a Ray job: it begins once, says that it lives, and
-stops whatever it started when it is stopped, when nobody can hear it, and when it is killed.
+"""Runs one attempt at a job, as the entrypoint of a Ray job.
+
+It claims the attempt, writes heartbeats while the command runs, and writes its outcome. Whatever
+the command started ends when the attempt is stopped, when it cannot write heartbeats, and when it
+is killed.
 
 python -m cluster.queue.runner JOB ATTEMPT --store URI
 """
@@ -29,9 +32,10 @@ from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
 
 BEAT_SECONDS = 2.0
-STORE_PATIENCE = 5.0  # of each operation: what fails is tried again by the caller
-NOT_MINE = 76
-TIMED_OUT = 124
+STORE_RETRY_SECONDS = 5.0  # of each operation: what fails is tried again by the caller
+# Exit codes
+NOT_MINE = 76  # another process has claimed the attempt
+TIMED_OUT = 124  # as timeout(1)
 CANCELLED = 130
 POLL_SECONDS = 0.2
 # Leads the process group of the command. Its standard input ends when this process does, however
@@ -40,27 +44,32 @@ GUARD = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r _; kill -9 0")
 
 
 class AttemptRunner:
-    """Runs a job's command and keeps its record.
+    """Runs a job's command and keeps the attempt's record.
 
     Args:
-        records: Of the queue.
-        job: Its id.
-        number: Of the attempt.
-        silence: If it could not say for so many seconds that it is alive, it stops; the dispatcher
-            waits for longer before it begins another, so that no two run at once.
-        grace: Seconds that the command has to stop.
+        records: The queue's part of the store.
+        job: Id of the job.
+        number: Number of the attempt, from 1.
+        heartbeat_timeout: Seconds without a written heartbeat after which it stops; the dispatcher
+            waits for longer before another attempt, so that no two run at once.
+        grace_period: Seconds between SIGTERM and SIGKILL to the command.
     """
 
     def __init__(
-        self, records: QueueRecords, job: str, number: int, silence: float, grace: float
+        self,
+        records: QueueRecords,
+        job: str,
+        number: int,
+        heartbeat_timeout: float,
+        grace_period: float,
     ) -> None:
         self._heard = time.monotonic()  # when what was last heard of it was sent
         self.records = records
         self.job = job
         self.number = number
         self.spec: JobSpec = records.spec(job).spec
-        self.silence = silence
-        self.grace = grace
+        self.heartbeat_timeout = heartbeat_timeout
+        self.grace_period = grace_period
         self._stopping = threading.Event()
         self._reason = ""
         self._done = threading.Event()
@@ -111,16 +120,16 @@ class AttemptRunner:
     def _wait(self, child: subprocess.Popen[bytes], group: int) -> int:
         """Waits for the command, and ends whatever it leaves behind."""
         began = time.monotonic()
-        limit = self.spec.limits.running
+        limit = self.spec.timeouts.running
         while child.poll() is None:
             if limit is not None and time.monotonic() - began > limit:
                 self._stop(f"ran for longer than {limit:g} s")
-            if time.monotonic() - self._heard > self.silence:
+            if time.monotonic() - self._heard > self.heartbeat_timeout:
                 self._stop("could not reach the store to say that it is alive")
             if self._stopping.wait(POLL_SECONDS):
                 os.killpg(group, signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
-                    child.wait(self.grace)
+                    child.wait(self.grace_period)
                 break
         os.killpg(group, signal.SIGKILL)
         code = child.wait()
@@ -146,7 +155,7 @@ class AttemptRunner:
                 progress = progress_of(self.records.store, self.spec)
             except (FlowkdError, OSError) as error:
                 print(f"no heartbeat written, trying again: {error}", flush=True)
-            if self._done.wait(min(BEAT_SECONDS, self.silence / 5)):
+            if self._done.wait(min(BEAT_SECONDS, self.heartbeat_timeout / 5)):
                 return
 
     def _end(self, code: int, reason: str) -> int:
@@ -158,7 +167,12 @@ class AttemptRunner:
 
 
 def insist(write: Callable[[], object], what: str) -> None:
-    """Writes something for as long as it takes: a store that is away or full may come back."""
+    """Tries to write until it succeeds: a store that is away or full may come back.
+
+    Args:
+        write: Writes it, or raises FlowkdError or OSError.
+        what: A noun for the line that is printed after each failure.
+    """
     pause = 0.5
     while True:
         try:
@@ -176,12 +190,16 @@ def main() -> int:
     parser.add_argument("job")
     parser.add_argument("attempt", type=int)
     parser.add_argument("--store", required=True)
-    parser.add_argument("--silence", type=float, default=60.0)
-    parser.add_argument("--grace", type=float, default=30.0)
+    parser.add_argument("--heartbeat-timeout", type=float, default=60.0)
+    parser.add_argument("--grace-period", type=float, default=30.0)
     asked = parser.parse_args()
-    storage = StorageConfig.from_uri(asked.store).model_copy(update={"patience": STORE_PATIENCE})
+    storage = StorageConfig.from_uri(asked.store).model_copy(
+        update={"retry_seconds": STORE_RETRY_SECONDS}
+    )
     records = QueueRecords(storage.store())
-    return AttemptRunner(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
+    return AttemptRunner(
+        records, asked.job, asked.attempt, asked.heartbeat_timeout, asked.grace_period
+    ).run()
 
 
 if __name__ == "__main__":

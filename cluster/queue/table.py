@@ -10,7 +10,7 @@ from cluster.queue.job import Job, as_waiting
 from cluster.queue.messages import JobRow, QueueTable
 from cluster.queue.records import QueueRecords
 
-SECONDS = 5.0  # between two tables when nothing but time has passed
+TABLE_SECONDS = 5.0
 
 
 def table_of(
@@ -24,12 +24,12 @@ def table_of(
     """Returns the table: what runs, what waits in its order, what has ended.
 
     Args:
-        jobs: All that can be run.
-        invalid: Why each of the others cannot, by id.
+        jobs: All jobs whose spec can be read.
+        invalid: Why the spec of each other job cannot be read, by id.
         now: Seconds since 1970.
-        dispatcher: The name of who writes it.
-        limits: What the queue allows.
-        nodes: The resources of each node, there or to come; empty if nobody knows.
+        dispatcher: Name of the dispatcher that writes it.
+        limits: How many jobs the queue takes and runs.
+        nodes: Resources of each node that is there or may be added; empty if they are not known.
     """
     jobs = list(jobs)
     waiting = in_line(as_waiting(job for job in jobs if job.state.state == "queued"))
@@ -49,10 +49,10 @@ def table_of(
 
 
 class TableWriter:
-    """Writes the table when something has changed, and now and then to show that it lives.
+    """Writes the table when something has changed, and every TABLE_SECONDS as a sign of life.
 
     Args:
-        records: Of the queue.
+        records: The queue's part of the store.
     """
 
     def __init__(self, records: QueueRecords) -> None:
@@ -63,7 +63,7 @@ class TableWriter:
     def write(self, table: QueueTable) -> None:
         """Writes the table, if need be."""
         shown = [row.model_dump(exclude={"waited", "ran"}) for row in table.rows]
-        if shown != self._written or table.time - self._time >= SECONDS:
+        if shown != self._written or table.time - self._time >= TABLE_SECONDS:
             self._records.write_table(table)
             self._written, self._time = shown, table.time
 

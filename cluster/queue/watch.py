@@ -23,9 +23,9 @@ def watch(
 
     Args:
         job: What is known of it; what is heard is noted here.
-        records: Of the queue; nothing but claims and requests to stop are written.
+        records: The queue's part of the store; written are claims and requests to stop alone.
         cluster: Runs the attempt.
-        config: Of the queue.
+        config: Says when an attempt is overdue.
         now: Seconds since 1970.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Checkpoints on a worker's own disk, each there from its writing to the end of its upload."""
+"""The files of checkpoints on a worker's disk, from their writing to the end of their upload."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from flowkd.errors import StoreError
 
 STATE = "state.pt"
 PREFIX = "flowkd-checkpoint"
-WAITING = 2  # checkpoints of a worker that are not yet uploaded
+MAX_PENDING = 2  # checkpoints of a worker that are not yet uploaded
 POLL_SECONDS = 0.05
 
 
 def new_folder() -> Path:
-    """Returns a folder for a checkpoint, as soon as fewer than WAITING others are there.
+    """Returns a folder for a checkpoint, as soon as fewer than MAX_PENDING others are there.
 
     Ray Train queues uploads without end and removes each folder after its upload: a store that is
     slower than the training would fill the disk.
     """
-    while len(_folders(f"{_ours()}-{os.getpid()}-")) >= WAITING:
+    while len(_folders(f"{_ours()}-{os.getpid()}-")) >= MAX_PENDING:
         time.sleep(POLL_SECONDS)
     return Path(tempfile.mkdtemp(prefix=f"{_ours()}-{os.getpid()}-"))
 

@@ -1,4 +1,4 @@
-"""Runs a training on Ray Train: any number of workers, resumed by name, its state in the store."""
+"""Runs a training on Ray Train, on any number of workers; of the same name, it is resumed."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def run_training(
     returned at once.
 
     Args:
-        config: What to train.
-        storage: Where everything is kept.
-        callbacks: Are told by Ray Train what workers report.
+        config: The training.
+        storage: Store of data sets, runs and models.
+        callbacks: Called by Ray Train with what workers report; default none.
 
     Returns:
         The reference of the result, `runs/NAME`.

@@ -1,4 +1,4 @@
-"""The places that a run's workers ask of the cluster, and what is said when they get none."""
+"""The resources that a run's workers ask of the cluster, and the error when they get none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WaitsForPlaces(ControllerCallback):
     and would wait for ever.
 
     Args:
-        waits: How many attempts would have been as long.
+        waits: Number of further attempts of Ray Train that it waits as long as.
     """
 
     def __init__(self, waits: int) -> None:

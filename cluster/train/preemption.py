@@ -52,9 +52,9 @@ class StopWatch:
     """Looks in the background whether a run is asked to stop.
 
     Args:
-        store: Where.
+        store: Store of the run.
         run: Name of the run.
-        looks: Whether this worker is the one that looks.
+        looks: Whether this worker is the one that asks the store.
     """
 
     def __init__(self, store: Store, run: str, looks: bool) -> None:

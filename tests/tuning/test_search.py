@@ -197,7 +197,7 @@ def test_a_store_that_is_away_for_30_s_is_outlasted(
     proxied_store: Store, proxy: FaultProxy
 ) -> None:
     furnish(Store(proxied_store.uri))
-    storage = StorageConfig(uri=proxied_store.uri, options=proxied_store.options, patience=60)
+    storage = StorageConfig(uri=proxied_store.uri, options=proxied_store.options, retry_seconds=60)
     config = searching(
         "away", train={"steps": 300, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=100
     )

@@ -108,7 +108,7 @@ def test_all_that_fit_start_some_time_though_new_ones_keep_coming(seed: int) -> 
 def test_limits_hold_in_all_and_for_each_owner(seed: int) -> None:
     nodes, jobs = mix(seed)
     nodes = [{"CPU": 1000.0, "GPU": 1000.0}]
-    limits = QueueLimits(running=7, running_per_owner=3)
+    limits = QueueLimits(max_running=7, max_running_per_owner=3)
     running = {"a": 2, "z": 1}
     admitted = admit(jobs, running, nodes, (room(nodes),), limits)
     counts = Counter(job.owner for job in admitted) + Counter(running)

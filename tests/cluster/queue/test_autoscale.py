@@ -10,7 +10,7 @@ from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNE
 from ray.experimental.internal_kv import _internal_kv_get
 
 from cluster.local import LocalCluster
-from cluster.queue.config import NodeKind, QueueConfig
+from cluster.queue.config import NodeType, QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
 from cluster.queue.records import QueueError, QueueRecords
@@ -20,7 +20,7 @@ from flowkd.store.store import Store
 from tests.cluster.queue.test_crash import SmallCluster
 
 GPU = {"CPU": 4.0, "GPU": 1.0}
-CONFIG = QueueConfig(may_come=(NodeKind(resources=GPU, most=2),))
+CONFIG = QueueConfig(autoscaling_nodes=(NodeType(resources=GPU, max_nodes=2),))
 EACH = {"cpus": 1, "gpus": 1}
 
 

@@ -148,7 +148,7 @@ def workers(cluster: LocalCluster) -> list[str]:
 
 def test_a_node_comes_for_a_job_and_goes_after_it(cluster: LocalCluster, tmp_path: Path) -> None:
     queue = TestQueue(cluster, Store(str(tmp_path / "store")), tmp_path)
-    queue.serve("growing", may_come=[{"resources": NODE, "most": 1}])
+    queue.serve("growing", autoscaling_nodes=[{"resources": NODE, "max_nodes": 1}])
     assert workers(cluster) == []
     submit(queue.records, queue.spec("waits", 3, resources={"cpus": 2, "custom": {"rare": 1}}))
     log = Path(cluster.folder, "session_latest", "logs", "monitor.log")

@@ -20,7 +20,7 @@ from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
 
-CONFIG = QueueConfig(settling=0)
+CONFIG = QueueConfig(resource_settle_period=0)
 
 
 class Stop(BaseException):
@@ -119,7 +119,7 @@ def fill(records: QueueRecords) -> None:
     """Submits jobs of each kind and asks for a cancel and, later on, a retry."""
     specs = [
         {"id": "first"},
-        {"id": "fails", "retries": {"pause": 0}},
+        {"id": "fails", "retries": {"backoff": 0}},
         {"id": "large", "resources": {"cpus": 2}},
         {"id": "urgent", "priority": 1},
         {"id": "after", "depends_on": ["large"]},
@@ -203,7 +203,7 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
         submit(job, attempt)
 
     cluster.submit = refuse
-    dispatcher = Dispatcher(records, cluster, QueueConfig(settling=0))
+    dispatcher = Dispatcher(records, cluster, QueueConfig(resource_settle_period=0))
     for _ in range(20):
         dispatcher.tick()
         cluster.step()
@@ -229,12 +229,12 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     # And so has the dispatcher.
     later = Dispatcher(records, cluster, CONFIG, clock=lambda: start + passed)
     later.tick()
-    passed = CONFIG.patience - 1
+    passed = CONFIG.loss_timeout - 1
     later.tick()
     assert records.state("job").attempt == 1
     records.beat("job", 1, Heartbeat(beats=9, time=0))  # it lives after all
     later.tick()
-    passed += CONFIG.patience - 1
+    passed += CONFIG.loss_timeout - 1
     later.tick()
     assert records.state("job").state == "running"
     passed += 2
@@ -329,7 +329,7 @@ def test_a_job_that_pauses_can_be_cancelled(memory_store: Store) -> None:
     records, cluster, dispatcher = one_that_runs(memory_store)
     cluster.end("job", 1, AttemptOutcome(exit_code=1, time=0))
     dispatcher.tick()
-    assert (records.state("job").state, records.state("job").pause) == ("queued", 10)
+    assert (records.state("job").state, records.state("job").backoff) == ("queued", 10)
     records.ask("job", "cancel")
     dispatcher.tick()
     assert records.state("job").state == "cancelled"
