@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ENDED, JobState, Transition
 from cluster.queue.job import Job
 from cluster.queue.messages import AttemptOutcome, Request
-from cluster.queue.spec import Retries
+from cluster.queue.spec import Retries, Timeouts
 
+TIMED_OUT = 124  # exit code, as of timeout(1)
 MAX_LOSSES = 20
 MAX_LOSS_BACKOFF = 60.0  # seconds, after attempts that the cluster lost
 MAX_DOUBLINGS = 10  # of the backoff after failures
@@ -62,6 +64,40 @@ def is_overdue(job: Job, config: QueueConfig, now: float) -> bool:
     """Tells whether nothing was heard of an attempt for so long that it counts as lost."""
     limit = config.loss_timeout if job.begun else config.start_timeout
     return now - job.heard > limit
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """Why an attempt stops its command.
+
+    Attributes:
+        text: The reason in words.
+        lost: Whether it is no fault of the job; default true.
+        exit_code: Exit code of the attempt; None for that of the command.
+    """
+
+    text: str
+    lost: bool = True
+    exit_code: int | None = None
+
+
+def stop_reason(
+    timeouts: Timeouts, heartbeat_timeout: float, ran: float, silent: float
+) -> StopReason | None:
+    """Returns why an attempt has to stop its command; None while it may run.
+
+    Args:
+        timeouts: The job's.
+        heartbeat_timeout: Seconds that it may be silent.
+        ran: Seconds since it started the command.
+        silent: Seconds since it wrote its last heartbeat.
+    """
+    if timeouts.running is not None and ran > timeouts.running:
+        text = f"ran for longer than {timeouts.running:g} s"
+        return StopReason(text, lost=False, exit_code=TIMED_OUT)
+    if silent > heartbeat_timeout:
+        return StopReason("could not reach the store to say that it is alive")
+    return None
 
 
 def after_request(request: Request, state: JobState, next_order: int) -> Transition | None:

@@ -27,6 +27,7 @@ from cluster.queue.job_log import LogUpload
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.progress import progress_of
 from cluster.queue.records import QueueRecords
+from cluster.queue.rules import StopReason, stop_reason
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
@@ -35,8 +36,8 @@ BEAT_SECONDS = 2.0
 STORE_RETRY_SECONDS = 5.0  # of each operation: what fails is tried again by the caller
 # Exit codes
 NOT_MINE = 76  # another process has claimed the attempt
-TIMED_OUT = 124  # as timeout(1)
-CANCELLED = 130
+CANCELLED = 130  # the job was cancelled before the command was started
+STOPPED = StopReason("stopped")
 POLL_SECONDS = 0.2
 # Leads the process group of the command. Its standard input ends when this process does, however
 # that came; then it kills the group, itself included.
@@ -71,7 +72,7 @@ class AttemptRunner:
         self.heartbeat_timeout = heartbeat_timeout
         self.grace_period = grace_period
         self._stopping = threading.Event()
-        self._reason = ""
+        self._reason: StopReason | None = None
         self._done = threading.Event()
 
     def run(self) -> int:
@@ -80,12 +81,13 @@ class AttemptRunner:
         Raises:
             FlowkdError: The store cannot be read or written, before anything is started.
         """
-        signal.signal(signal.SIGTERM, lambda *_: self._stop("stopped"))
+        signal.signal(signal.SIGTERM, lambda *_: self._stop(STOPPED))
         if not self.records.begin(self.job, self.number):
             print(f"attempt {self.number} of job {self.job} has begun elsewhere, or may not begin")
             return NOT_MINE
         if self.records.cancelled(self.job) or self._stopping.is_set():
-            return self._end(CANCELLED, self._reason or "cancelled before it started")
+            cancelled = StopReason("cancelled before it started", lost=False)
+            return self._end(CANCELLED, self._reason or cancelled)
         with tempfile.TemporaryDirectory(prefix="flowkd-job-") as folder:
             log = Path(folder, "log.txt")
             beats = threading.Thread(target=self._beat_regularly, daemon=True)
@@ -120,12 +122,13 @@ class AttemptRunner:
     def _wait(self, child: subprocess.Popen[bytes], group: int) -> int:
         """Waits for the command, and ends whatever it leaves behind."""
         began = time.monotonic()
-        limit = self.spec.timeouts.running
         while child.poll() is None:
-            if limit is not None and time.monotonic() - began > limit:
-                self._stop(f"ran for longer than {limit:g} s")
-            if time.monotonic() - self._heard > self.heartbeat_timeout:
-                self._stop("could not reach the store to say that it is alive")
+            now = time.monotonic()
+            reason = stop_reason(
+                self.spec.timeouts, self.heartbeat_timeout, now - began, now - self._heard
+            )
+            if reason is not None:
+                self._stop(reason)
             if self._stopping.wait(POLL_SECONDS):
                 os.killpg(group, signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
@@ -133,11 +136,11 @@ class AttemptRunner:
                 break
         os.killpg(group, signal.SIGKILL)
         code = child.wait()
-        if self._reason.startswith("ran for longer"):
-            return TIMED_OUT
+        if self._reason is not None and self._reason.exit_code is not None:
+            return self._reason.exit_code
         return 128 - code if code < 0 else code
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, reason: StopReason) -> None:
         self._reason = self._reason or reason
         self._stopping.set()
 
@@ -151,18 +154,18 @@ class AttemptRunner:
                 self.records.beat(self.job, self.number, heartbeat)
                 self._heard = sent
                 if self.records.must_stop(self.job, self.number):
-                    self._stop("stopped")
+                    self._stop(STOPPED)
                 progress = progress_of(self.records.store, self.spec)
             except (FlowkdError, OSError) as error:
                 print(f"no heartbeat written, trying again: {error}", flush=True)
             if self._done.wait(min(BEAT_SECONDS, self.heartbeat_timeout / 5)):
                 return
 
-    def _end(self, code: int, reason: str) -> int:
-        lost = reason.startswith(("stopped", "could not reach"))
-        outcome = AttemptOutcome(exit_code=code, reason=reason, lost=lost, time=time.time())
+    def _end(self, code: int, reason: StopReason | None) -> int:
+        text, lost = (reason.text, reason.lost) if reason else ("", False)
+        outcome = AttemptOutcome(exit_code=code, reason=text, lost=lost, time=time.time())
         insist(lambda: self.records.end(self.job, self.number, outcome), "outcome")
-        print(f"attempt {self.number} of job {self.job} ended with {code} {reason}".rstrip())
+        print(f"attempt {self.number} of job {self.job} ended with {code} {text}".rstrip())
         return code
 
 

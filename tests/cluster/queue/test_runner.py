@@ -13,7 +13,8 @@ import pytest
 from cluster.queue.job_log import read_job_log
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.records import QueueRecords
-from cluster.queue.runner import CANCELLED, NOT_MINE, TIMED_OUT, AttemptRunner
+from cluster.queue.rules import TIMED_OUT
+from cluster.queue.runner import CANCELLED, NOT_MINE, AttemptRunner
 from cluster.queue.spec import JobSpec
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
