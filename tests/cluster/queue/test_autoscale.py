@@ -17,7 +17,7 @@ from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
-from tests.cluster.queue.test_crash import SmallCluster
+from tests.support.small_cluster import SmallCluster
 
 GPU = {"CPU": 4.0, "GPU": 1.0}
 CONFIG = QueueConfig(autoscaling_nodes=(NodeType(resources=GPU, max_nodes=2),))
@@ -34,7 +34,6 @@ class GrowingCluster(SmallCluster):
 
     def __init__(self, records: QueueRecords) -> None:
         super().__init__(records, cpus=1)
-        self.asked: list[dict[str, float]] = []
         self.added: list[dict[str, float]] = []
 
     def nodes(self) -> list[dict[str, float]]:
