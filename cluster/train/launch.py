@@ -14,7 +14,7 @@ from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.storage import StorageConfig
-from cluster.train.placement import WaitsForPlaces, resources_per_worker, says_what_is_missing
+from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import forget_stop, stops_on_sigterm
 from cluster.train.worker import train_worker
 from flowkd.config import dump_config, parse_config
@@ -48,7 +48,7 @@ def run_training(
         ConfigError: The name is taken by a run of another config, or the config does not fit.
         NonFiniteError: A term became NaN or infinite.
         StoppedError: SIGTERM came; the run can go on from where it was.
-        PlaceError: The workers found no place on the cluster.
+        InsufficientResourcesError: The cluster does not have what the workers take.
     """
     store = storage.store()
     reference = f"runs/{config.name}"
@@ -82,10 +82,10 @@ def run_training(
                 max_failures=scaling.max_failures, controller_failure_limit=scaling.max_waits
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            callbacks=[*callbacks, *([WaitsForPlaces(scaling.max_waits)] if elastic else [])],
+            callbacks=[*callbacks, *([ResourceTimeout(scaling.max_waits)] if elastic else [])],
         ),
     )
-    with stops_on_sigterm(store, config.name), says_what_is_missing(config.name, scaling):
+    with stops_on_sigterm(store, config.name), explained_errors(config.name, scaling):
         outcome = trainer.fit().return_value
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")

@@ -15,17 +15,21 @@ from ray.train.v2._internal.execution.callback import ControllerCallback
 from flowkd.errors import FlowkdError
 from flowkd.training.config import ScalingConfig
 
-WAIT_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
-# Names of what ends Ray Train's controller when workers are asked for and not placed.
-UNPLACED = ("PlaceError", "WorkerGroupStartupTimeoutError", "InsufficientClusterResourcesError")
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+# Names of the errors that end Ray Train's controller when workers cannot be started for long.
+WITHOUT_RESOURCES = (
+    "InsufficientResourcesError",
+    "WorkerGroupStartupTimeoutError",
+    "InsufficientClusterResourcesError",
+)
 
 
-class PlaceError(FlowkdError):
-    """A training whose workers find no place on the cluster."""
+class InsufficientResourcesError(FlowkdError):
+    """A training for whose workers the cluster does not have the resources."""
 
 
-class WaitsForPlaces(ControllerCallback):
-    """Ends a run of min_workers or more that has waited too long for that many places.
+class ResourceTimeout(ControllerCallback):
+    """Ends an elastic run that has waited too long for the resources of min_workers workers.
 
     Ray Train counts in vain attempts to start workers; below the least number it attempts nothing,
     and would wait for ever.
@@ -35,7 +39,7 @@ class WaitsForPlaces(ControllerCallback):
     """
 
     def __init__(self, waits: int) -> None:
-        self._seconds = (waits + 1) * float(os.environ.get(WAIT_SECONDS, "60"))
+        self._seconds = (waits + 1) * float(os.environ.get(START_TIMEOUT, "60"))
         self._since = 0.0
 
     def after_controller_start(self, train_run_context: Any) -> None:
@@ -48,7 +52,7 @@ class WaitsForPlaces(ControllerCallback):
             self._since = time.monotonic()
             return
         if time.monotonic() - self._since > self._seconds:
-            raise PlaceError("the cluster had fewer places than scaling.min_workers")
+            raise InsufficientResourcesError("the cluster had no resources for scaling.min_workers")
         time.sleep(0.1)  # Ray's loop does not
 
 
@@ -58,27 +62,27 @@ def resources_per_worker(scaling: ScalingConfig) -> dict[str, float]:
 
 
 @contextmanager
-def says_what_is_missing(run: str, scaling: ScalingConfig) -> Iterator[None]:
+def explained_errors(run: str, scaling: ScalingConfig) -> Iterator[None]:
     """Turns an error of Ray Train's controller into one that tells a user what to do.
 
     Raises:
-        PlaceError: The workers found no place.
+        InsufficientResourcesError: The cluster does not have the resources.
         FlowkdError: Anything else that the controller could not do, as reaching the store.
     """
     try:
         yield
     except ControllerError as error:
         reason = error.controller_failure
-        if type(reason).__name__ not in UNPLACED:
+        if type(reason).__name__ not in WITHOUT_RESOURCES:
             raise FlowkdError(
                 f"run {run!r}: Ray Train could not go on: {_first_line(reason)}; the same command "
                 f"goes on from the last checkpoint"
             ) from error
-        raise PlaceError(
-            f"run {run!r}: found no place for its workers: asked for {_asked(scaling)}; the "
-            f"cluster's nodes have {_nodes()}, of which {_listed(ray.available_resources())} free: "
-            f"lower scaling.workers or scaling.cpus, set scaling.min_workers, or add nodes; the "
-            f"same command goes on from where it was"
+        raise InsufficientResourcesError(
+            f"run {run!r}: the cluster has no resources for its workers: asked for "
+            f"{_asked(scaling)}; the cluster's nodes have {_nodes()}, of which "
+            f"{_listed(ray.available_resources())} free: lower scaling.workers or scaling.cpus, "
+            f"set scaling.min_workers, or add nodes; the same command goes on from where it was"
         ) from error
 
 
