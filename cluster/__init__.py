@@ -1,1 +1,1 @@
-"""What runs for long on the cluster: training workers, the queue, serving. Imports flowkd only."""
+"""flowkd on a Ray cluster: trainings, the job queue, serving, and a cluster of one machine."""

@@ -59,7 +59,7 @@ class LocalCluster:
     folder: str
 
     def alive(self) -> bool:
-        """Tells whether the process is there and is the one that was started."""
+        """Tells whether its process still runs, and is no other of the same number."""
         try:
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
@@ -210,7 +210,7 @@ def _reap(pid: int) -> None:
 
 
 def main() -> None:
-    """python -m cluster.local up|down|status."""
+    """Runs `python -m cluster.local up|down|status`."""
     action = sys.argv[1] if len(sys.argv) == 2 else ""
     if action == "up":
         cluster = up()

@@ -62,7 +62,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def cores_of_this_machine() -> int | None:
-    """Returns the cores of a Ray that has this machine alone; None for any other."""
+    """Returns the number of cores, if Ray's cluster is this machine alone; else None."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 or nodes[0]["NodeManagerAddress"] != LOOPBACK:
         return None

@@ -30,7 +30,7 @@ class QueueLimits(Config):
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job that could start.
+    """A waiting job, as admission sees it.
 
     Attributes:
         job: Id of the job.

@@ -1,4 +1,4 @@
-"""Asks a cluster that can grow for the nodes that jobs wait for."""
+"""Requests to the cluster's autoscaler for the nodes that jobs run on and wait for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cluster.queue.spec import Resources
 
 
 class NodeRequests:
-    """Asks for what runs and for the job that is next in line, so that it can start.
+    """Requests the resources of the jobs that run and of the next one in line.
 
     Ray's autoscaler sees what tasks and actors wait for. A job waits in the queue instead, of which
     Ray knows nothing.

@@ -1,4 +1,4 @@
-"""What the dispatcher needs of a cluster, and what a cluster can say of an attempt."""
+"""The interface of the dispatcher to a cluster: attempts, their status, nodes and resources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AttemptStatus = Literal["unknown", "alive", "exited", "unreachable"]
 
 
 class ClusterError(FlowkdError):
-    """The cluster could not be asked, or refused; it may pass."""
+    """A call that the cluster did not answer, or refused; the next one may succeed."""
 
 
 class Cluster(Protocol):

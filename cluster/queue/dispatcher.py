@@ -1,4 +1,4 @@
-"""The dispatcher: reads what is asked, looks at what runs, starts what fits."""
+"""The dispatcher: takes in jobs and requests, watches attempts, starts the jobs that fit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Dispatcher:
         self._requests = NodeRequests(cluster) if config.autoscaling_nodes else None
 
     def tick(self) -> None:
-        """Looks at everything once; a store that fails ends it, a job that fails does not."""
+        """Looks at all jobs once; raises errors of the store, and prints those of the cluster."""
         self._discover()
         for request in self.records.requests():
             self._answer(request)
@@ -88,7 +88,7 @@ class Dispatcher:
         return [job for job in self.known.values() if job.state.state in states]
 
     def _discover(self) -> None:
-        """Takes in jobs that were submitted since; those of a lost dispatcher with their events."""
+        """Takes in the jobs submitted since the last tick; after a restart, all of them."""
         names = [
             name
             for name in self.records.jobs()
@@ -141,7 +141,7 @@ class Dispatcher:
         return True
 
     def _answer(self, request: Request) -> None:
-        """Does what a user asks, and forgets it once it is done."""
+        """Does what a user asks, and removes the request once it is done."""
         job = self.known.get(request.job)
         if job is None:
             if request.job in self.invalid:
@@ -187,7 +187,7 @@ class Dispatcher:
                 self.cluster.submit(job.id, attempt)
 
     def _rooms(self, nodes: list[dict[str, float]]) -> tuple[Room, Room]:
-        """Returns what is free by what the queue knows to run, and by what Ray says."""
+        """Returns the free resources, by the jobs that run and by what Ray says."""
         by_queue, by_ray = Room([dict(node) for node in nodes]), self.cluster.available()
         for job in self.jobs_in(*ACTIVE):
             by_queue.take(job.spec.resources)

@@ -17,7 +17,7 @@ ENDED: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Transition:
-    """What is to happen to a job next.
+    """A change of a job's state that is not written yet.
 
     Attributes:
         state: The state that it enters.
@@ -39,7 +39,7 @@ class Transition:
 
 
 class Event(Config):
-    """A transition of a job: `queue/<job>/events/<number>.json`, written once.
+    """A transition that was written: `queue/<job>/events/<number>.json`.
 
     Attributes:
         number: Number of the event, from 1.
@@ -66,7 +66,7 @@ class Event(Config):
 
 @dataclass(frozen=True)
 class JobState:
-    """Where a job stands.
+    """The state of a job after its events.
 
     Attributes:
         events: Number of events so far.
@@ -95,7 +95,7 @@ class JobState:
     reason: str = ""
 
     def next_event(self, transition: Transition, time: float) -> Event:
-        """Returns the event that makes a transition from here."""
+        """Returns the event that records a transition from this state."""
         attempt = self.attempt if transition.attempt is None else transition.attempt
         values = asdict(transition) | {"attempt": attempt}
         return Event(number=self.events + 1, time=time, **values)
@@ -132,7 +132,7 @@ class JobState:
 
 
 def state_after(events: Sequence[Event]) -> JobState:
-    """Returns where a job stands after all its events, in the order of their numbers."""
+    """Returns the state of a job after all its events, in the order of their numbers."""
     state = JobState()
     for event in events:
         state = state.after(event)

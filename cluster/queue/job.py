@@ -1,4 +1,4 @@
-"""A job as a dispatcher knows it."""
+"""What a dispatcher keeps in memory of a job: its spec, its state, and when it heard of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Job:
 
 
 def as_waiting(jobs: Iterable[Job]) -> list[Waiting]:
-    """Returns jobs as admission sees them."""
+    """Returns of jobs what admission needs."""
     return [
         Waiting(job.id, job.spec.owner, job.spec.priority, job.state.order, job.spec.resources)
         for job in jobs

@@ -67,12 +67,12 @@ class LogUpload:
 
 
 def log_folder(job: str, attempt: int) -> tuple[str, ...]:
-    """Returns where an attempt's log lies."""
+    """Returns the path of the folder of an attempt's log in the store."""
     return "queue", job, "attempts", str(attempt), "log"
 
 
 def read_job_log(store: Store, job: str, attempt: int, start: int = 0) -> Iterator[bytes]:
-    """Yields what an attempt has printed, from a byte on."""
+    """Yields what an attempt has printed, segment by segment, from the byte `start` on."""
     folder = log_folder(job, attempt)
     position = 0
     for name in store.list(*folder):

@@ -36,7 +36,7 @@ def _asking(what: str) -> Iterator[None]:
 
 
 class RayJobs:
-    """The cluster that this process is connected to.
+    """A `Cluster` of Ray, the one that this process is connected to.
 
     Args:
         address: URL of the job server.
@@ -50,7 +50,7 @@ class RayJobs:
         self._config = config
 
     def submit(self, job: str, attempt: int) -> None:
-        """Hands an attempt to Ray, once: its submission id tells it from all others."""
+        """Submits an attempt as a Ray job; its submission id makes sure that it is one job."""
         if self.status(job, attempt) != "unknown":
             return
         with _asking(f"start attempt {attempt}"):
@@ -117,7 +117,7 @@ class RayJobs:
 
 
 def submission_id(job: str, attempt: int) -> str:
-    """Returns the name by which Ray knows an attempt."""
+    """Returns the submission id of an attempt's Ray job."""
     return f"{job}-a{attempt}"
 
 

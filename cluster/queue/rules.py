@@ -1,4 +1,4 @@
-"""What follows from what happens to a job: pure functions of its spec, its state and the time."""
+"""The rules of the queue, pure functions: the next transition of a job, and when it may start."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def after_outcome(retries: Retries, state: JobState, outcome: AttemptOutcome) ->
 
 
 def _after_failure(retries: Retries, state: JobState, code: int, reason: str) -> Transition:
-    """Returns another attempt after a backoff, or the end of the job."""
+    """Returns what follows from an attempt that failed: a retry after a backoff, or the end."""
     left = code not in retries.never_retry_exit_codes and state.failures < retries.max_retries
     if not left and code not in retries.always_retry_exit_codes:
         return Transition("failed", exit_code=code, reason=reason)

@@ -31,7 +31,7 @@ MAX_BACKOFF = 5.0  # seconds between two attempts to go on after an error
 
 
 class DispatcherService:
-    """Ticks for as long as its process lives; what goes wrong is printed and tried again.
+    """The actor: a dispatcher that ticks while it lives; errors are printed and tried again.
 
     Args:
         uri: URI of the store.

@@ -11,7 +11,7 @@ from cluster.queue.spec import JobSpec
 
 
 def submit(records: QueueRecords, spec: JobSpec) -> bool:
-    """Accepts a job, unless it could never run; as `submit_all`."""
+    """Accepts a job, unless it could never run, and tells whether it is new; see `submit_all`."""
     return submit_all(records, [spec])[0]
 
 

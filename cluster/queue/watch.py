@@ -1,4 +1,4 @@
-"""Looks at an attempt that was started, and tells what follows for its job."""
+"""Looks at an attempt in the store and on the cluster, and returns the transition that follows."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Webhooks:
         threading.Thread(target=self._post_all, daemon=True).start()
 
     def tell(self, spec: JobSpec, event: Event) -> None:
-        """Notices a transition, if the job has a webhook; never waits."""
+        """Queues the notice of a transition, if the job has a webhook; never waits."""
         if spec.webhook is None:
             return
         values = {"job": spec.id, "kind": spec.kind, "owner": spec.owner}

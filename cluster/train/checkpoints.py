@@ -32,12 +32,12 @@ def new_folder() -> Path:
 
 
 def write_state(state: dict[str, Any], folder: Path) -> None:
-    """Writes what a checkpoint holds: tensors, numbers and plain containers."""
+    """Writes a checkpoint's state: tensors, numbers and plain containers of them."""
     torch.save(state, folder / STATE)
 
 
 def read_state(folder: Path, device: torch.device | str) -> dict[str, Any]:
-    """Reads what a checkpoint holds, its tensors onto a device, and executes nothing.
+    """Reads a checkpoint's state, its tensors onto a device, and executes nothing.
 
     Raises:
         StoreError: It is cut off, or holds what no checkpoint does.
@@ -53,7 +53,7 @@ def read_state(folder: Path, device: torch.device | str) -> dict[str, Any]:
 
 
 def sweep() -> None:
-    """Removes the folders of workers of this machine that are gone."""
+    """Removes the checkpoint folders of this machine whose workers have ended."""
     for folder in _folders(f"{_ours()}-"):
         pid = folder.name.split("-")[-2]
         if pid.isdecimal() and not _is_there(int(pid)):

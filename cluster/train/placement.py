@@ -31,8 +31,8 @@ class InsufficientResourcesError(FlowkdError):
 class ResourceTimeout(ControllerCallback):
     """Ends an elastic run that has waited too long for the resources of min_workers workers.
 
-    Ray Train counts in vain attempts to start workers; below the least number it attempts nothing,
-    and would wait for ever.
+    Ray Train counts attempts to start workers that failed. Without the resources of min_workers it
+    attempts nothing, and would wait for ever.
 
     Args:
         waits: Number of further attempts of Ray Train that it waits as long as.
@@ -43,11 +43,11 @@ class ResourceTimeout(ControllerCallback):
         self._since = 0.0
 
     def after_controller_start(self, train_run_context: Any) -> None:
-        """Begins to count, in the controller's process."""
+        """Starts the clock, in the controller's process."""
         self._since = time.monotonic()
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
-        """Is told of each turn of Ray Train's loop; in one that does nothing, the state stays."""
+        """Called at each turn of Ray Train's loop; in one that does nothing, the state stays."""
         if current_state is not previous_state:
             self._since = time.monotonic()
             return
@@ -57,7 +57,7 @@ class ResourceTimeout(ControllerCallback):
 
 
 def resources_per_worker(scaling: ScalingConfig) -> dict[str, float]:
-    """Returns what each worker takes."""
+    """Returns the resources of each worker, by Ray's names."""
     return {"CPU": scaling.cpus, **({"GPU": 1} if scaling.gpu else {})}
 
 

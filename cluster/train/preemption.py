@@ -1,4 +1,4 @@
-"""A training that is asked to stop: it leaves a checkpoint, from which the same run goes on.
+"""Stops a training on SIGTERM: it leaves a checkpoint, from which the same run goes on.
 
 SIGTERM reaches the driver, of Ray Jobs' `stop` as of a machine that is taken away. The driver says
 so in the store, and the first worker, who looks there now and then, tells the others.
@@ -69,7 +69,7 @@ class StopWatch:
         return self._asked.is_set()
 
     def close(self) -> None:
-        """Looks no longer."""
+        """Ends the background thread."""
         self._done.set()
 
     def _look(self) -> None:
