@@ -14,6 +14,7 @@ import pytest
 
 from cluster.local import LOOPBACK, LocalCluster, down, up
 from tests.support import ROOT
+from tests.support.queues import wait_for
 
 WITHOUT_RAY = [
     "cluster",
@@ -101,14 +102,20 @@ def test_no_import_sets_the_number_of_threads() -> None:
 def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
     plain_cluster: LocalCluster,
 ) -> None:
-    head = psutil.Process(plain_cluster.pid)
-    processes = {process.name(): process for process in head.children(recursive=True)}
+    def process(name: str) -> psutil.Process | None:
+        started = psutil.Process(plain_cluster.pid).children(recursive=True)
+        return next((each for each in started if each.name() == name), None)
+
     for name in ("gcs_server", "raylet"):
-        environment = processes[name].environ()
+        wait_for(lambda name=name: process(name))
+        found = process(name)
+        assert found is not None
+        environment = found.environ()
         assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
         assert environment["RAY_AUTH_MODE"] == "disabled"
         assert "OMP_NUM_THREADS" not in environment
-        listens = {each.laddr.ip for each in processes[name].net_connections("tcp")}
+        wait_for(found.net_connections)
+        listens = {each.laddr.ip for each in found.net_connections("tcp")}
         assert listens
         assert all(address.endswith(LOOPBACK) for address in listens)
 
