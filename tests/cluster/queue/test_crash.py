@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from cluster.queue.cluster import AttemptStatus, ClusterError
+from cluster.queue.cluster import ClusterError
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
-from cluster.queue.messages import AttemptOutcome, Heartbeat
+from cluster.queue.messages import Heartbeat
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
@@ -197,45 +197,6 @@ def one_that_runs(store: Store) -> tuple[QueueRecords, SmallCluster, Dispatcher]
     return records, cluster, dispatcher
 
 
-def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
-    memory_store: Store,
-) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-    cluster.step()
-    dispatcher.tick()
-    status = cluster.status
-
-    def end_first(job: str, attempt: int) -> AttemptStatus:
-        cluster.end(job, attempt, AttemptOutcome(exit_code=0, time=0))
-        return status(job, attempt)
-
-    cluster.status = end_first
-    dispatcher.tick()
-    assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 1)
-
-
-def test_an_attempt_that_begins_while_it_is_given_up_is_let_run(memory_store: Store) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-
-    def begin_first(job: str, attempt: int) -> AttemptStatus:
-        records.begin(job, attempt)
-        return "unreachable"  # as Ray says of what it cannot reach
-
-    cluster.status = begin_first
-    dispatcher.tick()
-    assert records.state("job").state == "starting"
-
-
-def test_an_attempt_that_is_given_up_never_begins(memory_store: Store) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-    records.ask("job", "cancel")
-    dispatcher.tick()
-    assert records.state("job").state == "cancelled"
-    cluster.steps["job", 1] = 0  # its process comes up late
-    cluster.step()
-    assert cluster.ran == []
-
-
 def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: Store) -> None:
     records = QueueRecords(memory_store)
     records.accept(JobSpec(id="job", kind="c", command=("true",)))
@@ -263,13 +224,3 @@ def test_who_cancels_and_then_retries_gets_another_attempt(memory_store: Store) 
         cluster.step()
     assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 2)
     assert records.requests() == []
-
-
-def test_a_job_that_pauses_can_be_cancelled(memory_store: Store) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-    cluster.end("job", 1, AttemptOutcome(exit_code=1, time=0))
-    dispatcher.tick()
-    assert (records.state("job").state, records.state("job").backoff) == ("queued", 10)
-    records.ask("job", "cancel")
-    dispatcher.tick()
-    assert records.state("job").state == "cancelled"

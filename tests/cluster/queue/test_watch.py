@@ -121,11 +121,16 @@ def test_an_attempt_that_does_not_begin_in_time_can_never_begin(watched: Watched
     assert watched.cluster.ran == []
 
 
-def test_an_attempt_that_begins_as_it_is_given_up_goes_on(watched: Watched) -> None:
-    watched.cluster.submit("job", 1)
-    watched.records.begin("job", 1)
-    assert watched.look(LATE) is None  # only now it is known that it lives
-    assert watched.job.begun
+@pytest.mark.parametrize("status", ["exited", "unreachable"])
+def test_an_attempt_that_begins_as_it_is_given_up_goes_on(
+    watched: Watched, status: AttemptStatus
+) -> None:
+    def begin_first(job: str, attempt: int) -> AttemptStatus:
+        watched.records.begin(job, attempt)
+        return status
+
+    watched.cluster.status = begin_first
+    assert watched.look() is None
 
 
 def test_a_cluster_that_cannot_stop_what_never_begins_changes_nothing(watched: Watched) -> None:
