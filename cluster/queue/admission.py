@@ -48,7 +48,7 @@ class Waiting:
 
 
 @dataclass
-class Room:
+class FreeResources:
     """Free resources of nodes.
 
     Attributes:
@@ -60,8 +60,8 @@ class Room:
     def take(self, resources: Resources) -> bool:
         """Takes what a job needs, each process on one node; False, and nothing, if it does not fit.
 
-        >>> room = Room([{"CPU": 4.0}])
-        >>> room.take(Resources(cpus=3)), room.take(Resources(cpus=3)), room.nodes
+        >>> free = FreeResources([{"CPU": 4.0}])
+        >>> free.take(Resources(cpus=3)), free.take(Resources(cpus=3)), free.nodes
         (True, False, [{'CPU': 1.0}])
         """
         left = [dict(node) for node in self.nodes]
@@ -87,7 +87,7 @@ def admit(
     waiting: Iterable[Waiting],
     running: Mapping[str, int],
     nodes: Sequence[Mapping[str, float]],
-    rooms: Sequence[Room],
+    estimates: Sequence[FreeResources],
     limits: QueueLimits,
 ) -> list[Waiting]:
     """Returns the jobs to start, in this order.
@@ -101,7 +101,7 @@ def admit(
         waiting: Jobs that could start now.
         running: Number of jobs that run, by owner.
         nodes: Resources of each node in all, by Ray's names.
-        rooms: Free resources of the nodes, in several estimates: a job must fit by all of them.
+        estimates: Free resources of the nodes, in several estimates: a job must fit by all of them.
             What is admitted is taken from each.
         limits: How many jobs the queue runs.
     """
@@ -117,7 +117,7 @@ def admit(
         if blocked & wanted:
             blocked |= wanted  # in line, it comes before all that follow
             continue
-        if not _take_from_all(rooms, job.resources):
+        if not _take_from_all(estimates, job.resources):
             if fits_ever(job.resources, nodes):
                 blocked |= wanted
             continue
@@ -126,15 +126,15 @@ def admit(
     return admitted
 
 
-def _take_from_all(rooms: Sequence[Room], resources: Resources) -> bool:
-    before = [room.nodes for room in rooms]
-    if all(room.take(resources) for room in rooms):
+def _take_from_all(estimates: Sequence[FreeResources], resources: Resources) -> bool:
+    before = [free.nodes for free in estimates]
+    if all(free.take(resources) for free in estimates):
         return True
-    for room, nodes in zip(rooms, before, strict=True):
-        room.nodes = nodes
+    for free, nodes in zip(estimates, before, strict=True):
+        free.nodes = nodes
     return False
 
 
 def fits_ever(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> bool:
     """Tells whether a job would fit if nothing else ran on these nodes."""
-    return Room([dict(node) for node in nodes]).take(resources)
+    return FreeResources([dict(node) for node in nodes]).take(resources)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from cluster.queue.admission import Room
+from cluster.queue.admission import FreeResources
 from flowkd.errors import FlowkdError
 
 AttemptStatus = Literal["unknown", "alive", "exited", "unreachable"]
@@ -34,7 +34,7 @@ class Cluster(Protocol):
     def nodes(self) -> list[dict[str, float]]:
         """Returns the resources of each node, by Ray's names."""
 
-    def available(self) -> Room:
+    def available(self) -> FreeResources:
         """Returns the resources of each node that nobody uses, as far as is known yet."""
 
     def request_resources(self, bundles: list[dict[str, float]]) -> None:

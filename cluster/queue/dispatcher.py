@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from cluster.queue.admission import Room, admit, fits_ever, in_line
+from cluster.queue.admission import FreeResources, admit, fits_ever, in_line
 from cluster.queue.autoscale import NodeRequests
 from cluster.queue.cluster import Cluster, ClusterError
 from cluster.queue.config import QueueConfig
@@ -171,7 +171,7 @@ class Dispatcher:
         waits = None
         if ready:
             running = Counter(job.spec.owner for job in self.jobs_in(*ACTIVE))
-            admitted = admit(ready, running, possible, self._rooms(nodes), self.config.limits)
+            admitted = admit(ready, running, possible, self._estimates(nodes), self.config.limits)
             for waiting in admitted:
                 self._start(self.known[waiting.job])
             still = [each for each in in_line(ready) if each not in admitted]
@@ -186,9 +186,9 @@ class Dispatcher:
             with _reported(f"job {job.id}"):
                 self.cluster.submit(job.id, attempt)
 
-    def _rooms(self, nodes: list[dict[str, float]]) -> tuple[Room, Room]:
+    def _estimates(self, nodes: list[dict[str, float]]) -> tuple[FreeResources, FreeResources]:
         """Returns the free resources, by the jobs that run and by what Ray says."""
-        by_queue, by_ray = Room([dict(node) for node in nodes]), self.cluster.available()
+        by_queue, by_ray = FreeResources([dict(node) for node in nodes]), self.cluster.available()
         for job in self.jobs_in(*ACTIVE):
             by_queue.take(job.spec.resources)
             settled = self.now() - job.since >= self.config.resource_settle_period

@@ -13,7 +13,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.job_submission import JobStatus
 
-from cluster.queue.admission import Room
+from cluster.queue.admission import FreeResources
 from cluster.queue.cluster import AttemptStatus, ClusterError
 from cluster.queue.config import QueueConfig
 from flowkd.store.store import Store
@@ -104,11 +104,11 @@ class RayJobs:
         with _asking("tell its nodes"):
             return [_offered(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
-    def available(self) -> Room:
+    def available(self) -> FreeResources:
         """Returns the resources of each node that nobody uses, as far as Ray knows yet."""
         with _asking("tell what is left"):
             found = ray._private.state.available_resources_per_node()
-        return Room([_offered(node) for node in found.values()])
+        return FreeResources([_offered(node) for node in found.values()])
 
     def request_resources(self, bundles: list[dict[str, float]]) -> None:
         """Asks the autoscaler for nodes on which all of these fit, until it is asked otherwise."""

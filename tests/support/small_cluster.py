@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cluster.queue.admission import Room
+from cluster.queue.admission import FreeResources
 from cluster.queue.cluster import AttemptStatus
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.records import QueueRecords
@@ -53,8 +53,8 @@ class SmallCluster:
     def nodes(self) -> list[dict[str, float]]:
         return [{"CPU": self.cpus}]
 
-    def available(self) -> Room:
-        return Room(self.nodes())
+    def available(self) -> FreeResources:
+        return FreeResources(self.nodes())
 
     def request_resources(self, bundles: list[dict[str, float]]) -> None:
         self.asked = bundles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.queue.admission import Room
+from cluster.queue.admission import FreeResources
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.messages import AttemptOutcome
@@ -173,7 +173,9 @@ def test_no_more_jobs_run_than_the_limits_allow(memory_store: Store) -> None:
 
 def test_what_ray_may_not_have_counted_yet_is_not_given_away_twice(memory_store: Store) -> None:
     queue = Queue(memory_store, cpus=2, resource_settle_period=60)
-    queue.cluster.available = lambda: Room([{"CPU": 1.0}])  # the other one is not the queue's
+    queue.cluster.available = lambda: FreeResources(
+        [{"CPU": 1.0}]
+    )  # the other one is not the queue's
     queue.submit("first")
     queue.submit("second")
     queue.tick()
