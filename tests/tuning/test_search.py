@@ -21,13 +21,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from cluster.local import LocalCluster
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config
-from flowkd.distill.schedules import Piecewise
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.schedules import Piecewise
 from flowkd.errors import ConfigError, FlowkdError
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
 from flowkd.registry.aliases import alias_version
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from flowkd.training.config import DistillationConfig, TrainingConfig
+from flowkd.training.config import TrainingConfig
 from flowkd.training.prepare import prepare_run
 from tests.support.queues import wait_for
 from tests.support.searches import searching, space
