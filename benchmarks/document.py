@@ -143,9 +143,10 @@ a lock while it lives, and would meet the other.
 | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-An attempt that Ray lost sight of is made again only after it has been silent for `silence + grace +
-margin` of the queue's configuration, {QUEUE.patience:g} s by default: it stops itself after
-`silence`. The tests wait for less. A dispatcher is also stopped before and after each single call
+An attempt that Ray lost sight of is made again only after it has been silent for
+`heartbeat_timeout + grace_period + loss_margin` of the queue's configuration,
+{QUEUE.loss_timeout:g} s by default: it stops itself after `heartbeat_timeout`. The tests wait for
+less. A dispatcher is also stopped before and after each single call
 that it makes, with the real records and a small cluster in memory in Ray's place, for Ray itself
 cannot be stopped there. On stores that let several writers create one object there may
 be one dispatcher only; it says so when it starts.

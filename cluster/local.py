@@ -1,4 +1,4 @@
-"""A Ray cluster of one machine: up, down, and the way in for every job."""
+"""A Ray cluster of this machine alone, started and stopped; and how a process connects to Ray."""
 
 from __future__ import annotations
 
@@ -16,13 +16,30 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster import LOOPBACK, ray_environment
 from flowkd.errors import FlowkdError
 
+LOOPBACK = "127.0.0.1"
 RECORD = Path(".flowkd/cluster.json")
 START_SECONDS = 90
 STOP_SECONDS = 15
 OBJECT_STORE_BYTES = 256 * 1024**2
+
+
+def ray_environment() -> dict[str, str]:
+    """Returns the environment in which a cluster of this machine is started.
+
+    What is set already stays, but for the addresses of another cluster; this Python comes first.
+    Processes that only connect to it need none of this: see `connect`.
+    """
+    defaults = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",  # all listens on loopback
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes the network's address
+    }
+    others = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    kept = {name: value for name, value in os.environ.items() if name not in others}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**defaults, **kept, "PATH": path}
 
 
 @dataclass(frozen=True)
@@ -30,10 +47,10 @@ class LocalCluster:
     """A cluster that `up` started.
 
     Attributes:
-        pid: Of the process that holds all others.
-        address: Of the control store, host:port; what RAY_ADDRESS takes.
+        pid: Process id of `ray start`, which leads the group of all its processes.
+        address: host:port of Ray's control store (GCS), as RAY_ADDRESS takes it.
         dashboard: URL of the dashboard and of the job server.
-        folder: Ray's own temporary folder.
+        folder: Ray's temporary folder.
     """
 
     pid: int
@@ -42,7 +59,7 @@ class LocalCluster:
     folder: str
 
     def alive(self) -> bool:
-        """Tells whether the process is there and is the one that was started."""
+        """Tells whether its process still runs, and is no other of the same number."""
         try:
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
@@ -54,9 +71,9 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
     """Starts a cluster on this machine, on loopback, or returns the one that runs.
 
     Args:
-        cpus: Logical CPUs; default those of the machine, at least 4, so that a training and a
-            served student fit beside each other.
-        record: File that remembers it for `down`.
+        cpus: Number of CPUs that Ray may hand out; default those of the machine, at least 4, so
+            that a training and a served student fit beside each other.
+        record: JSON file that remembers it for `down`; default `.flowkd/cluster.json`.
 
     Raises:
         FlowkdError: It did not come up; the end of its log is in the message.
@@ -89,7 +106,7 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=ray_environment(),
             start_new_session=True,
         )
     cluster = LocalCluster(
@@ -136,19 +153,22 @@ def recorded(record: Path = RECORD) -> LocalCluster | None:
     return cluster if cluster.alive() else None
 
 
-def connect() -> str:
+def connect(address: str | None = None) -> str:
     """Connects this process to Ray and returns the address.
 
-    To the cluster of RAY_ADDRESS if that is set, as it is within a submitted job; else to the
-    local one, which is started if need be.
+    Args:
+        address: As RAY_ADDRESS takes it. By default that of RAY_ADDRESS if it is set, as it is
+            within a submitted job; else that of the local cluster, which is started if need be.
     """
     import ray
 
     if ray.is_initialized():
         return ray.get_runtime_context().gcs_address
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        address = up().address
+    address = address or os.environ.get("RAY_ADDRESS") or up().address
+    if address.startswith(LOOPBACK):
+        # Ray would look for the cluster at the address that this machine has in its network. It
+        # reads RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 only when it is imported, which has happened.
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     return address
 
@@ -158,14 +178,6 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
-
-
-def _environment() -> dict[str, str]:
-    """Returns what the processes see: this Python first, and nothing of another cluster."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    others = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-    mine = {name: value for name, value in ray_environment().items() if name not in others}
-    return {**mine, "PATH": path}
 
 
 def _free_ports(count: int) -> list[int]:
@@ -198,7 +210,7 @@ def _reap(pid: int) -> None:
 
 
 def main() -> None:
-    """python -m cluster.local up|down|status."""
+    """Runs `python -m cluster.local up|down|status`."""
     action = sys.argv[1] if len(sys.argv) == 2 else ""
     if action == "up":
         cluster = up()

@@ -1,4 +1,4 @@
-"""Calls of functions as Ray tasks of one CPU and one thread each, as many at once as fit."""
+"""Runs function calls as Ray tasks of one CPU and one thread each, as many at once as fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from cluster import LOOPBACK
+from cluster.local import LOOPBACK
 
 
 class TaskPool:
@@ -21,7 +21,7 @@ class TaskPool:
     it has cores, however many CPUs its Ray claims.
 
     Args:
-        workers: At most so many at once; default what fits.
+        workers: Number of calls that run at once at most; default as many as fit.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -62,7 +62,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def cores_of_this_machine() -> int | None:
-    """Returns the cores of a Ray that has this machine alone; None for any other."""
+    """Returns the number of cores, if Ray's cluster is this machine alone; else None."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 or nodes[0]["NodeManagerAddress"] != LOOPBACK:
         return None

@@ -1,4 +1,4 @@
-"""Where a cluster keeps things: one URI, as flowkd's Store, pyarrow's filesystem and Ray's."""
+"""The storage of a cluster: one URI as flowkd's Store, as pyarrow's filesystem and as Ray's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowkd.errors import StoreError
 from flowkd.store.arrow import arrow_filesystem
 from flowkd.store.store import RETRY_SECONDS, Store, default_uri
 
-CHECK_PATIENCE = 5.0  # seconds
+CHECK_RETRY_SECONDS = 5.0  # seconds
 SECRETS = frozenset({"key", "secret", "token", "password", "account_key", "sas_token"})
 
 
@@ -23,11 +23,12 @@ class StorageConfig(Config):
     Credentials come from the environment of each process (`AWS_ACCESS_KEY_ID` and its kin),
     never from here: a configuration is published with its run.
 
-    Args:
+    Attributes:
         uri: `s3://bucket/prefix`, any other fsspec URL, or a folder that all nodes share; it is
             made absolute, for Ray's workers run in a folder of their own.
-        options: Storage options of the filesystem, such as `endpoint_url`.
-        retry_seconds: For how many seconds what the store refuses for the moment is tried again.
+        options: Storage options of the fsspec filesystem, such as `endpoint_url`; default none.
+        retry_seconds: Seconds for which an operation that the store refuses for the moment is
+            tried again; default 90.
     """
 
     uri: str
@@ -87,7 +88,7 @@ def check(store: Store) -> None:
     Raises:
         StoreError: An operation failed; the message names the place, the operation, the remedy.
     """
-    store = Store(store.uri, store.options, CHECK_PATIENCE)
+    store = Store(store.uri, store.options, CHECK_RETRY_SECONDS)
     probe, data = f".probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
     try:
         store.write(data, probe)

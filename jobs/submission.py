@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cluster.queue.spec import JobSpec, Limits, Retries
+from cluster.queue.spec import JobSpec, Retries, Timeouts
 from flowkd.config import Config, parse_config
 from jobs.kinds import find_kind, name_of, resources_of
 
@@ -23,7 +23,7 @@ class Options(Config):
         priority: Higher goes first.
         owner: Who submits it; by default FLOWKD_OWNER, or the user of this machine.
         depends_on: Jobs that must succeed before.
-        limits: How long it may take.
+        timeouts: How long it may take.
         retries: When it is tried again.
         webhook: URL that is told of each transition.
     """
@@ -32,7 +32,7 @@ class Options(Config):
     priority: int = 0
     owner: str | None = None
     depends_on: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     webhook: str | None = None
 

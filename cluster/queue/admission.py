@@ -1,4 +1,4 @@
-"""Which of the waiting jobs may start now: a pure function of what is there."""
+"""Admission: which of the waiting jobs start now, a pure function of jobs, nodes and limits."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ EPSILON = 1e-6  # Ray counts resources in steps of 1e-4
 
 
 class QueueLimits(Config):
-    """What the queue allows, in all and to each owner; None for no limit.
+    """How many jobs a queue takes and runs; None for any number.
 
     Attributes:
-        running: Jobs that run at once.
-        running_per_owner: Of one owner.
-        queued: Jobs that wait; more are refused when they are submitted.
+        max_running: Jobs that run at once; default None.
+        max_running_per_owner: Jobs of one owner that run at once; default None.
+        max_queued: Jobs that wait; more are refused when they are submitted; default 10,000.
     """
 
-    running: int | None = Field(None, ge=1)
-    running_per_owner: int | None = Field(None, ge=1)
-    queued: int | None = Field(10_000, ge=1)
+    max_running: int | None = Field(None, ge=1)
+    max_running_per_owner: int | None = Field(None, ge=1)
+    max_queued: int | None = Field(10_000, ge=1)
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job that could start.
+    """A waiting job, as admission sees it.
 
     Attributes:
-        job: Its id.
+        job: Id of the job.
         owner: Who submitted it.
-        priority: Higher goes first.
-        order: Of arrival.
-        resources: What it takes.
+        priority: Jobs of a higher one start first.
+        order: Place in the order of arrival, from 1.
+        resources: What its processes take.
     """
 
     job: str
@@ -48,13 +48,22 @@ class Waiting:
 
 
 @dataclass
-class Room:
-    """What nodes have left, by Ray's names of resources."""
+class FreeResources:
+    """Free resources of nodes.
+
+    Attributes:
+        nodes: What is free on each node, by Ray's names; default no nodes.
+    """
 
     nodes: list[dict[str, float]] = field(default_factory=list)
 
     def take(self, resources: Resources) -> bool:
-        """Takes what a job needs, each process on one node; False, and nothing, if it can't."""
+        """Takes what a job needs, each process on one node; False, and nothing, if it does not fit.
+
+        >>> free = FreeResources([{"CPU": 4.0}])
+        >>> free.take(Resources(cpus=3)), free.take(Resources(cpus=3)), free.nodes
+        (True, False, [{'CPU': 1.0}])
+        """
         left = [dict(node) for node in self.nodes]
         wanted = resources.of_each()
         for _ in range(resources.workers):
@@ -78,7 +87,7 @@ def admit(
     waiting: Iterable[Waiting],
     running: Mapping[str, int],
     nodes: Sequence[Mapping[str, float]],
-    rooms: Sequence[Room],
+    estimates: Sequence[FreeResources],
     limits: QueueLimits,
 ) -> list[Waiting]:
     """Returns the jobs to start, in this order.
@@ -90,25 +99,25 @@ def admit(
 
     Args:
         waiting: Jobs that could start now.
-        running: How many jobs of each owner run.
-        nodes: What each node has in all.
-        rooms: What is left of them, in several estimates: a job must fit by all of them. What is
-            admitted is taken from each.
-        limits: Of the queue.
+        running: Number of jobs that run, by owner.
+        nodes: Resources of each node in all, by Ray's names.
+        estimates: Free resources of the nodes, in several estimates: a job must fit by all of them.
+            What is admitted is taken from each.
+        limits: How many jobs the queue runs.
     """
-    counts = Counter(running)
+    counts, per_owner = Counter(running), limits.max_running_per_owner
     admitted: list[Waiting] = []
     blocked: set[str] = set()
     for job in in_line(waiting):
-        if limits.running is not None and counts.total() >= limits.running:
+        if limits.max_running is not None and counts.total() >= limits.max_running:
             break
-        if limits.running_per_owner is not None and counts[job.owner] >= limits.running_per_owner:
+        if per_owner is not None and counts[job.owner] >= per_owner:
             continue
         wanted = job.resources.of_each().keys()
         if blocked & wanted:
             blocked |= wanted  # in line, it comes before all that follow
             continue
-        if not _take_from_all(rooms, job.resources):
+        if not _take_from_all(estimates, job.resources):
             if fits_ever(job.resources, nodes):
                 blocked |= wanted
             continue
@@ -117,15 +126,15 @@ def admit(
     return admitted
 
 
-def _take_from_all(rooms: Sequence[Room], resources: Resources) -> bool:
-    before = [room.nodes for room in rooms]
-    if all(room.take(resources) for room in rooms):
+def _take_from_all(estimates: Sequence[FreeResources], resources: Resources) -> bool:
+    before = [free.nodes for free in estimates]
+    if all(free.take(resources) for free in estimates):
         return True
-    for room, nodes in zip(rooms, before, strict=True):
-        room.nodes = nodes
+    for free, nodes in zip(estimates, before, strict=True):
+        free.nodes = nodes
     return False
 
 
 def fits_ever(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> bool:
     """Tells whether a job would fit if nothing else ran on these nodes."""
-    return Room([dict(node) for node in nodes]).take(resources)
+    return FreeResources([dict(node) for node in nodes]).take(resources)

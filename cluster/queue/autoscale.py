@@ -1,49 +1,45 @@
-"""Asking a cluster that can grow for the nodes that jobs wait for."""
+"""Requests to the cluster's autoscaler for the nodes that jobs run on and wait for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
-from cluster.queue.config import QueueConfig
+from cluster.queue.cluster import Cluster
 from cluster.queue.spec import Resources
 
 
-class Growing(Protocol):
-    """A cluster that may add nodes."""
-
-    def ask_for(self, bundles: list[dict[str, float]]) -> None:
-        """Asks for nodes on which all of these fit; replaces what was asked for before."""
-
-
-class Growth:
-    """Asks for what runs and for the job that is next in line, so that it can start.
+class NodeRequests:
+    """Requests the resources of the jobs that run and of the next one in line.
 
     Ray's autoscaler sees what tasks and actors wait for. A job waits in the queue instead, of which
     Ray knows nothing.
 
     Args:
         cluster: Whose nodes come and go.
-        config: Of the queue; without nodes that may come, nothing is asked.
     """
 
-    def __init__(self, cluster: Growing, config: QueueConfig) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._grows = bool(config.may_come)
-        self._asked: list[dict[str, float]] | None = None
+        self._requested: list[dict[str, float]] | None = None
 
-    def ask(self, active: Iterable[Resources], next_one: Resources | None) -> None:
-        """Asks, if it is not what was asked last.
+    def update(self, running: Iterable[Resources], next_one: Resources | None) -> None:
+        """Sends a request, if it is not the last one.
 
         Args:
-            active: What runs, which must not lose its nodes.
-            next_one: What the first job takes that waits for room; None if none does.
+            running: The resources of each job that runs, which must not lose its nodes.
+            next_one: Those of the first job that waits for room; None if none does.
         """
-        if not self._grows:
-            return
-        wanted = [*active, *([next_one] if next_one else [])]
-        bundles = [each.of_each() for each in wanted for _ in range(each.workers)]
-        bundles = [bundle for bundle in bundles if bundle]
-        if bundles != self._asked:
-            self._cluster.ask_for(bundles)
-            self._asked = bundles
+        bundles = bundles_of([*running, *([next_one] if next_one else [])])
+        if bundles != self._requested:
+            self._cluster.request_resources(bundles)
+            self._requested = bundles
+
+
+def bundles_of(wanted: Iterable[Resources]) -> list[dict[str, float]]:
+    """Returns what each process takes that takes anything, by Ray's names.
+
+    >>> bundles_of([Resources(workers=2, cpus=1), Resources(cpus=0)])
+    [{'CPU': 1.0}, {'CPU': 1.0}]
+    """
+    bundles = [each.of_each() for each in wanted for _ in range(each.workers)]
+    return [bundle for bundle in bundles if bundle]

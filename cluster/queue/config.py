@@ -1,4 +1,4 @@
-"""How the queue is run."""
+"""The configuration of a queue: what it allows, how often it looks, when an attempt is lost."""
 
 from __future__ import annotations
 
@@ -10,50 +10,58 @@ from cluster.queue.admission import QueueLimits
 from flowkd.config import Config
 
 
-class NodeKind(Config):
-    """Nodes that a cluster adds when they are asked for.
+class NodeType(Config):
+    """Nodes of one kind that the cluster's autoscaler adds when they are asked for.
 
     Attributes:
-        resources: What each has, by Ray's names.
-        most: How many there may be.
+        resources: What each node has, by Ray's names, `{CPU: 8, GPU: 1}` for one.
+        max_nodes: How many of them there may be; default 1.
     """
 
     resources: dict[str, float]
-    most: int = Field(1, ge=1)
+    max_nodes: int = Field(1, ge=1)
 
 
 class QueueConfig(Config):
-    """How the queue is run.
+    """How a queue is run; all times are in seconds.
 
     Attributes:
-        may_come: The nodes that the cluster may add; the dispatcher asks for them.
-        limits: What it allows.
-        interval: Seconds between two looks at everything.
-        silence: An attempt that could not say for so many seconds that it is alive stops itself.
-        grace: Seconds that a job's command has to stop when it is asked to.
-        settling: For so many seconds after a job has started, Ray is not believed to have counted
-            what it takes.
-        starting: An attempt that has not begun for so many seconds after it was handed to Ray is
-            given up, and made again.
-        margin: Seconds that are waited beyond `silence` and `grace` before an attempt of which
-            nothing is heard counts as lost, and another one is made.
+        autoscaling_nodes: Nodes that the cluster may add, and that the dispatcher asks for; default
+            none: the cluster does not grow.
+        limits: How many jobs it takes and runs.
+        poll_interval: Time between two looks at all jobs; default 1.
+        heartbeat_timeout: An attempt that could not write a heartbeat for so long stops itself;
+            default 60.
+        grace_period: Time between SIGTERM and SIGKILL to a job's command; default 30.
+        resource_settle_period: Time that Ray may take to count what a job uses that has started;
+            until then the dispatcher counts it; default 60.
+        start_timeout: An attempt that has not begun so long after it was submitted to Ray is given
+            up, and another one follows; default 300.
+        loss_margin: Time beyond `heartbeat_timeout` and `grace_period` before a silent attempt
+            counts as lost, and another one follows; default 10.
     """
 
-    may_come: tuple[NodeKind, ...] = ()
+    autoscaling_nodes: tuple[NodeType, ...] = ()
     limits: QueueLimits = QueueLimits()
-    interval: float = Field(1.0, gt=0)
-    silence: float = Field(60.0, gt=0)
-    grace: float = Field(30.0, gt=0)
-    settling: float = Field(60.0, ge=0)
-    starting: float = Field(300.0, gt=0)
-    margin: float = Field(10.0, ge=0)
+    poll_interval: float = Field(1.0, gt=0)
+    heartbeat_timeout: float = Field(60.0, gt=0)
+    grace_period: float = Field(30.0, gt=0)
+    resource_settle_period: float = Field(60.0, ge=0)
+    start_timeout: float = Field(300.0, gt=0)
+    loss_margin: float = Field(10.0, ge=0)
 
-    def possible(self, nodes: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-        """Returns the nodes that are there, and those that may come."""
-        coming = (dict(kind.resources) for kind in self.may_come for _ in range(kind.most))
-        return [*map(dict, nodes), *coming]
+    def possible_nodes(self, nodes: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+        """Returns the resources of the nodes that are there, and of those that may be added."""
+        added = [
+            dict(each.resources) for each in self.autoscaling_nodes for _ in range(each.max_nodes)
+        ]
+        return [*map(dict, nodes), *added]
 
     @property
-    def patience(self) -> float:
-        """Seconds after which an attempt of which nothing is heard has stopped itself."""
-        return self.silence + self.grace + self.margin
+    def loss_timeout(self) -> float:
+        """Seconds without a heartbeat after which an attempt has certainly stopped itself.
+
+        >>> QueueConfig(heartbeat_timeout=20, grace_period=5, loss_margin=1).loss_timeout
+        26.0
+        """
+        return self.heartbeat_timeout + self.grace_period + self.loss_margin

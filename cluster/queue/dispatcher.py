@@ -1,50 +1,35 @@
-"""The dispatcher: reads what is asked, watches what runs, starts what fits."""
+"""The dispatcher: takes in jobs and requests, watches attempts, starts the jobs that fit."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from contextlib import contextmanager
 
-from cluster.queue.admission import Room, admit, fits_ever, in_line
-from cluster.queue.autoscale import Growth
+from cluster.queue.admission import FreeResources, admit, fits_ever, in_line
+from cluster.queue.autoscale import NodeRequests
+from cluster.queue.cluster import Cluster, ClusterError
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import ACTIVE, ENDED, Event, JobStatus
+from cluster.queue.events import ACTIVE, Event, JobStatus, Transition
 from cluster.queue.job import Job, as_waiting
 from cluster.queue.messages import Request
-from cluster.queue.ray_jobs import ClusterError, Known
 from cluster.queue.records import QueueError, QueueRecords
+from cluster.queue.rules import after_request, after_waiting, is_postponed, may_start
 from cluster.queue.spec import JobSpec
-from cluster.queue.table import TableWriter
-from cluster.queue.watch import submit, watch
+from cluster.queue.table import TableWriter, table_of
+from cluster.queue.watch import watch
 from flowkd.errors import ConfigError
 
-MANY, READERS = 20, 16
+MANY, READERS = 20, 16  # jobs from which on they are read by so many threads
 
 
-class Cluster(Protocol):
-    """What a dispatcher needs of Ray; each method raises ClusterError when it cannot be asked."""
-
-    def submit(self, job: str, attempt: int) -> None:
-        """Hands over an attempt, once."""
-
-    def look(self, job: str, attempt: int) -> Known:
-        """Tells what is known of an attempt."""
-
-    def stop(self, job: str, attempt: int) -> None:
-        """Stops an attempt that is alive."""
-
-    def nodes(self) -> list[dict[str, float]]:
-        """Returns what each node has in all."""
-
-    def left(self) -> Room:
-        """Returns what each node has left."""
-
-    def ask_for(self, bundles: list[dict[str, float]]) -> None:
-        """Asks for nodes on which all of these fit; replaces what was asked for before."""
+def steady_clock() -> Callable[[], float]:
+    """Returns a clock of seconds since 1970 that nobody sets while this process lives."""
+    start = time.time() - time.monotonic()
+    return lambda: start + time.monotonic()
 
 
 class Dispatcher:
@@ -54,10 +39,11 @@ class Dispatcher:
     once do no harm: an event's number and an attempt are taken once.
 
     Args:
-        records: Of the queue.
-        cluster: Ray.
-        config: Of the queue.
-        tell: Is called with each transition, for webhooks.
+        records: The queue's part of the store.
+        cluster: Runs attempts.
+        config: How the queue is run.
+        tell: Called with each transition, for webhooks; default nobody.
+        clock: Returns seconds since 1970; default a steady one.
     """
 
     def __init__(
@@ -66,46 +52,43 @@ class Dispatcher:
         cluster: Cluster,
         config: QueueConfig,
         tell: Callable[[JobSpec, Event], None] = lambda spec, event: None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.records = records
         self.cluster = cluster
         self.config = config
         self.tell = tell
+        self.now = clock or steady_clock()
         self.name = uuid.uuid4().hex[:8]
         self.known: dict[str, Job] = {}
         self.invalid: dict[str, str] = {}
-        self._epoch = time.time() - time.monotonic()
-        self._table = TableWriter(self)
-        self._growth = Growth(cluster, config)
-
-    def now(self) -> float:
-        """Returns seconds since 1970, by a clock that nobody sets while this process lives."""
-        return self._epoch + time.monotonic()
+        self._table = TableWriter(records)
+        self._requests = NodeRequests(cluster) if config.autoscaling_nodes else None
 
     def tick(self) -> None:
-        """Looks at everything once; a store that fails ends it, a job that fails does not."""
+        """Looks at all jobs once; raises errors of the store, and prints those of the cluster."""
         self._discover()
         for request in self.records.requests():
             self._answer(request)
         for job in self.jobs_in(*ACTIVE):
-            self._try(watch, job)
+            with _reported(f"job {job.id}"):
+                self._move(job, watch(job, self.records, self.cluster, self.config, self.now()))
         for job in self.jobs_in("queued"):
-            self._give_up(job)
-        self._start_what_fits()
-        self._table.write()
+            self._move(job, after_waiting(job, self.known, self.now()))
+        possible: list[dict[str, float]] = []
+        with _reported("nothing is started"):
+            nodes = self.cluster.nodes()
+            possible = self.config.possible_nodes(nodes)
+            self._start_what_fits(nodes, possible)
+        jobs, now, limits = self.known.values(), self.now(), self.config.limits
+        self._table.write(table_of(jobs, self.invalid, now, self.name, limits, possible))
 
     def jobs_in(self, *states: JobStatus) -> list[Job]:
         """Returns the jobs in any of these states."""
         return [job for job in self.known.values() if job.state.state in states]
 
-    def _try(self, step: Callable[[Dispatcher, Job], None], job: Job) -> None:
-        try:
-            step(self, job)
-        except ClusterError as error:
-            print(f"dispatcher: job {job.id}: {error}; trying again", flush=True)
-
     def _discover(self) -> None:
-        """Takes in jobs that were submitted since; those of a lost dispatcher with their events."""
+        """Takes in the jobs submitted since the last tick; after a restart, all of them."""
         names = [
             name
             for name in self.records.jobs()
@@ -117,7 +100,7 @@ class Dispatcher:
         self.known.update((job.id, job) for job in new)
         for job in new:
             if job.state.state is None:
-                self.move(job, "queued", order=self._next_order())
+                self._move(job, Transition("queued", order=self._next_order()))
 
     def _load_all(self, names: list[str]) -> list[Job | None]:
         if len(names) < MANY:
@@ -140,12 +123,16 @@ class Dispatcher:
     def _next_order(self) -> int:
         return max((job.state.order for job in self.known.values()), default=0) + 1
 
-    def move(self, job: Job, state: JobStatus, **more: object) -> bool:
-        """Writes the next event of a job; False, and its state anew, if another dispatcher did."""
-        values = {"attempt": job.state.attempt, **more}
-        event = Event.model_validate(
-            {"number": job.state.events + 1, "state": state, "time": self.now(), **values}
-        )
+    def _move(self, job: Job, transition: Transition | None) -> bool:
+        """Writes a transition, if there is one, as the job's next event.
+
+        Returns:
+            False if another dispatcher wrote an event of that number; the job's state is then read
+            anew.
+        """
+        if transition is None:
+            return True
+        event = job.state.next_event(transition, self.now())
         if not self.records.append(job.id, event):
             job.learn(self.records.state(job.id), self.now())
             return False
@@ -154,80 +141,66 @@ class Dispatcher:
         return True
 
     def _answer(self, request: Request) -> None:
-        """Does what a user asks, and forgets it once it is done."""
+        """Does what a user asks, and removes the request once it is done."""
         job = self.known.get(request.job)
         if job is None:
             if request.job in self.invalid:
                 self.records.answered(request)
             return
         job.learn(self.records.state(job.id), job.since)
-        state, by = job.state.state, f" by {request.by}" if request.by else ""
-        if request.what == "retry":
-            if state == "cancelling":
-                return  # once it has ended
-            reason = f"to be tried again{by}"
-            if state in ENDED:
-                done = self.move(job, "queued", reason=reason, order=self._next_order())
-            else:
-                done = True
-        elif state in (*ENDED, "cancelling"):
-            done = True
-        else:
-            to: JobStatus = "cancelled" if state in (None, "queued") else "cancelling"
-            done = self.move(job, to, reason=f"cancelled{by}")
-        if done:
+        if is_postponed(request, job.state):
+            return
+        if self._move(job, after_request(request, job.state, self._next_order())):
             self.records.answered(request)
 
-    def _give_up(self, job: Job) -> None:
-        """Ends a job that waits for what cannot come, or for too long since it could start."""
-        could_start = job.could_start()
-        for name in job.spec.depends_on:
-            before = self.known.get(name)
-            if before is None:
-                return
-            if before.state.state in ("failed", "cancelled"):
-                reason = f"job {name}, on which it depends, {before.state.state}"
-                self.move(job, "failed", reason=reason)
-                return
-            if before.state.state != "succeeded":
-                return
-            could_start = max(could_start, min(before.state.ended_at, before.since))
-        limit = job.spec.limits.queued
-        if limit is not None and self.now() - could_start > limit:
-            self.move(job, "failed", reason=f"waited for longer than {limit:g} s")
+    def _start_what_fits(
+        self, nodes: list[dict[str, float]], possible: list[dict[str, float]]
+    ) -> None:
+        """Starts the jobs whose turn it is, and asks for nodes for the next one.
 
-    def _start_what_fits(self) -> None:
-        """Starts the jobs whose turn it is."""
-        try:
-            self._start(self.jobs_in("queued"))
-        except ClusterError as error:
-            print(f"dispatcher: {error}; nothing is started", flush=True)
+        Args:
+            nodes: The resources of each node that is there.
+            possible: Those of each node that is there or may be added.
 
-    def _start(self, queued: list[Job]) -> None:
-        if not queued:
-            self._growth.ask((job.spec.resources for job in self.jobs_in(*ACTIVE)), None)
-            return
-        nodes, left = self.cluster.nodes(), self.cluster.left()
-        active = self.jobs_in(*ACTIVE)
-        totals = Room([dict(node) for node in nodes])
-        for job in active:
-            totals.take(job.spec.resources)
-            if job.state.state == "starting" or self.now() - job.since < self.config.settling:
-                left.take(job.spec.resources)
-        ready = as_waiting(job for job in queued if self._may_start(job))
-        running = Counter(job.spec.owner for job in active)
-        possible = self.config.possible(nodes)
-        admitted = admit(ready, running, possible, (totals, left), self.config.limits)
-        for waiting in admitted:
-            job = self.known[waiting.job]
-            if self.move(job, "starting", attempt=job.state.attempt + 1):
-                self._try(submit, job)
+        Raises:
+            ClusterError: The cluster cannot tell what is free.
+        """
+        ready = as_waiting(
+            job for job in self.jobs_in("queued") if may_start(job, self.known, self.now())
+        )
+        waits = None
+        if ready:
+            running = Counter(job.spec.owner for job in self.jobs_in(*ACTIVE))
+            admitted = admit(ready, running, possible, self._estimates(nodes), self.config.limits)
+            for waiting in admitted:
+                self._start(self.known[waiting.job])
+            still = [each for each in in_line(ready) if each not in admitted]
+            wanted = (each.resources for each in still if fits_ever(each.resources, possible))
+            waits = next(wanted, None)
+        if self._requests is not None:
+            self._requests.update((job.spec.resources for job in self.jobs_in(*ACTIVE)), waits)
 
-        still = [each for each in in_line(ready) if each not in admitted]
-        wanted = (each.resources for each in still if fits_ever(each.resources, possible))
-        self._growth.ask((job.spec.resources for job in self.jobs_in(*ACTIVE)), next(wanted, None))
+    def _start(self, job: Job) -> None:
+        attempt = job.state.attempt + 1
+        if self._move(job, Transition("starting", attempt=attempt)):
+            with _reported(f"job {job.id}"):
+                self.cluster.submit(job.id, attempt)
 
-    def _may_start(self, job: Job) -> bool:
-        before = (self.known.get(name) for name in job.spec.depends_on)
-        done = all(each is not None and each.state.state == "succeeded" for each in before)
-        return done and self.now() >= job.could_start()
+    def _estimates(self, nodes: list[dict[str, float]]) -> tuple[FreeResources, FreeResources]:
+        """Returns the free resources, by the jobs that run and by what Ray says."""
+        by_queue, by_ray = FreeResources([dict(node) for node in nodes]), self.cluster.available()
+        for job in self.jobs_in(*ACTIVE):
+            by_queue.take(job.spec.resources)
+            settled = self.now() - job.since >= self.config.resource_settle_period
+            if job.state.state == "starting" or not settled:
+                by_ray.take(job.spec.resources)
+        return by_queue, by_ray
+
+
+@contextmanager
+def _reported(about: str) -> Iterator[None]:
+    """Prints that the cluster could not be asked; the next tick tries again."""
+    try:
+        yield
+    except ClusterError as error:
+        print(f"dispatcher: {about}: {error}; trying again", flush=True)

@@ -1,9 +1,9 @@
-"""What has happened to a job: numbered events, and the state that follows from them."""
+"""The events of a job, numbered transitions, and the state that follows from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from flowkd.config import Config
@@ -15,19 +15,42 @@ ACTIVE: tuple[JobStatus, ...] = ("starting", "running", "cancelling")
 ENDED: tuple[JobStatus, ...] = ("succeeded", "failed", "cancelled")
 
 
-class Event(Config):
-    """A transition of a job: `queue/<job>/events/<number>.json`, written once.
+@dataclass(frozen=True)
+class Transition:
+    """A change of a job's state that is not written yet.
 
     Attributes:
-        number: From 1.
-        state: That it is in from now on.
-        time: Of the dispatcher's clock, seconds since 1970.
-        attempt: Which one this is about, from 1; 0 before the first.
-        order: Place in the order of arrival, where it first comes.
-        reason: In words.
-        exit_code: With which the attempt ended, if it did so by itself.
-        lost: Whether the cluster lost the attempt: it is not the job's own failure.
-        pause: Seconds that a job waits before it is tried again.
+        state: The state that it enters.
+        reason: Why, in words; default none.
+        exit_code: Exit code of its attempt, if that ended by itself.
+        lost: Whether its attempt was lost, which is no failure of the job.
+        backoff: Seconds before another attempt may start; default 0.
+        attempt: Number of the attempt that starts; None if none does.
+        order: Its new place in the order of arrival; None to keep the one it has.
+    """
+
+    state: JobStatus
+    reason: str = ""
+    exit_code: int | None = None
+    lost: bool = False
+    backoff: float = 0.0
+    attempt: int | None = None
+    order: int | None = None
+
+
+class Event(Config):
+    """A transition that was written: `queue/<job>/events/<number>.json`.
+
+    Attributes:
+        number: Number of the event, from 1.
+        state: The state that the job enters.
+        time: When, by the dispatcher's clock, seconds since 1970.
+        attempt: Number of the attempt that it is about, from 1; 0 before the first.
+        order: The job's new place in the order of arrival; None where it keeps the one it has.
+        reason: Why, in words; default none.
+        exit_code: Exit code of the attempt, if it ended by itself.
+        lost: Whether the attempt was lost, which is no failure of the job.
+        backoff: Seconds before another attempt may start; default 0.
     """
 
     number: int
@@ -38,23 +61,25 @@ class Event(Config):
     reason: str = ""
     exit_code: int | None = None
     lost: bool = False
-    pause: float = 0.0
+    backoff: float = 0.0
 
 
 @dataclass(frozen=True)
 class JobState:
-    """Where a job stands.
+    """The state of a job after its events.
 
     Attributes:
-        events: How many there are.
-        state: Its state; None before the dispatcher has seen it.
-        attempt: The last one that was begun, from 1.
-        failures: Attempts that failed by themselves since it was last asked to be tried again.
-        losses: Attempts that the cluster lost, one after the other.
-        order: Place in the order of arrival.
-        queued_at, started_at, ended_at: Since when it waits, has run, has ended; 0 if never.
-        pause: Seconds from `queued_at` on before it may be tried again.
-        reason: Of the last transition.
+        events: Number of events so far.
+        state: The state of the last event; None before the first.
+        attempt: Number of the last attempt, from 1; 0 before the first.
+        failures: Number of attempts that failed by themselves since the last `flowkd retry`.
+        losses: Number of attempts that were lost, one after the other.
+        order: Place in the order of arrival, from 1.
+        queued_at: When it last entered the queue, seconds since 1970; 0 if never.
+        started_at: When its last attempt began to run; 0 if it has not.
+        ended_at: When it ended; 0 if it has not.
+        backoff: Seconds from `queued_at` on before another attempt may start.
+        reason: Why it is in this state, in words.
     """
 
     events: int = 0
@@ -66,8 +91,14 @@ class JobState:
     queued_at: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
-    pause: float = 0.0
+    backoff: float = 0.0
     reason: str = ""
+
+    def next_event(self, transition: Transition, time: float) -> Event:
+        """Returns the event that records a transition from this state."""
+        attempt = self.attempt if transition.attempt is None else transition.attempt
+        values = asdict(transition) | {"attempt": attempt}
+        return Event(number=self.events + 1, time=time, **values)
 
     def after(self, event: Event) -> JobState:
         """Returns the state after an event."""
@@ -78,7 +109,7 @@ class JobState:
             state=event.state,
             attempt=event.attempt,
             reason=event.reason,
-            pause=event.pause,
+            backoff=event.backoff,
             order=self.order if event.order is None else event.order,
             failures=0 if again else self.failures,
             losses=self.losses + 1 if event.lost else self.losses,
@@ -101,7 +132,7 @@ class JobState:
 
 
 def state_after(events: Sequence[Event]) -> JobState:
-    """Returns where a job stands after all its events, in the order of their numbers."""
+    """Returns the state of a job after all its events, in the order of their numbers."""
     state = JobState()
     for event in events:
         state = state.after(event)

@@ -1,8 +1,9 @@
-"""A job as a dispatcher knows it."""
+"""What a dispatcher keeps in memory of a job: its spec, its state, and when it heard of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from cluster.queue.admission import Waiting
 from cluster.queue.events import JobState
@@ -10,44 +11,54 @@ from cluster.queue.messages import Heartbeat
 from cluster.queue.spec import JobSpec
 
 
+@dataclass
 class Job:
-    """A job as a dispatcher knows it; times are of its own clock, that only moves forward.
+    """A job as a dispatcher knows it; its times are of the dispatcher's own clock.
 
     Attributes:
-        spec: As it was submitted.
-        state: After all events that this dispatcher knows of.
-        since: When it learnt of this state.
-        begun: Whether its attempt is known to have begun.
-        heartbeat: The last one of that attempt.
-        heard: When it was last heard of.
+        spec: What was submitted.
+        submitted: When it was submitted, by the clock of who did, seconds since 1970.
+        state: Follows from all events that this dispatcher knows of.
+        since: When the dispatcher learnt of this state.
+        begun: Whether its last attempt is known to have begun.
+        heartbeat: The last one of that attempt; None before the first.
+        heard: When anything was last heard of that attempt.
     """
 
-    def __init__(self, spec: JobSpec, submitted: float, state: JobState, now: float) -> None:
-        self.spec = spec
-        self.submitted = submitted
-        self.state = state
-        self.since = self.heard = now
-        self.begun = False
-        self.heartbeat: Heartbeat | None = None
+    spec: JobSpec
+    submitted: float
+    state: JobState
+    since: float
+    begun: bool = field(default=False, init=False)
+    heartbeat: Heartbeat | None = field(default=None, init=False)
+    heard: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.heard = self.since
 
     @property
     def id(self) -> str:
-        """Its name."""
+        """The id of its spec."""
         return self.spec.id
 
     def learn(self, state: JobState, now: float) -> None:
-        """Takes in a new state."""
+        """Takes in a new state; a new attempt has not been heard of yet."""
         if state.attempt != self.state.attempt:
             self.begun, self.heartbeat, self.heard = False, None, now
         self.state, self.since = state, now
 
-    def could_start(self) -> float:
-        """Returns when its pause is over, whatever another dispatcher's clock said."""
-        return min(self.state.queued_at, self.since) + self.state.pause
+    def hear(self, heartbeat: Heartbeat | None, now: float) -> None:
+        """Notes a heartbeat, if it is another one than before: only an attempt that lives beats."""
+        if heartbeat is not None and heartbeat != self.heartbeat:
+            self.begun, self.heartbeat, self.heard = True, heartbeat, now
+
+    def backoff_ends(self) -> float:
+        """Returns when its backoff is over, whatever another dispatcher's clock said."""
+        return min(self.state.queued_at, self.since) + self.state.backoff
 
 
 def as_waiting(jobs: Iterable[Job]) -> list[Waiting]:
-    """Returns jobs as admission sees them."""
+    """Returns of jobs what admission needs."""
     return [
         Waiting(job.id, job.spec.owner, job.spec.priority, job.state.order, job.spec.resources)
         for job in jobs

@@ -1,4 +1,4 @@
-"""What an attempt prints: passed on to Ray's own log, and kept in the store in segments."""
+"""The log of an attempt: copied to Ray's log and, in segments, to the store, and read there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowkd.errors import FlowkdError
 from flowkd.store.append_log import AppendLog
 from flowkd.store.store import Store
 
-SECONDS, LONGEST_PAUSE = 1.0, 10.0
+UPLOAD_SECONDS, MAX_BACKOFF = 1.0, 10.0
 
 
 class LogUpload:
@@ -22,10 +22,10 @@ class LogUpload:
     While the store is away or full, the file waits; the block is left once all of it is there.
 
     Args:
-        store: Where.
+        store: Where the log is kept.
         job: Id of the job.
-        attempt: Its number.
-        path: The file.
+        attempt: Number of the attempt, from 1.
+        path: The file that grows.
     """
 
     def __init__(self, store: Store, job: str, attempt: int, path: Path) -> None:
@@ -43,10 +43,10 @@ class LogUpload:
         self._thread.join()
 
     def _copy_regularly(self) -> None:
-        data, pause = b"", SECONDS
+        data, backoff = b"", UPLOAD_SECONDS
         with self._path.open("rb") as file:
             while True:
-                closing = self._closing.wait(SECONDS)
+                closing = self._closing.wait(UPLOAD_SECONDS)
                 try:
                     while data := data or self._next(file):
                         self._segments.append(data)
@@ -56,8 +56,8 @@ class LogUpload:
                 except (FlowkdError, OSError) as error:
                     print(f"log not written, trying again: {error}", file=sys.stderr, flush=True)
                     if closing:
-                        time.sleep(pause)
-                        pause = min(2 * pause, LONGEST_PAUSE)
+                        time.sleep(backoff)
+                        backoff = min(2 * backoff, MAX_BACKOFF)
 
     def _next(self, file: IO[bytes]) -> bytes:
         data = file.read(self._segments.free_bytes)
@@ -67,12 +67,12 @@ class LogUpload:
 
 
 def log_folder(job: str, attempt: int) -> tuple[str, ...]:
-    """Returns where an attempt's log lies."""
+    """Returns the path of the folder of an attempt's log in the store."""
     return "queue", job, "attempts", str(attempt), "log"
 
 
 def read_job_log(store: Store, job: str, attempt: int, start: int = 0) -> Iterator[bytes]:
-    """Yields what an attempt has printed, from a byte on."""
+    """Yields what an attempt has printed, segment by segment, from the byte `start` on."""
     folder = log_folder(job, attempt)
     position = 0
     for name in store.list(*folder):

@@ -1,4 +1,4 @@
-"""What is said through the store: by users, by the dispatcher, by attempts."""
+"""The queue's JSON objects in the store, written by users, the dispatcher and attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from flowkd.config import Config
 
 
 class Accepted(Config):
-    """A spec and when it was written, by the clock of who submitted it."""
+    """A job that was accepted: `queue/<job>/spec.json`, written once.
+
+    Attributes:
+        spec: What was submitted.
+        submitted: When, by the clock of who submitted it, seconds since 1970.
+        nonce: Random hex digits that tell this writer from others.
+    """
 
     spec: JobSpec
     submitted: float
@@ -20,7 +26,15 @@ class Accepted(Config):
 
 
 class Request(Config):
-    """What a user asks of the dispatcher: `queue-inbox/<nonce>.json`."""
+    """What a user asks of the dispatcher: `queue-inbox/<nonce>.json`, removed once it is done.
+
+    Attributes:
+        job: Id of the job.
+        what: Whether to cancel the job, or to try it again after it has ended.
+        by: Who asks; default nobody.
+        time: When, by the clock of who asks, seconds since 1970.
+        nonce: Random hex digits, the name of the object.
+    """
 
     job: str
     what: Literal["cancel", "retry"]
@@ -30,7 +44,15 @@ class Request(Config):
 
 
 class Heartbeat(Config):
-    """What an attempt says while it runs; whoever reads it looks for change, not at its time."""
+    """A sign of life of an attempt: `queue/<job>/attempts/<n>/heartbeat.json`.
+
+    Clocks differ: whoever reads it looks for change, not at its time.
+
+    Attributes:
+        beats: Number of heartbeats so far.
+        time: When, by the clock of its node, seconds since 1970.
+        progress: How far the job is, such as "30 of 100"; default nothing.
+    """
 
     beats: int
     time: float
@@ -38,13 +60,13 @@ class Heartbeat(Config):
 
 
 class AttemptOutcome(Config):
-    """How an attempt ended.
+    """How an attempt ended: `queue/<job>/attempts/<n>/outcome.json`.
 
     Attributes:
-        exit_code: Of its command.
-        reason: In words, where it did not end by itself.
-        lost: Whether it was stopped for no reason of the job's own.
-        time: By the clock of its node.
+        exit_code: Exit code of its command.
+        reason: Why it was stopped, in words; empty if the command ended by itself.
+        lost: Whether it was stopped for no reason of the job's own; default false.
+        time: When, by the clock of its node, seconds since 1970.
     """
 
     exit_code: int
@@ -54,7 +76,21 @@ class AttemptOutcome(Config):
 
 
 class JobRow(Config):
-    """A job in the table that the dispatcher writes for all to read."""
+    """A job in the table that the dispatcher writes for all to read.
+
+    Attributes:
+        job: Id of the job.
+        kind: What it does; empty if its spec cannot be read.
+        owner: Who submitted it.
+        priority: Jobs of a higher one start first.
+        state: A JobStatus, or `submitted` before the dispatcher has seen it, or `invalid`.
+        position: Place among those that wait, from 1; None if it does not wait.
+        attempt: Number of the last attempt, from 1; 0 before the first.
+        waited: Seconds in the queue before the last attempt ran.
+        ran: Seconds that the last attempt has run.
+        progress: How far it is, by its last heartbeat.
+        reason: Why it is in this state, in words.
+    """
 
     job: str
     kind: str
@@ -73,12 +109,12 @@ class QueueTable(Config):
     """All jobs as the dispatcher sees them: `queue.json`.
 
     Attributes:
-        time: By the dispatcher's clock.
-        dispatcher: Its name.
-        limits: What the queue allows.
-        nodes: What each node of the cluster has, or would have if it came; empty while the
-            dispatcher cannot ask.
-        rows: What runs, what waits in its order, what has ended.
+        time: When it was written, by the dispatcher's clock, seconds since 1970.
+        dispatcher: Name of the dispatcher, new with each start.
+        limits: How many jobs the queue takes and runs.
+        nodes: Resources of each node that is there or may be added; empty while the cluster
+            cannot be asked.
+        rows: Jobs that run, then those that wait, in their order, then those that have ended.
     """
 
     time: float

@@ -1,4 +1,4 @@
-"""How far a job is, as its metrics, or a search's status, tell."""
+"""How far a job is, by the metrics of its training or the status of its search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts as Ray Jobs, and what the cluster has left for more of them."""
+"""The cluster of the queue on Ray: attempts as Ray Jobs, nodes, free resources, the autoscaler."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.job_submission import JobStatus
 
-from cluster.queue.admission import Room
+from cluster.queue.admission import FreeResources
+from cluster.queue.cluster import AttemptStatus, ClusterError
 from cluster.queue.config import QueueConfig
-from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
 
 # What nodes always have, and no job asks for.
@@ -26,12 +25,6 @@ STORE = "flowkd_store"  # key of a Ray job's metadata
 
 # What Ray and its job server raise when they cannot be asked; RuntimeError is also an answer.
 FAILURES = (RuntimeError, OSError, ray.exceptions.RayError)
-
-Known = Literal["unknown", "alive", "exited", "ended"]
-
-
-class ClusterError(FlowkdError):
-    """Ray could not be asked, or refused; it may pass."""
 
 
 @contextmanager
@@ -43,12 +36,12 @@ def _asking(what: str) -> Iterator[None]:
 
 
 class RayJobs:
-    """The cluster that this process is connected to.
+    """A `Cluster` of Ray, the one that this process is connected to.
 
     Args:
         address: URL of the job server.
         store: Where the queue's records are.
-        config: Of the queue.
+        config: Says how long attempts may be silent, and have to stop.
     """
 
     def __init__(self, address: str, store: Store, config: QueueConfig) -> None:
@@ -57,40 +50,35 @@ class RayJobs:
         self._config = config
 
     def submit(self, job: str, attempt: int) -> None:
-        """Hands an attempt to Ray, once: its submission id tells it from all others."""
-        if self.look(job, attempt) != "unknown":
+        """Submits an attempt as a Ray job; its submission id makes sure that it is one job."""
+        if self.status(job, attempt) != "unknown":
             return
         with _asking(f"start attempt {attempt}"):
             self._submit(job, attempt)
 
     def _submit(self, job: str, attempt: int) -> None:
-        options = f"--silence {self._config.silence:g} --grace {self._config.grace:g}"
-        grace = str(math.ceil(self._config.grace) + 5)
+        timeout, grace = self._config.heartbeat_timeout, self._config.grace_period
         try:
             self._client.submit_job(
                 entrypoint=(
                     f"exec {sys.executable} -m cluster.queue.runner {job} {attempt} "
-                    f"--store {shlex.quote(self._store.uri)} {options}"
+                    f"--store {shlex.quote(self._store.uri)} "
+                    f"--heartbeat-timeout {timeout:g} --grace-period {grace:g}"
                 ),
                 submission_id=submission_id(job, attempt),
                 metadata={"flowkd_job": job, STORE: self._store.uri},
-                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": grace}},
+                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(math.ceil(grace) + 5)}},
             )
         except RuntimeError:  # somebody else has submitted it between the two calls
-            if self.look(job, attempt) == "unknown":
+            if self.status(job, attempt) == "unknown":
                 raise
 
-    def look(self, job: str, attempt: int) -> Known:
-        """Tells what Ray knows of an attempt.
-
-        Returns:
-            `unknown`; `alive`: it waits or runs; `exited`: its process has ended, as Ray saw;
-            `ended`: Ray has given it up, and its process may live, out of reach.
-        """
+    def status(self, job: str, attempt: int) -> AttemptStatus:
+        """Returns what Ray knows of an attempt."""
         with _asking(f"tell of attempt {attempt}"):
-            return self._look(job, attempt)
+            return self._status(job, attempt)
 
-    def _look(self, job: str, attempt: int) -> Known:
+    def _status(self, job: str, attempt: int) -> AttemptStatus:
         try:
             info = self._client.get_job_info(submission_id(job, attempt))
         except RuntimeError as error:
@@ -103,33 +91,33 @@ class RayJobs:
             return "alive"
         # Ray calls a job stopped once it has made sure that its processes are gone.
         seen = info.driver_exit_code is not None or info.status == JobStatus.STOPPED
-        return "exited" if seen else "ended"
+        return "exited" if seen else "unreachable"
 
     def stop(self, job: str, attempt: int) -> None:
         """Asks Ray to stop an attempt, if it is alive."""
-        if self.look(job, attempt) == "alive":
+        if self.status(job, attempt) == "alive":
             with _asking(f"stop attempt {attempt}"):
                 self._client.stop_job(submission_id(job, attempt))
 
     def nodes(self) -> list[dict[str, float]]:
-        """Returns what each node has in all."""
+        """Returns the resources of each node, by Ray's names."""
         with _asking("tell its nodes"):
             return [_offered(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
-    def left(self) -> Room:
-        """Returns what each node has left, as far as Ray knows yet."""
+    def available(self) -> FreeResources:
+        """Returns the resources of each node that nobody uses, as far as Ray knows yet."""
         with _asking("tell what is left"):
             found = ray._private.state.available_resources_per_node()
-        return Room([_offered(node) for node in found.values()])
+        return FreeResources([_offered(node) for node in found.values()])
 
-    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+    def request_resources(self, bundles: list[dict[str, float]]) -> None:
         """Asks the autoscaler for nodes on which all of these fit, until it is asked otherwise."""
         with _asking("ask for nodes"):
             request_resources(bundles=bundles)
 
 
 def submission_id(job: str, attempt: int) -> str:
-    """Returns the name by which Ray knows an attempt."""
+    """Returns the submission id of an attempt's Ray job."""
     return f"{job}-a{attempt}"
 
 

@@ -1,4 +1,4 @@
-"""What the store keeps of jobs: `queue/<job>/`, each object with one writer."""
+"""Reads and writes the queue's part of the store: `queue/<job>/`, `queue-inbox/`, `queue.json`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ C = TypeVar("C", bound=Config)
 
 
 class QueueError(FlowkdError):
-    """Something of the queue that the user can put right."""
+    """A request to the queue that it refuses, with what the user can do about it."""
 
 
 class QueueRecords:
     """The queue's part of a store.
 
     Args:
-        store: Where.
-        clock: Seconds since 1970.
+        store: The store.
+        clock: Returns seconds since 1970; default the machine's clock.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
@@ -53,7 +53,7 @@ class QueueRecords:
         return False
 
     def check_same(self, spec: JobSpec) -> None:
-        """Raises QueueError if the job of a spec's id is another one."""
+        """Raises QueueError if the job of a spec's id has another spec."""
         known = self.spec(spec.id)
         if known.spec == spec:
             return
@@ -86,12 +86,12 @@ class QueueRecords:
         return found
 
     def events(self, job: str) -> list[Event]:
-        """Returns what has happened to a job."""
+        """Returns the events of a job, by number."""
         names = self.store.list(QUEUE, job, "events")
         return [self._read(Event, QUEUE, job, "events", name) for name in names]
 
     def state(self, job: str) -> JobState:
-        """Returns where a job stands."""
+        """Returns the state of a job after its events."""
         return state_after(self.events(job))
 
     def append(self, job: str, event: Event) -> bool:
@@ -105,7 +105,7 @@ class QueueRecords:
         self.store.write(_dump(request), INBOX, f"{request.nonce}.json")
 
     def requests(self) -> list[Request]:
-        """Returns what users ask of any job and is not answered yet, the oldest first."""
+        """Returns the requests of users that are not answered yet, the oldest first."""
         found = []
         for name in self.store.list(INBOX):
             try:
@@ -118,7 +118,7 @@ class QueueRecords:
         return sorted(found, key=lambda request: request.time)
 
     def answered(self, request: Request) -> None:
-        """Removes a request."""
+        """Removes a request that is done."""
         self.store.remove(INBOX, f"{request.nonce}.json")
 
     def begin(self, job: str, attempt: int) -> bool:
@@ -135,23 +135,23 @@ class QueueRecords:
         return self.store.exists(*_attempt(job, attempt, "begun.json"))
 
     def beat(self, job: str, attempt: int, heartbeat: Heartbeat) -> None:
-        """Says that an attempt is alive."""
+        """Writes an attempt's heartbeat."""
         self.store.write(_dump(heartbeat), *_attempt(job, attempt, "heartbeat.json"))
 
     def heartbeat(self, job: str, attempt: int) -> Heartbeat | None:
-        """Returns an attempt's last sign of life; None before the first."""
+        """Returns an attempt's last heartbeat; None before the first."""
         return self._read_if_there(Heartbeat, *_attempt(job, attempt, "heartbeat.json"))
 
     def end(self, job: str, attempt: int, outcome: AttemptOutcome) -> None:
-        """Writes how an attempt ended."""
+        """Writes an attempt's outcome."""
         self.store.write(_dump(outcome), *_attempt(job, attempt, "outcome.json"))
 
     def outcome(self, job: str, attempt: int) -> AttemptOutcome | None:
-        """Returns how an attempt ended; None if it has not, or could not say so."""
+        """Returns an attempt's outcome; None if it has not ended, or could not write it."""
         return self._read_if_there(AttemptOutcome, *_attempt(job, attempt, "outcome.json"))
 
     def ask_to_stop(self, job: str, attempt: int) -> None:
-        """Asks an attempt to stop, for when Ray cannot."""
+        """Asks an attempt through the store to stop, where Ray cannot stop it."""
         self.store.write(b"{}\n", *_attempt(job, attempt, "stop.json"))
 
     def must_stop(self, job: str, attempt: int) -> bool:
@@ -199,5 +199,5 @@ def _dump(value: Config) -> bytes:
 
 
 def describe(spec: JobSpec) -> dict[str, Any]:
-    """Returns what people ask of a spec, without what is left at its default."""
+    """Returns the fields of a spec that are not at their default."""
     return spec.model_dump(mode="json", exclude_defaults=True)

@@ -1,5 +1,8 @@
-"""One attempt at a job, as the entrypoint of a Ray job: it begins once, says that it lives, and
-stops whatever it started when it is stopped, when nobody can hear it, and when it is killed.
+"""Runs one attempt at a job, as the entrypoint of a Ray job.
+
+It claims the attempt, writes heartbeats while the command runs, and writes its outcome. Whatever
+the command started ends when the attempt is stopped, when it cannot write heartbeats, and when it
+is killed.
 
 python -m cluster.queue.runner JOB ATTEMPT --store URI
 """
@@ -24,15 +27,17 @@ from cluster.queue.job_log import LogUpload
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.progress import progress_of
 from cluster.queue.records import QueueRecords
+from cluster.queue.rules import StopReason, stop_reason
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
 
 BEAT_SECONDS = 2.0
-STORE_PATIENCE = 5.0  # of each operation: what fails is tried again by the caller
-NOT_MINE = 76
-TIMED_OUT = 124
-CANCELLED = 130
+STORE_RETRY_SECONDS = 5.0  # of each operation: what fails is tried again by the caller
+# Exit codes
+NOT_MINE = 76  # another process has claimed the attempt
+CANCELLED = 130  # the job was cancelled before the command was started
+STOPPED = StopReason("stopped")
 POLL_SECONDS = 0.2
 # Leads the process group of the command. Its standard input ends when this process does, however
 # that came; then it kills the group, itself included.
@@ -40,29 +45,34 @@ GUARD = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r _; kill -9 0")
 
 
 class AttemptRunner:
-    """Runs a job's command and keeps its record.
+    """Runs a job's command and keeps the attempt's record.
 
     Args:
-        records: Of the queue.
-        job: Its id.
-        number: Of the attempt.
-        silence: If it could not say for so many seconds that it is alive, it stops; the dispatcher
-            waits for longer before it begins another, so that no two run at once.
-        grace: Seconds that the command has to stop.
+        records: The queue's part of the store.
+        job: Id of the job.
+        number: Number of the attempt, from 1.
+        heartbeat_timeout: Seconds without a written heartbeat after which it stops; the dispatcher
+            waits for longer before another attempt, so that no two run at once.
+        grace_period: Seconds between SIGTERM and SIGKILL to the command.
     """
 
     def __init__(
-        self, records: QueueRecords, job: str, number: int, silence: float, grace: float
+        self,
+        records: QueueRecords,
+        job: str,
+        number: int,
+        heartbeat_timeout: float,
+        grace_period: float,
     ) -> None:
         self._heard = time.monotonic()  # when what was last heard of it was sent
         self.records = records
         self.job = job
         self.number = number
         self.spec: JobSpec = records.spec(job).spec
-        self.silence = silence
-        self.grace = grace
+        self.heartbeat_timeout = heartbeat_timeout
+        self.grace_period = grace_period
         self._stopping = threading.Event()
-        self._reason = ""
+        self._reason: StopReason | None = None
         self._done = threading.Event()
 
     def run(self) -> int:
@@ -71,12 +81,13 @@ class AttemptRunner:
         Raises:
             FlowkdError: The store cannot be read or written, before anything is started.
         """
-        signal.signal(signal.SIGTERM, lambda *_: self._stop("stopped"))
+        signal.signal(signal.SIGTERM, lambda *_: self._stop(STOPPED))
         if not self.records.begin(self.job, self.number):
             print(f"attempt {self.number} of job {self.job} has begun elsewhere, or may not begin")
             return NOT_MINE
         if self.records.cancelled(self.job) or self._stopping.is_set():
-            return self._end(CANCELLED, self._reason or "cancelled before it started")
+            cancelled = StopReason("cancelled before it started", lost=False)
+            return self._end(CANCELLED, self._reason or cancelled)
         with tempfile.TemporaryDirectory(prefix="flowkd-job-") as folder:
             log = Path(folder, "log.txt")
             beats = threading.Thread(target=self._beat_regularly, daemon=True)
@@ -111,24 +122,25 @@ class AttemptRunner:
     def _wait(self, child: subprocess.Popen[bytes], group: int) -> int:
         """Waits for the command, and ends whatever it leaves behind."""
         began = time.monotonic()
-        limit = self.spec.limits.running
         while child.poll() is None:
-            if limit is not None and time.monotonic() - began > limit:
-                self._stop(f"ran for longer than {limit:g} s")
-            if time.monotonic() - self._heard > self.silence:
-                self._stop("could not reach the store to say that it is alive")
+            now = time.monotonic()
+            reason = stop_reason(
+                self.spec.timeouts, self.heartbeat_timeout, now - began, now - self._heard
+            )
+            if reason is not None:
+                self._stop(reason)
             if self._stopping.wait(POLL_SECONDS):
                 os.killpg(group, signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
-                    child.wait(self.grace)
+                    child.wait(self.grace_period)
                 break
         os.killpg(group, signal.SIGKILL)
         code = child.wait()
-        if self._reason.startswith("ran for longer"):
-            return TIMED_OUT
+        if self._reason is not None and self._reason.exit_code is not None:
+            return self._reason.exit_code
         return 128 - code if code < 0 else code
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, reason: StopReason) -> None:
         self._reason = self._reason or reason
         self._stopping.set()
 
@@ -142,23 +154,28 @@ class AttemptRunner:
                 self.records.beat(self.job, self.number, heartbeat)
                 self._heard = sent
                 if self.records.must_stop(self.job, self.number):
-                    self._stop("stopped")
+                    self._stop(STOPPED)
                 progress = progress_of(self.records.store, self.spec)
             except (FlowkdError, OSError) as error:
                 print(f"no heartbeat written, trying again: {error}", flush=True)
-            if self._done.wait(min(BEAT_SECONDS, self.silence / 5)):
+            if self._done.wait(min(BEAT_SECONDS, self.heartbeat_timeout / 5)):
                 return
 
-    def _end(self, code: int, reason: str) -> int:
-        lost = reason.startswith(("stopped", "could not reach"))
-        outcome = AttemptOutcome(exit_code=code, reason=reason, lost=lost, time=time.time())
+    def _end(self, code: int, reason: StopReason | None) -> int:
+        text, lost = (reason.text, reason.lost) if reason else ("", False)
+        outcome = AttemptOutcome(exit_code=code, reason=text, lost=lost, time=time.time())
         insist(lambda: self.records.end(self.job, self.number, outcome), "outcome")
-        print(f"attempt {self.number} of job {self.job} ended with {code} {reason}".rstrip())
+        print(f"attempt {self.number} of job {self.job} ended with {code} {text}".rstrip())
         return code
 
 
 def insist(write: Callable[[], object], what: str) -> None:
-    """Writes something for as long as it takes: a store that is away or full may come back."""
+    """Tries to write until it succeeds: a store that is away or full may come back.
+
+    Args:
+        write: Writes it, or raises FlowkdError or OSError.
+        what: A noun for the line that is printed after each failure.
+    """
     pause = 0.5
     while True:
         try:
@@ -176,14 +193,16 @@ def main() -> int:
     parser.add_argument("job")
     parser.add_argument("attempt", type=int)
     parser.add_argument("--store", required=True)
-    parser.add_argument("--silence", type=float, default=60.0)
-    parser.add_argument("--grace", type=float, default=30.0)
+    parser.add_argument("--heartbeat-timeout", type=float, default=60.0)
+    parser.add_argument("--grace-period", type=float, default=30.0)
     asked = parser.parse_args()
     storage = StorageConfig.from_uri(asked.store).model_copy(
-        update={"retry_seconds": STORE_PATIENCE}
+        update={"retry_seconds": STORE_RETRY_SECONDS}
     )
     records = QueueRecords(storage.store())
-    return AttemptRunner(records, asked.job, asked.attempt, asked.silence, asked.grace).run()
+    return AttemptRunner(
+        records, asked.job, asked.attempt, asked.heartbeat_timeout, asked.grace_period
+    ).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The dispatcher as a service of a Ray cluster: one named actor, restarted when it dies.
+"""Runs the dispatcher as a service of a Ray cluster: one named actor, restarted when it dies.
 
 python -m cluster.queue.service --store URI [--config FILE] [--name ACTOR]
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.local import connect
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
@@ -25,24 +26,24 @@ from flowkd.config import load_config
 from flowkd.store.locks import creates_are_atomic
 
 NAME, NAMESPACE = "flowkd-dispatcher", "flowkd"
-PATIENCE = 5.0  # seconds for each of the store's operations: the next tick tries again
-SLOWEST = 5.0  # seconds between two attempts to go on after an error
+RETRY_SECONDS = 5.0  # seconds for each of the store's operations: the next tick tries again
+MAX_BACKOFF = 5.0  # seconds between two attempts to go on after an error
 
 
 class DispatcherService:
-    """Ticks for as long as its process lives; what goes wrong is printed and tried again.
+    """The actor: a dispatcher that ticks while it lives; errors are printed and tried again.
 
     Args:
-        uri: Of the store.
+        uri: URI of the store.
         address: URL of the job server.
-        values: Of the QueueConfig.
+        values: A dumped QueueConfig.
     """
 
     def __init__(self, uri: str, address: str, values: dict[str, object]) -> None:
         # Ray's client asks this first; the cluster may have been started from within another's job.
         os.environ["RAY_API_SERVER_ADDRESS"] = address
         config = QueueConfig.model_validate(values)
-        storage = StorageConfig.from_uri(uri).model_copy(update={"retry_seconds": PATIENCE})
+        storage = StorageConfig.from_uri(uri).model_copy(update={"retry_seconds": RETRY_SECONDS})
         self._address, self._store, self._config = address, storage.store(), config
         self._dispatcher: Dispatcher | None = None
         self._ticks = 0
@@ -54,16 +55,16 @@ class DispatcherService:
         return {"name": name, "pid": os.getpid(), "ticks": self._ticks}
 
     def _run(self) -> None:
-        pause = self._config.interval
+        pause = self._config.poll_interval
         while True:
             try:
                 self._dispatcher = self._dispatcher or self._begin()
                 self._dispatcher.tick()
                 self._ticks += 1
-                pause = self._config.interval
+                pause = self._config.poll_interval
             except Exception as error:  # a store or a job server that is away for a while
                 print(f"dispatcher: {type(error).__name__}: {error}; going on", flush=True)
-                pause = min(2 * pause, SLOWEST)
+                pause = min(2 * pause, MAX_BACKOFF)
             time.sleep(pause)
 
     def _begin(self) -> Dispatcher:
@@ -82,10 +83,10 @@ def start(uri: str, config: QueueConfig, address: str, name: str = NAME) -> ray.
     """Starts the dispatcher on this node of the cluster, or returns the one that runs.
 
     Args:
-        uri: Of the store.
-        config: Of the queue.
+        uri: URI of the store.
+        config: How the queue is run.
         address: URL of the job server, as the cluster's nodes reach it.
-        name: Of the actor; one store has one dispatcher.
+        name: Name of the actor; one store has one dispatcher.
     """
     here = ray.get_runtime_context().get_node_id()
     actor = ray.remote(DispatcherService).options(
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--name", default=NAME)
     asked = parser.parse_args()
     config = load_config(QueueConfig, asked.config) if asked.config else QueueConfig()
-    ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+    connect(os.environ.get("RAY_ADDRESS", "auto"))
     address = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
     uri = StorageConfig.from_uri(asked.store).uri
     status = start(uri, config, address, asked.name).status.remote()

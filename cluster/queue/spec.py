@@ -1,4 +1,4 @@
-"""What a job is: what to run, on what, when, how often."""
+"""The spec of a job: what to run, on which resources, after which jobs, with how many retries."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flowkd.names import JobId
 
 
 class Resources(Config):
-    """What a job takes of the cluster while it runs, its driver aside.
+    """What a job's processes take of the cluster while it runs, its driver aside.
 
     Attributes:
-        workers: How many processes.
-        cpus: CPU cores of each.
-        gpus: GPUs of each.
-        custom: Ray's own resources, by name, of each.
+        workers: Number of processes; default 1.
+        cpus: CPU cores of each process; default 1.
+        gpus: GPUs of each process; default 0.
+        custom: Amounts of Ray's custom resources of each process, by name; default none.
     """
 
     workers: int = Field(1, ge=1)
@@ -26,17 +26,21 @@ class Resources(Config):
     custom: dict[str, float] = Field(default_factory=dict)
 
     def of_each(self) -> dict[str, float]:
-        """Returns what each process takes, by Ray's names."""
+        """Returns what each process takes, by Ray's names.
+
+        >>> Resources(workers=4, cpus=2, gpus=1).of_each()
+        {'CPU': 2.0, 'GPU': 1.0}
+        """
         found = {"CPU": self.cpus, "GPU": self.gpus, **self.custom}
         return {name: amount for name, amount in found.items() if amount}
 
 
-class Limits(Config):
+class Timeouts(Config):
     """How long a job may take, in seconds; None for as long as it needs.
 
     Attributes:
-        queued: Until it starts, since it could.
-        running: Of each attempt.
+        queued: Time in the queue from when it could have started; default None.
+        running: Time that each attempt may run; default None.
     """
 
     queued: float | None = Field(None, gt=0)
@@ -44,25 +48,30 @@ class Limits(Config):
 
 
 class Retries(Config):
-    """When an attempt that failed is made again; one that the cluster lost always is.
+    """When another attempt follows one that failed by itself; after a loss one always does.
 
     Attributes:
-        times: How often, at most.
-        pause: Seconds before the first; each further pause is twice as long.
-        never: Exit codes after which it is not.
-        always: Exit codes after which it is, whatever `times` says.
+        max_retries: How many more attempts there are at most; default 2.
+        backoff: Seconds before the second attempt, twice as many before each further one;
+            default 10.
+        never_retry_exit_codes: Exit codes that end the job at once; default 2, a usage error.
+        always_retry_exit_codes: Exit codes after which another attempt follows, whatever
+            `max_retries` says; default 75, a temporary failure.
     """
 
-    times: int = Field(2, ge=0)
-    pause: float = Field(10.0, ge=0)
-    never: tuple[int, ...] = (2,)
-    always: tuple[int, ...] = (75,)
+    max_retries: int = Field(2, ge=0)
+    backoff: float = Field(10.0, ge=0)
+    never_retry_exit_codes: tuple[int, ...] = (2,)
+    always_retry_exit_codes: tuple[int, ...] = (75,)
 
     @model_validator(mode="after")
     def _apart(self) -> Retries:
-        both = set(self.never) & set(self.always)
+        both = set(self.never_retry_exit_codes) & set(self.always_retry_exit_codes)
         if both:
-            raise ValueError(f"exit codes {sorted(both)} are both in never and in always")
+            raise ValueError(
+                f"exit codes {sorted(both)} are in never_retry_exit_codes and in "
+                f"always_retry_exit_codes: take them out of one"
+            )
         return self
 
 
@@ -72,15 +81,16 @@ class JobSpec(Config):
     Attributes:
         id: Its name; submitted again with the same content, it is the same job.
         kind: What it does, `distill` for one.
-        command: What runs it; `{config}` and `{store}` stand for its config file and the store.
-        config: What the config file holds.
-        resources: What it takes.
-        priority: Higher goes first.
-        owner: Who submitted it.
-        depends_on: Jobs that must have succeeded before.
-        limits: How long it may take.
-        retries: When it is tried again.
-        webhook: URL that is told of each transition.
+        command: The program and its arguments; `{config}` and `{store}` stand for the path of its
+            config file and the URI of the store.
+        config: The content of the config file; default empty.
+        resources: What its processes take.
+        priority: Jobs of a higher one start first; default 0.
+        owner: Who submitted it; default nobody.
+        depends_on: Ids of jobs that must have succeeded before it starts; default none.
+        timeouts: How long it may wait and run; default for ever.
+        retries: When another attempt follows one that failed.
+        webhook: URL that each transition is posted to; default None.
     """
 
     id: JobId
@@ -91,7 +101,7 @@ class JobSpec(Config):
     priority: int = 0
     owner: str = Field("", max_length=100)
     depends_on: tuple[JobId, ...] = ()
-    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     webhook: str | None = Field(None, pattern=r"^https?://")
 

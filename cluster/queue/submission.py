@@ -1,4 +1,4 @@
-"""What is refused when jobs are submitted, and why; all else is accepted and never lost."""
+"""Submits jobs: refuses those that could never run, with the reason, and accepts all others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster.queue.spec import JobSpec
 
 
 def submit(records: QueueRecords, spec: JobSpec) -> bool:
-    """Accepts a job, unless it could never run; as `submit_all`."""
+    """Accepts a job, unless it could never run, and tells whether it is new; see `submit_all`."""
     return submit_all(records, [spec])[0]
 
 
@@ -22,8 +22,8 @@ def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
     can exceed it by a few.
 
     Args:
-        records: Of the queue.
-        specs: What to run; they may depend on those before them.
+        records: The queue's part of the store.
+        specs: Jobs to run; they may depend on those before them.
 
     Raises:
         QueueError: There is another job of an id, a job that one depends on is not there, the queue
@@ -65,10 +65,10 @@ def _check_fits(spec: JobSpec, table: QueueTable) -> None:
 def _check_room(records: QueueRecords, more: int, table: QueueTable) -> None:
     waiting = sum(row.state == "queued" for row in table.rows)
     waiting += len(set(records.jobs()) - {row.job for row in table.rows})
-    if table.limits.queued is not None and waiting + more > table.limits.queued:
+    if table.limits.max_queued is not None and waiting + more > table.limits.max_queued:
         raise QueueError(
-            f"{waiting} jobs wait, and the queue takes {table.limits.queued}: submit again when "
-            f"some have started, or raise limits.queued"
+            f"{waiting} jobs wait, and the queue takes {table.limits.max_queued}: submit again "
+            f"when some have started, or raise limits.max_queued"
         )
 
 

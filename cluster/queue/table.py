@@ -1,63 +1,71 @@
-"""All jobs beside each other, as the dispatcher sees them."""
+"""The table of all jobs that a dispatcher writes for all to read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
-from cluster.queue.admission import in_line
+from cluster.queue.admission import QueueLimits, in_line
+from cluster.queue.events import ENDED
 from cluster.queue.job import Job, as_waiting
 from cluster.queue.messages import JobRow, QueueTable
-from cluster.queue.ray_jobs import ClusterError
+from cluster.queue.records import QueueRecords
 
-if TYPE_CHECKING:
-    from cluster.queue.dispatcher import Dispatcher
+TABLE_SECONDS = 5.0
 
-SECONDS = 5.0  # between two tables when nothing but time has passed
-ENDED = ("succeeded", "failed", "cancelled", "invalid")
+
+def table_of(
+    jobs: Iterable[Job],
+    invalid: Mapping[str, str],
+    now: float,
+    dispatcher: str,
+    limits: QueueLimits,
+    nodes: Sequence[Mapping[str, float]],
+) -> QueueTable:
+    """Returns the table: what runs, what waits in its order, what has ended.
+
+    Args:
+        jobs: All jobs whose spec can be read.
+        invalid: Why the spec of each other job cannot be read, by id.
+        now: Seconds since 1970.
+        dispatcher: Name of the dispatcher that writes it.
+        limits: How many jobs the queue takes and runs.
+        nodes: Resources of each node that is there or may be added; empty if they are not known.
+    """
+    jobs = list(jobs)
+    waiting = in_line(as_waiting(job for job in jobs if job.state.state == "queued"))
+    places = {each.job: number for number, each in enumerate(waiting, start=1)}
+    rows = [_row(job, places.get(job.id), now) for job in jobs]
+    rows += [
+        JobRow(job=name, kind="", owner="", priority=0, state="invalid", reason=reason)
+        for name, reason in invalid.items()
+    ]
+    return QueueTable(
+        time=now,
+        dispatcher=dispatcher,
+        limits=limits,
+        nodes=[dict(node) for node in nodes],
+        rows=sorted(rows, key=_rank),
+    )
 
 
 class TableWriter:
-    """Writes the table when something has changed, and now and then to show that it lives.
+    """Writes the table when something has changed, and every TABLE_SECONDS as a sign of life.
 
     Args:
-        dispatcher: Whose view it is.
+        records: The queue's part of the store.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, records: QueueRecords) -> None:
+        self._records = records
         self._written: object = None
         self._time = 0.0
 
-    def write(self) -> None:
+    def write(self, table: QueueTable) -> None:
         """Writes the table, if need be."""
-        table = self._table()
         shown = [row.model_dump(exclude={"waited", "ran"}) for row in table.rows]
-        if shown != self._written or table.time - self._time >= SECONDS:
-            self._dispatcher.records.write_table(table)
+        if shown != self._written or table.time - self._time >= TABLE_SECONDS:
+            self._records.write_table(table)
             self._written, self._time = shown, table.time
-
-    def _table(self) -> QueueTable:
-        dispatcher, now = self._dispatcher, self._dispatcher.now()
-        waiting = in_line(as_waiting(dispatcher.jobs_in("queued")))
-        places = {each.job: number for number, each in enumerate(waiting, start=1)}
-        rows = [_row(job, places.get(job.id), now) for job in dispatcher.known.values()]
-        rows += [
-            JobRow(job=name, kind="", owner="", priority=0, state="invalid", reason=reason)
-            for name, reason in dispatcher.invalid.items()
-        ]
-        return QueueTable(
-            time=now,
-            dispatcher=dispatcher.name,
-            limits=dispatcher.config.limits,
-            nodes=self._nodes(),
-            rows=sorted(rows, key=_rank),
-        )
-
-    def _nodes(self) -> list[dict[str, float]]:
-        try:
-            return self._dispatcher.config.possible(self._dispatcher.cluster.nodes())
-        except ClusterError:
-            return []
 
 
 def _row(job: Job, position: int | None, now: float) -> JobRow:
@@ -79,5 +87,5 @@ def _row(job: Job, position: int | None, now: float) -> JobRow:
 
 
 def _rank(row: JobRow) -> tuple[int, int]:
-    """What runs first, then what waits, in its order."""
-    return (2 if row.state in ENDED else 1 if row.position else 0, row.position or 0)
+    ended = row.state in (*ENDED, "invalid")
+    return (2 if ended else 1 if row.position else 0, row.position or 0)

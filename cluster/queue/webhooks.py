@@ -1,4 +1,4 @@
-"""Tells URLs of each transition of a job, signed, in the background."""
+"""Posts each transition of a job to its webhook, signed, in the background."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cluster.queue.spec import JobSpec
 
 SECRET = "FLOWKD_WEBHOOK_SECRET"  # the name of a variable of the dispatcher's environment
 HEADER = "X-Flowkd-Signature-256"
-TIMEOUT, ATTEMPTS, PAUSE = 5.0, 4, 2.0
-MOST = 1000
+TIMEOUT, ATTEMPTS, BACKOFF = 5.0, 4, 2.0
+MAX_PENDING = 1000
 
 
 class Webhooks:
@@ -29,11 +29,11 @@ class Webhooks:
     """
 
     def __init__(self) -> None:
-        self._notices: Queue[tuple[str, bytes]] = Queue(MOST)
+        self._notices: Queue[tuple[str, bytes]] = Queue(MAX_PENDING)
         threading.Thread(target=self._post_all, daemon=True).start()
 
     def tell(self, spec: JobSpec, event: Event) -> None:
-        """Notices a transition, if the job has a webhook; never waits."""
+        """Queues the notice of a transition, if the job has a webhook; never waits."""
         if spec.webhook is None:
             return
         values = {"job": spec.id, "kind": spec.kind, "owner": spec.owner}
@@ -49,7 +49,7 @@ class Webhooks:
             for attempt in range(ATTEMPTS):
                 if post(url, body):
                     break
-                time.sleep(PAUSE * 2**attempt)
+                time.sleep(BACKOFF * 2**attempt)
             else:
                 print(f"webhook {url} did not take a notice in {ATTEMPTS} attempts", flush=True)
 

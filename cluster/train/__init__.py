@@ -1,1 +1,1 @@
-"""Training on Ray Train: launch, workers, checkpoints, placement, preemption."""
+"""Training on Ray Train: launch, workers, checkpoints, waiting for resources, preemption."""

@@ -1,4 +1,4 @@
-"""Checkpoints on a worker's own disk, each there from its writing to the end of its upload."""
+"""The files of checkpoints on a worker's disk, from their writing to the end of their upload."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from flowkd.errors import StoreError
 
 STATE = "state.pt"
 PREFIX = "flowkd-checkpoint"
-WAITING = 2  # checkpoints of a worker that are not yet uploaded
+MAX_PENDING = 2  # checkpoints of a worker that are not yet uploaded
 POLL_SECONDS = 0.05
 
 
 def new_folder() -> Path:
-    """Returns a folder for a checkpoint, as soon as fewer than WAITING others are there.
+    """Returns a folder for a checkpoint, as soon as fewer than MAX_PENDING others are there.
 
     Ray Train queues uploads without end and removes each folder after its upload: a store that is
     slower than the training would fill the disk.
     """
-    while len(_folders(f"{_ours()}-{os.getpid()}-")) >= WAITING:
+    while len(_folders(f"{_ours()}-{os.getpid()}-")) >= MAX_PENDING:
         time.sleep(POLL_SECONDS)
     return Path(tempfile.mkdtemp(prefix=f"{_ours()}-{os.getpid()}-"))
 
 
 def write_state(state: dict[str, Any], folder: Path) -> None:
-    """Writes what a checkpoint holds: tensors, numbers and plain containers."""
+    """Writes a checkpoint's state: tensors, numbers and plain containers of them."""
     torch.save(state, folder / STATE)
 
 
 def read_state(folder: Path, device: torch.device | str) -> dict[str, Any]:
-    """Reads what a checkpoint holds, its tensors onto a device, and executes nothing.
+    """Reads a checkpoint's state, its tensors onto a device, and executes nothing.
 
     Raises:
         StoreError: It is cut off, or holds what no checkpoint does.
@@ -53,7 +53,7 @@ def read_state(folder: Path, device: torch.device | str) -> dict[str, Any]:
 
 
 def sweep() -> None:
-    """Removes the folders of workers of this machine that are gone."""
+    """Removes the checkpoint folders of this machine whose workers have ended."""
     for folder in _folders(f"{_ours()}-"):
         pid = folder.name.split("-")[-2]
         if pid.isdecimal() and not _is_there(int(pid)):

@@ -1,7 +1,8 @@
-"""Runs a training on Ray Train: any number of workers, resumed by name, its state in the store."""
+"""Runs a training on Ray Train, on any number of workers; of the same name, it is resumed."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.storage import StorageConfig
-from cluster.train.placement import WaitsForPlaces, resources_per_worker, says_what_is_missing
+from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import forget_stop, stops_on_sigterm
 from cluster.train.worker import train_worker
 from flowkd.config import parse_config
@@ -21,6 +22,10 @@ from flowkd.errors import ConfigError, NonFiniteError, StoppedError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import record_run, resolve_run
+
+# Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
+# the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
+HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
 
 def run_training(
@@ -32,9 +37,9 @@ def run_training(
     returned at once.
 
     Args:
-        config: What to train.
-        storage: Where everything is kept.
-        callbacks: Are told by Ray Train what workers report.
+        config: The training.
+        storage: Store of data sets, runs and models.
+        callbacks: Called by Ray Train with what workers report; default none.
 
     Returns:
         The reference of the result, `runs/NAME`.
@@ -43,7 +48,7 @@ def run_training(
         ConfigError: The name is taken by a run of another config, or the config does not fit.
         NonFiniteError: A term became NaN or infinite.
         StoppedError: SIGTERM came; the run can go on from where it was.
-        PlaceError: The workers found no place on the cluster.
+        InsufficientResourcesError: The cluster does not have what the workers take.
     """
     store = storage.store()
     reference = f"runs/{config.name}"
@@ -52,6 +57,7 @@ def run_training(
         return reference
     run = resolve_run(config, store)
     record_run(config, run, store)
+    os.environ.setdefault(HEALTH_CHECK, HEALTH_CHECK_SECONDS)  # `fit` passes it to its controller
     filesystem, root = storage.ray_filesystem()
     scaling = config.scaling
     elastic = scaling.least < scaling.workers
@@ -76,10 +82,10 @@ def run_training(
                 max_failures=scaling.max_failures, controller_failure_limit=scaling.max_waits
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            callbacks=[*callbacks, *([WaitsForPlaces(scaling.max_waits)] if elastic else [])],
+            callbacks=[*callbacks, *([ResourceTimeout(scaling.max_waits)] if elastic else [])],
         ),
     )
-    with stops_on_sigterm(store, config.name), says_what_is_missing(config.name, scaling):
+    with stops_on_sigterm(store, config.name), explained_errors(config.name, scaling):
         outcome = trainer.fit().return_value
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")

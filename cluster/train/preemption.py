@@ -1,4 +1,4 @@
-"""A training that is asked to stop: it leaves a checkpoint, from which the same run goes on.
+"""Stops a training on SIGTERM: it leaves a checkpoint, from which the same run goes on.
 
 SIGTERM reaches the driver, of Ray Jobs' `stop` as of a machine that is taken away. The driver says
 so in the store, and the first worker, who looks there now and then, tells the others.
@@ -52,9 +52,9 @@ class StopWatch:
     """Looks in the background whether a run is asked to stop.
 
     Args:
-        store: Where.
+        store: Store of the run.
         run: Name of the run.
-        looks: Whether this worker is the one that looks.
+        looks: Whether this worker is the one that asks the store.
     """
 
     def __init__(self, store: Store, run: str, looks: bool) -> None:
@@ -69,7 +69,7 @@ class StopWatch:
         return self._asked.is_set()
 
     def close(self) -> None:
-        """Looks no longer."""
+        """Ends the background thread."""
         self._done.set()
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""What each Ray Train worker does: one run, data-parallel, checkpointed, its metrics streamed."""
+"""The training function of each Ray Train worker: data-parallel, with checkpoints and metrics."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Trains a run on this worker, from its last checkpoint if there is one.
 
     Args:
-        settings: `run`, resolved, and `storage`: dumped configs; `commit`: of the code, or None.
+        settings: `run`, a dumped ResolvedRun; `storage`, a dumped StorageConfig; `commit`, the git
+            commit of the code, or None.
 
     Returns:
-        On every rank: `error`, a message if a term became non-finite, else None; `stopped`, after
-        how many steps, if the run was asked to stop before its end, else None.
+        On every rank: `error`, a message if a term became non-finite, else None; `stopped`, the
+        number of steps after which the run was asked to stop before its end, else None.
     """
     resolved = ResolvedRun.model_validate(settings["run"])
     config = resolved.config

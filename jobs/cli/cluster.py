@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -10,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import ray_environment
-from cluster.local import LocalCluster, down, recorded, up
+from cluster.local import LocalCluster, connect, disconnect, down, ray_environment, recorded, up
 from cluster.queue.events import ACTIVE
 from cluster.queue.records import QueueRecords
 from flowkd.errors import FlowkdError
@@ -66,7 +64,7 @@ def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
         [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment},
+        env=environment,
         timeout=START_SECONDS,
         check=False,
     )
@@ -96,7 +94,7 @@ def _facts(cluster: LocalCluster, store: Store) -> dict[str, Any]:
 def _resources(cluster: LocalCluster) -> dict[str, Any]:
     import ray
 
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    connect(cluster.address)
     try:
         total, left = ray.cluster_resources(), ray.available_resources()
         return {
@@ -108,4 +106,4 @@ def _resources(cluster: LocalCluster) -> dict[str, Any]:
             },
         }
     finally:
-        ray.shutdown()
+        disconnect()

@@ -19,7 +19,7 @@ from cluster.queue.events import ENDED
 from cluster.queue.job_log import read_job_log
 from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueError, QueueRecords, describe
-from cluster.queue.spec import Limits, Retries
+from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
 from jobs.cli.console import Json, StoreUri, make_table, opened_store, say, say_facts
 from jobs.kinds import KINDS, read_config
@@ -46,9 +46,11 @@ def submit_job(
         list[str] | None, typer.Option(help="Jobs that must succeed before.")
     ] = None,
     owner: Annotated[str | None, typer.Option(help="Default: FLOWKD_OWNER, or you.")] = None,
-    queued: Annotated[float | None, typer.Option(help="Most seconds in the queue.")] = None,
-    running: Annotated[float | None, typer.Option(help="Most seconds of an attempt.")] = None,
-    retries: Annotated[int, typer.Option(help="Attempts after one that failed by itself.")] = 2,
+    queued_timeout: Annotated[float | None, typer.Option(help="Most seconds in the queue.")] = None,
+    running_timeout: Annotated[
+        float | None, typer.Option(help="Most seconds of an attempt.")
+    ] = None,
+    max_retries: Annotated[int, typer.Option(help="Attempts after one that failed by itself.")] = 2,
     webhook: Annotated[str | None, typer.Option(help="URL told of each transition.")] = None,
     store: StoreUri = None,
     as_json: Json = False,
@@ -60,8 +62,8 @@ def submit_job(
             priority=priority,
             owner=owner,
             depends_on=tuple(depends_on or ()),
-            limits=Limits(queued=queued, running=running),
-            retries=Retries(times=retries),
+            timeouts=Timeouts(queued=queued_timeout, running=running_timeout),
+            retries=Retries(max_retries=max_retries),
             webhook=webhook,
         )
         if kind == "pipeline":

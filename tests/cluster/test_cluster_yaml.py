@@ -187,8 +187,8 @@ def test_the_queue_and_serve_start_with_the_head_alone(cluster, tmp_path):
     assert (name, argv[:3]) == ("python", ["-m", "cluster.queue.service", "--config"])
     mounted = Path(argv[3]).relative_to(Path(env["HOME"], "flowkd"))  # by file_mounts
     config = load_config(QueueConfig, ROOT / mounted)
-    assert [kind.model_dump() for kind in config.may_come] == [
-        {"resources": node["resources"], "most": node["max_workers"]}
+    assert [kind.model_dump() for kind in config.autoscaling_nodes] == [
+        {"resources": node["resources"], "max_nodes": node["max_workers"]}
         for node in workers(cluster).values()
     ]
     assert "--http-host=127.0.0.1" in serve[1]

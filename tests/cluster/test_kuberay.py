@@ -160,12 +160,12 @@ def test_the_dispatcher_asks_for_the_workers_that_there_are(manifest):
     kinds = [
         {
             "resources": {k: n for k, n in node["resources"].items() if k in ("CPU", "GPU")},
-            "most": node["max_workers"],
+            "max_nodes": node["max_workers"],
         }
         for name, node in found["available_node_types"].items()
         if name != found["head_node_type"]
     ]
-    assert [kind.model_dump() for kind in config.may_come] == kinds
+    assert [kind.model_dump() for kind in config.autoscaling_nodes] == kinds
 
 
 def test_the_queue_and_serve_start_with_the_head(manifest, tmp_path):

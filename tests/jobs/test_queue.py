@@ -32,7 +32,7 @@ SECONDS = 240
 def store(tmp_path: Path, ray_cluster: LocalCluster, ray_driver: None) -> Iterator[Store]:
     """A store whose queue has a dispatcher."""
     store = Store(str(tmp_path / "store"))
-    config = QueueConfig(interval=0.3, silence=20, grace=5)
+    config = QueueConfig(poll_interval=0.3, heartbeat_timeout=20, grace_period=5)
     actor = start(store.uri, config, ray_cluster.dashboard, name=f"test-{uuid.uuid4().hex}")
     yield store
     ray.kill(actor)

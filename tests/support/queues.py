@@ -41,7 +41,10 @@ with open(f"{folder}/{name}.lock", "w") as lock:
 sys.exit(int(code))
 """
 SECONDS = 120.0
-QUICK = {"interval": 0.3, "silence": 8, "grace": 2, "margin": 1, "settling": 0}
+QUICK = {
+    "poll_interval": 0.3, "heartbeat_timeout": 8, "grace_period": 2, "loss_margin": 1,
+    "resource_settle_period": 0,
+}  # fmt: skip
 
 
 class TestQueue:
@@ -84,7 +87,7 @@ class TestQueue:
             "id": job,
             "kind": "command",
             "command": ["python", "-c", JOB, str(self.folder), job, str(seconds), str(code)],
-            "retries": {"times": 0},
+            "retries": {"max_retries": 0},
         }
         return JobSpec.model_validate(values | changes)
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from cluster.queue.admission import QueueLimits, Room, Waiting, admit, fits_ever, in_line
+from cluster.queue.admission import FreeResources, QueueLimits, Waiting, admit, fits_ever, in_line
 from cluster.queue.spec import Resources
 
 SEEDS = range(40)
@@ -37,20 +37,20 @@ def mix(seed: int, count: int = 30) -> tuple[list[dict[str, float]], list[Waitin
     return nodes, jobs
 
 
-def room(nodes: list[dict[str, float]]) -> Room:
-    return Room([dict(node) for node in nodes])
+def free(nodes: list[dict[str, float]]) -> FreeResources:
+    return FreeResources([dict(node) for node in nodes])
 
 
 def at_once(
     nodes: list[dict[str, float]], jobs: list[Waiting], limits: QueueLimits | None = None
 ) -> list[Waiting]:
-    return admit(jobs, {}, nodes, (room(nodes),), limits or QueueLimits())
+    return admit(jobs, {}, nodes, (free(nodes),), limits or QueueLimits())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_node_is_ever_over_committed(seed: int) -> None:
     nodes, jobs = mix(seed)
-    left = room(nodes)
+    left = free(nodes)
     admitted = admit(jobs, {}, nodes, (left,), QueueLimits())
     assert all(amount >= -1e-6 for node in left.nodes for amount in node.values())
     for name in ("CPU", "GPU"):
@@ -91,7 +91,7 @@ def test_all_that_fit_start_some_time_though_new_ones_keep_coming(seed: int) -> 
     started: set[str] = set()
     for tick in range(400):
         waiting.append(Waiting(f"small{tick}", "d", 5 if tick < 5 else 0, order + tick, small))
-        left = room(nodes)
+        left = free(nodes)
         for job in running.values():
             assert left.take(job.resources)
         for job in admit(waiting, {}, nodes, (left,), QueueLimits()):
@@ -108,9 +108,9 @@ def test_all_that_fit_start_some_time_though_new_ones_keep_coming(seed: int) -> 
 def test_limits_hold_in_all_and_for_each_owner(seed: int) -> None:
     nodes, jobs = mix(seed)
     nodes = [{"CPU": 1000.0, "GPU": 1000.0}]
-    limits = QueueLimits(running=7, running_per_owner=3)
+    limits = QueueLimits(max_running=7, max_running_per_owner=3)
     running = {"a": 2, "z": 1}
-    admitted = admit(jobs, running, nodes, (room(nodes),), limits)
+    admitted = admit(jobs, running, nodes, (free(nodes),), limits)
     counts = Counter(job.owner for job in admitted) + Counter(running)
     assert counts.total() == 7  # nobody is held back by an owner who has enough
     assert all(count <= 3 for count in counts.values())
@@ -119,7 +119,7 @@ def test_limits_hold_in_all_and_for_each_owner(seed: int) -> None:
 def test_a_job_must_fit_by_every_estimate() -> None:
     jobs = [Waiting("j", "a", 0, 1, Resources(cpus=2))]
     nodes = [{"CPU": 4.0}]
-    full, busy = room(nodes), room([{"CPU": 1.0}])
+    full, busy = free(nodes), free([{"CPU": 1.0}])
     assert admit(jobs, {}, nodes, (full, busy), QueueLimits()) == []
     assert full.nodes == nodes  # what was taken is given back
 

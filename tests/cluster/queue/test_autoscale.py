@@ -10,17 +10,17 @@ from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNE
 from ray.experimental.internal_kv import _internal_kv_get
 
 from cluster.local import LocalCluster
-from cluster.queue.config import NodeKind, QueueConfig
+from cluster.queue.config import NodeType, QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
 from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
-from tests.cluster.queue.test_crash import SmallCluster
+from tests.support.small_cluster import SmallCluster
 
 GPU = {"CPU": 4.0, "GPU": 1.0}
-CONFIG = QueueConfig(may_come=(NodeKind(resources=GPU, most=2),))
+CONFIG = QueueConfig(autoscaling_nodes=(NodeType(resources=GPU, max_nodes=2),))
 EACH = {"cpus": 1, "gpus": 1}
 
 
@@ -34,7 +34,6 @@ class GrowingCluster(SmallCluster):
 
     def __init__(self, records: QueueRecords) -> None:
         super().__init__(records, cpus=1)
-        self.asked: list[dict[str, float]] = []
         self.added: list[dict[str, float]] = []
 
     def nodes(self) -> list[dict[str, float]]:
@@ -85,7 +84,7 @@ def test_rays_autoscaler_is_asked(
 ) -> None:
     jobs = RayJobs(ray_cluster.dashboard, memory_store, CONFIG)
     for bundles in ([{"CPU": 1.0, "GPU": 1.0}] * 2, []):
-        jobs.ask_for(bundles)
+        jobs.request_resources(bundles)
         noted = json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL))
         assert noted == bundles
     assert ray.is_initialized()

@@ -24,13 +24,13 @@ import pytest
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.util.state import list_nodes
 
-from cluster import LOOPBACK, ray_environment
-from cluster.local import LocalCluster
+from cluster.local import LOOPBACK, LocalCluster, ray_environment
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, wait_for
 
 NODE = {"CPU": 2, "rare": 1}
+FAKE = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
 LEGACY = (
     "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
     "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files",
@@ -65,14 +65,6 @@ def autoscaling(address: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    """Returns that of the cluster's processes: nothing of another cluster."""
-    mine = {k: v for k, v in ray_environment().items() if k not in ("RAY_ADDRESS",)}
-    mine.pop("RAY_API_SERVER_ADDRESS", None)
-    path = os.pathsep.join([str(Path(sys.executable).parent), mine.get("PATH", "")])
-    return {**mine, "PATH": path, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-
-
 def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -99,7 +91,7 @@ def started(folder: str) -> LocalCluster:
                 f"--autoscaling-config={config}", "--disable-usage-stats",
             ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            env=environment(), start_new_session=True,
+            env={**ray_environment(), **FAKE}, start_new_session=True,
         )  # fmt: skip
     return LocalCluster(process.pid, address, f"http://{LOOPBACK}:{dashboard}", folder)
 
@@ -156,7 +148,7 @@ def workers(cluster: LocalCluster) -> list[str]:
 
 def test_a_node_comes_for_a_job_and_goes_after_it(cluster: LocalCluster, tmp_path: Path) -> None:
     queue = TestQueue(cluster, Store(str(tmp_path / "store")), tmp_path)
-    queue.serve("growing", may_come=[{"resources": NODE, "most": 1}])
+    queue.serve("growing", autoscaling_nodes=[{"resources": NODE, "max_nodes": 1}])
     assert workers(cluster) == []
     submit(queue.records, queue.spec("waits", 3, resources={"cpus": 2, "custom": {"rare": 1}}))
     log = Path(cluster.folder, "session_latest", "logs", "monitor.log")

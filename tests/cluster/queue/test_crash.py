@@ -1,25 +1,24 @@
 """A dispatcher may stop for ever between any two calls; the next one goes on as if it had not.
 
-The records are real. A small cluster in memory stands for Ray, and its attempts for processes:
-here only, for real ones cannot be stopped between every two calls.
+The records are real. A small cluster in memory stands for Ray, and its attempts for processes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 
 import pytest
 
-from cluster.queue.admission import Room
+from cluster.queue.cluster import ClusterError
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
-from cluster.queue.messages import AttemptOutcome, Heartbeat
-from cluster.queue.ray_jobs import ClusterError, Known
+from cluster.queue.messages import Heartbeat
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
+from tests.support.small_cluster import SmallCluster
 
-CONFIG = QueueConfig(settling=0)
+CONFIG = QueueConfig(resource_settle_period=0)
 
 
 class Stop(BaseException):
@@ -56,69 +55,11 @@ class Stopping:
         return self._calls.around(found) if callable(found) else found
 
 
-class SmallCluster:
-    """Runs attempts, one step for each call of `step`: begin, live, end."""
-
-    def __init__(self, records: QueueRecords, cpus: float) -> None:
-        self.records, self.cpus = records, cpus
-        self.steps: dict[tuple[str, int], int] = {}
-        self.ran: list[str] = []
-        self.submitted: Counter[tuple[str, int]] = Counter()
-
-    def submit(self, job: str, attempt: int) -> None:
-        if (job, attempt) not in self.steps:
-            self.steps[job, attempt] = 0
-            self.submitted[job, attempt] += 1
-
-    def look(self, job: str, attempt: int) -> Known:
-        if (job, attempt) not in self.steps:
-            return "unknown"
-        return "exited" if self.steps[job, attempt] < 0 else "alive"
-
-    def stop(self, job: str, attempt: int) -> None:
-        if self.steps.get((job, attempt), -1) >= 0:
-            self.end(
-                job, attempt, AttemptOutcome(exit_code=143, reason="stopped", lost=True, time=0)
-            )
-
-    def nodes(self) -> list[dict[str, float]]:
-        return [{"CPU": self.cpus}]
-
-    def left(self) -> Room:
-        return Room(self.nodes())
-
-    def ask_for(self, bundles: list[dict[str, float]]) -> None:
-        self.asked = bundles
-
-    def end(self, job: str, attempt: int, outcome: AttemptOutcome) -> None:
-        self.records.end(job, attempt, outcome)
-        self.steps[job, attempt] = -1
-
-    def step(self) -> None:
-        for (job, attempt), step in list(self.steps.items()):
-            alive = [each for each, at in self.steps.items() if each[0] == job and at > 0]
-            assert len(alive) <= 1, f"two attempts at once: {alive}"
-            if step == 0:
-                if not self.records.begin(job, attempt) or self.records.cancelled(job):
-                    self.steps[job, attempt] = -1
-                    if self.records.cancelled(job):
-                        self.end(
-                            job, attempt, AttemptOutcome(exit_code=130, reason="cancelled", time=0)
-                        )
-                    continue
-                self.ran.append(job)
-                self.records.beat(job, attempt, Heartbeat(beats=1, time=0))
-                self.steps[job, attempt] = 1
-            elif step == 1:
-                code = int(job == "fails" and attempt == 1)
-                self.end(job, attempt, AttemptOutcome(exit_code=code, time=0))
-
-
 def fill(records: QueueRecords) -> None:
     """Submits jobs of each kind and asks for a cancel and, later on, a retry."""
     specs = [
         {"id": "first"},
-        {"id": "fails", "retries": {"pause": 0}},
+        {"id": "fails", "retries": {"backoff": 0}},
         {"id": "large", "resources": {"cpus": 2}},
         {"id": "urgent", "priority": 1},
         {"id": "after", "depends_on": ["large"]},
@@ -202,7 +143,7 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
         submit(job, attempt)
 
     cluster.submit = refuse
-    dispatcher = Dispatcher(records, cluster, QueueConfig(settling=0))
+    dispatcher = Dispatcher(records, cluster, QueueConfig(resource_settle_period=0))
     for _ in range(20):
         dispatcher.tick()
         cluster.step()
@@ -224,16 +165,16 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     dispatcher.tick()
     assert records.state("job").state == "running"
     cluster.steps.clear()  # Ray has forgotten it
-    later = Dispatcher(records, cluster, CONFIG)  # and so has the dispatcher
-    start, passed = later.now(), 0.0
-    later.now = lambda: start + passed
+    start, passed = time.time(), 0.0
+    # And so has the dispatcher.
+    later = Dispatcher(records, cluster, CONFIG, clock=lambda: start + passed)
     later.tick()
-    passed = CONFIG.patience - 1
+    passed = CONFIG.loss_timeout - 1
     later.tick()
     assert records.state("job").attempt == 1
     records.beat("job", 1, Heartbeat(beats=9, time=0))  # it lives after all
     later.tick()
-    passed += CONFIG.patience - 1
+    passed += CONFIG.loss_timeout - 1
     later.tick()
     assert records.state("job").state == "running"
     passed += 2
@@ -254,44 +195,6 @@ def one_that_runs(store: Store) -> tuple[QueueRecords, SmallCluster, Dispatcher]
     dispatcher.tick()
     assert records.state("job").state == "starting"
     return records, cluster, dispatcher
-
-
-def test_an_attempt_that_ends_while_it_is_looked_for_has_ended_by_itself(
-    memory_store: Store,
-) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-    cluster.step()
-    look = cluster.look
-
-    def end_first(job: str, attempt: int) -> Known:
-        cluster.end(job, attempt, AttemptOutcome(exit_code=0, time=0))
-        return look(job, attempt)
-
-    cluster.look = end_first
-    dispatcher.tick()
-    assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 1)
-
-
-def test_an_attempt_that_begins_while_it_is_given_up_is_let_run(memory_store: Store) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-
-    def begin_first(job: str, attempt: int) -> Known:
-        records.begin(job, attempt)
-        return "ended"  # as Ray says of what it cannot reach
-
-    cluster.look = begin_first
-    dispatcher.tick()
-    assert records.state("job").state == "starting"
-
-
-def test_an_attempt_that_is_given_up_never_begins(memory_store: Store) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-    records.ask("job", "cancel")
-    dispatcher.tick()
-    assert records.state("job").state == "cancelled"
-    cluster.steps["job", 1] = 0  # its process comes up late
-    cluster.step()
-    assert cluster.ran == []
 
 
 def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: Store) -> None:
@@ -321,13 +224,3 @@ def test_who_cancels_and_then_retries_gets_another_attempt(memory_store: Store) 
         cluster.step()
     assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 2)
     assert records.requests() == []
-
-
-def test_a_job_that_pauses_can_be_cancelled(memory_store: Store) -> None:
-    records, cluster, dispatcher = one_that_runs(memory_store)
-    cluster.end("job", 1, AttemptOutcome(exit_code=1, time=0))
-    dispatcher.tick()
-    assert (records.state("job").state, records.state("job").pause) == ("queued", 10)
-    records.ask("job", "cancel")
-    dispatcher.tick()
-    assert records.state("job").state == "cancelled"

@@ -21,7 +21,7 @@ def story(*moves: dict[str, object]) -> JobState:
 QUEUED = {"state": "queued", "order": 4}
 STARTING = {"state": "starting", "attempt": 1}
 RUNNING = {"state": "running", "attempt": 1}
-FAILED = {"state": "queued", "attempt": 1, "exit_code": 1, "pause": 5.0}
+FAILED = {"state": "queued", "attempt": 1, "exit_code": 1, "backoff": 5.0}
 LOST = {"state": "queued", "attempt": 1, "lost": True}
 
 
@@ -52,11 +52,11 @@ def test_who_asks_for_another_try_begins_anew_with_the_next_attempt_and_a_new_pl
     ended = (QUEUED, STARTING, RUNNING, FAILED, STARTING, {"state": "failed", "attempt": 2})
     state = story(*ended, {"state": "queued", "attempt": 2, "order": 9})
     assert (state.failures, state.losses, state.attempt, state.order) == (0, 0, 2, 9)
-    assert (state.started_at, state.ended_at, state.pause) == (0, 0, 0)
+    assert (state.started_at, state.ended_at, state.backoff) == (0, 0, 0)
 
 
 def test_times_are_those_of_the_last_attempt() -> None:
     state = story(QUEUED, STARTING, RUNNING, FAILED)
-    assert (state.queued_at, state.started_at, state.pause) == (104, 0, 5)
+    assert (state.queued_at, state.started_at, state.backoff) == (104, 0, 5)
     state = story(QUEUED, STARTING, RUNNING, {"state": "succeeded", "attempt": 1})
     assert (state.queued_at, state.started_at, state.ended_at) == (101, 103, 104)

@@ -36,7 +36,7 @@ def queue(cluster: LocalCluster, tmp_path: Path) -> Iterator[TestQueue]:
 
 
 def test_kill_of_the_jobs_process(queue: TestQueue, reliability: Note) -> None:
-    queue.submit("job", 60, retries={"times": 1, "pause": 0.2})
+    queue.submit("job", 60, retries={"max_retries": 1, "backoff": 0.2})
     queue.serve("command")
     os.kill(queue.process("job"), signal.SIGKILL)
     queue.wait("job", "succeeded")
@@ -126,11 +126,11 @@ def clock(ahead: float) -> Callable[[], float]:
 
 def test_clocks_that_differ(queue: TestQueue, reliability: Note) -> None:
     queue.submit("first", 3)
-    queue.serve("clocks", limits={"running": 1})
+    queue.serve("clocks", limits={"max_running": 1})
     queue.process("first")
-    limits = {"queued": 100}
+    timeouts = {"queued": 100}
     for name, ahead in (("ahead", 300.0), ("behind", -300.0)):
-        assert QueueRecords(queue.store, clock(ahead)).accept(queue.spec(name, limits=limits))
+        assert QueueRecords(queue.store, clock(ahead)).accept(queue.spec(name, timeouts=timeouts))
         queue.wait(name, "queued")
     queue.wait(["first", "ahead", "behind"], "succeeded")
     assert queue.said("start") == ["first", "ahead", "behind"]
@@ -145,7 +145,7 @@ def test_two_dispatchers(queue: TestQueue, reliability: Note) -> None:
     names = [f"job{n:02}" for n in range(12)]
     for name in names:
         queue.submit(name, 0.5)
-    queue.submit("fails", 0, 1, retries={"times": 2, "pause": 0.1})
+    queue.submit("fails", 0, 1, retries={"max_retries": 2, "backoff": 0.1})
     queue.serve("one")
     queue.serve("two")
     queue.wait(names, "succeeded")

@@ -52,7 +52,7 @@ def test_jobs_run_by_priority_then_as_they_came_and_their_logs_are_whole(queue: 
         queue.submit(name)
     queue.submit("urgent", priority=1)
     assert not queue.records.accept(queue.spec("a"))  # the same again
-    serve(queue, limits={"running": 1})
+    serve(queue, limits={"max_running": 1})
     queue.wait(["a", "b", "c", "urgent"])
     assert queue.said("start") == ["urgent", "c", "a", "b"]
     assert queue.said("stop") == queue.said("start")
@@ -64,16 +64,16 @@ def test_jobs_run_by_priority_then_as_they_came_and_their_logs_are_whole(queue: 
 
 
 def test_retries_limits_and_dependencies(queue: TestQueue) -> None:
-    queue.submit("fails", 0, 1, retries={"times": 1, "pause": 0.5})
-    queue.submit("never", 0, 2, retries={"times": 5})
-    queue.submit("always", 0, 75, retries={"times": 0, "pause": 0.1})
-    queue.submit("slow", 60, limits={"running": 1})
+    queue.submit("fails", 0, 1, retries={"max_retries": 1, "backoff": 0.5})
+    queue.submit("never", 0, 2, retries={"max_retries": 5})
+    queue.submit("always", 0, 75, retries={"max_retries": 0, "backoff": 0.1})
+    queue.submit("slow", 60, timeouts={"running": 1})
     queue.submit("good")
     queue.submit("after-good", depends_on=["good"])
     queue.submit("after-bad", depends_on=["never"])
-    queue.submit("impatient", limits={"queued": 1}, resources={"gpus": 1})
+    queue.submit("impatient", timeouts={"queued": 1}, resources={"gpus": 1})
     queue.submit("behind", resources={"cpus": 1})  # is not held back by what no node has
-    serve(queue, limits={"running": 3})
+    serve(queue, limits={"max_running": 3})
     jobs = ["fails", "never", "slow", "good", "after-good", "after-bad", "impatient", "behind"]
     queue.wait(jobs)
     wait_for(lambda: len(queue.said("start", "always")) > 1)

@@ -120,7 +120,7 @@ def test_what_could_never_run_is_refused(
     memory_store: Store, changes: dict[str, object], message: str
 ) -> None:
     records = QueueRecords(memory_store)
-    table = {"time": 0, "dispatcher": "d", "limits": {"queued": 2}, "nodes": [{"CPU": 4}]}
+    table = {"time": 0, "dispatcher": "d", "limits": {"max_queued": 2}, "nodes": [{"CPU": 4}]}
     records.write_table(QueueTable.model_validate(table))
     assert submit(records, spec("first"))
     assert submit(records, spec("second"))

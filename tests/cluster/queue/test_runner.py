@@ -13,7 +13,8 @@ import pytest
 from cluster.queue.job_log import read_job_log
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.records import QueueRecords
-from cluster.queue.runner import CANCELLED, NOT_MINE, TIMED_OUT, AttemptRunner
+from cluster.queue.rules import TIMED_OUT
+from cluster.queue.runner import CANCELLED, NOT_MINE, AttemptRunner
 from cluster.queue.spec import JobSpec
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
@@ -38,12 +39,12 @@ def _handlers() -> Iterator[None]:
 
 
 def run(
-    records: QueueRecords, script: str, silence: float = 60, **changes: object
+    records: QueueRecords, script: str, heartbeat_timeout: float = 60, **changes: object
 ) -> AttemptOutcome | None:
     command = ["/bin/sh", "-c", script]
     values = {"id": "job", "kind": "command", "command": command, **changes}
     records.accept(JobSpec.model_validate(values))
-    code = AttemptRunner(records, "job", 1, silence, 1.0).run()
+    code = AttemptRunner(records, "job", 1, heartbeat_timeout, 1.0).run()
     outcome = records.outcome("job", 1)
     assert outcome is None or outcome.exit_code == code
     return outcome
@@ -70,7 +71,7 @@ def test_what_a_command_leaves_behind_ends_with_it(memory_store: Store, tmp_path
 def test_an_attempt_that_nobody_hears_stops_itself(memory_store: Store, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     script = LEAVES_ONE_BEHIND.format(file=file, then="sleep 600")
-    outcome = run(Deaf(memory_store), script, silence=0.5)
+    outcome = run(Deaf(memory_store), script, heartbeat_timeout=0.5)
     assert outcome is not None
     assert outcome.lost
     assert "could not reach the store" in outcome.reason
@@ -82,7 +83,7 @@ def test_one_that_does_not_listen_is_killed_after_its_time(
 ) -> None:
     file = tmp_path / "pid"
     script = "trap '' TERM; " + LEAVES_ONE_BEHIND.format(file=file, then="sleep 600; sleep 600")
-    outcome = run(QueueRecords(memory_store), script, limits={"running": 0.5})
+    outcome = run(QueueRecords(memory_store), script, timeouts={"running": 0.5})
     assert outcome is not None
     assert (outcome.exit_code, outcome.lost) == (TIMED_OUT, False)
     assert not left_behind(file)
@@ -109,7 +110,7 @@ def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
             return ready.exists()
 
     script = f"trap 'exit 0' TERM; touch {ready}; while true; do sleep 0.1; done"
-    outcome = run(AskedOnceReady(memory_store), script, silence=1.0)
+    outcome = run(AskedOnceReady(memory_store), script, heartbeat_timeout=1.0)
     assert outcome is not None
     assert (outcome.exit_code, outcome.lost) == (0, True)
 
@@ -144,7 +145,7 @@ def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) ->
 def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics: bytes) -> None:
     memory_store.write(metrics, "runs", "broken", "metrics", "00000000.jsonl")
     config = {"name": "broken", "train": {"steps": 5}}
-    outcome = run(QueueRecords(memory_store), "sleep 2.5", silence=1.0, config=config)
+    outcome = run(QueueRecords(memory_store), "sleep 2.5", heartbeat_timeout=1.0, config=config)
     assert outcome is not None
     assert (outcome.exit_code, outcome.reason) == (0, "")
 
@@ -152,7 +153,7 @@ def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics
 def test_a_heartbeat_tells_how_far_a_training_is(memory_store: Store) -> None:
     memory_store.write(b'{"step": 3}\n', "runs", "run", "metrics", "00000000.jsonl")
     records = QueueRecords(memory_store)
-    run(records, "sleep 1", silence=1.0, config={"name": "run", "train": {"steps": 5}})
+    run(records, "sleep 1", heartbeat_timeout=1.0, config={"name": "run", "train": {"steps": 5}})
     heartbeat = records.heartbeat("job", 1)
     assert heartbeat is not None
     assert heartbeat.progress == "3 of 5"

@@ -32,7 +32,7 @@ def queue(
         S3FileSystem.clear_instance_cache()
         cluster = new_cluster(folder / "cluster.json")
         queue = TestQueue(cluster, Store(moto_server.uri("queue-faults"), retry_seconds=3), folder)
-        queue.serve("s3", silence=60)
+        queue.serve("s3", heartbeat_timeout=60)
         yield queue, proxy
         assert queue.said("overlap") == []
         kill_head(cluster, folder / "cluster.json")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from cluster import ray_environment
+from cluster.local import ray_environment
 from flowkd.config import dump_config
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
@@ -73,14 +73,11 @@ def test_a_run_that_loses_a_node_goes_on_with_what_remains(
 
 def drive(path: Path, store: Store) -> dict[str, float]:
     """Trains on a cluster of its own, which this process's environment does not reach."""
-    others = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-    mine = {name: value for name, value in ray_environment().items() if name not in others}
-    mine["PYTHONPATH"] = str(ROOT)
     folder = tempfile.mkdtemp(prefix="flowkd-")  # a socket's path is short
     try:
         done = subprocess.run(
             [sys.executable, "-m", "tests.support.shrinking", path, store.uri],
-            env={**mine, **SOON, "RAY_TMPDIR": folder},
+            env={**ray_environment(), **SOON, "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=300,

@@ -50,7 +50,7 @@ def undisturbed() -> Store:
 
 @pytest.fixture
 def storage(proxied_store: Store) -> StorageConfig:
-    """A furnished store behind the proxy; patience is flowkd's own alone."""
+    """A furnished store behind the proxy; only flowkd tries again."""
     furnish(Store(proxied_store.uri))
     return StorageConfig(uri=proxied_store.uri, options=proxied_store.options, retry_seconds=60)
 

@@ -1,4 +1,4 @@
-"""Workers that find no place, and a number of workers that may change."""
+"""Workers for whom there are no resources, and a number of workers that may change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
-from cluster.train.placement import PlaceError
+from cluster.train.placement import InsufficientResourcesError
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from flowkd.store.store import Store
@@ -21,7 +21,7 @@ from tests.support.small_runs import furnish, training
         ({"workers": 2, "min_workers": 1}, "asked for at least 1 of 2 times 50 CPU"),
     ],
 )
-def test_a_run_whose_workers_find_no_place_ends_and_says_what_to_do(
+def test_a_run_for_which_there_are_no_resources_ends_and_says_what_to_do(
     ray_driver: None,
     local_store: Store,
     monkeypatch: pytest.MonkeyPatch,
@@ -32,7 +32,7 @@ def test_a_run_whose_workers_find_no_place_ends_and_says_what_to_do(
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1")
     config = training("large", scaling={**scaling, "cpus": 50, "max_waits": 1})
     said = rf"run 'large'.*{asked}.*nodes have 4 CPU, of which .* free: lower scaling\.workers"
-    with pytest.raises(PlaceError, match=said):
+    with pytest.raises(InsufficientResourcesError, match=said):
         run_training(config, StorageConfig.from_uri(local_store.uri))
 
 

@@ -60,13 +60,13 @@ def submit(store: Store, configs: Path, *more: str, kind: str = "train_teacher")
 
 
 def test_a_job_is_accepted_once_with_what_it_takes(local_store: Store, configs: Path) -> None:
-    options = ["--id", "one", "--priority", "3", "--owner", "ann", "--running", "60"]
+    options = ["--id", "one", "--priority", "3", "--owner", "ann", "--running-timeout", "60"]
     code, said = submit(local_store, configs, *options)
     assert (code, said) == (0, "one: accepted\n")
     code, said = submit(local_store, configs, *options)
     assert (code, said) == (0, "one: was accepted before\n")
     spec = QueueRecords(local_store).spec("one").spec
-    assert (spec.priority, spec.owner, spec.limits.running) == (3, "ann", 60)
+    assert (spec.priority, spec.owner, spec.timeouts.running) == (3, "ann", 60)
     assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (2, 1, 0)
     assert spec.config["train"]["steps"] == 3
     code, said = submit(local_store, configs, *options, "--set", "train.steps=4")
@@ -118,7 +118,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are(
 
 def test_a_full_queue_refuses_more(local_store: Store, configs: Path) -> None:
     waiting = JobRow(job="a", kind="x", owner="", priority=0, state="queued", position=1)
-    table = QueueTable(time=0, dispatcher="a", limits=QueueLimits(queued=1), rows=[waiting])
+    table = QueueTable(time=0, dispatcher="a", limits=QueueLimits(max_queued=1), rows=[waiting])
     QueueRecords(local_store).write_table(table)
     code, said = submit(local_store, configs)
     assert code == 1

@@ -1,0 +1,41 @@
+"""The interface of the dispatcher to a cluster: attempts, their status, nodes and resources."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from cluster.queue.admission import FreeResources
+from flowkd.errors import FlowkdError
+
+AttemptStatus = Literal["unknown", "alive", "exited", "unreachable"]
+"""What the cluster knows of an attempt.
+
+`unknown`: it was never submitted, or is forgotten; `alive`: it waits for a process or has one;
+`exited`: its process was seen to end; `unreachable`: it was given up, and its process may live.
+"""
+
+
+class ClusterError(FlowkdError):
+    """A call that the cluster did not answer, or refused; the next one may succeed."""
+
+
+class Cluster(Protocol):
+    """A cluster that runs attempts; each method raises ClusterError when it cannot be asked."""
+
+    def submit(self, job: str, attempt: int) -> None:
+        """Submits an attempt, unless it was submitted before."""
+
+    def status(self, job: str, attempt: int) -> AttemptStatus:
+        """Returns what is known of an attempt."""
+
+    def stop(self, job: str, attempt: int) -> None:
+        """Stops an attempt that is alive."""
+
+    def nodes(self) -> list[dict[str, float]]:
+        """Returns the resources of each node, by Ray's names."""
+
+    def available(self) -> FreeResources:
+        """Returns the resources of each node that nobody uses, as far as is known yet."""
+
+    def request_resources(self, bundles: list[dict[str, float]]) -> None:
+        """Asks for nodes on which all of these fit; replaces the last request."""

@@ -1,0 +1,186 @@
+"""A dispatcher runs jobs in order, after their dependencies, within limits, as users ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.queue.admission import FreeResources
+from cluster.queue.config import QueueConfig
+from cluster.queue.dispatcher import Dispatcher
+from cluster.queue.messages import AttemptOutcome
+from cluster.queue.records import QueueRecords
+from cluster.queue.spec import JobSpec
+from flowkd.store.store import Store
+from tests.support.small_cluster import SmallCluster
+
+
+class Queue:
+    """A dispatcher on a small cluster, and the time that it believes in."""
+
+    def __init__(self, store: Store, cpus: float = 1, **config: object) -> None:
+        self.records = QueueRecords(store)
+        self.cluster = SmallCluster(self.records, cpus)
+        self.now = 1000.0
+        settings = QueueConfig.model_validate({"resource_settle_period": 0, **config})
+        self.dispatcher = Dispatcher(self.records, self.cluster, settings, clock=lambda: self.now)
+
+    def submit(self, name: str, ahead: float = 0, **changes: object) -> None:
+        """Submits a job a second after the last one, by a clock that may be ahead."""
+        self.now += 1
+        values = {"id": name, "kind": "c", "command": ["true"], **changes}
+        records = QueueRecords(self.records.store, clock=lambda: self.now + ahead)
+        records.accept(JobSpec.model_validate(values))
+
+    def tick(self, count: int = 1) -> None:
+        """Lets the dispatcher look, and the cluster go on by a step."""
+        for _ in range(count):
+            self.dispatcher.tick()
+            self.cluster.step()
+
+    def end(self, job: str, code: int) -> None:
+        """Ends a job's last attempt."""
+        attempt = self.records.state(job).attempt
+        self.cluster.end(job, attempt, AttemptOutcome(exit_code=code, time=0))
+
+    def states(self, *jobs: str) -> list[str | None]:
+        return [self.records.state(job).state for job in jobs or self.records.jobs()]
+
+
+@pytest.fixture
+def queue(memory_store: Store) -> Queue:
+    return Queue(memory_store)
+
+
+def test_jobs_run_by_priority_then_as_they_came(queue: Queue) -> None:
+    for name, priority in (("c", 0), ("a", 0), ("low", -1), ("b", 0), ("high", 2)):
+        queue.submit(name, priority=priority)
+    queue.tick(20)
+    assert queue.cluster.ran == ["high", "c", "a", "b", "low"]
+
+
+def test_who_came_later_by_the_dispatchers_view_runs_later(queue: Queue) -> None:
+    queue.submit("runs")
+    queue.tick()
+    queue.submit("z")
+    queue.tick()
+    queue.submit("a", ahead=-100)
+    queue.tick(20)
+    assert queue.cluster.ran == ["runs", "z", "a"]
+
+
+def test_a_retry_goes_to_the_end_of_the_line_and_an_attempt_that_failed_does_not(
+    queue: Queue,
+) -> None:
+    queue.submit("first", retries={"max_retries": 1, "backoff": 0})
+    queue.submit("second")
+    queue.tick()
+    queue.end("first", 1)
+    queue.tick()
+    assert queue.states("first", "second") == ["starting", "queued"]
+    queue.end("first", 1)
+    queue.tick()
+    assert queue.states("first", "second") == ["failed", "starting"]
+    queue.submit("third")
+    queue.tick()
+    queue.records.ask("first", "retry")
+    queue.tick(20)
+    assert queue.cluster.ran[-3:] == ["second", "third", "first"]
+
+
+def test_a_job_starts_after_its_dependencies(memory_store: Store) -> None:
+    queue = Queue(memory_store, cpus=10)
+    queue.submit("data")
+    queue.submit("teacher", depends_on=["data"])
+    queue.submit("student", depends_on=["data", "teacher"])
+    queue.tick()
+    assert queue.states("data", "teacher", "student") == ["starting", "queued", "queued"]
+    queue.tick(20)
+    assert queue.states() == ["succeeded"] * 3
+    assert queue.cluster.ran == ["data", "teacher", "student"]
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_what_depends_on_a_job_that_fails_fails_with_it(memory_store: Store, how: str) -> None:
+    queue = Queue(memory_store, cpus=10)
+    queue.submit("data", retries={"max_retries": 0})
+    queue.submit("teacher", depends_on=["data"])
+    queue.submit("student", depends_on=["teacher"])
+    queue.submit("other")
+    queue.tick()
+    if how == "failed":
+        queue.end("data", 1)
+    else:
+        queue.records.ask("data", "cancel")
+    queue.tick(20)
+    assert queue.states("data", "teacher", "student", "other") == [
+        how,
+        "failed",
+        "failed",
+        "succeeded",
+    ]
+    assert queue.records.state("student").reason == "job teacher, on which it depends, failed"
+    assert set(queue.cluster.ran) <= {"data", "other"}
+
+
+def test_a_job_that_failed_starts_again_once_its_backoff_is_over(queue: Queue) -> None:
+    queue.submit("job", retries={"max_retries": 1, "backoff": 30})
+    queue.tick()
+    queue.end("job", 1)
+    queue.tick()
+    queue.now += 29
+    queue.tick()
+    assert queue.states() == ["queued"]
+    queue.now += 1
+    queue.tick()
+    assert (queue.states(), queue.records.state("job").attempt) == (["starting"], 2)
+
+
+def test_a_job_that_waits_too_long_fails_and_one_that_runs_does_not(queue: Queue) -> None:
+    queue.submit("runs", timeouts={"queued": 10})
+    queue.submit("waits", timeouts={"queued": 10})
+    queue.tick()
+    queue.now += 11
+    queue.tick()
+    assert queue.states("runs", "waits") == ["running", "failed"]
+    assert queue.records.state("waits").reason == "waited for longer than 10 s"
+
+
+def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_stopped(queue: Queue) -> None:
+    queue.submit("runs")
+    queue.submit("waits")
+    queue.tick()
+    queue.dispatcher.tick()
+    assert queue.states("runs", "waits") == ["running", "queued"]
+    for name in ("runs", "waits"):
+        queue.records.ask(name, "cancel", by="ann")
+    queue.dispatcher.tick()
+    assert queue.states("runs", "waits") == ["cancelling", "cancelled"]
+    queue.dispatcher.tick()
+    assert queue.states("runs", "waits") == ["cancelled", "cancelled"]
+    assert queue.records.state("runs").reason == "cancelled by ann"
+    assert queue.cluster.ran == ["runs"]
+    assert queue.records.requests() == []
+
+
+def test_no_more_jobs_run_than_the_limits_allow(memory_store: Store) -> None:
+    limits = {"max_running": 3, "max_running_per_owner": 2}
+    queue = Queue(memory_store, cpus=100, limits=limits)
+    for number, owner in enumerate("aaaabb"):
+        queue.submit(f"{owner}{number}", owner=owner)
+    queue.tick()
+    assert sorted(queue.cluster.submitted) == [("a0", 1), ("a1", 1), ("b4", 1)]
+
+
+def test_what_ray_may_not_have_counted_yet_is_not_given_away_twice(memory_store: Store) -> None:
+    queue = Queue(memory_store, cpus=2, resource_settle_period=60)
+    queue.cluster.available = lambda: FreeResources(
+        [{"CPU": 1.0}]
+    )  # the other one is not the queue's
+    queue.submit("first")
+    queue.submit("second")
+    queue.tick()
+    queue.dispatcher.tick()
+    assert queue.states("first", "second") == ["running", "queued"]
+    queue.now += 60
+    queue.dispatcher.tick()
+    assert queue.states("first", "second") == ["running", "starting"]

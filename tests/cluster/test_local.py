@@ -1,0 +1,128 @@
+"""A driver on the local cluster stays on loopback; imports change nothing; threads follow CPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from cluster.local import LOOPBACK, LocalCluster, down, up
+from tests.support import ROOT
+from tests.support.queues import wait_for
+
+WITHOUT_RAY = [
+    "cluster",
+    "cluster.storage",
+    "cluster.local",
+    "cluster.queue.dispatcher",
+    "cluster.queue.runner",
+    "cluster.queue.submission",
+    "cluster.serve",
+    "cluster.train.checkpoints",
+]
+ON_RAY = ["cluster.queue.service", "cluster.ray_tasks", "cluster.serve.app", "cluster.train.launch"]
+IMPORT = """
+    import importlib, json, os, sys
+    found = {{}}
+    for module in {modules!r}:
+        before = dict(os.environ)
+        importlib.import_module(module)
+        found[module] = [name for name, value in os.environ.items() if before.get(name) != value]
+    print(json.dumps({{"ray": "ray" in sys.modules, "changed": found}}))
+"""
+DRIVER = """
+    import json, os, psutil, ray
+    from cluster.local import connect
+    from cluster.ray_tasks import TaskPool  # imports Ray, as jobs do, before they connect
+
+    connect()
+    threads = ray.remote(lambda: os.environ["OMP_NUM_THREADS"])
+    mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    print(json.dumps({
+        "address": ray.util.get_node_ip_address(),
+        "listens": sorted({c.laddr.ip for p in mine for c in p.net_connections("tcp")}),
+        "threads": [ray.get(threads.options(num_cpus=n).remote()) for n in (1, 2)],
+    }))
+"""
+
+
+@pytest.fixture(scope="module")
+def plain_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A cluster that is started where nobody has set anything of Ray's."""
+    record = tmp_path_factory.mktemp("ray") / "cluster.json"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(plain()):
+            patch.delenv(name)
+        cluster = up(cpus=2, record=record)
+    yield cluster
+    assert down(record=record)
+
+
+def plain() -> dict[str, str]:
+    """Returns this process's environment without anything that concerns Ray."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RAY_") and name != "OMP_NUM_THREADS"
+    }
+
+
+def run(code: str, **environment: str) -> dict[str, object]:
+    """Runs a program where nobody has set anything of Ray's but this."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env={**plain(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_an_import_that_needs_no_ray_leaves_the_environment_as_it_was() -> None:
+    found = run(IMPORT.format(modules=WITHOUT_RAY))
+    assert found == {"ray": False, "changed": {module: [] for module in WITHOUT_RAY}}
+
+
+def test_no_import_sets_the_number_of_threads() -> None:
+    found = run(IMPORT.format(modules=ON_RAY))
+    assert found["ray"]
+    assert all("OMP_NUM_THREADS" not in changed for changed in found["changed"].values())
+
+
+def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
+    plain_cluster: LocalCluster,
+) -> None:
+    def process(name: str) -> psutil.Process | None:
+        started = psutil.Process(plain_cluster.pid).children(recursive=True)
+        return next((each for each in started if each.name() == name), None)
+
+    for name in ("gcs_server", "raylet"):
+        wait_for(lambda name=name: process(name))
+        found = process(name)
+        assert found is not None
+        environment = found.environ()
+        assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert environment["RAY_AUTH_MODE"] == "disabled"
+        assert "OMP_NUM_THREADS" not in environment
+        wait_for(found.net_connections)
+        listens = {each.laddr.ip for each in found.net_connections("tcp")}
+        assert listens
+        assert all(address.endswith(LOOPBACK) for address in listens)
+
+
+def test_a_driver_without_settings_stays_on_loopback(plain_cluster: LocalCluster) -> None:
+    found = run(DRIVER, RAY_ADDRESS=plain_cluster.address)
+    assert found["address"] == LOOPBACK
+    assert found["listens"]
+    assert all(address.endswith(LOOPBACK) for address in found["listens"])
+    assert found["threads"] == ["1", "2"]
