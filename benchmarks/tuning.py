@@ -31,11 +31,10 @@ from benchmarks.tuning_page import (
 from cluster.local import connect, disconnect, down, up
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.data.importers.prepare import prepare
+from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.setup import run_in_process
-from jobs.prepare import PrepareConfig
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.search import search

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 from cluster.queue.spec import Resources
 from cluster.serve.config import ServingConfig
 from flowkd.config import apply_overrides, parse_config, read_values
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
-from jobs.prepare import PrepareConfig
 from tuning.config import SearchConfig
 
 # What runs in a job's own driver takes no CPU that Ray counts: drivers stay on the head.

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import RootModel
-
 from cluster.storage import StorageConfig
-from flowkd.data.importers.prepare import DatasetConfig, prepare
+from flowkd.data.importers.prepare import PrepareConfig, prepare
 from jobs.cli.entry import run_job
-
-
-class PrepareConfig(RootModel[DatasetConfig]):
-    """The file holds a data set's configuration, told apart by its `kind`."""
 
 
 def prepare_dataset(config: PrepareConfig, storage: StorageConfig) -> None:

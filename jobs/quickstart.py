@@ -19,7 +19,7 @@ from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
-from flowkd.data.importers.prepare import prepare
+from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
@@ -33,7 +33,6 @@ from flowkd.training.metrics_log import read_log
 from jobs.cli.entry import run_job
 from jobs.cli.progress import console, stage, train_with_progress, working
 from jobs.cli.tables import comparison_table
-from jobs.prepare import PrepareConfig
 
 ROLES = ("teacher", "plain", "distilled")
 ASKED = 16

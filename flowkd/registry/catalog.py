@@ -1,9 +1,8 @@
-"""The catalog of a store: models, their versions and aliases, and runs; removal of what may go."""
+"""What a store holds of models: versions, aliases, damage; and how to remove what may go."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from flowkd.config import Config
 from flowkd.errors import StoreError
@@ -16,7 +15,6 @@ from flowkd.registry.artifacts import (
     versions,
 )
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import read_log
 
 
 class ModelVersion(Config):
@@ -40,24 +38,6 @@ class ModelVersion(Config):
     def reference(self) -> str:
         """The reference it is loaded by, `models/MODEL@VERSION`."""
         return f"models/{self.model}@{self.version}"
-
-
-class RunState(Config):
-    """How far a training run came.
-
-    Attributes:
-        run: Name of the run.
-        state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
-        step: Last step in its metrics.
-        validation_bits_per_dim: Lowest value so far; None before the first.
-        checkpoints: Names of the checkpoints that are kept, oldest first.
-    """
-
-    run: str
-    state: Literal["finished", "failed", "unfinished"]
-    step: int
-    validation_bits_per_dim: float | None
-    checkpoints: tuple[str, ...]
 
 
 def model_versions(store: Store, model: str | None = None) -> list[ModelVersion]:
@@ -117,71 +97,6 @@ def remove_version(store: Store, model: str, version: str) -> None:
     store.remove(folder)
 
 
-def run_states(store: Store) -> list[RunState]:
-    """Returns all runs, by name."""
-    return [run_state(store, run) for run in store.list("runs")]
-
-
-def run_state(store: Store, run: str) -> RunState:
-    """Returns how far a run came.
-
-    Raises:
-        StoreError: No run of this name.
-    """
-    known = store.list("runs")
-    if run not in known:
-        raise StoreError(f"no run {run!r} in {store.uri}; there are {_listed(known)}")
-    log = read_log(store, run)
-    judged = [line[key] for line in log if (key := "validation_bits_per_dim") in line]
-    state: Literal["finished", "failed", "unfinished"] = "unfinished"
-    if store.exists("runs", run, "result", "manifest.json"):
-        state = "finished"
-    elif store.exists("runs", run, "failure.json"):
-        state = "failed"
-    return RunState(
-        run=run,
-        state=state,
-        step=log[-1]["step"] if log else 0,
-        validation_bits_per_dim=min(judged) if judged else None,
-        checkpoints=tuple(_checkpoints(store, run)),
-    )
-
-
-def prune_checkpoints(
-    store: Store, keep: int, run: str | None = None, *, dry_run: bool = False
-) -> list[str]:
-    """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
-
-    A run that is not finished also keeps those that Ray Train's snapshot names: it could not go
-    on without them. No lineage names a checkpoint.
-
-    Args:
-        store: Where the runs lie.
-        keep: How many checkpoints of a run stay, at least 1, so that an unfinished run can go on.
-        run: Name of the run; default all.
-        dry_run: Removes nothing.
-
-    Returns:
-        Paths of the removed folders.
-
-    Raises:
-        StoreError: No run of this name, or none to keep.
-    """
-    if keep < 1:
-        raise StoreError(f"expected to keep at least 1 checkpoint; got {keep}")
-    runs = [run_state(store, run)] if run is not None else run_states(store)
-    removed = [
-        ("runs", each.run, "checkpoints", name)
-        for each in runs
-        for name in each.checkpoints[:-keep]
-        if each.state == "finished" or f'"{name}"' not in _snapshot(store, each.run)
-    ]
-    if not dry_run:
-        for folder in removed:
-            store.remove(*folder)
-    return ["/".join(folder) for folder in removed]
-
-
 def _versions_of(store: Store, model: str) -> Iterator[ModelVersion]:
     aliases = alias_versions(store, model)
     for version in versions(store, model):
@@ -213,18 +128,6 @@ def _teacher(store: Store, manifest: ArtifactManifest) -> str | None:
         return resolve(store, manifest.lineage.teacher)
     except StoreError:
         return None
-
-
-def _checkpoints(store: Store, run: str) -> list[str]:
-    # Ray Train's checkpoint_manager_snapshot.json lies beside them.
-    names = store.list("runs", run, "checkpoints")
-    return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]
-
-
-def _snapshot(store: Store, run: str) -> str:
-    """Returns the text of Ray Train's list of a run's checkpoints; empty if there is none."""
-    path = ("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
-    return store.read(*path).decode() if store.exists(*path) else ""
 
 
 def _listed(names: list[str]) -> str:

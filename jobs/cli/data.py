@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from flowkd.config import apply_overrides, parse_config
-from flowkd.data.importers.prepare import prepare
+from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
-from jobs.prepare import PrepareConfig
 
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
 

@@ -11,15 +11,9 @@ from flowkd.errors import StoreError
 from flowkd.flows.build import count_parameters
 from flowkd.registry.aliases import alias_history, set_alias
 from flowkd.registry.artifacts import load_artifact
-from flowkd.registry.catalog import (
-    find_damage,
-    model_versions,
-    prune_checkpoints,
-    remove_version,
-    run_state,
-    run_states,
-)
+from flowkd.registry.catalog import find_damage, model_versions, remove_version
 from flowkd.store.locks import creates_are_atomic
+from flowkd.training.runs import prune_checkpoints, run_state, run_states
 from jobs.cli.cluster import add_cluster
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.cli.data import data

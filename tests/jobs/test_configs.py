@@ -5,6 +5,7 @@ import pytest
 from cluster.queue.config import QueueConfig
 from cluster.serve.config import ServingConfig
 from flowkd.config import load_config
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.distillation.losses import Distillation
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.distillation.warmstart import check_warm_start
@@ -13,7 +14,6 @@ from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
-from jobs.prepare import PrepareConfig
 from jobs.quickstart import QuickstartConfig
 from jobs.study.capacity_config import CapacityConfig
 from jobs.study.config import StudyConfig

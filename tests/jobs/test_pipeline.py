@@ -13,11 +13,11 @@ import torch
 
 from cluster.local import LocalCluster
 from flowkd.config import dump_config, load_config
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from jobs.prepare import PrepareConfig
 from tests.support import ROOT
 from tests.support.servers.swift import SwiftServer
 

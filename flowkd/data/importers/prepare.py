@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from flowkd.data.importers.celeba import CelebaConfig
 from flowkd.data.importers.cifar import CifarConfig
@@ -41,6 +41,10 @@ DatasetConfig = Annotated[
     | CelebaConfig,
     Field(discriminator="kind"),
 ]
+
+
+class PrepareConfig(RootModel[DatasetConfig]):
+    """A data set's config as a file of its own: `kind` says which importer it is for."""
 
 
 def prepare(config: ImporterConfig, store: Store) -> Manifest:

@@ -11,14 +11,9 @@ from typer.testing import CliRunner
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_versions, set_alias
 from flowkd.registry.artifacts import Lineage, load_artifact, publish_artifact, versions
-from flowkd.registry.catalog import (
-    find_damage,
-    model_versions,
-    prune_checkpoints,
-    remove_version,
-    run_state,
-)
+from flowkd.registry.catalog import find_damage, model_versions, remove_version
 from flowkd.store.store import Store
+from flowkd.training.runs import prune_checkpoints, run_state
 from jobs.cli.main import app
 from tests.support.small_flows import CONFIGS, small_flow
 

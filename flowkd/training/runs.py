@@ -1,0 +1,105 @@
+"""The runs of a store: how far each came, and how to remove the checkpoints that may go."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flowkd.config import Config
+from flowkd.errors import StoreError
+from flowkd.store.store import Store
+from flowkd.training.metrics_log import read_log
+
+
+class RunState(Config):
+    """How far a training run came.
+
+    Attributes:
+        run: Name of the run.
+        state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
+        step: Last step in its metrics.
+        validation_bits_per_dim: Lowest value so far; None before the first.
+        checkpoints: Names of the checkpoints that are kept, oldest first.
+    """
+
+    run: str
+    state: Literal["finished", "failed", "unfinished"]
+    step: int
+    validation_bits_per_dim: float | None
+    checkpoints: tuple[str, ...]
+
+
+def run_states(store: Store) -> list[RunState]:
+    """Returns all runs, by name."""
+    return [run_state(store, run) for run in store.list("runs")]
+
+
+def run_state(store: Store, run: str) -> RunState:
+    """Returns how far a run came.
+
+    Raises:
+        StoreError: No run of this name.
+    """
+    known = store.list("runs")
+    if run not in known:
+        raise StoreError(f"no run {run!r} in {store.uri}; there are {', '.join(known) or 'none'}")
+    log = read_log(store, run)
+    judged = [line[key] for line in log if (key := "validation_bits_per_dim") in line]
+    state: Literal["finished", "failed", "unfinished"] = "unfinished"
+    if store.exists("runs", run, "result", "manifest.json"):
+        state = "finished"
+    elif store.exists("runs", run, "failure.json"):
+        state = "failed"
+    return RunState(
+        run=run,
+        state=state,
+        step=log[-1]["step"] if log else 0,
+        validation_bits_per_dim=min(judged) if judged else None,
+        checkpoints=tuple(_checkpoints(store, run)),
+    )
+
+
+def prune_checkpoints(
+    store: Store, keep: int, run: str | None = None, *, dry_run: bool = False
+) -> list[str]:
+    """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
+
+    A run that is not finished also keeps those that Ray Train's snapshot names: it could not go
+    on without them. No lineage names a checkpoint.
+
+    Args:
+        store: Where the runs lie.
+        keep: How many checkpoints of a run stay, at least 1, so that an unfinished run can go on.
+        run: Name of the run; default all.
+        dry_run: Removes nothing.
+
+    Returns:
+        Paths of the removed folders.
+
+    Raises:
+        StoreError: No run of this name, or none to keep.
+    """
+    if keep < 1:
+        raise StoreError(f"expected to keep at least 1 checkpoint; got {keep}")
+    runs = [run_state(store, run)] if run is not None else run_states(store)
+    removed = [
+        ("runs", each.run, "checkpoints", name)
+        for each in runs
+        for name in each.checkpoints[:-keep]
+        if each.state == "finished" or f'"{name}"' not in _snapshot(store, each.run)
+    ]
+    if not dry_run:
+        for folder in removed:
+            store.remove(*folder)
+    return ["/".join(folder) for folder in removed]
+
+
+def _checkpoints(store: Store, run: str) -> list[str]:
+    # Ray Train's checkpoint_manager_snapshot.json lies beside them.
+    names = store.list("runs", run, "checkpoints")
+    return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]
+
+
+def _snapshot(store: Store, run: str) -> str:
+    """Returns the text of Ray Train's list of a run's checkpoints; empty if there is none."""
+    path = ("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
+    return store.read(*path).decode() if store.exists(*path) else ""
