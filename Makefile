@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test lint format bench bench-data bench-tuning bench-warmstart docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants lint format bench bench-data bench-tuning bench-warmstart docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,9 +56,18 @@ down: $(STAMP) ## Stop what the quickstart left running
 	$(BIN)/python -m cluster.local down
 
 # One thread each: the tests run several processes on few cores, and small models gain nothing.
+# Three processes on two cores, because most of the time some of them wait for a cluster.
 test: export OMP_NUM_THREADS := 1
 test: $(STAMP) ## Run all tests, the lint checks among them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3
+
+test-quick: export OMP_NUM_THREADS := 1
+test-quick: $(STAMP) ## Run those that start no cluster and no server, after each change
+	$(BIN)/python -m pytest -n 2 -m "not cluster and not server"
+
+mutants: export OMP_NUM_THREADS := 1
+mutants: $(STAMP) ## See that tests catch deliberate faults: results/mutants.json, docs/mutants.md
+	$(BIN)/python -m benchmarks.mutants
 
 lint: $(STAMP) ## Check style, format, types and import directions
 	$(BIN)/ruff check .

@@ -1,10 +1,9 @@
-"""What all tests share: one thread, one seed, and a store of each kind."""
+"""What tests of several folders share: stores of each kind, servers and a cluster."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when ray is imported
 
 import socket
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import ray
-import torch
 from s3fs import S3FileSystem
 
-from cluster.local import LocalCluster, down, up
+from cluster.local import LocalCluster
 from flowkd.store.store import Store
+from tests.support.queues import kill_head, new_cluster
 from tests.support.reliability import reliability as reliability  # a fixture
 from tests.support.servers.faults import FaultProxy
 from tests.support.servers.moto import MotoServer
@@ -29,14 +28,6 @@ from tests.support.small_runs import furnish
 # The root of a store of one's own, for the tests that use s3_store: see CONTRIBUTING.md.
 OWN = os.environ.get("FLOWKD_TEST_STORE", "").rstrip("/")
 AWS = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-
-torch.set_num_threads(1)
-torch.use_deterministic_algorithms(True)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -153,11 +144,13 @@ def ray_cluster(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.environment().items():
             patch.setenv(name, value)
-        cluster = up(cpus=4, record=record)
+        # How often Ray Train looks whether its workers are done: by default every 2 seconds.
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        cluster = new_cluster(record)
         patch.setenv("RAY_ADDRESS", cluster.address)
         patch.setenv("RAY_API_SERVER_ADDRESS", cluster.dashboard)
         yield cluster
-        assert down(record=record)
+        kill_head(cluster, record)  # `down` lets each process end by itself, which takes seconds
 
 
 @pytest.fixture(scope="session")

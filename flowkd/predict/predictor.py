@@ -80,7 +80,8 @@ class Predictor:
         bins: Number of integer values of a pixel, 256 for 8 bits; None for continuous data.
         chunk_size: Rows per call of the flow.
 
-    >>> from flowkd.flows.configs import CouplingConfig, build_flow
+    >>> from flowkd.flows.build import build_flow
+    >>> from flowkd.flows.coupling import CouplingConfig
     >>> flow = build_flow(CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0))
     >>> predictor = Predictor(flow.eval())
     >>> x = predictor.sample(SampleRequest(n=3, seed=0))

@@ -120,7 +120,8 @@ def write_artifact(
         StoreError: The folder holds an artifact already, or a part is not read back as written.
 
     Examples:
-        >>> from flowkd.flows.configs import CouplingConfig, build_flow
+        >>> from flowkd.flows.build import build_flow
+        >>> from flowkd.flows.coupling import CouplingConfig
         >>> store = Store("memory://artifacts")
         >>> config = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, width=4)
         >>> manifest = write_artifact(store, "runs/a/result", build_flow(config), config)

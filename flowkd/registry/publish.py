@@ -37,7 +37,8 @@ def publish(config: PublishConfig, store: Store) -> str:
         ConfigError: The evaluation has no figures of this source.
 
     Examples:
-        >>> from flowkd.flows.configs import CouplingConfig, build_flow
+        >>> from flowkd.flows.build import build_flow
+        >>> from flowkd.flows.coupling import CouplingConfig
         >>> from flowkd.registry.artifacts import resolve, write_artifact
         >>> store = Store("memory://publish")
         >>> flow_config = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, width=4)

@@ -26,7 +26,12 @@ WITHOUT_RAY = [
     "cluster.serve",
     "cluster.train.checkpoints",
 ]
-ON_RAY = ["cluster.queue.service", "cluster.ray_tasks", "cluster.serve.app", "cluster.train.launch"]
+ON_RAY = [
+    "cluster.queue.service",
+    "cluster.ray_tasks",
+    "cluster.serve.deployment",
+    "cluster.train.launch",
+]
 IMPORT = """
     import importlib, json, os, sys
     found = {{}}
@@ -99,6 +104,7 @@ def test_no_import_sets_the_number_of_threads() -> None:
     assert all("OMP_NUM_THREADS" not in changed for changed in found["changed"].values())
 
 
+@pytest.mark.cluster
 def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
     plain_cluster: LocalCluster,
 ) -> None:
@@ -120,6 +126,7 @@ def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
         assert all(address.endswith(LOOPBACK) for address in listens)
 
 
+@pytest.mark.cluster
 def test_a_driver_without_settings_stays_on_loopback(plain_cluster: LocalCluster) -> None:
     found = run(DRIVER, RAY_ADDRESS=plain_cluster.address)
     assert found["address"] == LOOPBACK

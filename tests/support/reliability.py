@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable
@@ -20,11 +21,15 @@ def reliability() -> Callable[..., None]:
     began = time.monotonic()
 
     def note(fault: str, injected: str, outcome: str) -> None:
-        found = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"faults": {}}
         seconds = round(time.monotonic() - began, 1)
-        found["faults"][fault] = {"injected": injected, "outcome": outcome, "seconds": seconds}
-        found["date"] = date.today().isoformat()
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        with RESULTS.open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # another process of the tests may write too
+            file.seek(0)
+            found = json.loads(file.read() or '{"faults": {}}')
+            found["faults"][fault] = {"injected": injected, "outcome": outcome, "seconds": seconds}
+            found["date"] = date.today().isoformat()
+            file.truncate(0)
+            file.write(json.dumps(found, indent=2, sort_keys=True) + "\n")
 
     return note

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,9 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
     assert len(parameters) == 8  # what came first was not proposed once more
 
 
-def test_a_lost_worker_costs_no_trial(storage: StorageConfig, tmp_path: Path) -> None:
+def test_a_lost_worker_costs_no_trial(
+    storage: StorageConfig, ray_cluster: LocalCluster, tmp_path: Path
+) -> None:
     config = searching(
         "lost", train={"steps": 1500, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=500,
         trials=3, max_concurrent_trials=1, stopping=None,
@@ -149,7 +151,7 @@ def test_a_lost_worker_costs_no_trial(storage: StorageConfig, tmp_path: Path) ->
     def kill_once(status: Any) -> None:
         running = [row for row in status.rows if row.state == "running"]
         if running and not killed:
-            killed.extend(_kill_workers("train_trial"))
+            killed.extend(_kill_workers(ray_cluster, "train_trial"))
 
     search(config, storage, show=kill_once)
     assert killed
@@ -158,14 +160,15 @@ def test_a_lost_worker_costs_no_trial(storage: StorageConfig, tmp_path: Path) ->
     assert all(trial.state in ("finished", "stopped") for trial in trials)
 
 
-def _kill_workers(name: str) -> list[int]:
-    """Kills the processes in which Ray Tune trains, and returns them."""
+def _kill_workers(cluster: LocalCluster, name: str) -> list[int]:
+    """Kills the processes of a cluster in which Ray Tune trains, and returns them."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or [])
-        if title.startswith("ray::") and ("ImplicitFunc" in title or name in title):
-            process.send_signal(signal.SIGKILL)
-            found.append(process.pid)
+    for process in psutil.Process(cluster.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            title = " ".join(process.cmdline())
+            if title.startswith("ray::") and ("ImplicitFunc" in title or name in title):
+                process.kill()
+                found.append(process.pid)
     return found
 
 
@@ -249,7 +252,7 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
     rate = {"low": 0.001, "high": 0.1}
     config = searching(
         "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
-        train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=10,
+        train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=20,
     )  # fmt: skip
     with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
         search(config, storage)  # whose members share what is left

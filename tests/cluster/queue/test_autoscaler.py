@@ -29,6 +29,7 @@ from cluster.queue.submission import submit
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, wait_for
 
+pytestmark = pytest.mark.cluster
 NODE = {"CPU": 2, "rare": 1}
 FAKE = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
 LEGACY = (

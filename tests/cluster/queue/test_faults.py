@@ -18,6 +18,7 @@ from flowkd.store.store import Store
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for
 
 Note = Callable[..., None]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

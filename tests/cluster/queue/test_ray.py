@@ -21,6 +21,7 @@ from flowkd.store.store import Store
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for
 
 SECRET = "a secret of this test"
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

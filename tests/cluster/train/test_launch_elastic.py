@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
 from cluster.local import ray_environment
 from flowkd.config import dump_config
@@ -22,6 +23,7 @@ from flowkd.training.setup import run_in_process
 from tests.support import ROOT
 from tests.support.small_runs import furnish, training
 
+pytestmark = pytest.mark.cluster
 STEPS, EVERY = 600, 100
 SOON = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "12",  # of a machine that does other things too

@@ -128,6 +128,16 @@ def test_without_a_gap_there_is_no_share():
     assert math.isnan(gap_closed(3.0, 2.9, 2.8))
 
 
+def test_the_round_trip_is_that_of_the_worst_value():
+    class OffOnce(Standardize):
+        def inverse(self, z, context=None):
+            x, log_det = super().inverse(z, context)
+            return x + torch.eye(len(x))[:, :2] * torch.tensor([0.5, -0.75]), log_det
+
+    flow = Flow(Chain({"preprocess": OffOnce(0.0, 1.0), "norm": ActNorm(2)}), (2,))
+    assert round_trip_error(flow, torch.randn(10, 2)) == pytest.approx(0.75, rel=1e-5)
+
+
 def test_the_round_trip_is_measured_in_preprocessed_units():
     class Off(Standardize):
         def inverse(self, z, context=None):

@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support import ROOT
+
+pytestmark = pytest.mark.cluster
 
 
 def flowkd(folder: Path, *arguments: str) -> str:
