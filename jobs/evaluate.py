@@ -5,12 +5,12 @@ from __future__ import annotations
 from cluster.storage import StorageConfig
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
 from jobs.cli.entry import run_job
-from jobs.cli.tables import comparison_table
+from jobs.cli.tables import figures_table
 
 
 def evaluate_flows(config: EvaluationConfig, storage: StorageConfig) -> None:
     """Evaluate flows on the test split, beside each other, and keep the figures in the store."""
-    comparison_table(evaluate(config, storage.store()))
+    figures_table(evaluate(config, storage.store()))
 
 
 if __name__ == "__main__":

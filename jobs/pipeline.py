@@ -17,7 +17,7 @@ class Stage(Config):
     """One job of a pipeline.
 
     Attributes:
-        kind: Of the job.
+        kind: Kind of the job, such as `distill`.
         config: Its config file, beside the pipeline's own, or an absolute path.
         set: `key.path=value`, over the file's.
         after: Stages that must succeed before; by default the one before it in the file.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from cluster.storage import StorageConfig
-from flowkd.registry.publish import PublishConfig, publish
+from flowkd.registry.publish import PublishConfig, publish_run
 from jobs.cli.entry import run_job
 
 
-def publish_run(config: PublishConfig, storage: StorageConfig) -> None:
+def publish_model(config: PublishConfig, storage: StorageConfig) -> None:
     """Publish a run's result as a new version of a model and point an alias at it."""
-    version = publish(config, storage.store())
+    version = publish_run(config, storage.store())
     print(f"published models/{config.model}@{version}, alias {config.alias}")
 
 
 if __name__ == "__main__":
-    run_job(PublishConfig, publish_run)
+    run_job(PublishConfig, publish_model)

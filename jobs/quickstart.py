@@ -25,14 +25,14 @@ from flowkd.data.reading import load_split
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.metrics import gap_closed
 from flowkd.registry.artifacts import load_artifact
-from flowkd.registry.publish import PublishConfig, publish
+from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.report.page import Report, render
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.metrics_log import read_log
 from jobs.cli.entry import run_job
 from jobs.cli.progress import console, stage, train_with_progress, working
-from jobs.cli.tables import comparison_table
+from jobs.cli.tables import figures_table
 
 ROLES = ("teacher", "plain", "distilled")
 ASKED = 16
@@ -78,7 +78,7 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     better = min(("plain", "distilled"), key=lambda role: _validated(store, evaluation, role))
     stage(f"6/7 Publishing and serving the {better} student")
     source = evaluation.flows[better]
-    version = publish(publication.model_copy(update={"source": source}), store)
+    version = publish_run(publication.model_copy(update={"source": source}), store)
     with working("deploying on Ray Serve"):
         endpoint = deploy(serving, storage)
     url = f"{endpoint}/v1/models/{publication.model}"
@@ -93,7 +93,7 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     config.report.write_text(render(report), encoding="utf-8")
     _write_results(config, figures, closed, seconds, url)
     print()
-    comparison_table(figures, gap_closed=closed)
+    figures_table(figures, gap_closed=closed)
     print(f"\nreport   {config.report.resolve()}")
     print(f"model    {model}, in {store.uri}")
     print(f"student  {url}  (interactive: {endpoint}/docs)")

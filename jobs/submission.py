@@ -23,7 +23,7 @@ class Options(Config):
         priority: Higher goes first.
         owner: Who submits it; by default FLOWKD_OWNER, or the user of this machine.
         depends_on: Jobs that must succeed before.
-        timeouts: How long it may take.
+        timeouts: Seconds that it may wait and run.
         retries: When it is tried again.
         webhook: URL that is told of each transition.
     """

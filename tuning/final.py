@@ -10,7 +10,7 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
-from flowkd.registry.publish import PublishConfig, publish
+from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
@@ -87,7 +87,7 @@ def judge(
             evaluation=evaluation.name,
             search=config.name,
         )
-        published = f"models/{final.model}@{publish(publication, store)}"
+        published = f"models/{final.model}@{publish_run(publication, store)}"
     return {
         "figures": {role: asdict(each) for role, each in figures.items()},
         "refused": refused,

@@ -29,8 +29,8 @@ class EvaluationConfig(Config):
         dataset: Name of a prepared data set.
         split: Choose on `val`; report on `test`, once.
         rows: At most so many.
-        batch_size: Of the throughput measurement.
-        threads: Of the throughput measurement.
+        batch_size: Rows of a call whose throughput is measured; default 64.
+        threads: Threads of torch while throughput is measured; default 1.
         seconds: About how long to measure throughput, log_prob and sampling each.
     """
 
@@ -51,9 +51,9 @@ class FlowFigures:
     Throughput was measured beside the other flows', each in its form for inference.
 
     Attributes:
-        reference: Of the artifact.
+        reference: Reference of the artifact, as it was given.
         bits_per_dim: Mean over the split.
-        standard_error: Of bits_per_dim.
+        standard_error: Standard error of bits_per_dim, over the rows.
         parameters: Number of trainable values.
         log_prob_per_second: Examples whose log_prob is computed in a second.
         samples_per_second: Examples that are sampled in a second.

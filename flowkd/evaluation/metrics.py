@@ -35,7 +35,7 @@ class Likelihood:
 
     Attributes:
         bits_per_dim: Mean over the examples.
-        standard_error: Of that mean.
+        standard_error: Standard error of that mean; NaN for a single row.
         nats: Mean log-likelihood of an example, in nats.
         rows: Number of examples.
     """

@@ -30,12 +30,12 @@ def log_prob_per_second(
     """Returns of how many rows each flow, in its form for inference, computes log_prob in a second.
 
     Args:
-        flows: By name.
+        flows: The flows to be timed, by name.
         rows: The first batch_size of them are computed, again and again.
         bins: Number of integer values of the data; None if they are continuous.
         batch_size: Rows of a call.
         seconds: About how long to measure in all.
-        threads: Of torch.
+        threads: Threads of torch while it is measured.
     """
 
     def call(flow: Flow, batch: Batch) -> Call:
@@ -108,7 +108,7 @@ def seconds_per_call(
     Args:
         calls: What to time, by name; each is called twice before.
         seconds: About how long to take in all; each is called at least once a round.
-        rounds: How often each has its turn.
+        rounds: Number of turns of each call.
 
     Returns:
         The mean seconds of a call in each round, by name.

@@ -39,7 +39,7 @@ class ArtifactPart(Config):
 
     Attributes:
         sha256: Hash of its bytes, in hex.
-        bytes: Its size.
+        bytes: Size in bytes.
     """
 
     sha256: str

@@ -29,7 +29,7 @@ class PublishConfig(Config):
     search: str | None = None
 
 
-def publish(config: PublishConfig, store: Store) -> str:
+def publish_run(config: PublishConfig, store: Store) -> str:
     """Publishes a run's result and returns the version's name.
 
     Raises:

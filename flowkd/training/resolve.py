@@ -90,12 +90,12 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
         teacher = pin_artifact(store, config.distillation.teacher)
         if config.distillation.source is not None:
             source = pin_artifact(store, config.distillation.source)
-    run = resolve(config, manifest, teacher, source)
+    run = complete_run(config, manifest, teacher, source)
     run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
     return run
 
 
-def resolve(
+def complete_run(
     config: TrainingConfig,
     manifest: Manifest | None,
     teacher: PinnedArtifact | None = None,

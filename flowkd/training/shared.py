@@ -12,7 +12,7 @@ from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunData, Worker, load_data
-from flowkd.training.resolve import resolve, resolve_run
+from flowkd.training.resolve import complete_run, resolve_run
 from flowkd.training.run import Run
 from flowkd.training.setup import prepare_run
 from flowkd.training.teacher_data import ask_teacher
@@ -33,9 +33,10 @@ class SharedData:
     data: RunData
 
     def prepare(self, config: TrainingConfig, worker: Worker | None = None) -> Run:
-        """Returns a run of a config; nothing is read. Raises as `resolve` and `prepare_run`."""
+        """Returns a run of a config without reading anything; raises ConfigError as a run does."""
         source = self.teacher if config.distillation and config.distillation.source else None
-        return prepare_run(resolve(config, self.manifest, self.teacher, source), self.data, worker)
+        run = complete_run(config, self.manifest, self.teacher, source)
+        return prepare_run(run, self.data, worker)
 
 
 def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> SharedData:

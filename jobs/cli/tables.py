@@ -11,9 +11,7 @@ from rich.table import Table
 from flowkd.evaluation.compare import FlowFigures
 
 
-def comparison_table(
-    figures: Mapping[str, FlowFigures], *, gap_closed: float | None = None
-) -> None:
+def figures_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | None = None) -> None:
     """Prints flows beside each other; rates and sizes relative to the first."""
     first = next(iter(figures.values()))
     table = Table(box=None, pad_edge=False)

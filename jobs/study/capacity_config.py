@@ -38,7 +38,7 @@ class CapacityConfig(StudyBase):
 
     Attributes:
         students: The students of other shapes, by name.
-        objective: By which students are distilled.
+        objective: Objective of the distilled students.
         about: The objective in a few words, for the document.
     """
 

@@ -35,7 +35,7 @@ def capacity_document(results: CapacityResults, about: str, command: str, image:
     Args:
         results: What was measured.
         about: What the distillation is, in words.
-        command: By which this is made again.
+        command: The command that makes the document again.
         image: Path of the plot, relative to the document.
     """
     (study,) = results.study.studies

@@ -37,7 +37,7 @@ def document(results: Results, command: str, images: Mapping[str, list[str]]) ->
 
     Args:
         results: What was measured.
-        command: By which this is made again.
+        command: The command that makes the document again.
         images: For each study, its plots' paths relative to the document.
     """
     machine = results.machine

@@ -80,7 +80,7 @@ import flowkd
 from flowkd.config import parse_config
 from flowkd.flows.nice import Fast, NiceConfig
 from flowkd.registry.artifacts import load_artifact
-from flowkd.registry.publish import PublishConfig, publish
+from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.setup import run_in_process
@@ -90,7 +90,7 @@ store = Store("memory://families")
 furnish(store)
 text = "{kind: nice, depth: 4, width: 16}"
 list(run_in_process(training("nice", flow=yaml.safe_load(text)), store))  # from YAML
-publish(PublishConfig(model="nice", source="runs/nice"), store)  # to a model
+publish_run(PublishConfig(model="nice", source="runs/nice"), store)  # to a model
 teacher = flowkd.load("models/nice@best", store=store)
 assert isinstance(teacher.config, NiceConfig), teacher
 x = teacher.sample(200)

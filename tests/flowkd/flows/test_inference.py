@@ -10,17 +10,10 @@ from torch.nn.functional import conv2d
 
 from flowkd.bijectors import AffineCoupling, Bijector, Chain, Standardize
 from flowkd.flows.build import build_flow
+from flowkd.flows.fast_layers import Convolved, Mix, UnrolledNet, UnrolledPrior, unrolled
 from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
-from flowkd.flows.inference import (
-    UNROLLED_VALUES,
-    Convolved,
-    Mix,
-    UnrolledNet,
-    UnrolledPrior,
-    for_inference,
-    unrolled,
-)
+from flowkd.flows.inference import UNROLLED_VALUES, for_inference
 from flowkd.nn import Conditioner
 from flowkd.predict.batching import choose_chunk_size
 from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch, small_flow

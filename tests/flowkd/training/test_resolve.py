@@ -9,7 +9,7 @@ from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, versions
 from flowkd.registry.catalog import remove_version
 from flowkd.registry.pins import load_pinned, pin_artifact
-from flowkd.registry.publish import PublishConfig, publish
+from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig
 from flowkd.training.inputs import load_data
@@ -25,7 +25,7 @@ def store(taught_store: Store) -> Store:
     """A store with two versions of a model; the alias `best` points at the first."""
     list(run_in_process(training("other", flow=TEACHER, seed=1), taught_store))
     for source in ("runs/other", "runs/teacher"):
-        publish(PublishConfig(model="large", source=source), taught_store)
+        publish_run(PublishConfig(model="large", source=source), taught_store)
     return taught_store
 
 
