@@ -125,3 +125,25 @@ def test_python_runs(tmp_path: Path) -> None:
         exec(compile(text, "README.md", "exec"), known)
     assert known["log_prob"].shape == (16,)
     assert known["bits"].shape == (120,)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_link_is_broken(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    inside = [link for link in links if "://" not in link]
+    assert not [link for link in inside if not (page.parent / link).exists()]
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    """Whole paths; bare names lie beside a path that is named before."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    folders = [ROOT]
+    for path in re.findall(r"`([\w./]+(?:\.(?:py|md|yaml)|/))`", text):
+        if path.startswith("runs/"):
+            continue
+        if "/" in path:
+            folders.append((ROOT / path).parent)
+        assert any((folder / path).exists() for folder in (ROOT, *folders)), path
