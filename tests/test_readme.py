@@ -145,5 +145,5 @@ def test_the_files_that_the_architecture_names_are_there() -> None:
         if path.startswith("runs/"):
             continue
         if "/" in path:
-            folders.append((ROOT / path).parent)
+            folders.append(ROOT / path if path.endswith("/") else (ROOT / path).parent)
         assert any((folder / path).exists() for folder in (ROOT, *folders)), path
