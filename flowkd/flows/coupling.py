@@ -124,7 +124,7 @@ def coupling(
     Example:
         >>> flow = flowkd.coupling(3, depth=2, width=8)
         >>> flow
-        Flow(coupling, (3,), depth 2, width 8; 302 parameters)
+        Flow(coupling, (3,), depth 2, width 8, mix linear; 302 parameters)
         >>> x = flow.sample(5)
         >>> flow.log_prob(x).shape
         torch.Size([5])
