@@ -1,8 +1,8 @@
 """A store as a pyarrow filesystem, with the store's retries and error messages.
 
-pyarrow's own S3FileSystem with AwsStandardS3RetryStrategy outlasts overload and lost connections,
-but by the tests of this module not expired credentials, and it does not notice an object that is
-replaced between two reads, cannot move a folder, and tells no missing object from other errors.
+pyarrow's own S3FileSystem with AwsStandardS3RetryStrategy outlasts overload and lost connections;
+by the tests of this module it does not outlast expired credentials, cannot move or empty a folder
+of an S3 server, and tells a missing object from no other error when it copies.
 """
 
 from __future__ import annotations

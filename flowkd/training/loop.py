@@ -74,13 +74,14 @@ class StepResult:
 
 
 class AveragedFlow:
-    """An exponential moving average of a flow's parameters, short-sighted at first.
+    """An exponential moving average of a flow's parameters, with a shorter memory at first.
 
-    The decay of update n is min(decay, (1 + n) / (10 + n)).
+    The decay of update n is min(decay, (1 + n) / (10 + n)). torch.optim.swa_utils.AveragedModel
+    takes twice the time for it, and counts its updates itself, also in a run that is resumed.
 
     Args:
-        flow: What is averaged; copied here.
-        decay: For long runs.
+        flow: The flow whose parameters are averaged; it is copied here.
+        decay: Decay once the run is long, such as 0.995.
     """
 
     def __init__(self, flow: Flow, decay: float) -> None:
