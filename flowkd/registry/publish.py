@@ -44,7 +44,7 @@ def publish_run(config: PublishConfig, store: Store) -> str:
         >>> flow_config = CouplingConfig(event_shape=(2,), mean=0.0, scale=1.0, width=4)
         >>> flow = build_flow(flow_config)
         >>> _ = write_artifact(store, "runs/a/result", flow, flow_config)
-        >>> version = publish(PublishConfig(model="photos", source="runs/a"), store)
+        >>> version = publish_run(PublishConfig(model="photos", source="runs/a"), store)
         >>> resolve(store, "models/photos@best") == f"models/photos/{version}"
         True
         >>> store.remove()
