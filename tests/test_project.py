@@ -134,3 +134,21 @@ def test_ci_runs_the_tests_and_nothing_else():
     assert os.access(script, os.X_OK)
     lines = [line for line in script.read_text().splitlines() if not line.startswith("#")]
     assert lines == ["set -euo pipefail", 'cd "$(dirname "${BASH_SOURCE[0]}")/.."', "make test"]
+
+
+def test_what_hangs_fails_once_and_the_rest_is_run(tmp_path):
+    """As pyproject.toml says, but for the seconds; `make test` sees it as this test does."""
+    (tmp_path / "test_a.py").write_text(
+        "import time\n\ndef test_before(): pass\n\ndef test_hangs(): time.sleep(600)\n\n"
+        "def test_after(): pass\n"
+    )
+    (tmp_path / "test_b.py").write_text("def test_elsewhere(): pass\n")
+    done = run(
+        *(sys.executable, "-m", "pytest", f"--config-file={ROOT / 'pyproject.toml'}"),
+        *("-p", "tests.support.order", f"--rootdir={tmp_path}", "-n", "2"),
+        *("-o", "faulthandler_timeout=1", str(tmp_path)),
+    )
+    assert "test_hangs" in done.stdout.split("most recent call first")[-1], "its stack is shown"
+    assert re.search(r"worker '\w+' crashed while running '.*::test_hangs'", done.stdout)
+    assert "1 failed, 3 passed" in done.stdout
+    assert project()["tool"]["pytest"]["ini_options"]["faulthandler_timeout"] > 0

@@ -99,7 +99,7 @@ def started(manifest, folder):
     script = script.replace("/tmp/flowkd-start.log", str(folder / "log"))
     env = {"PATH": f"{folder}:{os.environ['PATH']}"}
     try:  # it ends while the first program still fails: the container waits for it
-        subprocess.run(["bash", "-c", script], env=env, check=True, timeout=20)
+        subprocess.run(["bash", "-c", script], env=env, check=True, timeout=120)
     finally:
         ended.touch()
     deadline = time.monotonic() + 60

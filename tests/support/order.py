@@ -55,6 +55,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return group(_file(nodeid))
 
+        def remove_node(self, node: Any) -> str | None:
+            """Gives away what a process left when it ended, but for the test that ended it.
+
+            xdist would run that test again in the next process, and again when this one ends.
+            """
+            for files in self.assigned_work[node].values():
+                for nodeid, done in files.items():
+                    if not done:
+                        files[nodeid] = True
+                        super().remove_node(node)
+                        return nodeid
+            return super().remove_node(node)
+
     return InGroups(config, log)
 
 

@@ -52,7 +52,8 @@ def publish(store, name, seed):
 def replica_in_process(config, storage, portal):
     """A client of a replica in this process: all of the server but Ray Serve's proxy.
 
-    Its event loop is the portal's, one for all: @serve.batch has one queue in a process.
+    Its event loop is the portal's, one for all: @serve.batch has one queue in a process, bound to
+    the loop that used it first. On another loop each request would wait for ever.
     """
     with pytest.MonkeyPatch.context() as patch:
         # All that @serve.batch asks of the replica that it runs in, to warn of a small limit.

@@ -51,13 +51,14 @@ def test_kill_of_the_jobs_process(queue: TestQueue, reliability: Note) -> None:
 
 
 def test_kill_of_the_attempt(queue: TestQueue, reliability: Note) -> None:
-    queue.submit("lost", 60)
+    queue.submit("lost", 600)  # far beyond the deadlines of waiting
     queue.serve("wrapper")
     process = queue.process("lost")
     queue.wait("lost", "running")
     os.kill(psutil.Process(process).ppid(), signal.SIGKILL)
-    wait_for(lambda: not psutil.pid_exists(process), 5)
+    wait_for(lambda: not psutil.pid_exists(process))
     queue.wait("lost", "succeeded")
+    assert queue.said("stop") == ["lost"]
     state = queue.records.state("lost")
     assert (state.failures, state.attempt) == (0, 2)
     reliability(

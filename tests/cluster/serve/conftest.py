@@ -41,9 +41,9 @@ def config(serve_port):
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")  # files of other packages may run between those of this one
 def portal():
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own, which lives as long as the queues of @serve.batch."""
     with start_blocking_portal() as portal:
         yield portal
 

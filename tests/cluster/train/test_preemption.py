@@ -39,6 +39,7 @@ def config(workers: int) -> TrainingConfig:
 def test_a_stopped_run_goes_on_as_if_it_never_was(
     ray_cluster: LocalCluster,
     local_store: Store,
+    memory_store: Store,
     tmp_path: Path,
     reliability: Callable[..., None],
     workers: int,
@@ -67,10 +68,9 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(
     assert done.returncode == 0, done.stdout + done.stderr
     log = read_log(local_store, "stopped")
     assert [line["step"] for line in log] == sorted({line["step"] for line in log})
-    whole = Store("memory://whole")
-    furnish(whole)
-    list(run_in_process(config(1), whole))
-    flows = [load_artifact(store, "runs/stopped").flow for store in (local_store, whole)]
+    furnish(memory_store)
+    list(run_in_process(config(1), memory_store))
+    flows = [load_artifact(store, "runs/stopped").flow for store in (local_store, memory_store)]
     for one, other in zip(*(flow.state_dict().values() for flow in flows), strict=True):
         if workers == 1:
             assert torch.equal(one, other)

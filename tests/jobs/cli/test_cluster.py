@@ -46,6 +46,7 @@ def test_up_runs_the_queue_until_down(tmp_path: Path) -> None:
         assert first["resources_in_use"] == {"CPU": "0 of 2"}
         config = tmp_path / "data.yaml"
         config.write_text("kind: digits\n")
+        submitted = time.time()
         flowkd(tmp_path, "submit", "prepare", "--config", str(config), "--id", "data")
         deadline = time.monotonic() + 120
         while facts(tmp_path, "show", "data")["state"] != "succeeded":
@@ -53,7 +54,7 @@ def test_up_runs_the_queue_until_down(tmp_path: Path) -> None:
             time.sleep(1)
         status = facts(tmp_path, "status")
         assert status["nodes"] == 1
-        assert status["queue"]["looked_seconds_ago"] < 60
+        assert 0 <= status["queue"]["looked_seconds_ago"] < time.time() - submitted
         assert (status["queue"]["running"], status["queue"]["waiting"]) == (0, 0)
     finally:
         assert flowkd(tmp_path, "down") == "Ray is down\n"
