@@ -94,6 +94,9 @@ class Artifact:
     metrics: dict[str, Any]
     manifest: ArtifactManifest
 
+    def __repr__(self) -> str:
+        return f"Artifact({self.reference}, version {self.version}, {self.flow!r})"
+
 
 def write_artifact(
     store: Store,

@@ -13,6 +13,7 @@ import torch
 
 import flowkd
 from flowkd.errors import ConfigError
+from flowkd.registry.artifacts import load_artifact
 from tests.support.small_flows import CONFIGS, small_batch, small_flow
 
 NAMES = {
@@ -125,6 +126,8 @@ def test_a_flow_is_published_and_loaded(memory_store):
     x = flow.sample(4)
     for name in (reference, "models/toy@best"):
         assert torch.equal(flowkd.load(name, store=memory_store).log_prob(x), flow.log_prob(x))
+    artifact, version = load_artifact(memory_store, "models/toy@best"), reference.split("@")[1]
+    assert repr(artifact) == f"Artifact(models/toy@best, version {version}, {flow!r})"
     for bad in (flowkd.for_inference(flow), flowkd.coupling(3)):
         with pytest.raises(ConfigError, match="expected a flow"):
             flowkd.publish(bad, "toy", store=memory_store)
