@@ -252,7 +252,7 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
     rate = {"low": 0.001, "high": 0.1}
     config = searching(
         "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
-        train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=20,
+        train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=10,
     )  # fmt: skip
     with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
         search(config, storage)  # whose members share what is left
