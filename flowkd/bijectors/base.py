@@ -62,7 +62,10 @@ class Bijector(nn.Module, ABC):
 
     @property
     def initialized(self) -> bool:
-        """Whether the parameters that depend on data have been set; True where there are none."""
+        """Whether the parameters that depend on data have been set; True where there are none.
+
+        A new run initializes whatever this says; a flow that is trained further, only where not.
+        """
         return True
 
     def output_shape(self, shape: Shape) -> Shape:

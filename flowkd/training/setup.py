@@ -42,7 +42,7 @@ def prepare_run(
     objective = run.build_objective(flow, data.teacher).to(worker.device)
     inputs = gather_inputs(run, data, worker)
     first = inputs.calibration
-    if not flow.initialized:
+    if given is None or not flow.initialized:
         flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))
     if given is None:
         _warm_start(run, data.source, flow, first.x, first.context)

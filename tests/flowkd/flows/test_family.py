@@ -35,6 +35,10 @@ class Additive(Bijector):
         self.kept = size // 2
         inputs, outputs = self.kept, size - self.kept
         self.net = nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.seen.add_(1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, changed = x[:, : self.kept], x[:, self.kept :]
@@ -93,6 +97,7 @@ list(run_in_process(training("nice", flow=yaml.safe_load(text)), store))  # from
 publish_run(PublishConfig(model="nice", source="runs/nice"), store)  # to a model
 teacher = flowkd.load("models/nice@best", store=store)
 assert isinstance(teacher.config, NiceConfig), teacher
+assert teacher.chain["add0"].seen == 1  # initialized, once
 x = teacher.sample(200)
 fast = flowkd.for_inference(teacher)
 assert isinstance(fast.chain["add0"], Fast)
