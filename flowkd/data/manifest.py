@@ -39,11 +39,29 @@ class Split(Config):
 
     Attributes:
         rows: Number of rows of all shards.
+        groups: Number of groups of rows that belong together; None where each row is its own.
         shards: The files, in the order of the rows.
     """
 
     rows: int
+    groups: int | None = None
     shards: list[Shard]
+
+
+class LeftOut(Config):
+    """What an import did not take from its source, for one reason.
+
+    Attributes:
+        what: What they are.
+        count: How many.
+        why: The reason, as half a sentence: "of suffixes that are not pictures".
+        names: The names of the first of them.
+    """
+
+    what: Literal["files", "frames", "rows", "columns"]
+    count: int
+    why: str
+    names: list[str] = Field(default_factory=list)
 
 
 class Manifest(Config):
@@ -58,9 +76,17 @@ class Manifest(Config):
         classes: Number of classes, if the context is a class.
         class_names: Names of the classes, if they have any.
         context_size: Length of the context, if it is a vector.
+        context_columns: Names of the context's columns, in their order.
+        context_mean: Mean of each of them over the train split, in data units.
+        context_scale: Standard deviation of each of them over the train split, in data units.
+        context_minimum: Least value of each of them in the train split.
+        context_maximum: Largest value of each of them in the train split.
         columns: Names of a table's columns, in the order of x.
         mean: Mean of each column over the train split, in data units.
         scale: Standard deviation of each column over the train split, in data units.
+        group: What a group of rows is that belong together: `file`, a column's name; None where
+            each row is one of its own.
+        left_out: What the import did not take from the source, and why.
         remarks: Warnings to whoever trains on it, a sentence each.
         splits: The splits, by name.
         source: One line on where the data come from.
@@ -75,9 +101,16 @@ class Manifest(Config):
     classes: int | None = None
     class_names: list[str] | None = None
     context_size: int | None = None
+    context_columns: list[str] | None = None
+    context_mean: list[float] | None = None
+    context_scale: list[float] | None = None
+    context_minimum: list[float] | None = None
+    context_maximum: list[float] | None = None
     columns: list[str] | None = None
     mean: list[float] | None = None
     scale: list[float] | None = None
+    group: str | None = None
+    left_out: list[LeftOut] = Field(default_factory=list)
     remarks: list[str] = Field(default_factory=list)
     splits: dict[str, Split]
     source: str

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowkd.data.manifest import MANIFEST, SPLITS, Manifest, Shard, Split, read_manifest
+from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
@@ -45,6 +45,9 @@ def write_dataset(
     columns: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
+    context_columns: Sequence[str] | None = None,
+    group: str | None = None,
+    left_out: Sequence[LeftOut] = (),
     remarks: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -59,8 +62,8 @@ def write_dataset(
         name: The dataset's name.
         splits: The rows of `train`, `val` and `test`.
         shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
-        kind, source, bins, classes, class_names, columns, mean, scale, remarks, config:
-            As in Manifest.
+        kind, source, bins, classes, class_names, columns, mean, scale, context_columns,
+            group, left_out, remarks, config: As in Manifest.
 
     Raises:
         DataError: A split has no rows.
@@ -95,6 +98,9 @@ def write_dataset(
         columns=None if columns is None else list(columns),
         mean=None if mean is None else [float(value) for value in mean],
         scale=None if scale is None else [float(value) for value in scale],
+        context_columns=None if context_columns is None else list(context_columns),
+        group=group,
+        left_out=list(left_out),
         remarks=list(remarks),
         splits={},
         source=source,
