@@ -6,24 +6,22 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from cluster.queue.admission import FreeResources, admit, fits_ever, in_line
 from cluster.queue.autoscale import NodeRequests
 from cluster.queue.cluster import Cluster, ClusterError
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import ACTIVE, Event, JobStatus, Transition
+from cluster.queue.events import ACTIVE, ENDED, Event, Transition
 from cluster.queue.job import Job, as_waiting
+from cluster.queue.known_jobs import KnownJobs
 from cluster.queue.messages import Request
-from cluster.queue.records import QueueError, QueueRecords
+from cluster.queue.records import INBOX, QueueRecords
 from cluster.queue.rules import after_request, after_waiting, is_postponed, may_start
 from cluster.queue.spec import JobSpec
 from cluster.queue.table import TableWriter, table_of
 from cluster.queue.watch import watch
-from flowkd.errors import ConfigError
-
-MANY, READERS = 20, 16  # jobs from which on they are read by so many threads
+from flowkd.errors import StoreError
 
 
 def steady_clock() -> Callable[[], float]:
@@ -60,68 +58,37 @@ class Dispatcher:
         self.tell = tell
         self.now = clock or steady_clock()
         self.name = uuid.uuid4().hex[:8]
-        self.known: dict[str, Job] = {}
-        self.invalid: dict[str, str] = {}
+        self.jobs = KnownJobs(records, self.now)
+        self._told: set[str] = set()
         self._table = TableWriter(records)
         self._requests = NodeRequests(cluster) if config.autoscaling_nodes else None
 
     def tick(self) -> None:
-        """Looks at all jobs once; raises errors of the store, and prints those of the cluster."""
-        self._discover()
-        for request in self.records.requests():
-            self._answer(request)
-        for job in self.jobs_in(*ACTIVE):
-            with _reported(f"job {job.id}"):
+        """Looks at all jobs once.
+
+        A job of which a record cannot be read is set aside, and all others go on. Errors of the
+        store as a whole are raised, and those of the cluster printed.
+        """
+        for job in self.jobs.take_in():
+            if job.state.state is None:
+                self._move(job, Transition("queued", order=self._next_order()))
+        self._answer_all()
+        for job in self.jobs.in_state(*ACTIVE):
+            with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
                 self._move(job, watch(job, self.records, self.cluster, self.config, self.now()))
-        for job in self.jobs_in("queued"):
-            self._move(job, after_waiting(job, self.known, self.now()))
+        for job in self.jobs.in_state("queued"):
+            with self.jobs.own_fault(job.id):
+                self._move(job, after_waiting(job, self.jobs.known, self.now()))
         possible: list[dict[str, float]] = []
         with _reported("nothing is started"):
             nodes = self.cluster.nodes()
             possible = self.config.possible_nodes(nodes)
             self._start_what_fits(nodes, possible)
-        jobs, now, limits = self.known.values(), self.now(), self.config.limits
-        self._table.write(table_of(jobs, self.invalid, now, self.name, limits, possible))
-
-    def jobs_in(self, *states: JobStatus) -> list[Job]:
-        """Returns the jobs in any of these states."""
-        return [job for job in self.known.values() if job.state.state in states]
-
-    def _discover(self) -> None:
-        """Takes in the jobs submitted since the last tick; after a restart, all of them."""
-        names = [
-            name
-            for name in self.records.jobs()
-            if name not in self.known and name not in self.invalid
-        ]
-        new = [job for job in self._load_all(names) if job is not None]
-        # Clocks of submitters differ: they decide only among those that are seen at once.
-        new.sort(key=lambda job: (job.submitted, job.id))
-        self.known.update((job.id, job) for job in new)
-        for job in new:
-            if job.state.state is None:
-                self._move(job, Transition("queued", order=self._next_order()))
-
-    def _load_all(self, names: list[str]) -> list[Job | None]:
-        if len(names) < MANY:
-            return [self._load(name) for name in names]
-        with ThreadPoolExecutor(READERS) as readers:  # after a restart, each read from afar
-            return list(readers.map(self._load, names))
-
-    def _load(self, name: str) -> Job | None:
-        try:
-            accepted = self.records.spec(name)
-            state = self.records.state(name)
-        except QueueError:  # an attempt's folder without a spec
-            return None
-        except ConfigError as error:
-            self.invalid[name] = str(error)
-            print(f"dispatcher: job {name} cannot be run: {error}", flush=True)
-            return None
-        return Job(accepted.spec, accepted.submitted, state, self.now())
+        table = table_of(self.jobs, self.now(), self.name, self.config.limits, possible)
+        self._table.write(table)
 
     def _next_order(self) -> int:
-        return max((job.state.order for job in self.known.values()), default=0) + 1
+        return max((job.state.order for job in self.jobs.known.values()), default=0) + 1
 
     def _move(self, job: Job, transition: Transition | None) -> bool:
         """Writes a transition, if there is one, as the job's next event.
@@ -140,18 +107,59 @@ class Dispatcher:
         self.tell(job.spec, event)
         return True
 
-    def _answer(self, request: Request) -> None:
-        """Does what a user asks, and removes the request once it is done."""
-        job = self.known.get(request.job)
+    def _answer_all(self) -> None:
+        """Answers the requests of users; what is none is moved away, or named once."""
+        requests, faults = self.records.inbox()
+        for name, fault in faults.items():
+            if name in self._told:
+                continue
+            self._told.add(name)
+            print(f"dispatcher: a request is put aside: {fault}", flush=True)
+            try:
+                self.records.put_aside(INBOX, name)
+            except StoreError as error:
+                print(f"dispatcher: {INBOX}/{name!r} stays: {error}; remove it", flush=True)
+        for name, request in requests.items():
+            with self.jobs.own_fault(request.job), _reported(f"job {request.job}"):
+                if self._answer(request):
+                    self.records.answered(name)
+
+    def _answer(self, request: Request) -> bool:
+        """Does what a user asks; False while it has to wait."""
+        job = self.jobs.known.get(request.job)
         if job is None:
-            if request.job in self.invalid:
-                self.records.answered(request)
-            return
+            return self._answer_damaged(request)
         job.learn(self.records.state(job.id), job.since)
+        if request.what == "remove" and job.state.state in ENDED:
+            self._remove(job.id)
+        if request.what in ("repair", "remove"):
+            return True
         if is_postponed(request, job.state):
-            return
-        if self._move(job, after_request(request, job.state, self._next_order())):
-            self.records.answered(request)
+            return False
+        return self._move(job, after_request(request, job.state, self._next_order()))
+
+    def _answer_damaged(self, request: Request) -> bool:
+        """Mends or removes a job that is set aside; what else is asked waits for that."""
+        damaged = self.jobs.damaged.get(request.job)
+        if damaged is None:
+            return True  # it was removed
+        if request.what == "remove":
+            if damaged.job is not None:
+                self.cluster.stop(request.job, damaged.job.state.attempt)
+            self._remove(request.job)
+        elif request.what == "repair":
+            moved = self.records.repair(request.job)
+            print(f"dispatcher: job {request.job}: moved away {', '.join(moved)}", flush=True)
+            self.jobs.recheck(request.job)
+        return request.what in ("repair", "remove")
+
+    def _remove(self, name: str) -> None:
+        """Removes a job's records, and fails what waits for it."""
+        for job in self.jobs.in_state("queued"):
+            if name in job.spec.depends_on:
+                reason = f"job {name}, on which it depends, was removed"
+                self._move(job, Transition("failed", reason=reason))
+        self.records.remove(name)
 
     def _start_what_fits(
         self, nodes: list[dict[str, float]], possible: list[dict[str, float]]
@@ -166,30 +174,32 @@ class Dispatcher:
             ClusterError: The cluster cannot tell what is free.
         """
         ready = as_waiting(
-            job for job in self.jobs_in("queued") if may_start(job, self.known, self.now())
+            job
+            for job in self.jobs.in_state("queued")
+            if may_start(job, self.jobs.known, self.now())
         )
         waits = None
         if ready:
-            running = Counter(job.spec.owner for job in self.jobs_in(*ACTIVE))
+            running = Counter(job.spec.owner for job in self.jobs.running())
             admitted = admit(ready, running, possible, self._estimates(nodes), self.config.limits)
             for waiting in admitted:
-                self._start(self.known[waiting.job])
+                self._start(self.jobs.known[waiting.job])
             still = [each for each in in_line(ready) if each not in admitted]
             wanted = (each.resources for each in still if fits_ever(each.resources, possible))
             waits = next(wanted, None)
         if self._requests is not None:
-            self._requests.update((job.spec.resources for job in self.jobs_in(*ACTIVE)), waits)
+            self._requests.update((job.spec.resources for job in self.jobs.running()), waits)
 
     def _start(self, job: Job) -> None:
         attempt = job.state.attempt + 1
-        if self._move(job, Transition("starting", attempt=attempt)):
-            with _reported(f"job {job.id}"):
+        with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
+            if self._move(job, Transition("starting", attempt=attempt)):
                 self.cluster.submit(job.id, attempt)
 
     def _estimates(self, nodes: list[dict[str, float]]) -> tuple[FreeResources, FreeResources]:
         """Returns the free resources, by the jobs that run and by what Ray says."""
         by_queue, by_ray = FreeResources([dict(node) for node in nodes]), self.cluster.available()
-        for job in self.jobs_in(*ACTIVE):
+        for job in self.jobs.running():
             by_queue.take(job.spec.resources)
             settled = self.now() - job.since >= self.config.resource_settle_period
             if job.state.state == "starting" or not settled:

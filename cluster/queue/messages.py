@@ -10,6 +10,8 @@ from cluster.queue.admission import QueueLimits
 from cluster.queue.spec import JobSpec
 from flowkd.config import Config
 
+RequestKind = Literal["cancel", "retry", "repair", "remove"]
+
 
 class Accepted(Config):
     """A job that was accepted: `queue/<job>/spec.json`, written once.
@@ -30,14 +32,15 @@ class Request(Config):
 
     Attributes:
         job: Id of the job.
-        what: Whether to cancel the job, or to try it again after it has ended.
+        what: Whether to cancel the job, to try it again after it has ended, to move those of its
+            records out of the way that cannot be read, or to remove all of them.
         by: Who asks; default nobody.
         time: When, by the clock of who asks, seconds since 1970.
         nonce: Random hex digits, the name of the object.
     """
 
     job: str
-    what: Literal["cancel", "retry"]
+    what: RequestKind
     by: str = ""
     time: float
     nonce: str
@@ -83,7 +86,8 @@ class JobRow(Config):
         kind: What it does; empty if its spec cannot be read.
         owner: Who submitted it.
         priority: Jobs of a higher one start first.
-        state: A JobStatus, or `submitted` before the dispatcher has seen it, or `invalid`.
+        state: A JobStatus, or `submitted` before the dispatcher has seen it, or `damaged` while a
+            record of it cannot be read.
         position: Place among those that wait, from 1; None if it does not wait.
         attempt: Number of the last attempt, from 1; 0 before the first.
         waited: Seconds in the queue before the last attempt ran.

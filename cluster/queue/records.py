@@ -6,10 +6,19 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from cluster.queue.events import Event, JobState, state_after
-from cluster.queue.messages import Accepted, AttemptOutcome, Heartbeat, QueueTable, Request
+from cluster.queue.messages import (
+    Accepted,
+    AttemptOutcome,
+    Heartbeat,
+    QueueTable,
+    Request,
+    RequestKind,
+)
 from cluster.queue.spec import JobSpec
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, FlowkdError, StoreError
@@ -17,11 +26,16 @@ from flowkd.store.store import Store
 
 QUEUE = "queue"
 INBOX = "queue-inbox"
+ASIDE = "queue-damaged"
 C = TypeVar("C", bound=Config)
 
 
 class QueueError(FlowkdError):
     """A request to the queue that it refuses, with what the user can do about it."""
+
+
+class RecordError(ConfigError):
+    """A record that cannot be read: whatever it is about has to wait until it is repaired."""
 
 
 class QueueRecords:
@@ -77,18 +91,35 @@ class QueueRecords:
 
         Raises:
             QueueError: There is no such job.
-            ConfigError: What is there is no spec.
+            RecordError: What is there is no spec, or that of another job.
         """
         found = self._read_if_there(Accepted, QUEUE, job, "spec.json")
         if found is None:
             known = ", ".join(self.jobs()[-5:]) or "none"
             raise QueueError(f"no job {job!r} in the queue of {self.store.uri}; there are: {known}")
+        if found.spec.id != job:
+            raise RecordError(
+                f"{QUEUE}/{job}/spec.json: expected job {job!r}; got {found.spec.id!r}"
+            )
         return found
 
     def events(self, job: str) -> list[Event]:
-        """Returns the events of a job, by number."""
+        """Returns the events of a job, by number.
+
+        Raises:
+            RecordError: One cannot be read, or is of another number than its name says.
+        """
         names = self.store.list(QUEUE, job, "events")
-        return [self._read(Event, QUEUE, job, "events", name) for name in names]
+        return [self._event(job, name) for name in names]
+
+    def _event(self, job: str, name: str) -> Event:
+        event = self._read(Event, QUEUE, job, "events", name)
+        if name != event_name(event.number):
+            raise RecordError(
+                f"{QUEUE}/{job}/events/{name}: expected an event of its own number; got "
+                f"{event.number}"
+            )
+        return event
 
     def state(self, job: str) -> JobState:
         """Returns the state of a job after its events."""
@@ -96,30 +127,84 @@ class QueueRecords:
 
     def append(self, job: str, event: Event) -> bool:
         """Writes the next event; False if another dispatcher has written one of its number."""
-        return self.store.create(_dump(event), QUEUE, job, "events", f"{event.number:08}.json")
+        return self.store.create(_dump(event), QUEUE, job, "events", event_name(event.number))
 
-    def ask(self, job: str, what: Literal["cancel", "retry"], by: str = "") -> None:
-        """Asks the dispatcher to cancel a job or to try it again; raises QueueError for no job."""
-        self.spec(job)
+    def ask(self, job: str, what: RequestKind, by: str = "") -> None:
+        """Asks the dispatcher for something that a user wants done with a job.
+
+        Raises:
+            QueueError: There is no such job.
+        """
+        if job not in self.jobs():
+            self.spec(job)  # which says so
         request = Request(job=job, what=what, by=by, time=self.clock(), nonce=uuid.uuid4().hex)
         self.store.write(_dump(request), INBOX, f"{request.nonce}.json")
 
-    def requests(self) -> list[Request]:
-        """Returns the requests of users that are not answered yet, the oldest first."""
-        found = []
+    def inbox(self) -> tuple[dict[str, Request], dict[str, str]]:
+        """Returns the requests of users by the name of their object, the oldest first.
+
+        Returns:
+            The requests, and why each object that is none cannot be read.
+        """
+        found, faults = {}, {}
         for name in self.store.list(INBOX):
             try:
                 request = self._read_if_there(Request, INBOX, name)
-            except ConfigError as error:
-                print(f"queue: {error}; remove {INBOX}/{name}", flush=True)
+            except (RecordError, StoreError) as error:
+                faults[name] = str(error)
                 continue
             if request is not None:
-                found.append(request)
-        return sorted(found, key=lambda request: request.time)
+                found[name] = request
+        return dict(sorted(found.items(), key=lambda item: item[1].time)), faults
 
-    def answered(self, request: Request) -> None:
+    def answered(self, name: str) -> None:
         """Removes a request that is done."""
-        self.store.remove(INBOX, f"{request.nonce}.json")
+        self.store.remove(INBOX, name)
+
+    def put_aside(self, *parts: str) -> None:
+        """Moves a record that cannot be read to `queue-damaged/`, where nothing looks for it."""
+        inner = self.store.list(*parts)
+        for name in inner:  # where there is a folder in its place
+            self.put_aside(*parts, name)
+        if not inner:
+            name = f"{'_'.join(parts)}-{uuid.uuid4().hex[:8]}"
+            self.store.write(self.store.read(*parts), ASIDE, name)
+        self.store.remove(*parts)
+
+    def repair(self, job: str) -> list[str]:
+        """Moves the records of a job that cannot be read out of its way, and returns their paths.
+
+        What an event said is then forgotten, and an attempt whose outcome it was counts as lost.
+
+        Raises:
+            RecordError: Its spec cannot be read: without it there is no job.
+        """
+        self.spec(job)
+        kinds: dict[str, type[Config]] = {
+            "heartbeat.json": Heartbeat,
+            "outcome.json": AttemptOutcome,
+        }
+        events = (("events", name) for name in self.store.list(QUEUE, job, "events"))
+        attempts = (
+            ("attempts", number, name)
+            for number in self.store.list(QUEUE, job, "attempts")
+            for name in kinds
+        )
+        moved = []
+        for parts in (*events, *attempts):
+            try:
+                if parts[0] == "events":
+                    self._event(job, parts[-1])
+                else:
+                    self._read_if_there(kinds[parts[-1]], QUEUE, job, *parts)
+            except RecordError:
+                self.put_aside(QUEUE, job, *parts)
+                moved.append("/".join(parts))
+        return moved
+
+    def remove(self, job: str) -> None:
+        """Removes all records of a job."""
+        self.store.remove(QUEUE, job)
 
     def begin(self, job: str, attempt: int) -> bool:
         """Claims an attempt for this process; False if another one has.
@@ -161,7 +246,8 @@ class QueueRecords:
     def cancelled(self, job: str) -> bool:
         """Tells whether a job is cancelled, or about to be."""
         # In this order: a request is removed after the event is there.
-        asked = any(each.job == job and each.what == "cancel" for each in self.requests())
+        requests, _ = self.inbox()
+        asked = any(each.job == job and each.what == "cancel" for each in requests.values())
         return asked or self.state(job).state in ("cancelling", "cancelled")
 
     def write_table(self, table: QueueTable) -> None:
@@ -169,17 +255,31 @@ class QueueRecords:
         self.store.write(table.model_dump_json().encode(), "queue.json")
 
     def table(self) -> QueueTable | None:
-        """Returns the table of all jobs; None before a dispatcher has written one."""
-        return self._read_if_there(QueueTable, "queue.json")
+        """Returns the table of all jobs; None where no dispatcher has written one that is whole."""
+        try:
+            return self._read_if_there(QueueTable, "queue.json")
+        except RecordError:  # the dispatcher writes it anew within seconds
+            return None
 
     def _read(self, kind: type[C], *parts: str) -> C:
+        """Reads a record; keys that a newer version has added stay where they are, unread."""
+        path = "/".join(parts)
         try:
             values = self.store.read_json(*parts)
-        except StoreError as error:
-            if isinstance(error.__cause__, ValueError):  # there, but not JSON
-                raise ConfigError(str(error)) from error
+        except (StoreError, RecursionError) as error:
+            if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                if isinstance(error, RecursionError):
+                    raise RecordError(f"{path}: expected JSON; got lists in lists") from error
+                if isinstance(error.__cause__, ValueError | IsADirectoryError):
+                    raise RecordError(f"{path}: {error}") from error
             raise
-        return parse_config(kind, values, source="/".join(parts))
+        try:
+            return kind.model_validate(values, extra="ignore")
+        except ValidationError:
+            try:
+                return parse_config(kind, values, source=path)  # which tells every faulty key
+            except ConfigError as error:
+                raise RecordError(str(error)) from error
 
     def _read_if_there(self, kind: type[C], *parts: str) -> C | None:
         try:
@@ -188,6 +288,11 @@ class QueueRecords:
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
                 return None
             raise
+
+
+def event_name(number: int) -> str:
+    """Returns the name of an event's object."""
+    return f"{number:08}.json"
 
 
 def _attempt(job: str, attempt: int, name: str) -> tuple[str, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from cluster.queue.admission import QueueLimits, in_line
 from cluster.queue.events import ENDED
 from cluster.queue.job import Job, as_waiting
+from cluster.queue.known_jobs import DamagedJob, KnownJobs
 from cluster.queue.messages import JobRow, QueueTable
 from cluster.queue.records import QueueRecords
 
@@ -14,8 +15,7 @@ TABLE_SECONDS = 5.0
 
 
 def table_of(
-    jobs: Iterable[Job],
-    invalid: Mapping[str, str],
+    jobs: KnownJobs,
     now: float,
     dispatcher: str,
     limits: QueueLimits,
@@ -24,21 +24,16 @@ def table_of(
     """Returns the table: what runs, what waits in its order, what has ended.
 
     Args:
-        jobs: All jobs whose spec can be read.
-        invalid: Why the spec of each other job cannot be read, by id.
+        jobs: All jobs.
         now: Seconds since 1970.
         dispatcher: Name of the dispatcher that writes it.
         limits: How many jobs the queue takes and runs.
         nodes: Resources of each node that is there or may be added; empty if they are not known.
     """
-    jobs = list(jobs)
-    waiting = in_line(as_waiting(job for job in jobs if job.state.state == "queued"))
+    waiting = in_line(as_waiting(jobs.in_state("queued")))
     places = {each.job: number for number, each in enumerate(waiting, start=1)}
-    rows = [_row(job, places.get(job.id), now) for job in jobs]
-    rows += [
-        JobRow(job=name, kind="", owner="", priority=0, state="invalid", reason=reason)
-        for name, reason in invalid.items()
-    ]
+    rows = [_row(job, places.get(job.id), now) for job in jobs.known.values()]
+    rows += [_damaged_row(name, each) for name, each in jobs.damaged.items()]
     return QueueTable(
         time=now,
         dispatcher=dispatcher,
@@ -86,6 +81,18 @@ def _row(job: Job, position: int | None, now: float) -> JobRow:
     )
 
 
+def _damaged_row(name: str, damaged: DamagedJob) -> JobRow:
+    spec = damaged.job.spec if damaged.job else None
+    return JobRow(
+        job=name,
+        kind=spec.kind if spec else "",
+        owner=spec.owner if spec else "",
+        priority=spec.priority if spec else 0,
+        state="damaged",
+        reason=f"{damaged.reason}; `flowkd queue repair {name}`, or `flowkd queue remove {name}`",
+    )
+
+
 def _rank(row: JobRow) -> tuple[int, int]:
-    ended = row.state in (*ENDED, "invalid")
+    ended = row.state in (*ENDED, "damaged")
     return (2 if ended else 1 if row.position else 0, row.position or 0)

@@ -21,7 +21,9 @@ from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueError, QueueRecords, describe
 from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
+from flowkd.errors import FlowkdError
 from jobs.cli.console import Json, StoreUri, make_table, opened_store, say, say_facts
+from jobs.cli.queue_repair import add_repair
 from jobs.kinds import KINDS, read_config
 from jobs.pipeline import pipeline_specs
 from jobs.submission import Options, make_spec, this_user
@@ -80,6 +82,7 @@ def submit_job(
 
 
 def show_queue(
+    context: typer.Context,
     watch: Annotated[
         bool | None, typer.Option("--watch/--once", help="Default: watch on a terminal.")
     ] = None,
@@ -88,12 +91,18 @@ def show_queue(
     as_json: Json = False,
 ) -> None:
     """Show what runs and what waits, in its order."""
+    if context.invoked_subcommand is not None:
+        return
     with opened_store(store) as opened:
         records = QueueRecords(opened)
         if as_json:
             say([row.model_dump() for row in _rows(records)], True)
         elif not (sys.stdout.isatty() if watch is None else watch):
-            say(_shown(_rows(records), everything), False, COLUMNS)
+            rows = _rows(records)
+            say(_shown(rows, everything), False, COLUMNS)
+            for row in rows:
+                if row.state == "damaged":
+                    print(f"{row.job} is set aside: {row.reason}")
             _say_if_stale(records)
         else:
             with Live(console=Console(), refresh_per_second=4) as live:
@@ -164,13 +173,16 @@ def add_queue(app: typer.Typer) -> None:
     """Adds the commands of the queue to an app."""
     for name, command in (
         ("submit", submit_job),
-        ("queue", show_queue),
         ("show", show_job),
         ("logs", show_logs),
         ("cancel", cancel_job),
         ("retry", retry_job),
     ):
         app.command(name)(command)
+    queue = typer.Typer(help="The queue as a whole.")
+    queue.callback(invoke_without_command=True)(show_queue)
+    add_repair(queue)
+    app.add_typer(queue, name="queue")
 
 
 def _ask(records: QueueRecords, job: str, what: Any, ended: bool) -> None:
@@ -187,17 +199,18 @@ def _rows(records: QueueRecords) -> list[JobRow]:
     table = records.table()
     rows = table.rows if table else []
     known = {row.job for row in rows}
-    new = [records.spec(job) for job in records.jobs() if job not in known and records.exists(job)]
-    return rows + [
-        JobRow(
-            job=each.spec.id,
-            kind=each.spec.kind,
-            owner=each.spec.owner,
-            priority=each.spec.priority,
-            state="submitted",
-        )
-        for each in new
-    ]
+    return rows + [_unseen(records, job) for job in records.jobs() if job not in known]
+
+
+def _unseen(records: QueueRecords, job: str) -> JobRow:
+    """Returns the row of a job that the dispatcher has not seen yet."""
+    row = JobRow(job=job, kind="", owner="", priority=0, state="submitted")
+    try:
+        spec = records.spec(job).spec
+    except FlowkdError as error:
+        return row.model_copy(update={"state": "damaged", "reason": str(error)})
+    found = {"kind": spec.kind, "owner": spec.owner, "priority": spec.priority}
+    return row.model_copy(update=found)
 
 
 def _say_if_stale(records: QueueRecords) -> None:

@@ -97,7 +97,7 @@ def judge(cluster: SmallCluster, records: QueueRecords, where: str) -> None:
     assert set(cluster.ran[:2]) == {"urgent", "first"}, where
     assert cluster.ran.index("large") < cluster.ran.index("after"), where
     assert max(cluster.submitted.values()) == 1, where
-    assert records.requests() == [], where
+    assert records.inbox() == ({}, {}), where
     for job in states:
         assert [e.number for e in records.events(job)] == list(
             range(1, records.state(job).events + 1)
@@ -151,8 +151,8 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
     assert records.state("urgent").state == "starting"
     table = records.table()
     assert table is not None
-    assert [row.state for row in table.rows if row.job == "broken"] == ["invalid"]
-    assert "cannot be run" in capsys.readouterr().out
+    assert [row.state for row in table.rows if row.job == "broken"] == ["damaged"]
+    assert "job broken is set aside" in capsys.readouterr().out
 
 
 def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
@@ -208,7 +208,7 @@ def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: St
     ahead.tick()
     cluster.cpus = 1
     behind.tick()
-    assert records.state("job").state == behind.known["job"].state.state == "cancelled"
+    assert records.state("job").state == behind.jobs.known["job"].state.state == "cancelled"
     assert not cluster.submitted
 
 
@@ -223,4 +223,4 @@ def test_who_cancels_and_then_retries_gets_another_attempt(memory_store: Store) 
         dispatcher.tick()
         cluster.step()
     assert (records.state("job").state, records.state("job").attempt) == ("succeeded", 2)
-    assert records.requests() == []
+    assert records.inbox() == ({}, {})

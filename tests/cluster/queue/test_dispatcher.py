@@ -159,7 +159,7 @@ def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_stopped(queu
     assert queue.states("runs", "waits") == ["cancelled", "cancelled"]
     assert queue.records.state("runs").reason == "cancelled by ann"
     assert queue.cluster.ran == ["runs"]
-    assert queue.records.requests() == []
+    assert queue.records.inbox() == ({}, {})
 
 
 def test_no_more_jobs_run_than_the_limits_allow(memory_store: Store) -> None:

@@ -95,7 +95,7 @@ def test_retries_limits_and_dependencies(queue: TestQueue) -> None:
     assert starts.index("good") < starts.index("after-good")
     assert "after-bad" not in starts
     queue.records.ask("after-bad", "retry")
-    wait_for(lambda: queue.records.state("after-bad").events > 2 and not queue.records.requests())
+    wait_for(lambda: queue.records.state("after-bad").events > 2 and not queue.records.inbox()[0])
 
 
 def test_queues_of_two_stores_may_name_their_jobs_alike(queue: TestQueue) -> None:

@@ -82,10 +82,10 @@ def test_requests_are_there_until_they_are_answered(records: QueueRecords) -> No
     records.accept(spec())
     records.ask("job", "cancel", by="me")
     assert records.cancelled("job")
-    [request] = records.requests()
+    [(name, request)] = records.inbox()[0].items()
     assert (request.job, request.what, request.by) == ("job", "cancel", "me")
-    records.answered(request)
-    assert records.requests() == []
+    records.answered(name)
+    assert records.inbox() == ({}, {})
     assert not records.cancelled("job")
 
 
@@ -94,7 +94,9 @@ def test_what_nobody_can_read_is_named(records: QueueRecords) -> None:
     with pytest.raises(ConfigError, match=r"queue/odd/spec\.json"):
         records.spec("odd")
     records.store.write(b"{}", "queue-inbox", "odd.json")
-    assert records.requests() == []  # and the others are answered
+    requests, faults = records.inbox()
+    assert requests == {}
+    assert "queue-inbox/odd.json" in faults["odd.json"]
 
 
 def test_a_log_is_kept_whole(records: QueueRecords, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cluster.queue.admission import QueueLimits
 from cluster.queue.events import JobState
 from cluster.queue.job import Job
+from cluster.queue.known_jobs import DamagedJob, KnownJobs
 from cluster.queue.messages import Heartbeat, QueueTable
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
@@ -20,8 +21,11 @@ def job(name: str, priority: int = 0, **state: object) -> Job:
     return Job(spec, 0.0, JobState(events=1, queued_at=900, **state), NOW)
 
 
-def table(*jobs: Job, now: float = NOW, **invalid: str) -> QueueTable:
-    return table_of(jobs, invalid, now, "me", QueueLimits(max_running=3), NODES)
+def table(*jobs: Job, now: float = NOW, **damaged: str) -> QueueTable:
+    known = KnownJobs(QueueRecords(Store("memory://table")), lambda: now)
+    known.known.update((job.id, job) for job in jobs)
+    known.damaged.update((name, DamagedJob(why, None, now)) for name, why in damaged.items())
+    return table_of(known, now, "me", QueueLimits(max_running=3), NODES)
 
 
 def test_what_runs_comes_first_then_what_waits_in_line_then_what_has_ended() -> None:
@@ -42,7 +46,8 @@ def test_what_runs_comes_first_then_what_waits_in_line_then_what_has_ended() -> 
     assert (rows["runs"].waited, rows["runs"].ran, rows["runs"].attempt) == (60, 40, 2)
     assert (rows["done"].waited, rows["done"].ran) == (10, 40)
     assert (rows["late"].waited, rows["late"].ran) == (100, 0)
-    assert (rows["broken"].state, rows["broken"].reason) == ("invalid", "cannot be read")
+    assert rows["broken"].state == "damaged"
+    assert rows["broken"].reason.startswith("cannot be read; `flowkd queue repair broken`")
     assert rows["new"].state == "submitted"
     assert (found.dispatcher, found.limits.max_running, found.nodes) == ("me", 3, NODES)
 

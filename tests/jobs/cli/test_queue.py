@@ -201,7 +201,9 @@ def test_only_what_can_be_asked_is_asked(local_store: Store, configs: Path) -> N
     assert code == 1
     assert "cannot retry job 'one': expected one that has ended" in said
     assert call(local_store, "cancel", "one")[0] == 0
-    assert [(request.job, request.what) for request in records.requests()] == [("one", "cancel")]
+    assert [(request.job, request.what) for request in records.inbox()[0].values()] == [
+        ("one", "cancel")
+    ]
     ended = {"number": 1, "state": "cancelled", "time": 1.0}
     records.append("one", Event.model_validate(ended))
     code, said = call(local_store, "cancel", "one")
@@ -211,3 +213,24 @@ def test_only_what_can_be_asked_is_asked(local_store: Store, configs: Path) -> N
     code, said = call(local_store, "logs", "gone")
     assert code == 1
     assert "no job 'gone' in the queue" in said
+
+
+def test_a_damaged_job_is_shown_with_the_others_and_can_be_repaired_or_removed(
+    local_store: Store, configs: Path
+) -> None:
+    submit(local_store, configs, "--id", "good")
+    local_store.write(b"{", "queue", "bad", "spec.json")
+    code, said = call(local_store, "queue", "--once")
+    assert code == 0
+    assert "submitted" in said
+    assert "bad is set aside: queue/bad/spec.json" in said
+    asked = QueueRecords(local_store).inbox
+    assert call(local_store, "queue", "repair", "bad")[0] == 0
+    assert call(local_store, "queue", "remove", "bad")[0] == 0
+    assert [request.what for request in asked()[0].values()] == ["repair", "remove"]
+    code, said = call(local_store, "queue", "remove", "good")
+    assert code == 1
+    assert "`flowkd cancel good` ends it" in said
+    code, said = call(local_store, "queue", "repair", "gone")
+    assert code == 1
+    assert "no job 'gone'" in said

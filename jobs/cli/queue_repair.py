@@ -1,0 +1,50 @@
+"""`flowkd queue repair`, `flowkd queue remove`: a job whose records cannot be read, or are done."""
+
+from __future__ import annotations
+
+import typer
+
+from cluster.queue.events import ENDED
+from cluster.queue.records import QueueError, QueueRecords, RecordError
+from jobs.cli.console import StoreUri, opened_store
+from jobs.submission import this_user
+
+
+def repair_job(job: str, store: StoreUri = None) -> None:
+    """Move the records of a job that cannot be read out of its way; it then goes on."""
+    with opened_store(store) as opened:
+        records = QueueRecords(opened)
+        records.ask(job, "repair", by=this_user())
+        print(f"{job}: to be repaired; what cannot be read is kept in queue-damaged/")
+
+
+def remove_job(job: str, store: StoreUri = None) -> None:
+    """Remove the records of a job that has ended, or that cannot be repaired."""
+    with opened_store(store) as opened:
+        records = QueueRecords(opened)
+        state = _state(records, job)
+        if state not in (*ENDED, "damaged"):
+            raise QueueError(
+                f"cannot remove job {job!r}: expected one that has ended; it is {state}; "
+                f"`flowkd cancel {job}` ends it"
+            )
+        records.ask(job, "remove", by=this_user())
+        print(f"{job}: to be removed")
+
+
+def _state(records: QueueRecords, job: str) -> str:
+    """Returns a job's state; `damaged` if a record cannot be read, here or by the dispatcher."""
+    table = records.table()
+    if table and any(row.job == job and row.state == "damaged" for row in table.rows):
+        return "damaged"
+    try:
+        records.spec(job)
+        return records.state(job).state or "submitted"
+    except RecordError:
+        return "damaged"
+
+
+def add_repair(queue: typer.Typer) -> None:
+    """Adds the commands to those of the queue."""
+    queue.command("repair")(repair_job)
+    queue.command("remove")(remove_job)
