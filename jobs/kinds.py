@@ -21,6 +21,7 @@ from tuning.config import SearchConfig
 
 # What runs in a job's own driver takes no CPU that Ray counts: drivers stay on the head.
 IN_DRIVER = Resources(workers=1, cpus=0)
+TRIALS_AT_ONCE = 4  # of a search in the queue that does not say how many
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,17 @@ def check_config(kind: str, values: dict[str, Any], source: str) -> BaseModel:
     return config
 
 
+def bounded(config: BaseModel) -> BaseModel:
+    """Returns a config by which a job takes no more than what it is admitted with.
+
+    A search that names no number of trials at once would take whatever is free when it starts.
+    """
+    if isinstance(config, SearchConfig) and config.max_concurrent_trials is None:
+        at_once = min(config.trials, TRIALS_AT_ONCE)
+        return config.model_copy(update={"max_concurrent_trials": at_once})
+    return config
+
+
 def resources_of(config: BaseModel) -> Resources:
     """Returns what a job of this config takes of the cluster."""
     if isinstance(config, TrainingConfig):
@@ -92,6 +104,8 @@ def resources_of(config: BaseModel) -> Resources:
         return Resources(workers=scaling.workers * at_once, cpus=scaling.cpus, gpus=gpus)
     if isinstance(config, ServingConfig):
         return Resources(workers=config.num_replicas, cpus=config.num_cpus)
+    if isinstance(config, EvaluationConfig):
+        return Resources(workers=1, cpus=config.threads)
     return IN_DRIVER
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cluster.queue.spec import JobSpec, Retries, Timeouts
 from flowkd.config import Config, parse_config
-from jobs.kinds import find_kind, name_of, resources_of
+from jobs.kinds import bounded, find_kind, name_of, resources_of
 
 
 class Options(Config):
@@ -26,6 +26,7 @@ class Options(Config):
         timeouts: Seconds that it may wait and run.
         retries: When it is tried again.
         webhook: URL that is told of each transition.
+        preemptible: Whether it may be stopped to make room, and be tried again.
     """
 
     id: str | None = None
@@ -35,10 +36,12 @@ class Options(Config):
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     webhook: str | None = None
+    preemptible: bool = False
 
 
 def make_spec(kind: str, config: BaseModel, options: Options) -> JobSpec:
     """Returns the job of a kind and a config; raises ConfigError for options that are none."""
+    config = bounded(config)
     values: dict[str, Any] = options.model_dump(exclude={"id", "owner"})
     return parse_config(
         JobSpec,

@@ -81,9 +81,7 @@ def _fit(
     with tempfile.TemporaryDirectory(prefix="flowkd-search-") as folder:
         together = config.algorithm == "pbt"
         resources = (
-            _member_resources(config.scaling, count)
-            if together
-            else _trial_resources(config.scaling)
+            _member_resources(config, count) if together else _trial_resources(config.scaling)
         )
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
@@ -146,16 +144,17 @@ def _trial_resources(scaling: ScalingConfig) -> dict[str, float]:
     return {"cpu": scaling.cpus, "gpu": 1 if scaling.gpu else 0}
 
 
-def _member_resources(scaling: ScalingConfig, members: int) -> dict[str, float]:
+def _member_resources(config: SearchConfig, members: int) -> dict[str, float]:
     """Returns the resources of a trial of a population, all of which train at once.
 
-    Where there are fewer CPUs, or GPUs, than that takes, they share them: to take turns would cost
-    seconds at each.
+    Where there are fewer CPUs, or GPUs, than that takes, or where fewer trials may run at once,
+    they share them: to take turns would cost seconds at each.
     """
-    free = ray.available_resources()
+    free, scaling = ray.available_resources(), config.scaling
+    at_once = min(members, config.max_concurrent_trials or members)
     wanted = {"cpu": float(scaling.cpus), "gpu": 1.0 if scaling.gpu else 0.0}
     return {
-        name: min(amount, math.floor(100 * free.get(name.upper(), 0.0) / members) / 100)
+        name: math.floor(100 * min(at_once * amount, free.get(name.upper(), 0.0)) / members) / 100
         for name, amount in wanted.items()
     }
 

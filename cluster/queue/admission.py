@@ -1,129 +1,230 @@
-"""Admission: which of the waiting jobs start now, a pure function of jobs, nodes and limits."""
+"""Admission: which of the jobs in line start now, and which make room, as pure functions."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import Field
 
+from cluster.queue.free import EPSILON, FreeResources, fits_beside, fits_ever
+from cluster.queue.line import LinePolicy, Waiting
 from cluster.queue.spec import Resources
 from flowkd.config import Config
 
-EPSILON = 1e-6  # Ray counts resources in steps of 1e-4
-
 
 class QueueLimits(Config):
-    """How many jobs a queue takes and runs; None for any number.
+    """How many jobs a queue takes and runs, and in which order; None for any number.
 
     Attributes:
         max_running: Jobs that run at once; default None.
         max_running_per_owner: Jobs of one owner that run at once; default None.
         max_queued: Jobs that wait; more are refused when they are submitted; default 10,000.
+        quotas: What the jobs of an owner hold at once at most, `{ann: {GPU: 4}}` for one; `*` for
+            all who are not named; default none.
+        line: The order in which jobs have their turn.
     """
 
     max_running: int | None = Field(None, ge=1)
     max_running_per_owner: int | None = Field(None, ge=1)
     max_queued: int | None = Field(10_000, ge=1)
+    quotas: dict[str, dict[str, float]] = Field(default_factory=dict)
+    line: LinePolicy = LinePolicy()
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A waiting job, as admission sees it.
+class Running:
+    """A job that runs.
 
     Attributes:
         job: Id of the job.
         owner: Who submitted it.
-        priority: Jobs of a higher one start first.
-        order: Place in the order of arrival, from 1.
+        priority: Its priority.
         resources: What its processes take.
+        started: When it started, seconds since 1970.
+        limit: Seconds that it may run; None if it may for as long as it needs.
+        preemptible: Whether it may be stopped to make room.
+        backfill: Whether it started before others that were in line before it.
+        leaving: Whether it has been asked to stop.
     """
 
     job: str
     owner: str
     priority: int
-    order: int
     resources: Resources
+    started: float = 0.0
+    limit: float | None = None
+    preemptible: bool = False
+    backfill: bool = False
+    leaving: bool = False
+
+    @property
+    def ends_by(self) -> float:
+        """When it has certainly ended, seconds since 1970; infinite where it has no limit."""
+        return math.inf if self.limit is None else self.started + self.limit
 
 
-@dataclass
-class FreeResources:
-    """Free resources of nodes.
+@dataclass(frozen=True)
+class Admission:
+    """What a look at the line leads to.
 
     Attributes:
-        nodes: What is free on each node, by Ray's names; default no nodes.
+        start: The jobs that start, in this order.
+        backfill: Ids of those among them that start before others in line.
+        preempt: Ids of the jobs that make room.
+        blocked: The first job in line that waits for room; None if none does.
     """
 
-    nodes: list[dict[str, float]] = field(default_factory=list)
-
-    def take(self, resources: Resources) -> bool:
-        """Takes what a job needs, each process on one node; False, and nothing, if it does not fit.
-
-        >>> free = FreeResources([{"CPU": 4.0}])
-        >>> free.take(Resources(cpus=3)), free.take(Resources(cpus=3)), free.nodes
-        (True, False, [{'CPU': 1.0}])
-        """
-        left = [dict(node) for node in self.nodes]
-        wanted = resources.of_each()
-        for _ in range(resources.workers):
-            for node in left:
-                if all(node.get(name, 0) + EPSILON >= amount for name, amount in wanted.items()):
-                    for name, amount in wanted.items():
-                        node[name] -= amount
-                    break
-            else:
-                return False
-        self.nodes = left
-        return True
-
-
-def in_line(waiting: Iterable[Waiting]) -> list[Waiting]:
-    """Returns the waiting jobs, the next one first: by priority, then as they came."""
-    return sorted(waiting, key=lambda job: (-job.priority, job.order, job.job))
+    start: list[Waiting]
+    backfill: set[str]
+    preempt: list[str]
+    blocked: Waiting | None
 
 
 def admit(
-    waiting: Iterable[Waiting],
-    running: Mapping[str, int],
+    line: Sequence[Waiting],
+    running: Sequence[Running],
     nodes: Sequence[Mapping[str, float]],
     estimates: Sequence[FreeResources],
     limits: QueueLimits,
-) -> list[Waiting]:
-    """Returns the jobs to start, in this order.
+    now: float = 0.0,
+) -> Admission:
+    """Returns which jobs start now, and which make room.
 
-    Strictly in line: a job that does not fit holds back those behind it that want any of the
-    resources that it wants, so that a large job is not starved by small ones. Nobody is held back
-    by one whose owner has as many as allowed, or that these nodes could not hold if they were
-    empty.
+    The first job that waits for room keeps its place: of what it could use, those behind it take
+    only what it does not, or for as long as it has to wait anyway by the limits of those that run,
+    or as jobs that make room for it (backfill). Nobody is held back by one whose owner has as much
+    as allowed, or that these nodes could not hold if they were empty.
 
     Args:
-        waiting: Jobs that could start now.
-        running: Number of jobs that run, by owner.
-        nodes: Resources of each node in all, by Ray's names.
+        line: Jobs that could start now, the next one first.
+        running: Jobs that run.
+        nodes: Resources of each node in all, by Ray's names; those that are there come first.
         estimates: Free resources of the nodes, in several estimates: a job must fit by all of them.
             What is admitted is taken from each.
         limits: How many jobs the queue runs.
+        now: Seconds since 1970.
     """
-    counts, per_owner = Counter(running), limits.max_running_per_owner
-    admitted: list[Waiting] = []
-    blocked: set[str] = set()
-    for job in in_line(waiting):
-        if limits.max_running is not None and counts.total() >= limits.max_running:
+    allowed = _Allowance(running, limits)
+    start: list[Waiting] = []
+    behind: set[str] = set()
+    blocked: Waiting | None = None
+    wait = 0.0
+    for job in line:
+        if allowed.nothing_more():
             break
-        if per_owner is not None and counts[job.owner] >= per_owner:
+        if not allowed.has_room(job):
             continue
-        wanted = job.resources.of_each().keys()
-        if blocked & wanted:
-            blocked |= wanted  # in line, it comes before all that follow
+        if blocked is None:
+            taken = _take_from_all(estimates, job.resources)
+            if not taken:
+                if fits_ever(job.resources, nodes):
+                    blocked, wait = job, _wait_of(job, start, running, nodes, now)
+                continue
+        elif not _fits_behind(job, blocked, wait, estimates):
             continue
-        if not _take_from_all(estimates, job.resources):
-            if fits_ever(job.resources, nodes):
-                blocked |= wanted
-            continue
-        counts[job.owner] += 1
-        admitted.append(job)
-    return admitted
+        else:
+            behind.add(job.job)
+        allowed.count(job.owner, job.resources)
+        start.append(job)
+    preempt = [] if blocked is None else _victims(blocked, start, running, nodes)
+    return Admission(start, behind, preempt, blocked)
+
+
+class _Allowance:
+    """What the limits still allow, in all and to each owner."""
+
+    def __init__(self, running: Sequence[Running], limits: QueueLimits) -> None:
+        self._limits = limits
+        self._counts: Counter[str] = Counter()
+        self._held: dict[str, Counter[str]] = defaultdict(Counter)
+        for job in running:
+            self.count(job.owner, job.resources)
+
+    def count(self, owner: str, resources: Resources) -> None:
+        self._counts[owner] += 1
+        for name, amount in resources.of_each().items():
+            self._held[owner][name] += resources.workers * amount  # type: ignore[assignment]
+
+    def nothing_more(self) -> bool:
+        most = self._limits.max_running
+        return most is not None and self._counts.total() >= most
+
+    def has_room(self, job: Waiting) -> bool:
+        most = self._limits.max_running_per_owner
+        if most is not None and self._counts[job.owner] >= most:
+            return False
+        quotas = self._limits.quotas
+        quota = quotas.get(job.owner, quotas.get("*", {}))
+        wanted = job.resources.of_each()
+        return all(
+            self._held[job.owner][name] + job.resources.workers * wanted.get(name, 0.0)
+            <= most + EPSILON
+            for name, most in quota.items()
+        )
+
+
+def _fits_behind(
+    job: Waiting,
+    blocked: Waiting,
+    wait: float,
+    estimates: Sequence[FreeResources],
+) -> bool:
+    """Takes what a job needs that is behind one that waits, if that one loses nothing by it."""
+    if job.preemptible or (job.limit is not None and job.limit <= wait):
+        return _take_from_all(estimates, job.resources)
+    spared = all(free.spares(job.resources, blocked.resources) for free in estimates)
+    return spared and _take_from_all(estimates, job.resources)
+
+
+def _wait_of(
+    job: Waiting,
+    started: Sequence[Waiting],
+    running: Sequence[Running],
+    nodes: Sequence[Mapping[str, float]],
+    now: float,
+) -> float:
+    """Returns for how many seconds a job has to wait, if those that run take all their time.
+
+    Infinite time is not known to be waited: 0 then, so that nothing is counted on.
+    """
+    held = [(each.ends_by, each.resources) for each in running]
+    held += [(now + (each.limit or math.inf), each.resources) for each in started]
+    for end in sorted({end for end, _ in held if end < math.inf}):
+        later = [resources for until, resources in held if until > end]
+        if fits_beside(job.resources, later, nodes):
+            return max(0.0, end - now)
+    return 0.0
+
+
+def _victims(
+    blocked: Waiting,
+    started: Sequence[Waiting],
+    running: Sequence[Running],
+    nodes: Sequence[Mapping[str, float]],
+) -> list[str]:
+    """Returns the fewest jobs that have to make room for one that waits; none if that is no use.
+
+    Those of the lowest priority go first, and of these the last that have started.
+    """
+    able = [
+        job
+        for job in running
+        if job.preemptible and not job.leaving and (job.priority < blocked.priority or job.backfill)
+    ]
+    able.sort(key=lambda job: (job.priority, -job.started))
+    staying = [job.resources for job in running if not job.leaving]
+    staying += [job.resources for job in started]
+    gone: list[str] = []
+    while not fits_beside(blocked.resources, staying, nodes):
+        if not able:
+            return []
+        job = able.pop(0)
+        staying.remove(job.resources)
+        gone.append(job.job)
+    return gone
 
 
 def _take_from_all(estimates: Sequence[FreeResources], resources: Resources) -> bool:
@@ -133,8 +234,3 @@ def _take_from_all(estimates: Sequence[FreeResources], resources: Resources) -> 
     for free, nodes in zip(estimates, before, strict=True):
         free.nodes = nodes
     return False
-
-
-def fits_ever(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Tells whether a job would fit if nothing else ran on these nodes."""
-    return FreeResources([dict(node) for node in nodes]).take(resources)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from cluster.queue.admission import FreeResources
+from cluster.queue.free import FreeResources
 from flowkd.errors import FlowkdError
 
 AttemptStatus = Literal["unknown", "alive", "exited", "unreachable"]
@@ -35,7 +35,10 @@ class Cluster(Protocol):
         """Returns the resources of each node, by Ray's names."""
 
     def available(self) -> FreeResources:
-        """Returns the resources of each node that nobody uses, as far as is known yet."""
+        """Returns the resources of each node that nobody uses, as far as is known yet.
+
+        All resources of each node are named, and what it has in all.
+        """
 
     def request_resources(self, bundles: list[dict[str, float]]) -> None:
         """Asks for nodes on which all of these fit; replaces the last request."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cluster.queue.admission import FreeResources, admit, fits_ever, in_line
+from cluster.queue.admission import admit
 from cluster.queue.autoscale import NodeRequests
 from cluster.queue.cluster import Cluster, ClusterError
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, Transition
-from cluster.queue.job import Job, as_waiting
+from cluster.queue.free import FreeResources
+from cluster.queue.job import Job, as_running, as_use, as_waiting
 from cluster.queue.known_jobs import KnownJobs
+from cluster.queue.line import Waiting, in_line, totals_of
 from cluster.queue.messages import Request
 from cluster.queue.records import INBOX, QueueRecords
 from cluster.queue.rules import after_request, after_waiting, is_postponed, may_start
@@ -79,13 +80,13 @@ class Dispatcher:
         for job in self.jobs.in_state("queued"):
             with self.jobs.own_fault(job.id):
                 self._move(job, after_waiting(job, self.jobs.known, self.now()))
-        possible: list[dict[str, float]] = []
+        nodes: list[dict[str, float]] = []
         with _reported("nothing is started"):
             nodes = self.cluster.nodes()
-            possible = self.config.possible_nodes(nodes)
-            self._start_what_fits(nodes, possible)
-        table = table_of(self.jobs, self.now(), self.name, self.config.limits, possible)
-        self._table.write(table)
+            self._start_what_fits(self._line(nodes), nodes)
+        possible = self.config.possible_nodes(nodes) if nodes else []
+        line, limits = self._line(nodes), self.config.limits
+        self._table.write(table_of(self.jobs, line, self.now(), self.name, limits, possible))
 
     def _next_order(self) -> int:
         return max((job.state.order for job in self.jobs.known.values()), default=0) + 1
@@ -161,44 +162,56 @@ class Dispatcher:
                 self._move(job, Transition("failed", reason=reason))
         self.records.remove(name)
 
-    def _start_what_fits(
-        self, nodes: list[dict[str, float]], possible: list[dict[str, float]]
-    ) -> None:
-        """Starts the jobs whose turn it is, and asks for nodes for the next one.
+    def _line(self, nodes: list[dict[str, float]]) -> list[Waiting]:
+        """Returns the jobs that wait, the next one first."""
+        now, jobs = self.now(), self.jobs
+        waiting = as_waiting(jobs.in_state("queued"))
+        uses = as_use(jobs.known.values(), now)
+        return in_line(waiting, uses, nodes, now, self.config.limits.line)
+
+    def _start_what_fits(self, line: list[Waiting], nodes: list[dict[str, float]]) -> None:
+        """Starts the jobs whose turn it is, stops those that make room, and asks for nodes.
 
         Args:
+            line: The jobs that wait, the next one first.
             nodes: The resources of each node that is there.
-            possible: Those of each node that is there or may be added.
 
         Raises:
             ClusterError: The cluster cannot tell what is free.
         """
-        ready = as_waiting(
-            job
-            for job in self.jobs.in_state("queued")
-            if may_start(job, self.jobs.known, self.now())
-        )
-        waits = None
+        known, now = self.jobs.known, self.now()
+        possible = self.config.possible_nodes(nodes)
+        ready = [each for each in line if may_start(known[each.job], known, now)]
+        blocked = None
         if ready:
-            running = Counter(job.spec.owner for job in self.jobs.running())
-            admitted = admit(ready, running, possible, self._estimates(nodes), self.config.limits)
-            for waiting in admitted:
-                self._start(self.jobs.known[waiting.job])
-            still = [each for each in in_line(ready) if each not in admitted]
-            wanted = (each.resources for each in still if fits_ever(each.resources, possible))
-            waits = next(wanted, None)
+            running, limits = as_running(self.jobs.running()), self.config.limits
+            found = admit(ready, running, possible, self._estimates(nodes), limits, now)
+            blocked = found.blocked
+            for each in found.start:
+                self._start(known[each.job], each.job in found.backfill)
+            for name in found.preempt:
+                self._make_room(known[name], found.blocked)
         if self._requests is not None:
-            self._requests.update((job.spec.resources for job in self.jobs.running()), waits)
+            held = (job.spec.resources for job in self.jobs.running())
+            self._requests.update(held, blocked.resources if blocked else None)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, backfill: bool) -> None:
         attempt = job.state.attempt + 1
         with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
-            if self._move(job, Transition("starting", attempt=attempt)):
+            if self._move(job, Transition("starting", attempt=attempt, backfill=backfill)):
                 self.cluster.submit(job.id, attempt)
 
+    def _make_room(self, job: Job, other: Waiting | None) -> None:
+        reason = f"made room for {other.job}" if other else ""
+        with self.jobs.own_fault(job.id):
+            self._move(job, Transition("preempting", reason=reason))
+
     def _estimates(self, nodes: list[dict[str, float]]) -> tuple[FreeResources, FreeResources]:
-        """Returns the free resources, by the jobs that run and by what Ray says."""
-        by_queue, by_ray = FreeResources([dict(node) for node in nodes]), self.cluster.available()
+        """Returns the free resources, by the jobs that run and by what Ray says.
+
+        The queue knows not on which node a job is, so that it counts all as one.
+        """
+        by_queue, by_ray = FreeResources([totals_of(nodes)]), self.cluster.available()
         for job in self.jobs.running():
             by_queue.take(job.spec.resources)
             settled = self.now() - job.since >= self.config.resource_settle_period

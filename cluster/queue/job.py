@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cluster.queue.admission import Waiting
-from cluster.queue.events import JobState
+from cluster.queue.admission import Running
+from cluster.queue.events import STOPPING, JobState
+from cluster.queue.line import Use, Waiting
 from cluster.queue.messages import Heartbeat
 from cluster.queue.spec import JobSpec
 
@@ -41,6 +42,11 @@ class Job:
         """The id of its spec."""
         return self.spec.id
 
+    @property
+    def progress(self) -> str:
+        """How far its last attempt is, in words; empty before it has said so."""
+        return self.heartbeat.progress if self.heartbeat else ""
+
     def learn(self, state: JobState, now: float) -> None:
         """Takes in a new state; a new attempt has not been heard of yet."""
         if state.attempt != self.state.attempt:
@@ -58,8 +64,44 @@ class Job:
 
 
 def as_waiting(jobs: Iterable[Job]) -> list[Waiting]:
-    """Returns of jobs what admission needs."""
+    """Returns what admission needs of jobs that wait."""
     return [
-        Waiting(job.id, job.spec.owner, job.spec.priority, job.state.order, job.spec.resources)
+        Waiting(
+            job.id,
+            job.spec.owner,
+            job.spec.priority,
+            job.state.order,
+            job.spec.resources,
+            job.state.queued_at,
+            job.spec.timeouts.running,
+            job.spec.preemptible,
+        )
         for job in jobs
+    ]
+
+
+def as_running(jobs: Iterable[Job]) -> list[Running]:
+    """Returns what admission needs of jobs that run."""
+    return [
+        Running(
+            job.id,
+            job.spec.owner,
+            job.spec.priority,
+            job.spec.resources,
+            job.state.started_at or job.since,
+            job.spec.timeouts.running,
+            job.spec.preemptible,
+            job.state.backfill,
+            job.state.state in STOPPING,
+        )
+        for job in jobs
+    ]
+
+
+def as_use(jobs: Iterable[Job], now: float) -> list[Use]:
+    """Returns what the last attempt of each job that has run one has used of the cluster."""
+    return [
+        Use(job.spec.owner, job.spec.resources, job.state.started_at, job.state.ended_at or now)
+        for job in jobs
+        if job.state.started_at
     ]

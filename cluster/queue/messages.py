@@ -69,12 +69,14 @@ class AttemptOutcome(Config):
         exit_code: Exit code of its command.
         reason: Why it was stopped, in words; empty if the command ended by itself.
         lost: Whether it was stopped for no reason of the job's own; default false.
+        cancelled: Whether it was not started because the job is cancelled; default false.
         time: When, by the clock of its node, seconds since 1970.
     """
 
     exit_code: int
     reason: str = ""
     lost: bool = False
+    cancelled: bool = False
     time: float
 
 

@@ -13,9 +13,9 @@ from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.job_submission import JobStatus
 
-from cluster.queue.admission import FreeResources
 from cluster.queue.cluster import AttemptStatus, ClusterError
 from cluster.queue.config import QueueConfig
+from cluster.queue.free import FreeResources
 from flowkd.store.store import Store
 
 # What nodes always have, and no job asks for.
@@ -108,7 +108,13 @@ class RayJobs:
         """Returns the resources of each node that nobody uses, as far as Ray knows yet."""
         with _asking("tell what is left"):
             found = ray._private.state.available_resources_per_node()
-        return FreeResources([_offered(node) for node in found.values()])
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+        totals = [_offered(node["Resources"]) for node in nodes]
+        left = [
+            {name: found.get(node["NodeID"], {}).get(name, 0.0) for name in total}
+            for node, total in zip(nodes, totals, strict=True)
+        ]
+        return FreeResources(left, totals)
 
     def request_resources(self, bundles: list[dict[str, float]]) -> None:
         """Asks the autoscaler for nodes on which all of these fit, until it is asked otherwise."""

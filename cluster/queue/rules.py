@@ -17,8 +17,16 @@ MAX_LOSS_BACKOFF = 60.0  # seconds, after attempts that the cluster lost
 MAX_DOUBLINGS = 10  # of the backoff after failures
 
 
-def after_outcome(retries: Retries, state: JobState, outcome: AttemptOutcome) -> Transition:
+def after_outcome(
+    retries: Retries, state: JobState, outcome: AttemptOutcome, progress: str = ""
+) -> Transition:
     """Returns what follows from the end of an attempt, as it was reported by the attempt itself.
+
+    Args:
+        retries: When another attempt follows.
+        state: The job's.
+        outcome: What the attempt reported.
+        progress: How far it came, in words.
 
     >>> running = JobState(state="running", attempt=1)
     >>> after_outcome(Retries(), running, AttemptOutcome(exit_code=0, time=0)).state
@@ -27,10 +35,12 @@ def after_outcome(retries: Retries, state: JobState, outcome: AttemptOutcome) ->
     code, reason = outcome.exit_code, outcome.reason
     if code == 0 and not reason:
         return Transition("succeeded", exit_code=code)
-    if state.state == "cancelling":
-        return Transition("cancelled", exit_code=code, reason=state.reason)
+    if state.state == "cancelling" or outcome.cancelled:
+        return Transition("cancelled", exit_code=code, reason=state.reason or reason)
+    if state.state == "preempting":
+        return Transition("queued", exit_code=code, reason=state.reason)
     if outcome.lost:
-        return after_loss(state, reason)
+        return after_loss(state, reason, progress)
     return _after_failure(retries, state, code, reason or f"exit code {code}")
 
 
@@ -44,20 +54,25 @@ def _after_failure(retries: Retries, state: JobState, code: int, reason: str) ->
     return Transition("queued", exit_code=code, backoff=backoff, reason=reason)
 
 
-def after_loss(state: JobState, reason: str = "lost by the cluster") -> Transition:
+def after_loss(
+    state: JobState, reason: str = "lost by the cluster", progress: str = ""
+) -> Transition:
     """Returns what follows from an attempt that ended through no fault of the job.
 
-    Another attempt, after a backoff that doubles with each loss in a row, up to MAX_LOSSES.
+    Another attempt, after a backoff that doubles with each loss in a row that brought the job no
+    further, up to MAX_LOSSES.
     """
     if state.state == "cancelling":
         return Transition("cancelled", reason=state.reason, lost=True)
-    reason, losses = f"attempt {state.attempt}: {reason}", state.losses + 1
+    if state.state == "preempting":
+        return Transition("queued", reason=state.reason)
+    reason, losses = f"attempt {state.attempt}: {reason}", state.losses_after(progress)
     if losses >= MAX_LOSSES:
-        reason = f"{reason}, the last of {losses} in a row; see the log of each"
-        return Transition("failed", reason=reason, lost=True)
+        reason = f"{reason}, the last of {losses} that came no further; see the log of each"
+        return Transition("failed", reason=reason, lost=True, progress=progress)
     backoff = min(2.0 ** (losses - 1), MAX_LOSS_BACKOFF)
     reason = f"{reason}; to be tried again in {backoff:g} s"
-    return Transition("queued", backoff=backoff, reason=reason, lost=True)
+    return Transition("queued", backoff=backoff, reason=reason, lost=True, progress=progress)
 
 
 def is_overdue(job: Job, config: QueueConfig, now: float) -> bool:
@@ -74,11 +89,13 @@ class StopReason:
         text: The reason in words.
         lost: Whether it is no fault of the job; default true.
         exit_code: Exit code of the attempt; None for that of the command.
+        cancelled: Whether the job was cancelled before the command started; default false.
     """
 
     text: str
     lost: bool = True
     exit_code: int | None = None
+    cancelled: bool = False
 
 
 def stop_reason(

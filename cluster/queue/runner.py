@@ -86,7 +86,7 @@ class AttemptRunner:
             print(f"attempt {self.number} of job {self.job} has begun elsewhere, or may not begin")
             return NOT_MINE
         if self.records.cancelled(self.job) or self._stopping.is_set():
-            cancelled = StopReason("cancelled before it started", lost=False)
+            cancelled = StopReason("cancelled before it started", lost=False, cancelled=True)
             return self._end(CANCELLED, self._reason or cancelled)
         with tempfile.TemporaryDirectory(prefix="flowkd-job-") as folder:
             log = Path(folder, "log.txt")
@@ -162,8 +162,14 @@ class AttemptRunner:
                 return
 
     def _end(self, code: int, reason: StopReason | None) -> int:
-        text, lost = (reason.text, reason.lost) if reason else ("", False)
-        outcome = AttemptOutcome(exit_code=code, reason=text, lost=lost, time=time.time())
+        text = reason.text if reason else ""
+        outcome = AttemptOutcome(
+            exit_code=code,
+            reason=text,
+            lost=reason is not None and reason.lost,
+            cancelled=reason is not None and reason.cancelled,
+            time=time.time(),
+        )
         insist(lambda: self.records.end(self.job, self.number, outcome), "outcome")
         print(f"attempt {self.number} of job {self.job} ended with {code} {text}".rstrip())
         return code

@@ -90,6 +90,8 @@ class JobSpec(Config):
         depends_on: Ids of jobs that must have succeeded before it starts; default none.
         timeouts: How long it may wait and run; default for ever.
         retries: When another attempt follows one that failed.
+        preemptible: Whether it may be stopped to make room for one of a higher priority, and be
+            tried again; default false.
         webhook: URL that each transition is posted to; default None.
     """
 
@@ -103,6 +105,7 @@ class JobSpec(Config):
     depends_on: tuple[JobId, ...] = ()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
+    preemptible: bool = False
     webhook: str | None = Field(None, pattern=r"^https?://")
 
     @model_validator(mode="after")

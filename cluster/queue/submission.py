@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from graphlib import CycleError, TopologicalSorter
 
-from cluster.queue.admission import fits_ever
+from cluster.queue.free import fits_ever
 from cluster.queue.messages import QueueTable
 from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
@@ -35,6 +36,7 @@ def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
         if spec not in new:
             records.accept(spec)  # which refuses another of its id, and writes nothing
     ours = {spec.id for spec in specs}
+    _check_order(specs)
     table = records.table()
     for spec in new:
         _check_dependencies(records, spec, ours)
@@ -43,6 +45,18 @@ def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
     if table is not None and new:
         _check_room(records, len(new), table)
     return [records.accept(spec) for spec in specs]
+
+
+def _check_order(specs: Sequence[JobSpec]) -> None:
+    """Raises QueueError where jobs wait for each other in a circle."""
+    sorter = TopologicalSorter({spec.id: spec.depends_on for spec in specs})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise QueueError(
+            f"jobs wait for each other for ever: {circle}: take one of them out of depends_on"
+        ) from error
 
 
 def _check_dependencies(records: QueueRecords, spec: JobSpec, ours: Collection[str]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cluster.queue.admission import QueueLimits, in_line
+from cluster.queue.admission import QueueLimits
 from cluster.queue.events import ENDED
-from cluster.queue.job import Job, as_waiting
+from cluster.queue.job import Job
 from cluster.queue.known_jobs import DamagedJob, KnownJobs
+from cluster.queue.line import Waiting
 from cluster.queue.messages import JobRow, QueueTable
 from cluster.queue.records import QueueRecords
 
@@ -16,6 +17,7 @@ TABLE_SECONDS = 5.0
 
 def table_of(
     jobs: KnownJobs,
+    line: Sequence[Waiting],
     now: float,
     dispatcher: str,
     limits: QueueLimits,
@@ -25,13 +27,13 @@ def table_of(
 
     Args:
         jobs: All jobs.
+        line: Those that wait, the next one first.
         now: Seconds since 1970.
         dispatcher: Name of the dispatcher that writes it.
         limits: How many jobs the queue takes and runs.
         nodes: Resources of each node that is there or may be added; empty if they are not known.
     """
-    waiting = in_line(as_waiting(jobs.in_state("queued")))
-    places = {each.job: number for number, each in enumerate(waiting, start=1)}
+    places = {each.job: number for number, each in enumerate(line, start=1)}
     rows = [_row(job, places.get(job.id), now) for job in jobs.known.values()]
     rows += [_damaged_row(name, each) for name, each in jobs.damaged.items()]
     return QueueTable(

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from cluster.queue.cluster import Cluster, ClusterError
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import Transition
+from cluster.queue.events import STOPPING, Transition
 from cluster.queue.job import Job
 from cluster.queue.records import QueueRecords
 from cluster.queue.rules import after_loss, after_outcome, is_overdue
@@ -34,7 +34,8 @@ def watch(
     attempt = job.state.attempt
     outcome = records.outcome(job.id, attempt)
     if outcome is not None:
-        return after_outcome(job.spec.retries, job.state, outcome)
+        job.hear(records.heartbeat(job.id, attempt), now)
+        return after_outcome(job.spec.retries, job.state, outcome, job.progress)
     job.hear(records.heartbeat(job.id, attempt), now)
     if job.state.state == "starting" and job.heartbeat is not None:
         return Transition("running")
@@ -50,7 +51,7 @@ def _look_at_unbegun(
 ) -> Transition | None:
     """Submits the attempt, again if need be, or makes sure that it never begins."""
     attempt = job.state.attempt
-    given_up = overdue or job.state.state == "cancelling"
+    given_up = overdue or job.state.state in STOPPING
     status = None if given_up else cluster.status(job.id, attempt)
     if status == "alive":
         return None
@@ -73,9 +74,9 @@ def _look_at_begun(
     status = None if overdue else cluster.status(job.id, attempt)
     if overdue or status == "exited":
         return _after_loss(job, records)
-    if job.state.state == "cancelling" and status == "alive":
+    if job.state.state in STOPPING and status == "alive":
         cluster.stop(job.id, attempt)
-    elif job.state.state == "cancelling":
+    elif job.state.state in STOPPING:
         records.ask_to_stop(job.id, attempt)
     return None
 
@@ -84,5 +85,5 @@ def _after_loss(job: Job, records: QueueRecords) -> Transition:
     # It may have ended by itself since it was last looked for.
     outcome = records.outcome(job.id, job.state.attempt)
     if outcome is not None:
-        return after_outcome(job.spec.retries, job.state, outcome)
-    return after_loss(job.state)
+        return after_outcome(job.spec.retries, job.state, outcome, job.progress)
+    return after_loss(job.state, progress=job.progress)

@@ -54,6 +54,9 @@ def submit_job(
     ] = None,
     max_retries: Annotated[int, typer.Option(help="Attempts after one that failed by itself.")] = 2,
     webhook: Annotated[str | None, typer.Option(help="URL told of each transition.")] = None,
+    preemptible: Annotated[
+        bool, typer.Option(help="It may be stopped to make room for others, and goes on later.")
+    ] = False,
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
@@ -67,6 +70,7 @@ def submit_job(
             timeouts=Timeouts(queued=queued_timeout, running=running_timeout),
             retries=Retries(max_retries=max_retries),
             webhook=webhook,
+            preemptible=preemptible,
         )
         if kind == "pipeline":
             specs = pipeline_specs(config, options)

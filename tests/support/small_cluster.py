@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cluster.queue.admission import FreeResources
 from cluster.queue.cluster import AttemptStatus
+from cluster.queue.free import FreeResources
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.records import QueueRecords
 

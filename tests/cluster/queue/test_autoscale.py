@@ -51,13 +51,14 @@ def test_what_waits_first_is_asked_for_and_dropped_again(memory_store: Store) ->
     submit(records, job("single", **EACH))
     submit(records, job("small", cpus=1))
     dispatcher.tick()
-    assert cluster.asked == [{"CPU": 1, "GPU": 1}] * 2  # for the first in line alone
-    assert records.state("small").state == "queued"  # in line, though it would fit
+    pair = [{"CPU": 1, "GPU": 1}] * 2
+    assert cluster.asked == [{"CPU": 1}, *pair]  # of those that wait, for the first alone
+    assert records.state("small").state == "starting"  # which wants nothing that pair waits for
     cluster.added = [GPU, GPU]
     dispatcher.tick()
     assert records.state("pair").state == "starting"
-    assert records.state("small").state == "queued"
-    assert cluster.asked == [{"CPU": 1, "GPU": 1}] * 3  # what runs keeps its nodes
+    kept = [{"CPU": 1}, *pair, {"CPU": 1, "GPU": 1}]
+    assert sorted(cluster.asked, key=len) == kept  # what runs keeps its nodes
     for _ in range(12):
         cluster.step()
         dispatcher.tick()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.queue.admission import FreeResources
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
+from cluster.queue.free import FreeResources
 from cluster.queue.messages import AttemptOutcome
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
@@ -184,3 +184,64 @@ def test_what_ray_may_not_have_counted_yet_is_not_given_away_twice(memory_store:
     queue.now += 60
     queue.dispatcher.tick()
     assert queue.states("first", "second") == ["running", "starting"]
+
+
+def test_a_job_of_a_higher_priority_takes_the_place_of_one_that_yields_which_then_goes_on(
+    queue: Queue,
+) -> None:
+    queue.submit("yields", preemptible=True)
+    queue.tick()
+    queue.dispatcher.tick()
+    assert queue.states("yields") == ["running"]
+    queue.submit("equal")
+    queue.dispatcher.tick()
+    assert queue.states("yields") == ["running"]
+    queue.submit("urgent", priority=1)
+    queue.dispatcher.tick()
+    assert queue.states("yields") == ["preempting"]
+    queue.tick(2)
+    assert queue.records.state("yields").reason == "made room for urgent"
+    queue.tick(20)
+    assert queue.cluster.ran == ["yields", "urgent", "yields", "equal"]
+    assert queue.states() == ["succeeded"] * 3
+    state = queue.records.state("yields")
+    assert (state.failures, state.losses, state.attempt) == (0, 0, 2)
+
+
+def test_one_that_made_room_and_is_cancelled_meanwhile_ends_as_cancelled(queue: Queue) -> None:
+    queue.submit("yields", preemptible=True)
+    queue.tick()
+    queue.submit("urgent", priority=1)
+    queue.dispatcher.tick()
+    queue.records.ask("yields", "cancel")
+    queue.tick(20)
+    assert queue.states("urgent", "yields") == ["succeeded", "cancelled"]
+
+
+def test_who_yields_passes_one_that_waits_for_all_and_makes_room_for_it(
+    memory_store: Store,
+) -> None:
+    queue = Queue(memory_store, cpus=2)
+    queue.submit("runs")
+    queue.tick()
+    queue.submit("whole", resources={"cpus": 2})
+    queue.submit("stays")
+    queue.submit("yields", preemptible=True)
+    queue.dispatcher.tick()
+    assert queue.states("whole", "stays", "yields") == ["queued", "queued", "starting"]
+    queue.cluster.end("runs", 1, AttemptOutcome(exit_code=0, time=0))
+    queue.dispatcher.tick()
+    assert queue.states("whole", "yields") == ["queued", "preempting"]
+    queue.tick(20)
+    assert queue.states() == ["succeeded"] * 4
+    assert queue.cluster.ran.index("whole") < queue.cluster.ran.index("stays")
+
+
+def test_owners_take_turns(queue: Queue) -> None:
+    for number in range(3):
+        queue.submit(f"a{number}", owner="ann")
+    queue.submit("b", owner="bob")
+    for _ in range(20):
+        queue.now += 5
+        queue.tick()
+    assert queue.cluster.ran == ["a0", "b", "a1", "a2"]

@@ -12,7 +12,7 @@ from cluster.queue.job_log import LogUpload, read_job_log
 from cluster.queue.messages import AttemptOutcome, Heartbeat, QueueTable
 from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
-from cluster.queue.submission import submit
+from cluster.queue.submission import submit, submit_all
 from flowkd.errors import ConfigError
 from flowkd.store.store import Store
 
@@ -130,6 +130,16 @@ def test_what_could_never_run_is_refused(
     with pytest.raises(QueueError, match=message):
         submit(records, spec("third", **changes))
     assert records.jobs() == ["first", "second"]
+
+
+def test_jobs_that_wait_for_each_other_are_refused_and_none_is_accepted(
+    memory_store: Store,
+) -> None:
+    records = QueueRecords(memory_store)
+    circle = [spec("a", depends_on=["c"]), spec("b", depends_on=["a"]), spec("c", depends_on=["b"])]
+    with pytest.raises(QueueError, match=r"for ever: (\w -> ){3}\w: take one"):
+        submit_all(records, circle)
+    assert records.jobs() == []
 
 
 def test_a_job_cannot_wait_for_itself() -> None:

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import ACTIVE, ENDED, JobState, JobStatus, Transition
+from cluster.queue.events import ACTIVE, ENDED, STOPPING, JobState, JobStatus, Transition
 from cluster.queue.job import Job
 from cluster.queue.messages import AttemptOutcome, Heartbeat, Request
 from cluster.queue.rules import (
@@ -30,6 +30,7 @@ from cluster.queue.spec import JobSpec, Retries, Timeouts
 START = 1000.0
 RUNNING = JobState(events=3, state="running", attempt=1, order=1)
 CANCELLING = replace(RUNNING, state="cancelling", reason="cancelled by me")
+PREEMPTING = replace(RUNNING, state="preempting", reason="made room for other")
 RETRIES = Retries(max_retries=2, backoff=10)
 ALL: tuple[JobStatus | None, ...] = (None, "queued", *ACTIVE, *ENDED)
 
@@ -67,6 +68,9 @@ def play(state: JobState, *transitions: Transition) -> JobState:
         (CANCELLING, outcome(0), "succeeded"),  # it was quicker
         (CANCELLING, outcome(143, "stopped", lost=True), "cancelled"),
         (CANCELLING, outcome(1), "cancelled"),
+        (PREEMPTING, outcome(0), "succeeded"),
+        (PREEMPTING, outcome(75), "queued"),
+        (PREEMPTING, outcome(143, "stopped", lost=True), "queued"),
     ],
 )
 def test_an_outcome_ends_the_job_or_another_attempt_follows(
@@ -74,8 +78,9 @@ def test_an_outcome_ends_the_job_or_another_attempt_follows(
 ) -> None:
     found = after_outcome(RETRIES, state, ended)
     assert found.state == expected
-    assert found.reason == (state.reason if expected == "cancelled" else found.reason)
-    assert found.lost == (expected == "queued" and ended.lost)
+    stopped = state.state in STOPPING and expected != "succeeded"
+    assert found.reason == (state.reason if stopped else found.reason)
+    assert found.lost == (expected == "queued" and ended.lost and not stopped)
     assert found.exit_code == (None if found.lost else ended.exit_code)
 
 
@@ -133,7 +138,7 @@ def test_losses_count_in_a_row_and_never_as_failures() -> None:
     assert set(backoffs[6:]) == {MAX_LOSS_BACKOFF}
     assert (state.failures, state.losses) == (0, MAX_LOSSES - 1)
     assert after_loss(state).state == "failed"
-    assert f"the last of {MAX_LOSSES} in a row" in after_loss(state).reason
+    assert f"the last of {MAX_LOSSES} that came no further" in after_loss(state).reason
 
     state = play(state, after_outcome(RETRIES, state, outcome(1)))  # not in a row any more
     assert (state.failures, state.losses) == (1, 0)
@@ -180,6 +185,31 @@ def test_a_job_waits_for_its_dependencies_and_fails_with_them(
     if found is not None:
         assert found.state == "failed"
         assert f"job {bad[0]}, on which it depends" in found.reason
+
+
+def test_a_job_that_made_room_has_not_failed_and_may_start_at_once() -> None:
+    state = replace(RUNNING, failures=1, losses=2, progress="5 of 9")
+    for lost in (False, True):
+        asked = state.after(state.next_event(Transition("preempting", reason="r"), START))
+        found = after_loss(asked) if lost else after_outcome(RETRIES, asked, outcome(75))
+        again = asked.after(asked.next_event(found, START))
+        assert (again.state, again.backoff, again.reason) == ("queued", 0, "r")
+        assert (again.failures, again.losses) == (1, 2)
+
+
+def test_losses_of_a_job_that_comes_further_each_time_are_no_end_of_it() -> None:
+    state = RUNNING
+    for number in range(3 * MAX_LOSSES):
+        state = play(state, after_loss(state, progress=f"{number} of 99"))
+        assert (state.state, state.losses, state.backoff) == ("queued", 1, 1)
+    state = play(state, after_loss(state, progress=state.progress))
+    assert state.losses == 2
+    assert play(state, after_loss(state)).losses == 3  # it never said how far it is
+
+
+def test_a_job_that_is_cancelled_before_its_command_starts_ends_as_cancelled() -> None:
+    ended = AttemptOutcome(exit_code=130, reason="cancelled before", cancelled=True, time=0)
+    assert after_outcome(RETRIES, replace(RUNNING, state="starting"), ended).state == "cancelled"
 
 
 def test_a_dependency_that_nobody_knows_yet_is_waited_for() -> None:
@@ -242,6 +272,7 @@ def request(what: str, by: str = "") -> Request:
 def test_a_cancel_ends_what_waits_and_stops_what_runs(state: JobStatus | None) -> None:
     expected = {None: "cancelled", "queued": "cancelled"}
     expected |= {"starting": "cancelling", "running": "cancelling"}
+    expected |= {"preempting": "cancelling"}
     found = after_request(request("cancel", by="ann"), JobState(state=state), 7)
     assert (found and found.state) == expected.get(state)
     assert found is None or (found.reason, found.order) == ("cancelled by ann", None)

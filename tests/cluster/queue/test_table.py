@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cluster.queue.admission import QueueLimits
 from cluster.queue.events import JobState
-from cluster.queue.job import Job
+from cluster.queue.job import Job, as_waiting
 from cluster.queue.known_jobs import DamagedJob, KnownJobs
+from cluster.queue.line import in_line
 from cluster.queue.messages import Heartbeat, QueueTable
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
@@ -25,7 +26,8 @@ def table(*jobs: Job, now: float = NOW, **damaged: str) -> QueueTable:
     known = KnownJobs(QueueRecords(Store("memory://table")), lambda: now)
     known.known.update((job.id, job) for job in jobs)
     known.damaged.update((name, DamagedJob(why, None, now)) for name, why in damaged.items())
-    return table_of(known, now, "me", QueueLimits(max_running=3), NODES)
+    line = in_line(as_waiting(known.in_state("queued")))
+    return table_of(known, line, now, "me", QueueLimits(max_running=3), NODES)
 
 
 def test_what_runs_comes_first_then_what_waits_in_line_then_what_has_ended() -> None:
