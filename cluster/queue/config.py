@@ -37,6 +37,8 @@ class QueueConfig(Config):
             until then the dispatcher counts it; default 60.
         start_timeout: An attempt that has not begun so long after it was submitted to Ray is given
             up, and another one follows; default 300.
+        private_webhooks: Whether webhooks may name private addresses, and those of the dispatcher's
+            own machine; default false.
         loss_margin: Time beyond `heartbeat_timeout` and `grace_period` before a silent attempt
             counts as lost, and another one follows; default 10.
     """
@@ -48,6 +50,7 @@ class QueueConfig(Config):
     grace_period: float = Field(30.0, gt=0)
     resource_settle_period: float = Field(60.0, ge=0)
     start_timeout: float = Field(300.0, gt=0)
+    private_webhooks: bool = False
     loss_margin: float = Field(10.0, ge=0)
 
     def possible_nodes(self, nodes: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

@@ -76,7 +76,8 @@ class DispatcherService:
                 flush=True,
             )
         jobs = RayJobs(self._address, self._store, self._config)
-        return Dispatcher(QueueRecords(self._store), jobs, self._config, Webhooks().tell)
+        webhooks = Webhooks(self._config.private_webhooks)
+        return Dispatcher(QueueRecords(self._store), jobs, self._config, webhooks.tell)
 
 
 def start(uri: str, config: QueueConfig, address: str, name: str = NAME) -> ray.actor.ActorHandle:

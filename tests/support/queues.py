@@ -43,7 +43,7 @@ sys.exit(int(code))
 SECONDS = 120.0
 QUICK = {
     "poll_interval": 0.3, "heartbeat_timeout": 8, "grace_period": 2, "loss_margin": 1,
-    "resource_settle_period": 0,
+    "resource_settle_period": 0, "private_webhooks": True,
 }  # fmt: skip
 
 
