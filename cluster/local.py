@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -13,115 +15,137 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
+from cluster.local_record import RECORD, LocalCluster, all_clusters, recorded
 from flowkd.errors import FlowkdError
 
 LOOPBACK = "127.0.0.1"
-RECORD = Path(".flowkd/cluster.json")
-START_SECONDS = 90
+STALLED_SECONDS = 90.0  # without a sign of progress: then Ray is given up
+TELL_SECONDS = 10.0
 STOP_SECONDS = 15
 OBJECT_STORE_BYTES = 256 * 1024**2
+PORTS = (
+    "port", "dashboard-port", "ray-client-server-port", "node-manager-port",
+    "object-manager-port", "dashboard-agent-listen-port", "metrics-export-port",
+)  # fmt: skip
 
 
-def ray_environment() -> dict[str, str]:
+def ray_environment(token: Path | None = None) -> dict[str, str]:
     """Returns the environment in which a cluster of this machine is started.
 
-    What is set already stays, but for the addresses of another cluster; this Python comes first.
-    Processes that only connect to it need none of this: see `connect`.
+    What is set already stays, but for the addresses and the token of another cluster; this Python
+    comes first. Processes that only connect to it need none of this: see `connect`.
+
+    Args:
+        token: File of the token that it asks for; None to ask for none.
     """
-    defaults = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",  # all listens on loopback
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes the network's address
-    }
-    others = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    others = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     kept = {name: value for name, value in os.environ.items() if name not in others}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**defaults, **kept, "PATH": path}
+    door = {"RAY_AUTH_MODE": "disabled"}
+    if token is not None:
+        door = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes the network's address
+        **kept,
+        **door,
+        "PATH": path,
+    }
 
 
-@dataclass(frozen=True)
-class LocalCluster:
-    """A cluster that `up` started.
-
-    Attributes:
-        pid: Process id of `ray start`, which leads the group of all its processes.
-        address: host:port of Ray's control store (GCS), as RAY_ADDRESS takes it.
-        dashboard: URL of the dashboard and of the job server.
-        folder: Ray's temporary folder.
-    """
-
-    pid: int
-    address: str
-    dashboard: str
-    folder: str
-
-    def alive(self) -> bool:
-        """Tells whether its process still runs, and is no other of the same number."""
-        try:
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            return False
-        return self.folder in command
-
-
-def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
+def up(
+    *, cpus: int | None = None, record: Path = RECORD, environment: Mapping[str, str] | None = None
+) -> LocalCluster:
     """Starts a cluster on this machine, on loopback, or returns the one that runs.
+
+    It answers only those who have its token, a file that only this user may read.
 
     Args:
         cpus: Number of CPUs that Ray may hand out; default those of the machine, at least 4, so
             that a training and a served student fit beside each other.
         record: JSON file that remembers it for `down`; default `.flowkd/cluster.json`.
+        environment: More variables for all that runs on it; default none.
 
     Raises:
         FlowkdError: It did not come up; the end of its log is in the message.
     """
-    running = recorded(record)
-    if running:
-        return running
-    folder = tempfile.mkdtemp(prefix="flowkd-")
-    gcs, dashboard, *others = _free_ports(7)
-    names = (
-        "ray-client-server-port",
-        "node-manager-port",
-        "object-manager-port",
-        "dashboard-agent-listen-port",
-        "metrics-export-port",
-    )
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with record.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once, the second returns the first one's
+        return recorded(record) or _start(cpus, record, environment or {})
+
+
+def _start(cpus: int | None, record: Path, environment: Mapping[str, str]) -> LocalCluster:
+    folder = Path(tempfile.mkdtemp(prefix="flowkd-"))  # which no other user may enter
+    token = folder / "auth_token"
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32), encoding="utf-8")
+    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
-        f"--node-ip-address={LOOPBACK}", f"--port={gcs}",
-        "--include-dashboard=true", f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}",
-        *(f"--{name}={port}" for name, port in zip(names, others, strict=True)),
+        f"--node-ip-address={LOOPBACK}", "--include-dashboard=true",
+        f"--dashboard-host={LOOPBACK}", *(f"--{name}={port}" for name, port in ports.items()),
         f"--num-cpus={cpus or max(4, os.cpu_count() or 1)}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
-        f"--temp-dir={folder}", "--disable-usage-stats",
+        f"--temp-dir={folder}/r", "--disable-usage-stats",  # which Ray opens to all
     ]  # fmt: skip
-    log = Path(folder, "start.log")
+    log = folder / "start.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=ray_environment(),
+            env={**ray_environment(token), **environment},
             start_new_session=True,
         )
     cluster = LocalCluster(
-        process.pid, f"{LOOPBACK}:{gcs}", f"http://{LOOPBACK}:{dashboard}", folder
+        process.pid,
+        f"{LOOPBACK}:{ports['port']}",
+        f"http://{LOOPBACK}:{ports['dashboard-port']}",
+        str(folder),
+        str(record.absolute()),
     )
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(asdict(cluster)), encoding="utf-8")
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(f"{cluster.dashboard}/api/version"):
-        if process.poll() is not None or time.monotonic() > deadline:
-            tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            down(record=record)
-            raise FlowkdError(f"Ray did not start within {START_SECONDS} s; its log ends:\n{tail}")
-        time.sleep(0.2)
+    cluster.remember()
+    try:
+        _wait_until_up(cluster, process)
+    except FlowkdError:
+        down(record=record)
+        raise
     return cluster
+
+
+def _wait_until_up(cluster: LocalCluster, process: subprocess.Popen[bytes]) -> None:
+    """Waits for as long as Ray makes progress, and tells from time to time that it waits."""
+    began = changed = told = time.monotonic()
+    before = -1
+    while not _answers(cluster):
+        now, written = time.monotonic(), _bytes_below(cluster.folder)
+        if written != before:
+            before, changed = written, now
+        reason = ""
+        if process.poll() is not None:
+            reason = f"Ray ended with exit code {process.returncode} before it was up"
+        elif now - changed > STALLED_SECONDS:
+            reason = f"Ray wrote nothing for {STALLED_SECONDS:g} s and is not up"
+        if reason:
+            text = Path(cluster.folder, "start.log").read_text(encoding="utf-8", errors="replace")
+            raise FlowkdError(f"{reason}; its log ends:\n{text[-2000:]}")
+        if now - told > TELL_SECONDS:
+            told = now
+            print(f"waiting for Ray to start, {now - began:.0f} s by now", file=sys.stderr)
+        time.sleep(0.2)
+
+
+def _bytes_below(folder: str) -> int:
+    total = 0
+    for path in Path(folder).rglob("*.*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
 
 
 def down(*, record: Path = RECORD) -> bool:
@@ -139,18 +163,9 @@ def down(*, record: Path = RECORD) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(cluster.pid, signal.SIGKILL)
     _reap(cluster.pid)
-    record.unlink(missing_ok=True)
+    cluster.forget()
     shutil.rmtree(cluster.folder, ignore_errors=True)
     return True
-
-
-def recorded(record: Path = RECORD) -> LocalCluster | None:
-    """Returns the cluster that `up` started here, if it still runs."""
-    try:
-        cluster = LocalCluster(**json.loads(record.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    return cluster if cluster.alive() else None
 
 
 def connect(address: str | None = None) -> str:
@@ -165,12 +180,26 @@ def connect(address: str | None = None) -> str:
     if ray.is_initialized():
         return ray.get_runtime_context().gcs_address
     address = address or os.environ.get("RAY_ADDRESS") or up().address
+    _show_token(address)
     if address.startswith(LOOPBACK):
         # Ray would look for the cluster at the address that this machine has in its network. It
         # reads RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 only when it is imported, which has happened.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     return address
+
+
+def _show_token(address: str) -> None:
+    """Has Ray show the token of the local cluster at an address, if it is one of ours."""
+    cluster = next((each for each in all_clusters() if each.address == address), None)
+    if cluster is None:
+        return
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    os.environ.update(cluster.environment())
+    os.environ.pop("RAY_AUTH_TOKEN", None)
+    Config.initialize("")  # Ray has read the environment when it was imported
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def disconnect() -> None:
@@ -188,12 +217,19 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _answers(url: str) -> bool:
+def _answers(cluster: LocalCluster) -> bool:
+    """Tells whether the job server answers, and a node is there to run what it is given."""
+    token = cluster.token.read_text(encoding="utf-8")
+    request = urllib.request.Request(
+        f"{cluster.dashboard}/api/v0/nodes", headers={"Authorization": f"Bearer {token}"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever is set
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status == 200
-    except OSError:
+        with opener.open(request, timeout=5) as response:
+            found = json.load(response)["data"]["result"]["result"]
+    except (OSError, ValueError, KeyError, TypeError):
         return False
+    return any(node["state"] == "ALIVE" for node in found)
 
 
 def _group_alive(group: int) -> bool:

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import ray
 from s3fs import S3FileSystem
 
-from cluster.local import LocalCluster
+from cluster.local import connect, disconnect
+from cluster.local_record import LocalCluster
 from flowkd.store.store import Store
 from tests.support.queues import kill_head, new_cluster
 from tests.support.reliability import reliability as reliability  # a fixture
@@ -135,6 +135,14 @@ def local_store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "a store 100%"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_other_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clusters of these tests are listed apart from those of the user who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_cluster(
     s3_server: SwiftServer, tmp_path_factory: pytest.TempPathFactory
@@ -147,8 +155,8 @@ def ray_cluster(
         # How often Ray Train looks whether its workers are done: by default every 2 seconds.
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         cluster = new_cluster(record)
-        patch.setenv("RAY_ADDRESS", cluster.address)
-        patch.setenv("RAY_API_SERVER_ADDRESS", cluster.dashboard)
+        for name, value in cluster.environment().items():
+            patch.setenv(name, value)
         yield cluster
         kill_head(cluster, record)  # `down` lets each process end by itself, which takes seconds
 
@@ -156,9 +164,9 @@ def ray_cluster(
 @pytest.fixture(scope="session")
 def ray_driver(ray_cluster: LocalCluster) -> Iterator[None]:
     """This process as a driver on the shared cluster."""
-    ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="WARNING")
+    connect(ray_cluster.address)
     yield
-    ray.shutdown()
+    disconnect()
 
 
 @pytest.fixture(scope="session")

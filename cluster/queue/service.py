@@ -6,6 +6,7 @@ python -m cluster.queue.service --store URI [--config FILE] [--name ACTOR]
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import threading
@@ -80,7 +81,7 @@ class DispatcherService:
         return Dispatcher(QueueRecords(self._store), jobs, self._config, webhooks.tell)
 
 
-def start(uri: str, config: QueueConfig, address: str, name: str = NAME) -> ray.actor.ActorHandle:
+def start(uri: str, config: QueueConfig, address: str, name: str) -> ray.actor.ActorHandle:
     """Starts the dispatcher on this node of the cluster, or returns the one that runs.
 
     Args:
@@ -103,18 +104,23 @@ def start(uri: str, config: QueueConfig, address: str, name: str = NAME) -> ray.
     return actor.remote(uri, address, config.model_dump(mode="json"))
 
 
+def name_of(uri: str) -> str:
+    """Returns the name of the dispatcher of a store."""
+    return f"{NAME}-{hashlib.sha256(uri.encode()).hexdigest()[:12]}"
+
+
 def main() -> None:
     """Starts the dispatcher of the command line."""
     parser = argparse.ArgumentParser(description="Start the queue's dispatcher.")
     parser.add_argument("--store", default=None)
     parser.add_argument("--config", type=Path, default=None)
-    parser.add_argument("--name", default=NAME)
+    parser.add_argument("--name", default=None, help="default: one of the store's own")
     asked = parser.parse_args()
     config = load_config(QueueConfig, asked.config) if asked.config else QueueConfig()
     connect(os.environ.get("RAY_ADDRESS", "auto"))
     address = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
     uri = StorageConfig.from_uri(asked.store).uri
-    status = start(uri, config, address, asked.name).status.remote()
+    status = start(uri, config, address, asked.name or name_of(uri)).status.remote()
     print(json.dumps(ray.get(status, timeout=60)))
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cluster.local import LocalCluster, connect, disconnect, down, ray_environment, recorded, up
+from cluster.local import connect, disconnect, down, ray_environment, up
+from cluster.local_record import LocalCluster, find_cluster
 from cluster.queue.events import ACTIVE
 from cluster.queue.records import QueueRecords
 from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
-from jobs.cli.console import Json, StoreUri, opened_store, say_facts
+from jobs.cli.console import Json, StoreUri, opened_store, plain_errors, say_facts
 
 START_SECONDS = 120
+SUBMIT = """
+in this shell:  eval "$(flowkd env)"
+then:           ray job submit --working-dir . -- python -m jobs.distill --config FILE"""
 
 
 def start_cluster(
@@ -27,44 +33,60 @@ def start_cluster(
 ) -> None:
     """Start Ray on this machine, on loopback, and the dispatcher; what runs already stays."""
     with opened_store(store) as opened:
-        cluster = up(cpus=cpus)
+        cluster = up(cpus=cpus, environment={"FLOWKD_STORE": opened.uri})
         if queue:
             _start_dispatcher(cluster, opened)
         say_facts(_facts(cluster, opened), as_json)
+        if not as_json:
+            print(SUBMIT)
 
 
 def stop_cluster() -> None:
     """Stop what `up` started, and all that runs on it; the queue's records stay."""
-    print("Ray is down" if down() else "no cluster was up")
+    with plain_errors():
+        cluster = find_cluster()
+        stopped = cluster is not None and down(record=Path(cluster.record))
+        print("Ray is down" if stopped else "no cluster was up")
 
 
 def show_status(store: StoreUri = None, as_json: Json = False) -> None:
     """Show the cluster of this machine, its dispatcher and the store."""
     with opened_store(store) as opened:
-        cluster = recorded()
+        cluster = find_cluster()
         if cluster is None:
             say_facts({"cluster": "down", "store": opened.uri}, as_json)
             return
         say_facts(_facts(cluster, opened), as_json)
 
 
+def show_environment(store: StoreUri = None) -> None:
+    """Print the variables by which Ray's own commands reach the cluster: eval "$(flowkd env)"."""
+    with opened_store(store) as opened:
+        cluster = find_cluster()
+        if cluster is None:
+            raise FlowkdError("no cluster is up; `flowkd up` starts one")
+        for name, value in {**cluster.environment(), "FLOWKD_STORE": opened.uri}.items():
+            print(f"export {name}={shlex.quote(value)}")
+
+
 def add_cluster(app: typer.Typer) -> None:
     """Adds the commands of the local cluster to an app."""
-    for name, command in (("up", start_cluster), ("down", stop_cluster), ("status", show_status)):
+    for name, command in (
+        ("up", start_cluster),
+        ("down", stop_cluster),
+        ("status", show_status),
+        ("env", show_environment),
+    ):
         app.command(name)(command)
 
 
 def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
-    environment = {
-        **ray_environment(),
-        "RAY_ADDRESS": cluster.address,
-        "RAY_API_SERVER_ADDRESS": cluster.dashboard,
-    }
+    """Starts the dispatcher of a store, of which each has one of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**ray_environment(), **cluster.environment()},
         timeout=START_SECONDS,
         check=False,
     )

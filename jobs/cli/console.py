@@ -25,8 +25,15 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 @contextmanager
 def opened_store(uri: str | None) -> Iterator[Store]:
     """Yields the store of a URI, None for the default; an error becomes its message and exit 1."""
-    try:
+    with plain_errors():
         yield StorageConfig.from_uri(uri).store()
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turns an error for users into its message and exit 1."""
+    try:
+        yield
     except FlowkdError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

@@ -7,12 +7,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
-from cluster.local import LOOPBACK, LocalCluster, down, up
+from cluster.local import LOOPBACK, down, up
+from cluster.local_record import LocalCluster, RecordedClusterError, find_cluster, recorded
+from flowkd.errors import FlowkdError
 from tests.support import ROOT
 from tests.support.queues import wait_for
 
@@ -118,7 +123,7 @@ def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
         assert found is not None
         environment = found.environ()
         assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
-        assert environment["RAY_AUTH_MODE"] == "disabled"
+        assert environment["RAY_AUTH_MODE"] == "token"
         assert "OMP_NUM_THREADS" not in environment
         wait_for(found.net_connections)
         listens = {each.laddr.ip for each in found.net_connections("tcp")}
@@ -128,8 +133,64 @@ def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
 
 @pytest.mark.cluster
 def test_a_driver_without_settings_stays_on_loopback(plain_cluster: LocalCluster) -> None:
-    found = run(DRIVER, RAY_ADDRESS=plain_cluster.address)
+    found = run(DRIVER, RAY_ADDRESS=plain_cluster.address)  # it finds the token by itself
     assert found["address"] == LOOPBACK
     assert found["listens"]
     assert all(address.endswith(LOOPBACK) for address in found["listens"])
     assert found["threads"] == ["1", "2"]
+
+
+@pytest.mark.cluster
+def test_who_has_no_token_is_refused_at_every_door(plain_cluster: LocalCluster) -> None:
+    assert plain_cluster.token.stat().st_mode & 0o077 == 0
+    assert Path(plain_cluster.folder).stat().st_mode & 0o077 == 0
+    for path in ("/api/jobs/", "/api/version", "/nodes?view=summary", "/api/serve/applications/"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(plain_cluster.dashboard + path, timeout=10)
+    job = json.dumps({"entrypoint": "true"}).encode()
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Host": "evil.example"}):
+        request = urllib.request.Request(f"{plain_cluster.dashboard}/api/jobs/", job, headers)
+        with pytest.raises(urllib.error.HTTPError, match=r"40[13]"):
+            urllib.request.urlopen(request, timeout=10)
+    refused = subprocess.run(
+        [sys.executable, "-c", "import ray; ray.init()"],
+        env={
+            **plain(), "RAY_ADDRESS": plain_cluster.address, "RAY_AUTH_MODE": "disabled",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        },
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert refused.returncode
+    assert "authenticat" in refused.stderr.lower()
+
+
+@pytest.mark.cluster
+def test_a_cluster_is_found_from_any_folder_and_a_second_start_returns_it(
+    plain_cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_cluster() == plain_cluster
+    record = Path(plain_cluster.record)
+    assert up(record=record) == plain_cluster
+    whole = record.read_text()
+    for damage in ("", "{", "[]", '{"pid": 1}', whole[:20]):
+        record.write_text(damage)
+        assert recorded(record) == plain_cluster  # the list of all knows it
+    record.write_text(whole)
+
+
+def test_a_damaged_record_of_nobody_is_named(tmp_path: Path) -> None:
+    record = tmp_path / "cluster.json"
+    record.write_text("{")
+    with pytest.raises(RecordedClusterError, match="is no record of a cluster"):
+        recorded(record)
+
+
+@pytest.mark.cluster
+def test_a_ray_that_ends_before_it_is_up_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.local.OBJECT_STORE_BYTES", 1)  # which Ray refuses
+    with pytest.raises(FlowkdError, match=r"(?s)ended with exit code \d+ before.*log ends:"):
+        up(cpus=1, record=tmp_path / "cluster.json")
+    assert list(tmp_path.glob("*.json")) == []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from flowkd.config import dump_config, load_config
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import read_manifest

@@ -15,7 +15,7 @@ import ray
 import yaml
 from typer.testing import CliRunner
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ENDED
 from cluster.queue.records import QueueRecords

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from tests.support import ROOT

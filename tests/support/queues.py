@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from cluster.local import LocalCluster, down, up
+from cluster.local import down, up
+from cluster.local_record import LocalCluster
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ENDED
 from cluster.queue.records import QueueRecords
@@ -74,8 +75,7 @@ class TestQueue:
             ],
             env={
                 **os.environ,
-                "RAY_ADDRESS": self.cluster.address,
-                "RAY_API_SERVER_ADDRESS": self.cluster.dashboard,
+                **self.cluster.environment(),
             },
             stdout=subprocess.PIPE, text=True, check=True, timeout=60,
         )  # fmt: skip

@@ -17,7 +17,7 @@ import ray
 import yaml
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config
 from flowkd.distillation.objective import DistillationConfig

@@ -9,7 +9,7 @@ import ray
 from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 from ray.experimental.internal_kv import _internal_kv_get
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from cluster.queue.config import NodeType, QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs

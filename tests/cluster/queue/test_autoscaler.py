@@ -24,7 +24,8 @@ import pytest
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.util.state import list_nodes
 
-from cluster.local import LOOPBACK, LocalCluster, ray_environment
+from cluster.local import LOOPBACK, ray_environment
+from cluster.local_record import LocalCluster
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, wait_for
@@ -94,7 +95,7 @@ def started(folder: str) -> LocalCluster:
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             env={**ray_environment(), **FAKE}, start_new_session=True,
         )  # fmt: skip
-    return LocalCluster(process.pid, address, f"http://{LOOPBACK}:{dashboard}", folder)
+    return LocalCluster(process.pid, address, f"http://{LOOPBACK}:{dashboard}", folder, "")
 
 
 def processes(cluster: LocalCluster) -> list[psutil.Process]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from cluster.queue.records import QueueRecords
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.config import dump_config

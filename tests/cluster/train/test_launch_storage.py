@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from cluster.storage import StorageConfig
 from cluster.train import checkpoints
 from cluster.train.launch import run_training

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.local import LocalCluster
+from cluster.local_record import LocalCluster
 from flowkd.config import dump_config
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
