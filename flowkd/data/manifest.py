@@ -82,6 +82,7 @@ class Manifest(Config):
         context_minimum: Least value of each of them in the train split.
         context_maximum: Largest value of each of them in the train split.
         columns: Names of a table's columns, in the order of x.
+        units: Units of columns and context columns, by name, where they are known.
         mean: Mean of each column over the train split, in data units.
         scale: Standard deviation of each column over the train split, in data units.
         group: What a group of rows is that belong together: `file`, a column's name; None where
@@ -107,6 +108,7 @@ class Manifest(Config):
     context_minimum: list[float] | None = None
     context_maximum: list[float] | None = None
     columns: list[str] | None = None
+    units: dict[str, str] = Field(default_factory=dict)
     mean: list[float] | None = None
     scale: list[float] | None = None
     group: str | None = None

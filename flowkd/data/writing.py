@@ -43,6 +43,7 @@ def write_dataset(
     classes: int | None = None,
     class_names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
     context_columns: Sequence[str] | None = None,
@@ -62,8 +63,8 @@ def write_dataset(
         name: The dataset's name.
         splits: The rows of `train`, `val` and `test`.
         shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
-        kind, source, bins, classes, class_names, columns, mean, scale, context_columns,
-            group, left_out, remarks, config: As in Manifest.
+        kind, source, bins, classes, class_names, columns, units, mean, scale,
+            context_columns, group, left_out, remarks, config: As in Manifest.
 
     Raises:
         DataError: A split has no rows.
@@ -96,6 +97,7 @@ def write_dataset(
         class_names=None if class_names is None else list(class_names),
         context_size=train.context.shape[1] if train.context is not None and vector else None,
         columns=None if columns is None else list(columns),
+        units=dict(units or {}),
         mean=None if mean is None else [float(value) for value in mean],
         scale=None if scale is None else [float(value) for value in scale],
         context_columns=None if context_columns is None else list(context_columns),

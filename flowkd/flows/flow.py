@@ -71,6 +71,7 @@ class Flow(nn.Module):
     Attributes:
         config: What it was built from; None where it was put together by hand.
         bins: Number of integer values of the data that it was fitted to; None if continuous.
+        columns: Names of the columns of x, where they are known.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Flow(nn.Module):
         super().__init__()
         self.config: Config | None = None
         self.bins: int | None = None
+        self.columns: list[str] | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)

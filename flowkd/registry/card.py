@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flowkd.config import Config
+from flowkd.data.facts import DataFacts, column_names, with_unit
 from flowkd.flows.flow import Flow
 
 
@@ -28,7 +30,9 @@ class Lineage(Config):
     bins: int | None = None
 
 
-def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
+def model_card(
+    folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage, data: DataFacts
+) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
@@ -40,9 +44,30 @@ def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineag
             f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
             f"parameters, conditioned on {flow.context}.",
             "",
+            *_values(data),
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
             *(["Made from:", "", *origin, ""] if origin else []),
             "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",
             "",
         ]
     )
+
+
+def _values(data: DataFacts) -> list[str]:
+    """Returns lines that name the values of x and of the context, in their order."""
+    lines = []
+    if data.columns:
+        lines.append(f"- columns of x: {_named(column_names(data, len(data.columns)))}")
+    if data.context_columns:
+        names = [with_unit(name, data.units.get(name)) for name in data.context_columns]
+        if data.context_minimum and data.context_maximum:
+            ends = zip(names, data.context_minimum, data.context_maximum, strict=True)
+            names = [f"{name} from {low:g} to {high:g}" for name, low, high in ends]
+        lines.append(f"- columns of the context, in the train split: {_named(names)}")
+    if data.class_names:
+        lines.append(f"- classes: {_named(data.class_names)}")
+    return ["Its values, in their order:", "", *lines, ""] if lines else []
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.facts import DataFacts
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
@@ -47,6 +48,14 @@ class ResolvedRun(Config):
         if self.manifest is not None:
             return self.manifest.bins
         return self.teacher.bins if self.teacher is not None else None
+
+    @property
+    def facts(self) -> DataFacts:
+        """What the values are called that the flow learns: those of the data, or its teacher's."""
+        known = DataFacts.of(self.manifest)
+        if self.manifest is None and self.teacher is not None:
+            known = self.teacher.data
+        return known if self.flow.context.width else known.without_context()
 
     @property
     def calibration_rows(self) -> int:

@@ -35,6 +35,7 @@ class TableConfig(ImporterConfig):
             called x0, x1, ...).
         columns: Columns of x; default all that are not context_columns.
         context_columns: Columns of the context vector; default none.
+        units: Units of columns, by name, for all who read of them; default none.
         constant: Whether to `refuse` columns of x that are constant over the train split, or to
             `drop` them, which the manifest remarks; default `refuse`.
         val_fraction: Share of the rows that are val; default 0.1.
@@ -47,6 +48,7 @@ class TableConfig(ImporterConfig):
     name: DatasetName
     columns: list[str] | None = Field(None, min_length=1)
     context_columns: list[str] | None = Field(None, min_length=1)
+    units: dict[str, str] = Field(default_factory=dict)
     constant: Literal["refuse", "drop"] = "refuse"
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
@@ -91,6 +93,8 @@ class TableConfig(ImporterConfig):
             },
             kind="table",
             columns=columns,
+            units={name: self.units[name] for name in table.column_names if name in self.units},
+            context_columns=self.context_columns,
             mean=mean.tolist(),
             scale=scale.tolist(),
             remarks=remarks_on(train, columns, dropped),
