@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config, parse_config
 from flowkd.data.shuffle import derive_seed
 from flowkd.errors import ConfigError, DataError, StoreError
@@ -83,8 +84,12 @@ class Manifest(Config):
         context_maximum: Largest value of each of them in the train split.
         columns: Names of a table's columns, in the order of x.
         units: Units of columns and context columns, by name, where they are known.
-        mean: Mean of each column over the train split, in data units.
-        scale: Standard deviation of each column over the train split, in data units.
+        steps: Width of a column's steps, to whose values uniform noise as wide is added whenever
+            they are read to learn from or to be judged on; None for a column without.
+        transforms: What a column goes through before it is standardised, if anything.
+        mean: Mean of each column over the train split, in data units, noise included; of a
+            column that is transformed, of what comes out.
+        scale: Standard deviation of each column over the train split, as the mean.
         group: What a group of rows is that belong together: `file`, a column's name; None where
             each row is one of its own.
         left_out: What the import did not take from the source, and why.
@@ -109,6 +114,8 @@ class Manifest(Config):
     context_maximum: list[float] | None = None
     columns: list[str] | None = None
     units: dict[str, str] = Field(default_factory=dict)
+    steps: list[float | None] | None = None
+    transforms: list[ColumnTransform | None] | None = None
     mean: list[float] | None = None
     scale: list[float] | None = None
     group: str | None = None

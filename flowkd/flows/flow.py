@@ -89,7 +89,7 @@ class Flow(nn.Module):
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.parameters())
         fields = {} if self.config is None else self.config.model_dump(exclude_none=True)
-        hidden = ("kind", "event_shape", "mean", "scale", "classes", "context_size")
+        hidden = ("kind", "event_shape", "mean", "scale", "transforms", "classes", "context_size")
         sizes = "".join(f", {key} {value}" for key, value in fields.items() if key not in hidden)
         kind = getattr(self.config, "kind", "by hand")
         given = f", given {self.context}" if self.context.width else ""

@@ -190,6 +190,7 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
         ("event_shape", tuple(manifest.event_shape)),
         ("mean", mean),
         ("scale", scale),
+        ("transforms", manifest.transforms),
     ):
         if values[key] is None:
             values[key] = found
@@ -211,6 +212,6 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
 
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
-    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    shared = ("event_shape", "mean", "scale", "transforms", "classes", "context_size")
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
     return type(config).model_validate({**config.model_dump(), **open_})
