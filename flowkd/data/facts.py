@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flowkd.config import Config
 from flowkd.data.manifest import Manifest
+from flowkd.data.steps import ColumnStep
 
 
 class DataFacts(Config):
@@ -16,6 +17,7 @@ class DataFacts(Config):
     Attributes:
         columns: Names of a table's columns, in the order of x.
         units: Units of columns, by name, where they are known.
+        steps: Steps of the columns to whose values noise was added, None for others.
         class_names: Names of the classes that the flow is conditioned on, if they have any.
         context_columns: Names of the context's columns, in their order.
         context_minimum: Least value of each of them in the train split.
@@ -24,6 +26,7 @@ class DataFacts(Config):
 
     columns: list[str] | None = None
     units: dict[str, str] = Field(default_factory=dict)
+    steps: list[ColumnStep | None] | None = None
     class_names: list[str] | None = None
     context_columns: list[str] | None = None
     context_minimum: list[float] | None = None

@@ -11,6 +11,7 @@ from pydantic import Field
 from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config, parse_config
 from flowkd.data.shuffle import derive_seed
+from flowkd.data.steps import ColumnStep
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -84,8 +85,8 @@ class Manifest(Config):
         context_maximum: Largest value of each of them in the train split.
         columns: Names of a table's columns, in the order of x.
         units: Units of columns and context columns, by name, where they are known.
-        steps: Width of a column's steps, to whose values uniform noise as wide is added whenever
-            they are read to learn from or to be judged on; None for a column without.
+        steps: Steps of a column's values, to which uniform noise as wide is added whenever they
+            are read to learn from or to be judged on; None for a column without.
         transforms: What a column goes through before it is standardised, if anything.
         mean: Mean of each column over the train split, in data units, noise included; of a
             column that is transformed, of what comes out.
@@ -114,7 +115,7 @@ class Manifest(Config):
     context_maximum: list[float] | None = None
     columns: list[str] | None = None
     units: dict[str, str] = Field(default_factory=dict)
-    steps: list[float | None] | None = None
+    steps: list[ColumnStep | None] | None = None
     transforms: list[ColumnTransform | None] | None = None
     mean: list[float] | None = None
     scale: list[float] | None = None
