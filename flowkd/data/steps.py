@@ -44,13 +44,18 @@ def to_grid(x: Tensor, steps: ColumnSteps | None) -> Tensor:
     Examples:
         >>> to_grid(torch.tensor([[2.7, 2.7]]), [ColumnStep(width=0.5), None])
         tensor([[2.5000, 2.7000]])
+        >>> to_grid(torch.tensor([[0.35]]), [ColumnStep(width=0.1, origin=0.05)])
+        tensor([[0.3500]])
     """
     widths = step_widths(steps)
     if widths is None or steps is None:
         return x
     exact = torch.tensor([step.width if step else 1.0 for step in steps], dtype=torch.float64)
     origin = torch.tensor([step.origin if step else 0.0 for step in steps], dtype=torch.float64)
-    floors = ((x.double().cpu() - origin) / exact).floor() * exact + origin
+    given = x.double().cpu()
+    # A value on the grid may lie below it by its rounding in float32.
+    places = (given - origin) / exact + given.abs() * 2.0**-23 / exact
+    floors = places.floor() * exact + origin
     return torch.where(widths > 0, floors.to(x.dtype), x.cpu()).to(x.device)
 
 

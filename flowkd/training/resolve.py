@@ -199,6 +199,7 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
             f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
             f"{manifest.name!r}; got {values['event_shape']}"
         )
+    _check_transforms(config, manifest)
     for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
         if values[key] and values[key] != have:
             raise ConfigError(
@@ -208,6 +209,18 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
         return type(config).model_validate(values)
     except ValueError as error:
         raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+
+
+def _check_transforms(config: FlowConfig, manifest: Manifest) -> None:
+    """Raises ConfigError for transforms of which the data set has no statistics."""
+    ours, theirs = list(config.transforms or []), manifest.transforms or []
+    known = config.mean is not None and config.scale is not None
+    if config.transforms is not None and ours != theirs and not known:
+        raise ConfigError(
+            f"flow.transforms: expected those of data set {manifest.name!r}, of whose transformed "
+            f"columns it has mean and scale; got others: leave them out, import the data set with "
+            f"them, or give flow.mean and flow.scale"
+        )
 
 
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:

@@ -40,7 +40,7 @@ def test_every_remedy_that_a_remark_names_mends_it(imported):
         "counts": COUNTS,
         "pressure": np.where(C > 1.9, -999.0, 1000 + 10 * C),
         "wide": np.exp(4 * RNG.normal(size=ROWS)),
-        "part": 1 / (1 + np.exp(4 * RNG.normal(size=ROWS))),
+        "part": 1 / (1 + np.exp(5 * RNG.normal(size=ROWS).clip(-3, 3))),
         "time": 1.7e12 + 60_000.0 * RNG.permutation(ROWS),
         "sum": 2 * A + B,
         "b": B,
