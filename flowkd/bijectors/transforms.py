@@ -21,6 +21,11 @@ class LogTransform(Config):
     kind: Literal["log"] = "log"
 
     @property
+    def shown(self) -> str:
+        """What it is, in a word."""
+        return self.kind
+
+    @property
     def low(self) -> float:
         """Every value lies above it."""
         return 0.0
@@ -42,6 +47,11 @@ class LogitTransform(Config):
     kind: Literal["logit"] = "logit"
     low: float = 0.0
     high: float = 1.0
+
+    @property
+    def shown(self) -> str:
+        """What it is, with its bounds."""
+        return f"{self.kind} from {self.low:g} to {self.high:g}"
 
     @model_validator(mode="after")
     def _ordered(self) -> LogitTransform:

@@ -61,3 +61,28 @@ def column_names(facts: DataFacts | Manifest, count: int) -> Sequence[str]:
     """Returns the names of so many columns as they are shown: x0, x1, ... where they have none."""
     names = facts.columns or [f"x{number}" for number in range(count)]
     return [with_unit(name, facts.units.get(name)) for name in names]
+
+
+def named_values(facts: DataFacts | Manifest) -> dict[str, str]:
+    """Returns in words what the values of x and of the context are, for cards and pages.
+
+    Examples:
+        >>> named_values(DataFacts(columns=["ra", "n"], units={"ra": "deg"}))
+        {'columns': 'ra [deg], n'}
+    """
+    words = {}
+    if facts.columns:
+        names = column_names(facts, len(facts.columns))
+        words["columns"] = ", ".join(names)
+        steps = zip(names, facts.steps or [], strict=False)
+        if found := [f"{name} by {step.width:g}" for name, step in steps if step]:
+            words["steps"] = f"noise as wide as a step was added to {', '.join(found)}"
+    if facts.context_columns:
+        names = [with_unit(name, facts.units.get(name)) for name in facts.context_columns]
+        if facts.context_minimum and facts.context_maximum:
+            ends = zip(names, facts.context_minimum, facts.context_maximum, strict=True)
+            names = [f"{name} from {low:g} to {high:g}" for name, low, high in ends]
+        words["context"] = ", ".join(names)
+    if facts.class_names:
+        words["classes"] = ", ".join(facts.class_names)
+    return words

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from flowkd.config import Config
-from flowkd.data.facts import DataFacts, column_names, with_unit
+from flowkd.data.facts import DataFacts, named_values
 from flowkd.flows.flow import Flow
 
 
@@ -55,19 +54,5 @@ def model_card(
 
 def _values(data: DataFacts) -> list[str]:
     """Returns lines that name the values of x and of the context, in their order."""
-    lines = []
-    if data.columns:
-        lines.append(f"- columns of x: {_named(column_names(data, len(data.columns)))}")
-    if data.context_columns:
-        names = [with_unit(name, data.units.get(name)) for name in data.context_columns]
-        if data.context_minimum and data.context_maximum:
-            ends = zip(names, data.context_minimum, data.context_maximum, strict=True)
-            names = [f"{name} from {low:g} to {high:g}" for name, low, high in ends]
-        lines.append(f"- columns of the context, in the train split: {_named(names)}")
-    if data.class_names:
-        lines.append(f"- classes: {_named(data.class_names)}")
+    lines = [f"- {key}: {words}" for key, words in named_values(data).items()]
     return ["Its values, in their order:", "", *lines, ""] if lines else []
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
