@@ -14,7 +14,6 @@ EXACT = 0.01
 # Weights below this, between columns in standard units, are left out of a relation.
 LEAST_WEIGHT = 0.02
 SPARE_ROWS = 10  # beyond the number of columns, below which any column seems to be determined
-MAX_COLUMNS = 2000
 
 
 def correlated(train: np.ndarray, columns: Sequence[str], options: ColumnOptions) -> Iterator[str]:
@@ -42,11 +41,12 @@ def relations(train: np.ndarray, columns: Sequence[str], options: ColumnOptions)
         columns: Names of the columns.
         options: What is done with them already.
     """
-    train, columns = train[:, :MAX_COLUMNS], columns[:MAX_COLUMNS]
     if len(train) < train.shape[1] + SPARE_ROWS:
         return
     mean, scale = train.mean(axis=0), train.std(axis=0)
     products = np.corrcoef(train, rowvar=False).reshape(len(columns), len(columns))
+    if np.linalg.eigvalsh(products)[0] >= EXACT**2:
+        return  # of full rank: what others leave of a column is at least the least eigenvalue
     left, independent = products.copy(), list[int]()
     for number in range(len(columns)):
         if left[number, number] >= EXACT**2:

@@ -107,4 +107,4 @@ def _marks(values: np.ndarray, counts: np.ndarray) -> list[tuple[float, int]]:
     first, second = counts[order[0]], counts[order[1]] if len(order) > 1 else 0
     if first >= max(LEAST_REPEATS, MARK_SHARE * rows) and first >= MARK_RATIO * second:
         common[order[0]] = True
-    return [(float(values[place]), int(counts[place])) for place in order if common[place]]
+    return [(float(values[place]), int(counts[place])) for place in order[common[order]]]
