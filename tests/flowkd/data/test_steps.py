@@ -72,6 +72,8 @@ def test_a_batch_has_fresh_noise_and_its_rows_are_those_of_the_table(store):
     first, second = loader.batch(0).x, loader.batch(1).x
     for epoch in (first, second):
         assert sorted_rows(epoch) == sorted_rows(known.x)
+    places = [(epoch - to_grid(epoch, STEPS))[:, 1] for epoch in (first, second)]
+    assert not torch.isclose(*places, rtol=0, atol=1e-6).all()
     by_row = [x[:, 1:][x[:, 0].argsort()] for x in (first, second, known.x)]
     assert not (by_row[0] == by_row[1]).any()
     assert in_cells(first[first[:, 0].argsort()], known.x[known.x[:, 0].argsort()])
