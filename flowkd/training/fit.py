@@ -116,7 +116,7 @@ def fit(
     """
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
-    standardize(flow, *rows.units())
+    standardize(flow, *rows.units(config_of(flow).transforms))
     flow.bins = rows.bins
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
