@@ -11,6 +11,7 @@ import zlib
 import pytest
 
 from flowkd.data.importers import sources
+from flowkd.data.importers.damage import explain_damage
 from flowkd.data.importers.sources import Source
 from flowkd.errors import DataError
 from flowkd.store.store import Store
@@ -238,5 +239,5 @@ def test_a_missing_source_is_named(tmp_path):
     ],
 )
 def test_what_cannot_be_reached_is_not_called_damaged(error, message):
-    with pytest.raises(DataError, match=message), sources.explain_damage("a in b"):
+    with pytest.raises(DataError, match=message), explain_damage("a in b"):
         raise error
