@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, check_crop
+from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, check_size
 from flowkd.data.importers.damage import DamageError
 from flowkd.data.importers.picture_files import BadPictureError, inspect_picture
 from flowkd.data.importers.sources import Member, Source
@@ -92,7 +92,7 @@ def check_headers(
 def check_header(data: bytes, where: str, config: CropsConfig) -> None:
     """Raises BadPictureError where a picture's header shows it to be wrong, or too small."""
     found = inspect_picture(io.BytesIO(data), where)
-    check_crop(found.width, found.height, where, config)
+    check_size(found.width, found.height, where, config)
 
 
 def _check_member(file: Member, head: bytes, config: CropsConfig) -> None:

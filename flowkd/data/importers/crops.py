@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from flowkd.config import Config
 from flowkd.data.importers.picture_files import SUFFIXES, BadPictureError
-from flowkd.data.importers.pictures import grid_crops, read_frames
+from flowkd.data.importers.pictures import grid_crops, read_frames, scaled_size
 from flowkd.data.notes import Notes
 from flowkd.data.shuffle import derive_seed
 
@@ -102,15 +102,21 @@ def crops_of(data: bytes, name: str, where: str, config: CropsConfig, notes: Not
         background=config.background,
         every=config.frames == "all",
     )
-    crops = [_cut(pixels, _seed_name(name, n), where, config) for n, pixels in enumerate(frames)]
+    crops = []
+    for number, pixels in enumerate(frames):
+        if config.resize is None:
+            check_size(pixels.shape[2], pixels.shape[1], where, config)
+        crops.append(_cut(pixels, _seed_name(name, number), config))
     notes.merge(own, name)
     return crops[0] if len(crops) == 1 else np.concatenate(crops)
 
 
-def check_crop(width: int, height: int, where: str, config: CropsConfig) -> None:
-    """Raises BadPictureError where a picture is smaller than the crop, as it is or scaled."""
+def check_size(width: int, height: int, where: str, config: CropsConfig) -> None:
+    """Raises BadPictureError where a picture is smaller than the crop, or too large once scaled."""
     crop = config.crop
-    if config.resize is None and min(height, width) < crop:
+    if config.resize is not None:
+        scaled_size((width, height), config.resize, where)
+    elif min(height, width) < crop:
         raise BadPictureError(
             where,
             f"is smaller than the crop: expected at least {crop}x{crop} pixels; got "
@@ -124,9 +130,8 @@ def _seed_name(name: str, frame: int) -> str:
     return f"{name}#{frame}" if frame else name
 
 
-def _cut(pixels: np.ndarray, name: str, where: str, config: CropsConfig) -> np.ndarray:
+def _cut(pixels: np.ndarray, name: str, config: CropsConfig) -> np.ndarray:
     _, height, width = pixels.shape
-    check_crop(width, height, where, config)
     crop = config.crop
     if config.mode == "grid":
         return grid_crops(pixels, crop, crop)

@@ -6,7 +6,6 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 
 from flowkd.data.notes import Notes
 from flowkd.errors import DataError
@@ -29,12 +28,12 @@ def walk_folder(root: str, notes: Notes) -> Iterator[tuple[str, int, str]]:
     """
     folders: set[tuple[int, int]] = set()
     files: set[tuple[int, int]] = set()
-    waiting, linked = deque([root]), list[str]()
+    waiting, linked = deque([root]), deque[str]()
     while waiting:
         folder = waiting.popleft()
         identity = _identity(os.stat(folder))
         if identity in folders:
-            notes.add(LINKS, "to folders that are read already", os.path.relpath(folder, root))
+            notes.add(LINKS, "to folders that are read already", _relative(folder, root))
         else:
             folders.add(identity)
             for entry in _entries(folder):
@@ -47,7 +46,7 @@ def walk_folder(root: str, notes: Notes) -> Iterator[tuple[str, int, str]]:
                     files.add(_identity(info))
                     yield _relative(entry.path, root), info.st_size, entry.path
         while linked and not waiting:  # when all is walked that is there by itself
-            path = linked.pop(0)
+            path = linked.popleft()
             name = _relative(path, root)
             try:
                 info = os.stat(path)
@@ -74,7 +73,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _relative(path: str, root: str) -> str:
-    return Path(path).relative_to(root).as_posix()
+    return path.removeprefix(root).lstrip(os.sep).replace(os.sep, "/")
 
 
 def _identity(info: os.stat_result) -> tuple[int, int]:

@@ -81,11 +81,12 @@ def open_picture(file: IO[bytes], where: str, notes: Notes) -> Iterator[ImageFil
         with noted_warnings(where, notes):
             picture = Image.open(file, formats=FORMATS)
         with picture:
-            check_pixels(picture.size, where)
-            _check_values(picture, head, where)
+            with noted_warnings(where, notes):
+                check_pixels(picture.size, where)
+                _check_values(picture, head, where)
             yield picture
     except Image.DecompressionBombError as error:
-        problem = f"is refused: {error}; expected at most {MAX_PIXELS} pixels"
+        problem = f"is refused: it claims far too many pixels; expected at most {MAX_PIXELS}"
         raise BadPictureError(
             where, problem, "scale it down before", "of too many pixels"
         ) from error

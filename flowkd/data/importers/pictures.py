@@ -76,7 +76,9 @@ def read_frames(
         BadPictureError: As `read_picture` does, or there are too many frames.
     """
     with open_picture(io.BytesIO(data), name, notes) as picture:
-        for number in _frames(picture, name, notes, every):
+        with noted_warnings(name, notes):
+            numbers = _frames(picture, name, notes, every)
+        for number in numbers:
             with noted_warnings(name, notes):
                 if number:
                     picture.seek(number)
@@ -144,12 +146,18 @@ def _note_colours(picture: ImageFile.ImageFile, name: str, notes: Notes) -> None
 
 def _pixels(image: Image.Image, name: str, channels: int, shorter_side: int | None) -> np.ndarray:
     if shorter_side is not None:
-        factor = shorter_side / min(image.size)
-        size = (round(image.width * factor), round(image.height * factor))
-        check_pixels(size, f"{name} scaled to a shorter side of {shorter_side}")
+        size = scaled_size(image.size, shorter_side, name)
         image = image.resize(size, Image.Resampling.LANCZOS)
     pixels = np.asarray(image, dtype=np.uint8)
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1))
+
+
+def scaled_size(size: tuple[int, int], shorter_side: int, name: str) -> tuple[int, int]:
+    """Returns width and height once the shorter one is scaled; BadPictureError if too large."""
+    factor = shorter_side / min(size)
+    scaled = (round(size[0] * factor), round(size[1] * factor))
+    check_pixels(scaled, f"{name} scaled to a shorter side of {shorter_side}")
+    return scaled
 
 
 def grid_crops(pixels: np.ndarray, crop: int, stride: int) -> np.ndarray:

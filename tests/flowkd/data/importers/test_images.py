@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from flowkd.data.importers import pictures
+from flowkd.data.importers.bad_pictures import check_header
 from flowkd.data.importers.crops import CropsConfig, crops_of
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.prepare import prepare
@@ -136,14 +137,14 @@ def test_a_bad_picture_is_named(store, folder, content, message):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp"])
-def test_a_truncated_picture_is_named(kind):
+def test_a_picture_truncated_anywhere_is_named(kind):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(noise).save(sink, kind)
-    data = sink.getvalue()
+    data = encoded(Image.fromarray(noise), kind)
     assert pictures.read_picture(data, "a").shape == (3, 64, 64)
-    with pytest.raises(DataError, match=r"torn.* cannot be read as a picture, or is truncated"):
-        pictures.read_picture(data[: len(data) // 2], "torn")
+    end = len(data) - 24  # without its checksum and closing chunk a PNG has all its pixels
+    for length in [*range(1, end, end // 30), end]:
+        with pytest.raises(DataError, match=r"torn cannot be read as a picture"):
+            pictures.read_picture(data[:length], "torn")
 
 
 def test_what_would_be_huge_once_scaled_is_refused():
@@ -151,6 +152,8 @@ def test_what_would_be_huge_once_scaled_is_refused():
     Image.new("L", (20000, 1)).save(sink, "png")
     with pytest.raises(DataError, match="scaled to a shorter side of 64 is refused: 1280000x64"):
         pictures.read_picture(sink.getvalue(), "strip", shorter_side=64)
+    with pytest.raises(DataError, match="1280000x64"):  # by its header alone
+        check_header(sink.getvalue()[:60], "strip", CropsConfig(crop=64, resize=64))
 
 
 def test_sixteen_bits_are_refused_rather_than_clipped():
