@@ -77,7 +77,7 @@ def over(rgba, ground):
 def several_frames(kind, count=3, size=(12, 10)):
     """A file of several frames, each of one colour: 40, 80, ..."""
     frames = [Image.new("RGB", size, (40 * n, 40 * n, 40 * n)) for n in range(1, count + 1)]
-    options = {"lossless": True} if kind == "webp" else {}
+    options = {"webp": {"lossless": True}, "mpo": {"quality": 100}}.get(kind, {})
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
 

@@ -28,7 +28,8 @@ def explain_damage(
 ) -> Iterator[None]:
     """Turns the errors that the standard library raises for a damaged archive into a DataError.
 
-    The message tells damage, which asks for another download, from a failure to read.
+    The message tells damage, which asks for another download, from a failure to read, a server
+    without ranges, and a zip with a password.
     """
     try:
         yield
@@ -50,4 +51,10 @@ def explain_damage(
         raise DamageError(
             f"{where} is cut off or damaged{place}: {error or type(error).__name__}{sizes}; "
             f"fetch {where.split(' in ')[-1]} again"
+        ) from error
+    except RuntimeError as error:
+        if "encrypted" not in str(error):
+            raise
+        raise DataError(
+            f"{where} is encrypted with a password; unpack it and name what was in it"
         ) from error

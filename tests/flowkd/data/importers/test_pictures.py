@@ -185,7 +185,7 @@ def test_a_tiff_whose_palette_needs_sixteen_bits_is_refused():
         stored(fine.replace(palette, np.arange(768).astype("<u2").tobytes()))
 
 
-@pytest.mark.parametrize("kind", ["tiff", "webp", "png"])
+@pytest.mark.parametrize("kind", ["tiff", "webp", "png", "mpo"])  # mpo: JPEG of phones
 def test_frames_beyond_the_first_are_noted_or_come_in_their_order(kind):
     data = several_frames(kind)
     (first,), notes = frames(data)

@@ -307,6 +307,7 @@ def test_a_missing_source_is_named(tmp_path):
         (OSError(28, "no space left"), "cannot be read"),
         (OSError("Invalid data stream"), "is cut off or damaged: Invalid data stream"),
         (EOFError("ended"), "is cut off or damaged: ended"),
+        (RuntimeError("File 'x.npy' is encrypted, password required"), "with a password; unpack"),
     ],
 )
 def test_what_cannot_be_reached_is_not_called_damaged(error, message):
