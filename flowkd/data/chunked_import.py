@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from flowkd.config import Config, parse_config
 from flowkd.data.manifest import SPLITS, Manifest, Shard, Split
+from flowkd.data.notes import Noted, Notes
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import (
     SHARD_BYTES,
@@ -37,10 +38,12 @@ class ImportChunk:
     Attributes:
         key: Its name, unique in the source and the same in every attempt.
         read: Returns its rows by split; not called if an earlier attempt has written them.
+        notes: What `read` notes of its files; kept with its shards.
     """
 
     key: str
     read: Callable[[], Mapping[str, SplitArrays]]
+    notes: Notes = field(default_factory=Notes)
 
 
 class ImportProgress(Config):
@@ -49,10 +52,12 @@ class ImportProgress(Config):
     Attributes:
         identity: Config of the import and fingerprint of the source.
         chunks: Shards of each chunk that is done, by key and split.
+        notes: What was noted of the files of the chunks that are done.
     """
 
     identity: dict[str, Any]
     chunks: ChunkShards = Field(default_factory=dict)
+    notes: dict[str, dict[str, Noted]] = Field(default_factory=dict)
 
 
 def import_chunks(
@@ -63,6 +68,7 @@ def import_chunks(
     fingerprint: str,
     seed: int = 0,
     shard_bytes: int = SHARD_BYTES,
+    conclude: Callable[[Manifest, Notes], Manifest] = lambda manifest, notes: manifest,
 ) -> Manifest:
     """Writes a data set chunk by chunk and returns its manifest, which is written last.
 
@@ -76,6 +82,7 @@ def import_chunks(
         fingerprint: Hash of the source: with another one, an import starts from the beginning.
         seed: Seed of the order of the train rows; default 0.
         shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
+        conclude: Puts into the manifest what was noted of all chunks; default nothing.
 
     Raises:
         DataError: A split has no rows, the import is strict and there are remarks, or what reading
@@ -83,13 +90,14 @@ def import_chunks(
     """
     refuse_remarks(draft)
     identity = {"config": draft.config, "source": fingerprint}
-    done = _read_progress(store, draft.name, identity)
+    done, notes = _read_progress(store, draft.name, identity)
     numbers = dict.fromkeys(SPLITS, 0)
     splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
     for chunk in chunks:
         if chunk.key not in done:
             done[chunk.key] = _write_chunk(store, draft, chunk, numbers, seed, shard_bytes)
-            progress = ImportProgress(identity=identity, chunks=done)
+            notes.merge(chunk.notes)
+            progress = ImportProgress(identity=identity, chunks=done, notes=notes.found)
             store.write_json(progress.model_dump(mode="json"), "datasets", draft.name, PROGRESS)
         for split, shards in done[chunk.key].items():
             numbers[split] += len(shards)
@@ -101,7 +109,8 @@ def import_chunks(
         split: Split(rows=sum(shard.rows for shard in shards), shards=shards)
         for split, shards in splits.items()
     }
-    manifest = commit_manifest(store, draft.model_copy(update={"splits": found}))
+    draft = conclude(draft.model_copy(update={"splits": found}), notes)
+    manifest = commit_manifest(store, draft)
     store.remove("datasets", draft.name, PROGRESS)
     return manifest
 
@@ -132,23 +141,25 @@ def _shuffled(arrays: SplitArrays, seed: int) -> SplitArrays:
     return replace(arrays, x=arrays.x[order], context=context)
 
 
-def _read_progress(store: Store, name: str, identity: Mapping[str, Any]) -> ChunkShards:
-    """Returns what an earlier attempt at the same import has written.
+def _read_progress(
+    store: Store, name: str, identity: Mapping[str, Any]
+) -> tuple[ChunkShards, Notes]:
+    """Returns what an earlier attempt at the same import has written and noted.
 
     The shards of an attempt at another import are removed, unless the data set itself has them.
     """
     if not store.exists("datasets", name, PROGRESS):
-        return {}
+        return {}, Notes()
     try:
         values = store.read_json("datasets", name, PROGRESS)
         progress = parse_config(ImportProgress, values, source=PROGRESS)
     except (ConfigError, StoreError):
-        return {}
+        return {}, Notes()
     if progress.identity == identity:
-        return dict(progress.chunks)
+        return dict(progress.chunks), Notes(progress.notes)
     kept = shard_files(store, name)
     for chunk in progress.chunks.values():
         for shard in itertools.chain(*chunk.values()):
             if shard.file not in kept:
                 store.remove("datasets", name, shard.file)
-    return {}
+    return {}, Notes()
