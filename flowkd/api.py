@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowkd.errors import ConfigError
-from flowkd.flows.build import config_of
+from flowkd.flows.build import config_of, unit_keys
 from flowkd.flows.flow import Flow
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
@@ -61,7 +61,7 @@ def publish(
         config = config_of(flow)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if config.mean is None or config.scale is None:
+    if any(getattr(config, key) is None for key in unit_keys(config)):
         raise ConfigError(f"expected a flow with a mean and scale; got {flow!r}: fit it first")
     opened = _opened(store)
     version = publish_artifact(

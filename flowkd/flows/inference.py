@@ -52,7 +52,8 @@ def for_inference(flow: Flow) -> Flow:
     with torch.no_grad():
         chain = inference_form(exact.chain, exact.event_shape)
     assert isinstance(chain, Chain)
-    fast = Flow(chain, flow.event_shape, flow.context).to(like).requires_grad_(False).eval()
+    fast = Flow(chain, flow.event_shape, flow.context, exact.context_units)
+    fast = fast.to(like).requires_grad_(False).eval()
     fast.bins = flow.bins
     return fast
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from flowkd.config import Config
 from flowkd.errors import FlowkdError
 from flowkd.evaluation.metrics import EVALUATION_SEED
-from flowkd.flows.flow import ContextSpec
+from flowkd.flows.context import ContextSpec
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # Arrays of any depth: numpy reads them, and checks them at once.

@@ -81,7 +81,8 @@ def fit(
 ) -> History:
     """Trains a flow on rows in memory, as a job does on a data set, and keeps its best weights.
 
-    A flow that is new takes its mean and scale, and ActNorm's parameters, from the data.
+    A flow that is new takes its mean and scale, those of context vectors, and ActNorm's parameters
+    from the data.
 
     Args:
         flow: Is changed: it gets the average weights with the best validation.
@@ -116,7 +117,7 @@ def fit(
     """
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
-    standardize(flow, *rows.units())
+    standardize(flow, rows.statistics())
     flow.bins = rows.bins
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)

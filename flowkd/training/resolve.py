@@ -176,32 +176,46 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
     """
     mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
     scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
+    found = {"event_shape": tuple(manifest.event_shape), "mean": mean, "scale": scale}
     values = config.model_dump()
-    for key, found in (
-        ("event_shape", tuple(manifest.event_shape)),
-        ("mean", mean),
-        ("scale", scale),
-    ):
-        if values[key] is None:
-            values[key] = found
+    values |= {key: value for key, value in found.items() if values[key] is None}
     if values["event_shape"] != tuple(manifest.event_shape):
         raise ConfigError(
             f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
             f"{manifest.name!r}; got {values['event_shape']}"
         )
-    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
-        if values[key] and values[key] != have:
-            raise ConfigError(
-                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
-            )
+    values |= _context_of(config, manifest)
     try:
         return type(config).model_validate(values)
     except ValueError as error:
         raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
 
 
+def _context_of(config: FlowConfig, manifest: Manifest) -> dict[str, Any]:
+    """Returns what a flow takes of its data set's context: all there is, unless it ignores it."""
+    if config.context == "ignore":
+        return {}
+    values: dict[str, Any] = {}
+    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
+        given = getattr(config, key)
+        if given is not None and given != (have or 0):
+            raise ConfigError(
+                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {given}: leave "
+                f"it out, and the flow takes what the data set has; `context: ignore` trains one "
+                f"without"
+            )
+        values[key] = have if given is None else given
+    if values["context_size"]:
+        for key in ("context_mean", "context_scale"):
+            given = getattr(config, key)
+            values[key] = getattr(manifest, key) if given is None else given
+    return values
+
+
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
-    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    shared = {"event_shape", "mean", "scale"}
+    if config.context != "ignore":
+        shared |= {"context", "classes", "context_size", "context_mean", "context_scale"}
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
     return type(config).model_validate({**config.model_dump(), **open_})
