@@ -11,6 +11,7 @@ from flowkd.flows.flow import Flow
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.registry.card import Lineage
+from flowkd.registry.facts import DataFacts
 from flowkd.store.store import Store, default_uri
 
 
@@ -64,8 +65,18 @@ def publish(
     if any(getattr(config, key) is None for key in unit_keys(config)):
         raise ConfigError(f"expected a flow with a mean and scale; got {flow!r}: fit it first")
     opened = _opened(store)
+    low, high = flow.context_range or (None, None)
     version = publish_artifact(
-        opened, name, flow, config, metrics=metrics, lineage=Lineage(bins=flow.bins)
+        opened,
+        name,
+        flow,
+        config,
+        metrics=metrics,
+        lineage=Lineage(bins=flow.bins),
+        data=DataFacts(
+            context_minimum=None if low is None else list(low),
+            context_maximum=None if high is None else list(high),
+        ),
     )
     set_alias(opened, name, alias, version)
     return f"models/{name}@{version}"

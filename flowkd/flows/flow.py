@@ -55,6 +55,8 @@ class Flow(nn.Module):
     Attributes:
         config: What it was built from; None where it was put together by hand.
         bins: Number of integer values of the data that it was fitted to; None if continuous.
+        context_range: Least and largest value of each column of the context vectors that it was
+            fitted to; None if unknown.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Flow(nn.Module):
         super().__init__()
         self.config: Config | None = None
         self.bins: int | None = None
+        self.context_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)

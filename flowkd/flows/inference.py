@@ -54,7 +54,7 @@ def for_inference(flow: Flow) -> Flow:
     assert isinstance(chain, Chain)
     fast = Flow(chain, flow.event_shape, flow.context, exact.context_units)
     fast = fast.to(like).requires_grad_(False).eval()
-    fast.bins = flow.bins
+    fast.bins, fast.context_range = flow.bins, flow.context_range
     return fast
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.predict.batching import apply_in_chunks, choose_chunk_size
+from flowkd.predict.far_context import far_context
 from flowkd.predict.requests import (
     InvalidRequestError,
     LogProbRequest,
@@ -28,18 +29,26 @@ from flowkd.predict.requests import (
     read_numbers,
 )
 from flowkd.registry.artifacts import Artifact
+from flowkd.registry.facts import DataFacts
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """A checked SampleRequest, its context as a tensor with one row per example."""
+    """A checked SampleRequest, its context as a tensor with one row per example.
+
+    Attributes:
+        n, temperature, seed: As in the request.
+        context: One row per example, or None for an unconditional flow.
+        remarks: What to know of the answer, a sentence each.
+    """
 
     n: int
     temperature: float
     seed: int
     context: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,12 @@ class LogProbInputs:
     Attributes:
         x: Points of the continuous space, (N, *event_shape); pixels are dequantised already.
         context: One row per example, or None for an unconditional flow.
+        remarks: What to know of the answer, a sentence each.
     """
 
     x: Tensor
     context: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class Predictor:
     Attributes:
         flow: The flow, in eval mode, without gradients.
         bins: Number of integer values of a pixel, 256 for 8 bits; None for continuous data.
+        facts: What its data are called, and the range of its context.
         chunk_size: Rows per call of the flow.
 
     >>> from flowkd.flows.build import build_flow
@@ -93,6 +105,7 @@ class Predictor:
 
     flow: Flow
     bins: int | None = None
+    facts: DataFacts = field(default_factory=DataFacts)
     chunk_size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +114,8 @@ class Predictor:
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
-        return cls(for_inference(artifact.flow), artifact.manifest.lineage.bins)
+        manifest = artifact.manifest
+        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data)
 
     @property
     def makes_pictures(self) -> bool:
@@ -135,8 +149,12 @@ class Predictor:
     ) -> SampleInputs:
         """Checks a request against the flow; raises InvalidRequestError."""
         check_num_examples("n", request.n, self.flow.dimensions, limits or RequestLimits())
-        context = read_context(request.context, self.flow.context, request.n)
-        return SampleInputs(request.n, request.temperature, request.seed, context)
+        context = self._context(request.context, request.n)
+        remarks = far_context(context, self.facts)
+        return SampleInputs(request.n, request.temperature, request.seed, context, remarks)
+
+    def _context(self, value: Any, rows: int) -> Tensor | None:
+        return read_context(value, self.flow.context, rows, self.facts.class_names)
 
     def prepare_log_prob(
         self, request: LogProbRequest, limits: RequestLimits | None = None
@@ -149,17 +167,17 @@ class Predictor:
                 f"x: expected shape (N, {expected}) with N of at least 1; got shape {x.shape}"
             )
         check_num_examples("x", len(x), self.flow.dimensions, limits or RequestLimits())
-        context = read_context(request.context, self.flow.context, len(x))
+        context = self._context(request.context, len(x))
+        remarks = far_context(context, self.facts)
         if bins is None or x.dtype.kind == "f":
             values = read_floats(x, "x")
             if bins is not None:
                 check_range(values.numpy(), 0, bins, f"data units, floats from 0 to {bins}")
-            return LogProbInputs(values, context)
+            return LogProbInputs(values, context, remarks)
         check_range(x, 0, bins - 1, f"pixel values 0..{bins - 1}")
         pixels = Examples(torch.from_numpy(x.astype(np.uint8)))
-        return LogProbInputs(
-            next(evaluation_batches(pixels, bins, len(x), request.seed)).x, context
-        )
+        noisy = next(evaluation_batches(pixels, bins, len(x), request.seed)).x
+        return LogProbInputs(noisy, context, remarks)
 
     def sample_batch(self, batch: Sequence[SampleInputs]) -> list[Tensor | InvalidRequestError]:
         """Returns the examples of each request; its latents come from a generator of its own."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from flowkd.config import Config
 from flowkd.flows.flow import Flow
+from flowkd.registry.facts import DataFacts
 
 
 class Lineage(Config):
@@ -28,11 +29,14 @@ class Lineage(Config):
     bins: int | None = None
 
 
-def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
+def model_card(
+    folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage, *, data: DataFacts
+) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
     origin = [f"- {key}: {value}" for key, value in lineage.model_dump().items() if value]
+    facts = list(data.lines())
     return "\n".join(
         [
             f"# {folder}",
@@ -41,6 +45,7 @@ def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineag
             f"parameters, conditioned on {flow.context}.",
             "",
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
+            *(["Its data:", "", *facts, ""] if facts else []),
             *(["Made from:", "", *origin, ""] if origin else []),
             "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",
             "",

@@ -14,6 +14,7 @@ from flowkd.registry.artifacts import (
     read_artifact_manifest,
     resolve,
 )
+from flowkd.registry.facts import DataFacts
 from flowkd.store.store import Store
 
 WEIGHTS = "weights.safetensors"
@@ -27,12 +28,14 @@ class PinnedArtifact(Config):
         weights: SHA-256 of its weights.
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
+        data: What these data are called, and the range of its context.
     """
 
     reference: str
     weights: str
     flow: AnyFlowConfig
     bins: int | None = None
+    data: DataFacts = DataFacts()
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -56,6 +59,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         weights=manifest.parts[WEIGHTS].sha256,
         flow=config.flow,
         bins=manifest.lineage.bins,
+        data=manifest.data,
     )
 
 

@@ -118,7 +118,7 @@ def fit(
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
     standardize(flow, rows.statistics())
-    flow.bins = rows.bins
+    rows.describe(flow)
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
@@ -190,7 +190,7 @@ def distill(
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
-    made.bins = rows.bins
+    rows.describe(made)
     return made
 
 

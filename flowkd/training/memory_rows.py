@@ -79,6 +79,13 @@ class MemoryRows:
             found["context_mean"], found["context_scale"] = mean, scale
         return found
 
+    def describe(self, flow: Flow) -> None:
+        """Notes on a flow what its user should know of the rows that it was trained on."""
+        flow.bins, context = self.bins, self.train.context
+        if context is not None and context.is_floating_point():
+            least, most = context.double().aminmax(dim=0)
+            flow.context_range = tuple(least.tolist()), tuple(most.tolist())
+
     def data(self, teacher: Flow | None, *, source: bool = False) -> RunData:
         """Returns what a run reads; of a teacher it takes a copy, for objectives freeze theirs."""
         theirs = None if teacher is None else copy.deepcopy(teacher)

@@ -15,6 +15,7 @@ from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.registry.facts import DataFacts
 from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import NO_DATA, TrainingConfig
@@ -47,6 +48,13 @@ class ResolvedRun(Config):
         if self.manifest is not None:
             return self.manifest.bins
         return self.teacher.bins if self.teacher is not None else None
+
+    @property
+    def data(self) -> DataFacts:
+        """What is known of the data: of the data set, or else of the teacher's."""
+        if self.manifest is not None:
+            return DataFacts.of(self.manifest, self.flow.context_spec)
+        return self.teacher.data if self.teacher is not None else DataFacts()
 
     @property
     def calibration_rows(self) -> int:

@@ -20,7 +20,7 @@ class TableContext:
 
     Attributes:
         values: (N, c) float32 vectors, (N,) int64 classes, or None.
-        columns: Names of the columns of the vectors.
+        columns: Names of the columns of the vectors, or of the one of the classes.
         class_names: Names of the classes, the first for class 0.
         remarks: Warnings to whoever trains on it, a sentence each.
     """
@@ -108,7 +108,7 @@ def class_context(
             f"{len(unseen):,} categories of `{name}` have no train rows, so that a flow learns "
             f"nothing of them: {quoted}{', ...' if len(unseen) > 10 else ''}.",
         )
-    return TableContext(classes, None, names, remarks)
+    return TableContext(classes, [name], names, remarks)
 
 
 def _categories(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArray:
