@@ -40,14 +40,32 @@ class DataFacts(Config):
             context_maximum=manifest.context_maximum if context.size else None,
         )
 
+    def contradicts(self, other: DataFacts) -> str | None:
+        """Returns in words how names tell that values mean something else there, if they do.
+
+        Names that are merely others, as of a column that was renamed, contradict nothing; the same
+        names in another order do, and so do other categories.
+        """
+        for what in ("columns", "context_columns", "class_names"):
+            ours, theirs = getattr(self, what), getattr(other, what)
+            if not ours or not theirs or ours == theirs:
+                continue
+            if what == "class_names" or sorted(ours) == sorted(theirs):
+                return f"{what} {_shown(ours)}; got {_shown(theirs)}"
+        return None
+
     def lines(self) -> Iterator[str]:
         """Yields the facts as lines of a Markdown list."""
         for what, names in (("columns", self.columns), ("classes", self.class_names)):
             if names:
-                more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
-                yield f"- {what}: {', '.join(names[:SHOWN])}{more}"
+                yield f"- {what}: {_shown(names)}"
         if self.context_minimum is not None and self.context_maximum is not None:
             names = self.context_columns or [f"[{n}]" for n in range(len(self.context_minimum))]
             ranges = zip(names, self.context_minimum, self.context_maximum, strict=True)
             for name, low, high in ranges:
                 yield f"- context {name}: {low:g} to {high:g} in training"
+
+
+def _shown(names: list[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

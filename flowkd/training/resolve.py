@@ -122,6 +122,7 @@ def complete_run(
         teacher=teacher,
         source=source,
     )
+    _check_names(run)
     _check_warm_start(run)
     return run
 
@@ -159,6 +160,17 @@ def _pinned(
         changes["warm_from"] = source.reference
     objective = config.distillation.model_copy(update=changes)
     return config.model_copy(update={"objective": objective})
+
+
+def _check_names(run: ResolvedRun) -> None:
+    """Raises ConfigError where the same values mean another thing to a teacher, or to a source."""
+    for other in (run.teacher, run.source):
+        found = None if other is None else other.data.contradicts(run.data)
+        if other is not None and found:
+            raise ConfigError(
+                f"run {run.config.name!r}: expected data of {other.reference}'s {found} of data "
+                f"set {run.config.dataset!r}: name a data set with the same names in the same order"
+            )
 
 
 def _check_warm_start(run: ResolvedRun) -> None:

@@ -15,7 +15,10 @@ from flowkd.data.importers.prepare import prepare
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError, DataError
+from flowkd.evaluation.compare import EvaluationConfig, evaluate
 from flowkd.flows.coupling import CouplingConfig
+from flowkd.predict.predictor import Predictor
+from flowkd.predict.requests import SampleRequest
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
@@ -164,3 +167,57 @@ def test_a_student_without_data_has_its_teachers_context(taught_store):
     }
     config = training("student", dataset="none", objective=objective, flow={"kind": "coupling"})
     assert resolve_run(config, taught_store).flow.classes == 3
+
+
+def labelled(store: Store, tmp_path: Any, name: str, kinds: str) -> None:
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(size=90), "b": rng.normal(size=90), "kind": list(kinds) * 45}
+    pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    source = str(tmp_path / f"{name}.parquet")
+    prepare(TableConfig(source=source, name=name, label_column="kind"), store)
+
+
+def test_categories_of_other_names_are_not_the_teachers(memory_store, tmp_path):
+    """Class 1 is a dog here and an owl there: the same numbers, and another meaning."""
+    for name, kinds in (("pets", "cd"), ("birds", "co")):
+        labelled(memory_store, tmp_path, name, kinds)
+    run(memory_store, "teacher", "pets")
+    artifact = load_artifact(memory_store, "runs/teacher")
+    assert artifact.manifest.data.class_names == ["c", "d"]
+    weights = {"nll": 1, "latent": 0.1}
+    objective = {"kind": "distillation", "teacher": "runs/teacher", "weights": weights}
+    assert run(memory_store, "student", "pets", objective=objective)
+    with pytest.raises(ConfigError, match=r"runs/teacher's class_names c, d; got c, o of data set"):
+        run(memory_store, "other", "birds", objective=objective)
+    judged = {"name": "e", "flows": {"a": "runs/teacher"}}
+    with pytest.raises(ConfigError, match=r"flows.a: expected data of the flow's class_names c, d"):
+        evaluate(EvaluationConfig(**judged, dataset="birds"), memory_store)
+    imported(memory_store, tmp_path, "energies", 1.0, 0.0)
+    with pytest.raises(ConfigError, match=r"context, int64 classes \(B,\) below 2; got float"):
+        evaluate(EvaluationConfig(**judged, dataset="energies"), memory_store)
+
+
+def test_a_run_without_data_keeps_the_facts_of_its_teachers(memory_store, tmp_path):
+    labelled(memory_store, tmp_path, "pets", "cd")
+    run(memory_store, "teacher", "pets")
+    objective = {
+        "kind": "distillation", "teacher": "runs/teacher", "weights": {"nll": 0, "samples": 1},
+        "samples": {"rows": 50},
+    }  # fmt: skip
+    run(memory_store, "student", "none", objective=objective)
+    data = load_artifact(memory_store, "runs/student").manifest.data
+    assert (data.class_names, data.columns) == (["c", "d"], ["a", "b"])
+
+
+def test_a_published_flow_remarks_as_a_runs_does(memory_store):
+    x, energy = table()
+    flow = flowkd.coupling(2, width=8, context_size=1)
+    flowkd.fit(flow, x, energy[:, None], steps=2, progress=False)
+    reference = flowkd.publish(flow, "energies", store=memory_store)
+    predictor = Predictor.from_artifact(load_artifact(memory_store, reference))
+    assert predictor.prepare_sample(SampleRequest(context=[0.5])).remarks == ()
+    assert len(predictor.prepare_sample(SampleRequest(context=[50.0])).remarks) == 1
+    again = flowkd.publish(flowkd.load(reference, store=memory_store), "b", store=memory_store)
+    low = load_artifact(memory_store, again).manifest.data.context_minimum
+    assert low is not None
+    assert low[0] == pytest.approx(energy.min(), abs=0.02)
