@@ -73,7 +73,7 @@ def publish(
         config,
         metrics=metrics,
         lineage=Lineage(bins=flow.bins),
-        data=DataFacts(
+        facts=DataFacts(
             context_minimum=None if low is None else list(low),
             context_maximum=None if high is None else list(high),
         ),

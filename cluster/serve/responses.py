@@ -60,7 +60,8 @@ def sample_response(
         assert model.predictor.bins is not None
         png = encode_png(picture_grid(x, model.predictor.bins))
         return Response(png, headers=headers, media_type=PNG)
-    fields, samples = _fields(model, seed, remarks), np.ascontiguousarray(x)
+    fields = _fields(model, seed, remarks)
+    samples = np.ascontiguousarray(x)
     return json_response({**fields, "shape": x.shape, "samples": samples}, headers)
 
 

@@ -118,7 +118,7 @@ def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
     """Raises ConfigError for a flow of another context than the data's, unless it has none."""
     wanted = artifact.flow.context
     have = ContextSpec(classes=manifest.classes or 0, size=manifest.context_size or 0)
-    found = artifact.manifest.data.contradicts(DataFacts.of(manifest, wanted))
+    found = artifact.manifest.facts.contradicts(DataFacts.of(manifest, wanted))
     if wanted.width and wanted != have:
         found = f"context, {wanted}; got {have}"
     if found:

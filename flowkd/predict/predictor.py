@@ -115,7 +115,7 @@ class Predictor:
     def from_artifact(cls, artifact: Artifact) -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
         manifest = artifact.manifest
-        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data)
+        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.facts)
 
     @property
     def makes_pictures(self) -> bool:

@@ -55,14 +55,14 @@ class ArtifactManifest(Config):
         created: When it was written, ISO 8601.
         parts: Each other file, by name.
         lineage: What it was made from.
-        data: What its data are called, and the range of its context.
+        facts: What its data are called, and the range of its context.
     """
 
     format: Literal[1] = FORMAT
     created: str
     parts: dict[str, ArtifactPart]
     lineage: Lineage = Lineage()
-    data: DataFacts = DataFacts()
+    facts: DataFacts = DataFacts()
 
 
 class ArtifactConfig(Config):
@@ -110,7 +110,7 @@ def write_artifact(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     lineage: Lineage | None = None,
-    data: DataFacts | None = None,
+    facts: DataFacts | None = None,
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
@@ -122,7 +122,7 @@ def write_artifact(
         training: Config of the training; default none.
         metrics: Figures by name; default none.
         lineage: What it was made from; default unknown.
-        data: What its data are called, and the range of its context; default unknown.
+        facts: What its data are called, and the range of its context; default unknown.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -144,26 +144,26 @@ def write_artifact(
     if store.exists(folder, "manifest.json"):
         raise StoreError(f"{folder} of {store.uri} holds an artifact, and artifacts never change")
     whole = ArtifactConfig(flow=config, training=dict(training or {}))
-    lineage, data = lineage or Lineage(), data or DataFacts()
+    lineage, facts = lineage or Lineage(), facts or DataFacts()
     weights = {name: value.contiguous() for name, value in flow.state_dict().items()}
     contents = {
         "config.yaml": dump_config(whole).encode(),
         "weights.safetensors": safetensors.torch.save(weights),
         "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
-        "README.md": model_card(folder, flow, dict(metrics or {}), lineage, data=data).encode(),
+        "README.md": model_card(folder, flow, dict(metrics or {}), lineage, facts=facts).encode(),
     }
     parts = {
-        name: ArtifactPart(sha256=_hash(part), bytes=len(part)) for name, part in contents.items()
+        name: ArtifactPart(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()
     }
-    for name, content in contents.items():
-        store.write(content, folder, name)
+    for name, data in contents.items():
+        store.write(data, folder, name)
     for name, part in parts.items():
         _verify(store.read(folder, name), part, f"{folder}/{name}", store)
     manifest = ArtifactManifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         parts=parts,
         lineage=lineage,
-        data=data,
+        facts=facts,
     )
     store.write_json(manifest.model_dump(mode="json"), folder, "manifest.json")
     return manifest
@@ -280,7 +280,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
         raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
     flow.eval().requires_grad_(False)
     flow.bins = manifest.lineage.bins
-    low, high = manifest.data.context_minimum, manifest.data.context_maximum
+    low, high = manifest.facts.context_minimum, manifest.facts.context_maximum
     flow.context_range = (tuple(low), tuple(high)) if low and high else None
     version = folder.rsplit("/", 1)[-1]
     return Artifact(reference, version, flow, config, metrics, manifest)

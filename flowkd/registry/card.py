@@ -30,13 +30,13 @@ class Lineage(Config):
 
 
 def model_card(
-    folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage, *, data: DataFacts
+    folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage, *, facts: DataFacts
 ) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
     origin = [f"- {key}: {value}" for key, value in lineage.model_dump().items() if value]
-    facts = list(data.lines())
+    told = list(facts.lines())
     return "\n".join(
         [
             f"# {folder}",
@@ -45,7 +45,7 @@ def model_card(
             f"parameters, conditioned on {flow.context}.",
             "",
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
-            *(["Its data:", "", *facts, ""] if facts else []),
+            *(["Its data:", "", *told, ""] if told else []),
             *(["Made from:", "", *origin, ""] if origin else []),
             "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",
             "",

@@ -28,14 +28,14 @@ class PinnedArtifact(Config):
         weights: SHA-256 of its weights.
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
-        data: What these data are called, and the range of its context.
+        facts: What these data are called, and the range of its context.
     """
 
     reference: str
     weights: str
     flow: AnyFlowConfig
     bins: int | None = None
-    data: DataFacts = DataFacts()
+    facts: DataFacts = DataFacts()
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -59,7 +59,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         weights=manifest.parts[WEIGHTS].sha256,
         flow=config.flow,
         bins=manifest.lineage.bins,
-        data=manifest.data,
+        facts=manifest.facts,
     )
 
 

@@ -50,11 +50,11 @@ class ResolvedRun(Config):
         return self.teacher.bins if self.teacher is not None else None
 
     @property
-    def data(self) -> DataFacts:
+    def facts(self) -> DataFacts:
         """What is known of the data: of the data set, or else of the teacher's."""
         if self.manifest is not None:
             return DataFacts.of(self.manifest, self.flow.context_spec)
-        return self.teacher.data if self.teacher is not None else DataFacts()
+        return self.teacher.facts if self.teacher is not None else DataFacts()
 
     @property
     def calibration_rows(self) -> int:
@@ -165,7 +165,7 @@ def _pinned(
 def _check_names(run: ResolvedRun) -> None:
     """Raises ConfigError where the same values mean another thing to a teacher, or to a source."""
     for other in (run.teacher, run.source):
-        found = None if other is None else other.data.contradicts(run.data)
+        found = None if other is None else other.facts.contradicts(run.facts)
         if other is not None and found:
             raise ConfigError(
                 f"run {run.config.name!r}: expected data of {other.reference}'s {found} of data "

@@ -196,5 +196,5 @@ class Run:
                 commit=commit,
                 bins=self.resolved.bins,
             ),
-            data=self.resolved.data,
+            facts=self.resolved.facts,
         )

@@ -31,7 +31,7 @@ def client(tmp_path_factory, serve_port, portal):
     storage = StorageConfig(uri=str(tmp_path_factory.mktemp("store")))
     store = storage.store()
     for name, (config, facts) in MODELS.items():
-        version = publish_artifact(store, name, build_flow(config), config, data=facts)
+        version = publish_artifact(store, name, build_flow(config), config, facts=facts)
         set_alias(store, name, "best", version)
     served = {name: f"models/{name}@best" for name in MODELS}
     config = ServingConfig(models=served, port=serve_port, batch_wait_timeout_s=0.02)

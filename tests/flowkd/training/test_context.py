@@ -183,7 +183,7 @@ def test_categories_of_other_names_are_not_the_teachers(memory_store, tmp_path):
         labelled(memory_store, tmp_path, name, kinds)
     run(memory_store, "teacher", "pets")
     artifact = load_artifact(memory_store, "runs/teacher")
-    assert artifact.manifest.data.class_names == ["c", "d"]
+    assert artifact.manifest.facts.class_names == ["c", "d"]
     weights = {"nll": 1, "latent": 0.1}
     objective = {"kind": "distillation", "teacher": "runs/teacher", "weights": weights}
     assert run(memory_store, "student", "pets", objective=objective)
@@ -205,7 +205,7 @@ def test_a_run_without_data_keeps_the_facts_of_its_teachers(memory_store, tmp_pa
         "samples": {"rows": 50},
     }  # fmt: skip
     run(memory_store, "student", "none", objective=objective)
-    data = load_artifact(memory_store, "runs/student").manifest.data
+    data = load_artifact(memory_store, "runs/student").manifest.facts
     assert (data.class_names, data.columns) == (["c", "d"], ["a", "b"])
 
 
@@ -218,6 +218,6 @@ def test_a_published_flow_remarks_as_a_runs_does(memory_store):
     assert predictor.prepare_sample(SampleRequest(context=[0.5])).remarks == ()
     assert len(predictor.prepare_sample(SampleRequest(context=[50.0])).remarks) == 1
     again = flowkd.publish(flowkd.load(reference, store=memory_store), "b", store=memory_store)
-    low = load_artifact(memory_store, again).manifest.data.context_minimum
+    low = load_artifact(memory_store, again).manifest.facts.context_minimum
     assert low is not None
     assert low[0] == pytest.approx(energy.min(), abs=0.02)
