@@ -74,8 +74,8 @@ def test_a_context_keeps_the_digits_of_an_offset():
 def test_rows_that_are_answered_in_chunks_are_so_for_any_units():
     """A chunk of one row is for flows whose results differ: a context far out must not seem so."""
     chunks = {
-        predictor_of(DataFacts(), context_size=1, context_mean=mean, context_scale=1.0).chunk_size
-        for mean in (0.0, 1e6)
+        predictor_of(DataFacts(), context_size=1, context_mean=0.0, context_scale=scale).chunk_size
+        for scale in (1.0, 1e-39)
     }
     assert chunks == {predictor_of(DataFacts()).chunk_size}
 
