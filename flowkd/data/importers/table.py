@@ -60,6 +60,8 @@ class TableConfig(ImporterConfig):
     def _one_context(self) -> TableConfig:
         if self.label_column is not None and self.context_columns:
             raise ValueError("expected context_columns or label_column; got both: leave one out")
+        if self.label_column in (self.columns or ()):
+            raise ValueError(f"expected label_column apart from columns; got {self.label_column!r}")
         return self
 
     def write(self, store: Store) -> Manifest:

@@ -74,6 +74,8 @@ def test_what_is_no_category_is_refused(labels, message, memory_store, tmp_path)
 def test_labels_and_vectors_are_not_both_the_context():
     with pytest.raises(ValueError, match="context_columns or label_column; got both"):
         TableConfig(source="a.csv", name="t", label_column="a", context_columns=["b"])
+    with pytest.raises(ValueError, match="label_column apart from columns; got 'a'"):
+        TableConfig(source="a.csv", name="t", label_column="a", columns=["a", "b"])
 
 
 def context_table(tmp_path, **context):
