@@ -7,7 +7,7 @@ from typing import Any
 
 from flowkd.data.facts import DataFacts
 from flowkd.errors import ConfigError
-from flowkd.flows.build import config_of
+from flowkd.flows.build import config_of, unit_keys
 from flowkd.flows.flow import Flow
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
@@ -62,9 +62,10 @@ def publish(
         config = config_of(flow)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if config.mean is None or config.scale is None:
+    if any(getattr(config, key) is None for key in unit_keys(config)):
         raise ConfigError(f"expected a flow with a mean and scale; got {flow!r}: fit it first")
     opened = _opened(store)
+    low, high = flow.context_range or (None, None)
     version = publish_artifact(
         opened,
         name,
@@ -72,7 +73,11 @@ def publish(
         config,
         metrics=metrics,
         lineage=Lineage(bins=flow.bins),
-        data=DataFacts(columns=flow.columns),
+        data=DataFacts(
+            columns=flow.columns,
+            context_minimum=None if low is None else list(low),
+            context_maximum=None if high is None else list(high),
+        ),
     )
     set_alias(opened, name, alias, version)
     return f"models/{name}@{version}"

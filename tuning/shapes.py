@@ -70,6 +70,7 @@ def allowed_shapes(
     shapes = []
     for sizes, flow in _every(config, manifest):
         complete = complete_flow(flow, manifest)
+        _check_context(complete, source)
         built = build_flow(complete)
         starts = _warm_starts(config, manifest, complete, source)
         shapes.append(Shape(sizes, flow, count_parameters(built), built.taps, starts))
@@ -139,6 +140,14 @@ def _most_parameters(config: SearchConfig, teacher: Flow) -> float:
     if config.budget.parameters_share is not None:
         return config.budget.parameters_share * count_parameters(teacher)
     return math.inf
+
+
+def _check_context(student: FlowConfig, teacher: FlowConfig) -> None:
+    ours, theirs = student.context_spec, teacher.context_spec
+    if ours != theirs:
+        raise ConfigError(
+            f"student: expected the teacher's context, {theirs}; got {ours}: {ours.remedy(theirs)}"
+        )
 
 
 def _warm_starts(

@@ -111,7 +111,7 @@ class _Handlers:
             seed, inputs = await self._in_thread(prepare)
             x = value_or_raise(await self._in_time(self.backend.sample(model, inputs)))
             return await self._in_thread(
-                lambda: sample_response(model, seed, x.numpy(), media_type)
+                lambda: sample_response(model, seed, x.numpy(), media_type, inputs.remarks)
             )
 
     async def log_prob(self, name: str, request: Request) -> Response:
@@ -137,7 +137,9 @@ class _Handlers:
 
             seed, inputs = await self._in_thread(prepare)
             result = value_or_raise(await self._in_time(self.backend.log_prob(model, inputs)))
-            return await self._in_thread(lambda: log_prob_response(model, seed, result, media_type))
+            return await self._in_thread(
+                lambda: log_prob_response(model, seed, result, media_type, inputs.remarks)
+            )
 
     async def list_models(self) -> Response:
         """Describes the models that are served."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,40 +49,54 @@ class ServedModel:
         }
 
 
-def sample_response(model: ServedModel, seed: int, x: np.ndarray, media_type: str) -> Response:
+def sample_response(
+    model: ServedModel, seed: int, x: np.ndarray, media_type: str, remarks: Sequence[str] = ()
+) -> Response:
     """Returns examples as JSON (`schemas.SampleAnswer`), as a grid in PNG, or as .npy."""
-    headers = _headers(model, seed)
+    headers = _headers(model, seed, remarks)
     if media_type == NPY:
         return npy_response(x, headers)
     if media_type == PNG:
         assert model.predictor.bins is not None
         png = encode_png(picture_grid(x, model.predictor.bins))
         return Response(png, headers=headers, media_type=PNG)
+    fields = _fields(model, seed, remarks)
     samples = np.ascontiguousarray(x)
-    return json_response({**_fields(model, seed), "shape": x.shape, "samples": samples}, headers)
+    return json_response({**fields, "shape": x.shape, "samples": samples}, headers)
 
 
 def log_prob_response(
-    model: ServedModel, seed: int, result: LogProbResult, media_type: str
+    model: ServedModel,
+    seed: int,
+    result: LogProbResult,
+    media_type: str,
+    remarks: Sequence[str] = (),
 ) -> Response:
     """Returns log-densities as JSON (`schemas.LogProbAnswer`).
 
     Or as .npy, (N, 2): log_prob in nats, and bits_per_dim.
     """
     log_prob, bits = result.log_prob.numpy(), result.bits_per_dim.numpy()
-    headers = _headers(model, seed)
+    headers = _headers(model, seed, remarks)
     if media_type == NPY:
         return npy_response(np.stack([log_prob, bits], axis=1), headers)
     values = {"unit": "nats", "log_prob": log_prob, "bits_per_dim": bits}
-    return json_response({**_fields(model, seed), **values}, headers)
+    return json_response({**_fields(model, seed, remarks), **values}, headers)
 
 
-def _fields(model: ServedModel, seed: int) -> dict[str, Any]:
-    return {"model_name": model.name, "model_version": model.artifact.version, "seed": seed}
+def _fields(model: ServedModel, seed: int, remarks: Sequence[str]) -> dict[str, Any]:
+    return {
+        "model_name": model.name,
+        "model_version": model.artifact.version,
+        "seed": seed,
+        "remarks": list(remarks),
+    }
 
 
-def _headers(model: ServedModel, seed: int) -> dict[str, str]:
-    return {"X-Flowkd-Model-Version": model.artifact.version, "X-Flowkd-Seed": str(seed)}
+def _headers(model: ServedModel, seed: int, remarks: Sequence[str]) -> dict[str, str]:
+    headers = {"X-Flowkd-Model-Version": model.artifact.version, "X-Flowkd-Seed": str(seed)}
+    # As JSON, which is ASCII whatever the columns are called.
+    return {**headers, "X-Flowkd-Remarks": json.dumps(remarks)} if remarks else headers
 
 
 def docs_page(models: Sequence[ServedModel], schema: dict[str, Any]) -> str:

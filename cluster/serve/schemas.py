@@ -26,6 +26,8 @@ class ModelAnswer(_Answer):
     """Version of the model in the store."""
     seed: int
     """Seed of the request; with it, the same request gives the same answer."""
+    remarks: list[str]
+    """What to know of the answer, as of a context far outside of the training's."""
 
 
 class SampleAnswer(ModelAnswer):

@@ -11,8 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from flowkd.config import Config, parse_config
+from flowkd.data.context_statistics import context_fields
 from flowkd.data.manifest import SPLITS, Manifest, Shard, Split
 from flowkd.data.notes import Noted, Notes
+from flowkd.data.reading import StoredRows
+from flowkd.data.rows import iter_shards
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import (
     SHARD_BYTES,
@@ -110,9 +113,18 @@ def import_chunks(
         for split, shards in splits.items()
     }
     draft = conclude(draft.model_copy(update={"splits": found}), notes)
+    if draft.context_size is not None:
+        draft = draft.model_copy(update=_context_fields(store, draft, draft.context_size))
     manifest = commit_manifest(store, draft)
     store.remove("datasets", draft.name, PROGRESS)
     return manifest
+
+
+def _context_fields(store: Store, manifest: Manifest, size: int) -> dict[str, Any]:
+    """Returns the context's statistics, read back: an attempt before this one wrote some of it."""
+    rows = StoredRows(store, manifest, "train")
+    parts = (part.context.numpy() for part in iter_shards(rows) if part.context is not None)
+    return context_fields(parts, size, manifest.context_columns, manifest.source)
 
 
 def _write_chunk(

@@ -10,6 +10,8 @@ from flowkd.config import Config
 from flowkd.data.manifest import Manifest
 from flowkd.data.steps import ColumnStep
 
+SHOWN = 20
+
 
 class DataFacts(Config):
     """What an artifact keeps of the data that its flow was trained on; None for what is unknown.
@@ -39,12 +41,31 @@ class DataFacts(Config):
             return cls()
         return cls(**{key: getattr(manifest, key) for key in cls.model_fields})
 
+    def contradicts(self, other: DataFacts) -> str | None:
+        """Returns in words how names tell that values mean something else there, if they do.
+
+        Names that are merely others, as of a column that was renamed, contradict nothing; the same
+        names in another order do, and so do other categories.
+        """
+        for what in ("columns", "context_columns", "class_names"):
+            ours, theirs = getattr(self, what), getattr(other, what)
+            if not ours or not theirs or ours == theirs:
+                continue
+            if what == "class_names" or sorted(ours) == sorted(theirs):
+                return f"{what} {_shown(ours)}; got {_shown(theirs)}"
+        return None
+
     def without_context(self) -> DataFacts:
         """Returns the facts for a flow that is not conditioned."""
         return DataFacts(
             **{key: value for key, value in dict(self).items() if not key.startswith("context_")}
             | {"class_names": None}
         )
+
+
+def _shown(names: list[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def with_unit(name: str, unit: str | None) -> str:

@@ -78,7 +78,7 @@ class Manifest(Config):
         classes: Number of classes, if the context is a class.
         class_names: Names of the classes, if they have any.
         context_size: Length of the context, if it is a vector.
-        context_columns: Names of the context's columns, in their order.
+        context_columns: Names of the context's columns, in their order; one of a class.
         context_mean: Mean of each of them over the train split, in data units.
         context_scale: Standard deviation of each of them over the train split, in data units.
         context_minimum: Least value of each of them in the train split.

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowkd.bijectors.transforms import ColumnTransforms
+from flowkd.data.context_statistics import context_fields
 from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
 from flowkd.data.steps import ColumnSteps
 from flowkd.errors import DataError
@@ -71,7 +72,8 @@ def write_dataset(
             mean, scale, context_columns, group, left_out, remarks, config: As in Manifest.
 
     Raises:
-        DataError: A split has no rows; or the import is strict and there are remarks.
+        DataError: A split has no rows; a column of the context is constant over the train split,
+            or its values are lost in float32; or the import is strict and there are remarks.
         ValueError: The splits are not train, val and test, or differ in shape or dtype.
 
     Examples:
@@ -119,6 +121,10 @@ def write_dataset(
         if len(arrays.x) == 0:
             raise DataError(f"expected at least one row in split {split!r}; got none")
         check_arrays(arrays, draft, f"split {split!r}")
+    if train.context is not None and draft.context_size is not None:
+        where = f"dataset {name!r}"
+        found = context_fields([train.context], draft.context_size, draft.context_columns, where)
+        draft = draft.model_copy(update=found)
     written = {
         split: Split(
             rows=len(splits[split].x),

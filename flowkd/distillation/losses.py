@@ -176,4 +176,7 @@ def _check_pair(student: Flow, teacher: Flow) -> None:
     for name in ("event_shape", "latent_shape", "context"):
         ours, theirs = getattr(student, name), getattr(teacher, name)
         if ours != theirs:
-            raise ValueError(f"expected a student of the teacher's {name} {theirs}; got {ours}")
+            remedy = f": {ours.remedy(theirs)}" if name == "context" else ""
+            raise ValueError(
+                f"expected a student of the teacher's {name} {theirs}; got {ours}{remedy}"
+            )

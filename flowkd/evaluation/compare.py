@@ -9,12 +9,14 @@ from pydantic import Field
 
 from flowkd.config import Config
 from flowkd.data.dequantize import evaluation_batches
-from flowkd.data.manifest import read_manifest
+from flowkd.data.facts import DataFacts
+from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.metrics import evaluate_likelihood, round_trip_error, rows_for
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
+from flowkd.flows.context import ContextSpec
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
@@ -75,7 +77,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
     """Compares flows on one split and writes the figures to the store.
 
     Raises:
-        ConfigError: A flow of another event shape than the data set's.
+        ConfigError: A flow of another event shape, or another context, than the data set's.
         NonFiniteError: A likelihood that is NaN or infinite.
     """
     manifest = read_manifest(store, config.dataset)
@@ -86,6 +88,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
                 f"flows.{label}: expected event_shape {tuple(manifest.event_shape)} of data set "
                 f"{manifest.name!r}; got {artifact.flow.event_shape}"
             )
+        _check_context(label, artifact, manifest)
     rows = load_split(store, manifest, config.split, limit=config.rows)
     flows = {label: artifact.flow for label, artifact in artifacts.items()}
     log_probs, samples = (
@@ -109,6 +112,21 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         f"{config.name}.json",
     )
     return figures
+
+
+def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
+    """Raises ConfigError for a flow of another context than the data's, unless it has none."""
+    wanted = artifact.flow.context
+    have = ContextSpec(classes=manifest.classes or 0, size=manifest.context_size or 0)
+    data = DataFacts.of(manifest)
+    found = artifact.manifest.data.contradicts(data if wanted.width else data.without_context())
+    if wanted.width and wanted != have:
+        found = f"context, {wanted}; got {have}"
+    if found:
+        raise ConfigError(
+            f"flows.{label}: expected data of the flow's {found} of data set {manifest.name!r}: "
+            f"evaluate it on a data set like the one that it was trained on"
+        )
 
 
 def _figures(

@@ -76,7 +76,7 @@ class CouplingConfig(StepsConfig):
         assert self.event_shape is not None
         size = math.prod(self.event_shape)
         kept = size // 2
-        context = self.context.width
+        context = self.context_spec.width
         return {
             f"step{step}": Chain(
                 {
@@ -104,6 +104,8 @@ def coupling(
     context_size: int = 0,
     mean: float | tuple[float, ...] | None = None,
     scale: float | tuple[float, ...] | None = None,
+    context_mean: float | tuple[float, ...] | None = None,
+    context_scale: float | tuple[float, ...] | None = None,
     transforms: Sequence[ColumnTransform | str | None] | None = None,
     seed: int = 0,
 ) -> Flow:
@@ -119,6 +121,8 @@ def coupling(
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
         scale: What the data are divided by then; default what `flowkd.fit` finds.
+        context_mean: Subtracted from the vectors to condition on; default what `flowkd.fit` finds.
+        context_scale: What they are divided by then; default what `flowkd.fit` finds.
         transforms: What each column goes through before: `log`, `logit` (between 0 and 1), or None.
         seed: Seed of the initial parameters.
 
@@ -140,7 +144,7 @@ def coupling(
         {
             "event_shape": (columns,), "depth": depth, "width": width, "inner": inner, "mix": mix,
             "classes": classes, "context_size": context_size, "mean": mean, "scale": scale,
-            "transforms": transforms,
+            "context_mean": context_mean, "context_scale": context_scale, "transforms": transforms,
         }
     )  # fmt: skip
     return new_flow(config, seed=seed)

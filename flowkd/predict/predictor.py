@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.facts import DataFacts
 from flowkd.data.rows import Examples
 from flowkd.data.steps import ColumnSteps, step_widths, to_grid
 from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.predict.batching import apply_in_chunks, choose_chunk_size
+from flowkd.predict.far_context import far_context
 from flowkd.predict.requests import (
     InvalidRequestError,
     LogProbRequest,
@@ -35,12 +37,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """A checked SampleRequest, its context as a tensor with one row per example."""
+    """A checked SampleRequest, its context as a tensor with one row per example.
+
+    Attributes:
+        n, temperature, seed: As in the request.
+        context: One row per example, or None for an unconditional flow.
+        remarks: What to know of the answer, a sentence each.
+    """
 
     n: int
     temperature: float
     seed: int
     context: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,12 @@ class LogProbInputs:
     Attributes:
         x: Points of the continuous space, (N, *event_shape); pixels are dequantised already.
         context: One row per example, or None for an unconditional flow.
+        remarks: What to know of the answer, a sentence each.
     """
 
     x: Tensor
     context: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class Predictor:
     Attributes:
         flow: The flow, in eval mode, without gradients.
         bins: Number of integer values of a pixel, 256 for 8 bits; None for continuous data.
-        steps: Steps of a table's columns, None for a column without, or for all.
+        data: What its data are called, the steps of its columns, and the range of its context.
         chunk_size: Rows per call of the flow.
 
     >>> from flowkd.flows.build import build_flow
@@ -95,7 +106,7 @@ class Predictor:
 
     flow: Flow
     bins: int | None = None
-    steps: ColumnSteps | None = None
+    data: DataFacts = field(default_factory=DataFacts)
     chunk_size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +116,7 @@ class Predictor:
     def from_artifact(cls, artifact: Artifact) -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
         manifest = artifact.manifest
-        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data.steps)
+        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data)
 
     @property
     def makes_pictures(self) -> bool:
@@ -140,8 +151,12 @@ class Predictor:
     ) -> SampleInputs:
         """Checks a request against the flow; raises InvalidRequestError."""
         check_num_examples("n", request.n, self.flow.dimensions, limits or RequestLimits())
-        context = read_context(request.context, self.flow.context, request.n)
-        return SampleInputs(request.n, request.temperature, request.seed, context)
+        context = self._context(request.context, request.n)
+        remarks = far_context(context, self.data)
+        return SampleInputs(request.n, request.temperature, request.seed, context, remarks)
+
+    def _context(self, value: Any, rows: int) -> Tensor | None:
+        return read_context(value, self.flow.context, rows, self.data.class_names)
 
     def prepare_log_prob(
         self, request: LogProbRequest, limits: RequestLimits | None = None
@@ -154,23 +169,23 @@ class Predictor:
                 f"x: expected shape (N, {expected}) with N of at least 1; got shape {x.shape}"
             )
         check_num_examples("x", len(x), self.flow.dimensions, limits or RequestLimits())
-        context = read_context(request.context, self.flow.context, len(x))
+        context = self._context(request.context, len(x))
+        remarks = far_context(context, self.data)
         if bins is None or x.dtype.kind == "f":
             values = read_floats(x, "x")
             if bins is not None:
                 check_range(values.numpy(), 0, bins, f"data units, floats from 0 to {bins}")
             else:
                 values = self._with_noise(values, request.seed)
-            return LogProbInputs(values, context)
+            return LogProbInputs(values, context, remarks)
         check_range(x, 0, bins - 1, f"pixel values 0..{bins - 1}")
         pixels = Examples(torch.from_numpy(x.astype(np.uint8)))
-        return LogProbInputs(
-            next(evaluation_batches(pixels, bins, len(x), request.seed)).x, context
-        )
+        noisy = next(evaluation_batches(pixels, bins, len(x), request.seed)).x
+        return LogProbInputs(noisy, context, remarks)
 
     def _with_noise(self, values: Tensor, seed: int) -> Tensor:
         """Returns rows of a table with noise in the columns of steps, as in its evaluation."""
-        widths = step_widths(self.steps)
+        widths = step_widths(self.data.steps)
         if widths is None:
             return values
         measured = Examples(values.float(), steps=widths)
@@ -188,7 +203,7 @@ class Predictor:
         ]
         contexts = [inputs.context for inputs in batch]
         samples = apply_in_chunks(self.flow.inverse, self.chunk_size, latents, contexts)
-        return [_to_data_units(x, self.bins, self.steps) for x in samples]
+        return [_to_data_units(x, self.bins, self.data.steps) for x in samples]
 
     def log_prob_batch(
         self, batch: Sequence[LogProbInputs]

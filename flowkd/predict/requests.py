@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,14 +14,17 @@ from torch import Tensor
 from flowkd.config import Config
 from flowkd.errors import FlowkdError
 from flowkd.evaluation.metrics import EVALUATION_SEED
-from flowkd.flows.flow import ContextSpec
+from flowkd.flows.context import ContextSpec
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # Arrays of any depth: numpy reads them, and checks them at once.
 Context = Annotated[
-    Any, WithJsonSchema({"anyOf": [{"type": t} for t in ("integer", "array", "null")]})
+    Any, WithJsonSchema({"anyOf": [{"type": t} for t in ("integer", "string", "array", "null")]})
 ]
 Data = Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": ["number", "array"]}})]
+
+
+MAX_NAMES = 50  # of classes, in a message
 
 
 class InvalidRequestError(FlowkdError):
@@ -106,8 +110,8 @@ def read_numbers(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def read_floats(array: np.ndarray, name: str) -> Tensor:
-    """Returns an array as finite float32; raises InvalidRequestError."""
+def read_floats(array: np.ndarray, name: str, dtype: type[np.floating[Any]] = np.float32) -> Tensor:
+    """Returns an array of values that are finite in float32; raises InvalidRequestError."""
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)
     bad = np.argwhere(~np.isfinite(values))
@@ -117,11 +121,23 @@ def read_floats(array: np.ndarray, name: str) -> Tensor:
             f"{name}: expected finite float32 values; got {array[first]} at {list(first)}, "
             f"{len(bad)} such in all"
         )
-    return torch.from_numpy(values)
+    return torch.from_numpy(values if dtype == np.float32 else array.astype(dtype))
 
 
-def read_context(value: Any, spec: ContextSpec, rows: int) -> Tensor | None:
-    """Returns a context as a flow takes it, one row per example; raises InvalidRequestError."""
+def read_context(
+    value: Any, spec: ContextSpec, rows: int, class_names: Sequence[str] | None = None
+) -> Tensor | None:
+    """Returns a context as a flow takes it, one row per example.
+
+    Args:
+        value: A class or a vector, or a list of one for each row.
+        spec: What the flow takes.
+        rows: Number of examples.
+        class_names: Names of the classes, by which they may be given; None if they have none.
+
+    Raises:
+        InvalidRequestError: Another context than the flow takes.
+    """
     if value is None and not spec.width:
         return None
     if value is None or not spec.width:
@@ -129,6 +145,8 @@ def read_context(value: Any, spec: ContextSpec, rows: int) -> Tensor | None:
         raise InvalidRequestError(
             f"context: this model expects {_expected(spec, rows)}; got {given}"
         )
+    if spec.classes:
+        value = classes_by_name(value, class_names or ())
     array = read_numbers(value, "context")
     shape = () if spec.classes else (spec.size,)
     whole = array.dtype.kind in "iu"
@@ -138,12 +156,51 @@ def read_context(value: Any, spec: ContextSpec, rows: int) -> Tensor | None:
             f"{'integers' if whole else 'floats'} of shape {array.shape}"
         )
     if not spec.classes:
-        return read_floats(array, "context").expand(rows, spec.size)
+        # The flow subtracts the mean in float64: an offset may need more digits than float32 has.
+        return read_floats(array, "context", np.float64).expand(rows, spec.size)
     if array.min() < 0 or array.max() >= spec.classes:
         raise InvalidRequestError(
             f"context: expected classes 0..{spec.classes - 1}; got {array.min()}..{array.max()}"
         )
     return torch.from_numpy(array.astype(np.int64)).expand(rows)
+
+
+def classes_by_name(value: Any, names: Sequence[str]) -> Any:
+    """Returns a context of classes with the names in it, if there are any, as their numbers.
+
+    Where all names are whole numbers, as those of integer labels are, a number is such a name.
+
+    Args:
+        value: A class, or a list of classes: by number or by name.
+        names: Names of the classes; none where they have none.
+
+    Raises:
+        InvalidRequestError: A name that is none of them; the message lists those there are.
+    """
+    if not names:
+        return value
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    several = isinstance(given, list | tuple)
+    items = given if several else [given]
+    numbered = all(name.lstrip("-").isdecimal() for name in names)
+    if not any(isinstance(item, str) or numbered for item in items):
+        return value
+    known = {name: number for number, name in enumerate(names)}
+    found = [_class_number(item, known, numbered) for item in items]
+    return found if several else found[0]
+
+
+def _class_number(item: Any, known: Mapping[str, int], numbered: bool) -> Any:
+    number = isinstance(item, int) and not isinstance(item, bool)
+    if not isinstance(item, str) and not (numbered and number):
+        return item
+    if str(item) not in known:
+        listed = ", ".join(list(known)[:MAX_NAMES])
+        more = f", ... ({len(known)} in all)" if len(known) > MAX_NAMES else ""
+        raise InvalidRequestError(
+            f"context: this model has no class {str(item)[:100]!r}; its classes are: {listed}{more}"
+        )
+    return known[str(item)]
 
 
 def _expected(spec: ContextSpec, rows: int) -> str:

@@ -55,7 +55,7 @@ class ArtifactManifest(Config):
         created: When it was written, ISO 8601.
         parts: Each other file, by name.
         lineage: What it was made from.
-        data: What the values are called that the flow was trained on.
+        data: What the values are called that the flow was trained on, and the range of its context.
     """
 
     format: Literal[1] = FORMAT
@@ -127,7 +127,7 @@ def write_artifact(
         training: Config of the training; default none.
         metrics: Figures by name; default none.
         lineage: What it was made from; default unknown.
-        data: What the values are called that it was trained on; default unknown.
+        data: What its data are called, and the range of its context; default unknown.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -286,6 +286,8 @@ def load_artifact(store: Store, reference: str) -> Artifact:
         raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
     flow.eval().requires_grad_(False)
     flow.bins, flow.columns = manifest.lineage.bins, manifest.data.columns
+    low, high = manifest.data.context_minimum, manifest.data.context_maximum
+    flow.context_range = (tuple(low), tuple(high)) if low and high else None
     version = folder.rsplit("/", 1)[-1]
     return Artifact(reference, version, flow, config, metrics, manifest)
 

@@ -28,7 +28,7 @@ class PinnedArtifact(Config):
         weights: SHA-256 of its weights.
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
-        data: What the values are called that it was trained on.
+        data: What these data are called, and the range of its context.
     """
 
     reference: str

@@ -81,7 +81,8 @@ def fit(
 ) -> History:
     """Trains a flow on rows in memory, as a job does on a data set, and keeps its best weights.
 
-    A flow that is new takes its mean and scale, and ActNorm's parameters, from the data.
+    A flow that is new takes its mean and scale, those of context vectors, and ActNorm's parameters
+    from the data.
 
     Args:
         flow: Is changed: it gets the average weights with the best validation.
@@ -116,8 +117,8 @@ def fit(
     """
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
-    standardize(flow, *rows.units(config_of(flow).transforms))
-    flow.bins = rows.bins
+    standardize(flow, rows.statistics(config_of(flow).transforms))
+    rows.describe(flow)
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
@@ -189,7 +190,8 @@ def distill(
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
-    made.bins, made.columns = rows.bins, teacher.columns
+    rows.describe(made)
+    made.columns = teacher.columns
     return made
 
 

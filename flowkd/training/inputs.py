@@ -110,7 +110,7 @@ def load_data(run: ResolvedRun, store: Store) -> RunData:
     train = StoredRows(store, run.manifest, "train", limit=run.config.train_rows)
     judged = load_split(store, run.manifest, "val", limit=run.config.validation_rows)
     data = RunData(train, judged, run.bins, teacher, source)
-    return data if run.flow.context.width else data.without_context()
+    return data if run.flow.context_spec.width else data.without_context()
 
 
 def make_inputs(

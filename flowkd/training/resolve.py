@@ -51,11 +51,11 @@ class ResolvedRun(Config):
 
     @property
     def facts(self) -> DataFacts:
-        """What the values are called that the flow learns: those of the data, or its teacher's."""
+        """What is known of the data: of the data set, or else of the teacher's."""
         known = DataFacts.of(self.manifest)
         if self.manifest is None and self.teacher is not None:
             known = self.teacher.data
-        return known if self.flow.context.width else known.without_context()
+        return known if self.flow.context_spec.width else known.without_context()
 
     @property
     def calibration_rows(self) -> int:
@@ -123,6 +123,7 @@ def complete_run(
         teacher=teacher,
         source=source,
     )
+    _check_names(run)
     _check_warm_start(run)
     return run
 
@@ -162,6 +163,17 @@ def _pinned(
     return config.model_copy(update={"objective": objective})
 
 
+def _check_names(run: ResolvedRun) -> None:
+    """Raises ConfigError where the same values mean another thing to a teacher, or to a source."""
+    for other in (run.teacher, run.source):
+        found = None if other is None else other.data.contradicts(run.facts)
+        if other is not None and found:
+            raise ConfigError(
+                f"run {run.config.name!r}: expected data of {other.reference}'s {found} of data "
+                f"set {run.config.dataset!r}: name a data set with the same names in the same order"
+            )
+
+
 def _check_warm_start(run: ResolvedRun) -> None:
     """Raises ConfigError for a student that cannot begin from its source."""
     distillation = run.config.distillation
@@ -185,26 +197,19 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
     """
     mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
     scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
+    found = {
+        "event_shape": tuple(manifest.event_shape), "mean": mean, "scale": scale,
+        "transforms": manifest.transforms,
+    }  # fmt: skip
     values = config.model_dump()
-    for key, found in (
-        ("event_shape", tuple(manifest.event_shape)),
-        ("mean", mean),
-        ("scale", scale),
-        ("transforms", manifest.transforms),
-    ):
-        if values[key] is None:
-            values[key] = found
+    values |= {key: value for key, value in found.items() if values[key] is None}
     if values["event_shape"] != tuple(manifest.event_shape):
         raise ConfigError(
             f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
             f"{manifest.name!r}; got {values['event_shape']}"
         )
     _check_transforms(config, manifest)
-    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
-        if values[key] and values[key] != have:
-            raise ConfigError(
-                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
-            )
+    values |= _context_of(config, manifest)
     try:
         return type(config).model_validate(values)
     except ValueError as error:
@@ -223,8 +228,31 @@ def _check_transforms(config: FlowConfig, manifest: Manifest) -> None:
         )
 
 
+def _context_of(config: FlowConfig, manifest: Manifest) -> dict[str, Any]:
+    """Returns what a flow takes of its data set's context: all there is, unless it ignores it."""
+    if config.context == "ignore":
+        return {}
+    values: dict[str, Any] = {}
+    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
+        given = getattr(config, key)
+        if given is not None and given != (have or 0):
+            raise ConfigError(
+                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {given}: leave "
+                f"it out, and the flow takes what the data set has; `context: ignore` trains one "
+                f"without"
+            )
+        values[key] = have if given is None else given
+    if values["context_size"]:
+        for key in ("context_mean", "context_scale"):
+            given = getattr(config, key)
+            values[key] = getattr(manifest, key) if given is None else given
+    return values
+
+
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
-    shared = ("event_shape", "mean", "scale", "transforms", "classes", "context_size")
+    shared = {"event_shape", "mean", "scale", "transforms"}
+    if config.context != "ignore":
+        shared |= {"context", "classes", "context_size", "context_mean", "context_scale"}
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
     return type(config).model_validate({**config.model_dump(), **open_})

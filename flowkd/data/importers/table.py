@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flowkd.data.checks.options import ColumnOptions
 from flowkd.data.checks.prepare import check_names, prepare_columns, rows_with_values
 from flowkd.data.importers.importer import ImporterConfig
+from flowkd.data.importers.table_context import TableContext, class_context, vector_context
 from flowkd.data.manifest import Manifest, random_split_by_fraction
 from flowkd.data.npy import read_npy
 from flowkd.data.writing import SplitArrays, write_dataset
@@ -34,10 +35,12 @@ class TableConfig(ColumnOptions, ImporterConfig):
     Attributes:
         source: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
             called x0, x1, ...).
-        columns: Columns of x; default all that are not context_columns.
+        columns: Columns of x; default all that are neither context_columns nor label_column.
         context_columns: Columns of the context vector; default none.
-        constant: Whether to `refuse` columns of x that are constant over the train split, or to
-            `drop` them, which the manifest remarks; default `refuse`.
+        label_column: Column of categories, as strings, whole numbers or booleans, whose class is
+            the context; default none.
+        constant: Whether to `refuse` columns of x or of the context vector that are constant over
+            the train split, or to `drop` them, which the manifest remarks; default `refuse`.
         val_fraction: Share of the rows that are val; default 0.1.
         test_fraction: Share of the rows that are test; default 0.1.
         seed: Seed of the split; default 0.
@@ -48,10 +51,19 @@ class TableConfig(ColumnOptions, ImporterConfig):
     name: DatasetName
     columns: list[str] | None = Field(None, min_length=1)
     context_columns: list[str] | None = Field(None, min_length=1)
+    label_column: str | None = None
     constant: Literal["refuse", "drop"] = "refuse"
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_context(self) -> TableConfig:
+        if self.label_column is not None and self.context_columns:
+            raise ValueError("expected context_columns or label_column; got both: leave one out")
+        if self.label_column in (self.columns or ()):
+            raise ValueError(f"expected label_column apart from columns; got {self.label_column!r}")
+        return self
 
     def write(self, store: Store) -> Manifest:
         """Writes the data set and returns its manifest.
@@ -63,18 +75,18 @@ class TableConfig(ColumnOptions, ImporterConfig):
         """
         table = _read(self.source)
         context_columns = self.context_columns or []
+        aside = [*context_columns, *([self.label_column] if self.label_column else [])]
         columns = self.columns
         if columns is None:
-            others = [*context_columns, *self.drop]
+            others = [*aside, *self.drop]
             columns = [name for name in table.column_names if name not in others]
             if not columns:
-                raise DataError(f"{self.source} has no columns for x besides {context_columns}")
+                raise DataError(f"{self.source} has no columns for x besides {aside}")
         _check_columns(table, [*columns, *context_columns, *self.drop], self.source)
-        check_names(self, columns, context_columns, self.source)
+        check_names(self, columns, aside, self.source)
         x = _matrix(table, columns, self.source, np.float64)
-        context = _matrix(table, context_columns, self.source) if context_columns else None
         kept, left_out = rows_with_values(x, columns, self, self.source)
-        x, context = x[kept], None if context is None else context[kept]
+        x, table = x[kept], table.take(kept)
         chosen = random_split_by_fraction(
             len(x),
             val_fraction=self.val_fraction,
@@ -82,6 +94,7 @@ class TableConfig(ColumnOptions, ImporterConfig):
             seed=self.seed,
             what=f"rows in {self.source}",
         )
+        context = self._context(table, chosen)
         made = prepare_columns(
             x,
             columns,
@@ -95,23 +108,32 @@ class TableConfig(ColumnOptions, ImporterConfig):
         return write_dataset(
             store,
             self.name,
-            {
-                split: SplitArrays(made.x[rows], None if context is None else context[rows])
-                for split, rows in chosen.items()
-            },
+            {split: SplitArrays(made.x[rows], context.of(rows)) for split, rows in chosen.items()},
             kind="table",
             columns=made.columns,
             units=self.units,
-            context_columns=self.context_columns,
+            classes=None if context.class_names is None else len(context.class_names),
+            class_names=context.class_names,
+            context_columns=context.columns,
             steps=made.steps,
             transforms=made.transforms,
             mean=made.mean,
             scale=made.scale,
             left_out=left_out,
-            remarks=made.remarks,
+            remarks=[*made.remarks, *context.remarks],
             source=f"{len(x)} rows of {self.source}",
             config=self.model_dump(mode="json"),
         )
+
+    def _context(self, table: pa.Table, chosen: Mapping[str, np.ndarray]) -> TableContext:
+        if self.label_column is not None:
+            return class_context(table, self.label_column, chosen, self.source)
+        if self.context_columns is None:
+            return TableContext()
+        columns, path = self.context_columns, self.source
+        _matrix(table, columns, path)  # finite in float32 too, in which they are stored
+        exact = _matrix(table, columns, path, np.float64)
+        return vector_context(exact, columns, chosen["train"], self.constant, path)
 
 
 def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:
@@ -176,7 +198,8 @@ def _check_columns(table: pa.Table, chosen: Sequence[str], path: str) -> None:
     if texts:
         found = ", ".join(f"{name} ({table.schema.field(name).type})" for name in texts)
         raise DataError(
-            f"{path} has columns that are not numeric: {found}; choose others by `columns`"
+            f"{path} has columns that are not numeric: {found}; choose others by `columns`; one "
+            f"of categories may be the context: `label_column`"
         )
 
 

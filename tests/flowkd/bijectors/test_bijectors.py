@@ -80,7 +80,7 @@ TABLE = {
     **{
         name: (lambda config=config: build_flow(config).chain, config.event_shape, width)
         for name, config in CONFIGS.items()
-        for width in [config.context.width]
+        for width in [config.context_spec.width]
     },
 }
 

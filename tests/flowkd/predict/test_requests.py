@@ -23,7 +23,17 @@ GLOW = {"levels": 2, "depth": 1, "width": 8}
 MODELS = {
     "photos": (GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, **GLOW), 256),
     "digits": (GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, classes=10, **GLOW), 17),
-    "table": (CouplingConfig(event_shape=(5,), mean=1.0, scale=2.0, context_size=2), None),
+    "table": (
+        CouplingConfig(
+            event_shape=(5,),
+            mean=1.0,
+            scale=2.0,
+            context_size=2,
+            context_mean=(0.5, -0.3),
+            context_scale=(2.0, 0.5),
+        ),
+        None,
+    ),
 }
 
 

@@ -24,7 +24,7 @@ X, JUDGED = (torch.from_numpy(walks(count, seed).x) for seed, count in enumerate
 
 def job(store: Store, name: str, **options: object) -> list[float]:
     """Losses of a job on the very rows, in the store."""
-    flow = {"kind": "coupling", "depth": 3, "width": 8}
+    flow = {"kind": "coupling", "depth": 3, "width": 8, "context": "ignore"}
     values = {
         "name": name, "dataset": "rows", "flow": flow, "train": TRAIN, "batch_size": 16,
         "validate_every": 4, **options,
@@ -63,7 +63,7 @@ def test_distill_is_the_job_of_distillation(store, warm_start):
     job(store, "teacher")
     teacher = flowkd.load("runs/teacher", store=store)
     weights = {"nll": 0.5, "samples": {"kind": "cosine", "start": 0.5}, "latent": 0.1}
-    shape = {"kind": "coupling", "depth": 2, "width": 5}
+    shape = {"kind": "coupling", "depth": 2, "width": 5, "context": "ignore"}
     objective = {
         "kind": "distillation", "teacher": "runs/teacher", "weights": weights,
         "samples": {"rows": 60}, "warm_start": warm_start,

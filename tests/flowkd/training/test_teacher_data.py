@@ -131,7 +131,7 @@ def test_the_limit_of_a_cache_is_for_data_and_samples_together(taught_store):
 
 
 def test_a_student_may_begin_from_another_flow_than_its_teacher(taught_store):
-    between = {"kind": "coupling", "depth": 3, "width": 7}
+    between = {"kind": "coupling", "depth": 3, "width": 7, "context": "ignore"}
     fold = {"kind": "distillation", "teacher": "runs/teacher", "warm_start": "fold"}
     list(run_in_process(training("between", flow=between, objective=fold), taught_store))
     starts = [
