@@ -61,7 +61,10 @@ def add_error_handlers(api: FastAPI) -> None:
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}; see /docs for the routes"
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        return error_response(ApiError(error.status_code, code, message))
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", "").split(", "):
+            headers["Allow"] += ", HEAD"  # by http.HeadAsGet
+        return error_response(ApiError(error.status_code, code, message, headers))
 
     @api.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
