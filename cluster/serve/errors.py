@@ -36,8 +36,14 @@ class ApiError(Exception):
 
 
 def error_response(error: ApiError) -> Response:
-    """Returns the answer to a request that fails; a message that is too long is cut off."""
-    message = error.message
+    """Returns the answer to a request that fails.
+
+    A message that is too long is cut off, and of what others wrote into it nothing is binary.
+    """
+    message = error.message[: MAX_MESSAGE_LENGTH + 1]
+    if not message.isprintable():
+        printable = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
+        message = "".join(printable)
     if len(message) > MAX_MESSAGE_LENGTH:
         message = f"{message[:MAX_MESSAGE_LENGTH]} ..."
     body = {"error": {"code": error.code, "message": message}}

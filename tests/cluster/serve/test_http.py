@@ -23,6 +23,11 @@ def test_a_header_that_promises_too_much_allocates_nothing(shape):
         parse_npy(npy(shape))
 
 
+def test_a_faulty_header_is_told_without_an_address_in_memory():
+    with pytest.raises(ApiError, match=r"malformed node or string on line 1$"):
+        parse_npy(npy("(two,)"))
+
+
 def test_npy_of_any_order_of_bytes_is_read():
     assert parse_npy(npy("(2,)", ">i2", b"\x00\x01\x01\x00")).tolist() == [1, 256]
 
