@@ -8,7 +8,9 @@ import pytest
 
 from cluster.serve.errors import ApiError
 from cluster.serve.http import decode_body, parse_npy
+from cluster.serve.media import CSV, JSON
 from tests.support.api import ask
+from tests.support.serving import ok, post
 
 
 def npy(shape, descr="<f4", body=b""):
@@ -77,6 +79,19 @@ def test_head_is_get_without_the_body(tables, path):
     assert head.headers == got.headers
     assert got.content
     assert not head.content
+
+
+def test_proxies_pass_head_and_encoded_bodies_on(ray_client):
+    head = ray_client.head("/v1/models/table")
+    assert head.status_code == 200
+    assert not head.content
+    assert head.headers["content-type"] == JSON
+    body = gzip.compress(b"x4,x3,x2,x1,x0\n5,4,3,2,1\n")
+    headers = {"Content-Type": CSV, "Content-Encoding": "gzip", "Accept": CSV}
+    answer = ok(ray_client.post("/v1/models/table/log_prob", content=body, headers=headers)).text
+    plain = {"x": [[1, 2, 3, 4, 5]]}
+    expected = ok(post(ray_client, "table", plain, operation="log_prob")).json()["log_prob"]
+    assert answer.split() == ["log_prob", str(expected[0])]
 
 
 @pytest.mark.parametrize(
