@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flowkd.data.facts import DataFacts
 from flowkd.errors import ConfigError
 from flowkd.flows.build import config_of
 from flowkd.flows.flow import Flow
@@ -65,7 +66,13 @@ def publish(
         raise ConfigError(f"expected a flow with a mean and scale; got {flow!r}: fit it first")
     opened = _opened(store)
     version = publish_artifact(
-        opened, name, flow, config, metrics=metrics, lineage=Lineage(bins=flow.bins)
+        opened,
+        name,
+        flow,
+        config,
+        metrics=metrics,
+        lineage=Lineage(bins=flow.bins),
+        data=DataFacts(columns=flow.columns),
     )
     set_alias(opened, name, alias, version)
     return f"models/{name}@{version}"

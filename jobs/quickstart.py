@@ -19,6 +19,7 @@ from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
+from flowkd.data.facts import named_values
 from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
@@ -137,6 +138,7 @@ def _report(
         facts={
             "data set": evaluation.dataset,
             "split": evaluation.split,
+            **_facts_of_data(evaluation, store),
             "commit": git_commit() or "not a checkout",
             "torch": torch.__version__,
             "seconds": f"{seconds:.0f}",
@@ -144,6 +146,12 @@ def _report(
         endpoint=url,
         model=model,
     )
+
+
+def _facts_of_data(evaluation: EvaluationConfig, store: Store) -> dict[str, str]:
+    manifest = read_manifest(store, evaluation.dataset)
+    remarks = {"remarks": " ".join(manifest.remarks)} if manifest.remarks else {}
+    return named_values(manifest) | remarks
 
 
 @torch.no_grad()

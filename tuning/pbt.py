@@ -19,6 +19,7 @@ from flowkd.data.shuffle import derive_seed
 from flowkd.distillation.schedules import Piecewise
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import Worker
+from flowkd.training.run import Run
 from flowkd.training.shared import SharedData
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
@@ -98,15 +99,21 @@ def train_member(
         reports.repeat(known)
         return
     try:
-        _train(values, shared, reports)
+        train_from(_restored(), values, shared, reports)
     except CANDIDATE_ERRORS as error:
         reports.fail(str(error))
 
 
-def _train(values: dict[str, Any], shared: SharedData, reports: TrialReporter) -> None:
+def train_from(
+    state: dict[str, Any] | None, values: dict[str, Any], shared: SharedData, reports: TrialReporter
+) -> None:
+    """Trains a member from its beginning, or from the state of a member whose place it takes.
+
+    Such a state may be that of the last step, if the other ended before Ray Tune knew: then there
+    is nothing to train, and the member ends as that one did.
+    """
     config = TrainingConfig.model_validate(values["training"])
     torch.set_num_threads(config.scaling.cpus)
-    state = _restored()
     path: WeightPath = state["path"] if state else []
     began = time.perf_counter()
     worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
@@ -114,22 +121,30 @@ def _train(values: dict[str, Any], shared: SharedData, reports: TrialReporter) -
     if state:
         run.load_state_dict(state["run"])
         reports.curve, reports.seconds = state["curve"], state["seconds"]
+    if run.step == config.train.steps:
+        reports.curve = reports.curve[:-1]
+        _report(run, config, path, reports)
+        return
     path = _extended(path, run.step, values["weights"])
     for result in run.steps():
-        if "validation_bits_per_dim" not in run.record(result):
-            continue
-        reports.seconds += time.perf_counter() - began
-        last = run.step == config.train.steps
-        training = with_schedules(config, path).model_dump(mode="json") if last else None
-        with tempfile.TemporaryDirectory() as folder:
-            curve = [*reports.curve, (run.step, run.best_bits_per_dim)]
-            state = {
-                "run": run.state_dict(), "path": path, "curve": curve, "seconds": reports.seconds,
-            }  # fmt: skip
-            torch.save(state, Path(folder, STATE_FILE))
-            checkpoint = tune.Checkpoint.from_directory(folder)
-            reports.add(run.step, run.best_bits_per_dim, last, training, checkpoint)
-        began = time.perf_counter()
+        if "validation_bits_per_dim" in run.record(result):
+            reports.seconds += time.perf_counter() - began
+            _report(run, config, path, reports)
+            began = time.perf_counter()
+
+
+def _report(run: Run, config: TrainingConfig, path: WeightPath, reports: TrialReporter) -> None:
+    """Reports a validation, with the state from which another member may go on."""
+    last = run.step == config.train.steps
+    training = with_schedules(config, path).model_dump(mode="json") if last else None
+    with tempfile.TemporaryDirectory() as folder:
+        curve = [*reports.curve, (run.step, run.best_bits_per_dim)]
+        state = {
+            "run": run.state_dict(), "path": path, "curve": curve, "seconds": reports.seconds,
+        }  # fmt: skip
+        torch.save(state, Path(folder, STATE_FILE))
+        checkpoint = tune.Checkpoint.from_directory(folder)
+        reports.add(run.step, run.best_bits_per_dim, last, training, checkpoint)
 
 
 def _extended(path: WeightPath, step: int, weights: dict[str, float]) -> WeightPath:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import jinja2
 import numpy as np
 from fastapi import Response
 
-from cluster.serve.facts import ModelFacts
 from cluster.serve.http import json_response, npy_response
 from cluster.serve.media import NPY, PNG, TABLES
 from cluster.serve.tables import write_table
+from flowkd.data.facts import DataFacts
 from flowkd.flows.build import count_parameters
 from flowkd.predict.predictor import LogProbResult, Predictor
 from flowkd.registry.artifacts import Artifact
@@ -32,15 +32,18 @@ class ServedModel:
         name: Name in the URL.
         artifact: What was read from the store.
         predictor: The artifact's flow, ready to answer.
-        facts: What its values are called.
         aliases: Names that pointed at its version when it was loaded.
     """
 
     name: str
     artifact: Artifact
     predictor: Predictor
-    facts: ModelFacts = field(default_factory=ModelFacts)
     aliases: Sequence[str] = ()
+
+    @property
+    def facts(self) -> DataFacts:
+        """What its values are called."""
+        return self.artifact.manifest.data
 
     @property
     def columns(self) -> Sequence[str] | None:

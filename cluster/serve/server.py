@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cluster.serve.api import build_api
 from cluster.serve.config import ServingConfig
-from cluster.serve.facts import facts_of
 from cluster.serve.responses import ServedModel
 from cluster.storage import StorageConfig
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, Predictor, SampleInputs
@@ -101,8 +100,7 @@ class FlowServer:
             else:
                 artifact = load_artifact(self.store, reference)
                 predictor = Predictor.from_artifact(artifact)
-            facts = facts_of(artifact, self.store)
-            loaded[name] = ServedModel(name, artifact, predictor, facts, self._aliases(artifact))
+            loaded[name] = ServedModel(name, artifact, predictor, self._aliases(artifact))
         return loaded
 
     def _aliases(self, artifact: Artifact) -> list[str]:

@@ -18,6 +18,7 @@ from flowkd.data.writing import (
     SplitArrays,
     check_arrays,
     commit_manifest,
+    refuse_remarks,
     shard_files,
     write_shards,
 )
@@ -77,8 +78,10 @@ def import_chunks(
         shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
 
     Raises:
-        DataError: A split has no rows, or what reading a chunk raises.
+        DataError: A split has no rows, the import is strict and there are remarks, or what reading
+            a chunk raises.
     """
+    refuse_remarks(draft)
     identity = {"config": draft.config, "source": fingerprint}
     done = _read_progress(store, draft.name, identity)
     numbers = dict.fromkeys(SPLITS, 0)

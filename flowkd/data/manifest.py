@@ -8,8 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config, parse_config
 from flowkd.data.shuffle import derive_seed
+from flowkd.data.steps import ColumnStep
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -82,8 +84,13 @@ class Manifest(Config):
         context_minimum: Least value of each of them in the train split.
         context_maximum: Largest value of each of them in the train split.
         columns: Names of a table's columns, in the order of x.
-        mean: Mean of each column over the train split, in data units.
-        scale: Standard deviation of each column over the train split, in data units.
+        units: Units of columns and context columns, by name, where they are known.
+        steps: Steps of a column's values, to which uniform noise as wide is added whenever they
+            are read to learn from or to be judged on; None for a column without.
+        transforms: What a column goes through before it is standardised, if anything.
+        mean: Mean of each column over the train split, in data units, noise included; of a
+            column that is transformed, of what comes out.
+        scale: Standard deviation of each column over the train split, as the mean.
         group: What a group of rows is that belong together: `file`, a column's name; None where
             each row is one of its own.
         left_out: What the import did not take from the source, and why.
@@ -107,6 +114,9 @@ class Manifest(Config):
     context_minimum: list[float] | None = None
     context_maximum: list[float] | None = None
     columns: list[str] | None = None
+    units: dict[str, str] = Field(default_factory=dict)
+    steps: list[ColumnStep | None] | None = None
+    transforms: list[ColumnTransform | None] | None = None
     mean: list[float] | None = None
     scale: list[float] | None = None
     group: str | None = None

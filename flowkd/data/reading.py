@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flowkd.data.manifest import Manifest, Shard
 from flowkd.data.rows import Examples, count_shards
+from flowkd.data.steps import step_widths
 from flowkd.errors import DataError, StoreError
 from flowkd.store.store import Store
 
@@ -73,6 +74,11 @@ class StoredRows:
         return torch.float32 if self._manifest.bins is None else torch.uint8
 
     @property
+    def steps(self) -> Tensor | None:
+        """Widths of the columns' steps (D,), to which noise is added; 0 and None for none."""
+        return step_widths(self._manifest.steps)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of memory that a row takes once it is read."""
         context = self._empty_context(1)
@@ -120,7 +126,7 @@ class StoredRows:
             raise DataError(
                 f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
             )
-        return Examples(x, context)
+        return Examples(x, context, steps=self.steps)
 
     def _empty_context(self, rows: int) -> Tensor | None:
         if not self._context:

@@ -28,6 +28,11 @@ class Rows(Protocol):
         """Bytes of memory that a row takes once it is read."""
         ...
 
+    @property
+    def steps(self) -> Tensor | None:
+        """Widths of the columns' steps (D,), for which noise is added; 0 and None for none."""
+        ...
+
     def __len__(self) -> int: ...
 
     def read_shard(self, number: int) -> Examples:
@@ -45,12 +50,15 @@ class Examples:
         targets: A teacher's outputs for each row, (N, ...) by name; default none.
         sharding: Rows of each shard, so that batches are those of the same rows in a store;
             default a single shard.
+        steps: Width of each column's steps, (D,), 0 for none: noise is added to x when batches are
+            made of the rows; default none, or noise that is there already.
     """
 
     x: Tensor
     context: Tensor | None = None
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     sharding: Sequence[int] | None = None
+    steps: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -102,7 +110,7 @@ class Examples:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Examples:
         context = None if self.context is None else change(self.context)
         targets = {name: change(value) for name, value in self.targets.items()}
-        return Examples(change(self.x), context, targets)
+        return Examples(change(self.x), context, targets, steps=self.steps)
 
 
 def count_shards(sizes: Sequence[int], count: int) -> int:
@@ -126,4 +134,5 @@ def concat_examples(parts: Sequence[Examples]) -> Examples:
         torch.cat([part.x for part in parts]),
         torch.cat(contexts) if contexts else None,
         {name: torch.cat([part.targets[name] for part in parts]) for name in parts[0].targets},
+        steps=parts[0].steps,
     )

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flowkd.bijectors.transforms import ColumnTransforms
 from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
+from flowkd.data.steps import ColumnSteps
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
@@ -43,6 +45,9 @@ def write_dataset(
     classes: int | None = None,
     class_names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    steps: ColumnSteps | None = None,
+    transforms: ColumnTransforms | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
     context_columns: Sequence[str] | None = None,
@@ -62,11 +67,11 @@ def write_dataset(
         name: The dataset's name.
         splits: The rows of `train`, `val` and `test`.
         shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
-        kind, source, bins, classes, class_names, columns, mean, scale, context_columns,
-            group, left_out, remarks, config: As in Manifest.
+        kind, source, bins, classes, class_names, columns, units, steps, transforms,
+            mean, scale, context_columns, group, left_out, remarks, config: As in Manifest.
 
     Raises:
-        DataError: A split has no rows.
+        DataError: A split has no rows; or the import is strict and there are remarks.
         ValueError: The splits are not train, val and test, or differ in shape or dtype.
 
     Examples:
@@ -96,6 +101,9 @@ def write_dataset(
         class_names=None if class_names is None else list(class_names),
         context_size=train.context.shape[1] if train.context is not None and vector else None,
         columns=None if columns is None else list(columns),
+        units=dict(units or {}),
+        steps=None if steps is None or not any(steps) else list(steps),
+        transforms=None if transforms is None or not any(transforms) else list(transforms),
         mean=None if mean is None else [float(value) for value in mean],
         scale=None if scale is None else [float(value) for value in scale],
         context_columns=None if context_columns is None else list(context_columns),
@@ -106,6 +114,7 @@ def write_dataset(
         source=source,
         config=dict(config or {}),
     )
+    refuse_remarks(draft)
     for split, arrays in splits.items():
         if len(arrays.x) == 0:
             raise DataError(f"expected at least one row in split {split!r}; got none")
@@ -167,8 +176,20 @@ def write_shards(
         yield Shard(file=file, rows=table.num_rows, sha256=digest, bytes=len(data))
 
 
+def refuse_remarks(manifest: Manifest) -> None:
+    """Raises DataError where a strict import has something to remark."""
+    if manifest.config.get("strict") and manifest.remarks:
+        first = f"dataset {manifest.name!r} is not imported, for `strict` refuses what is remarked:"
+        raise DataError("\n- ".join([first, *manifest.remarks]))
+
+
 def commit_manifest(store: Store, manifest: Manifest) -> Manifest:
-    """Writes the manifest of shards that are there, then removes the shards that it replaces."""
+    """Writes the manifest of shards that are there, then removes the shards that it replaces.
+
+    Raises:
+        DataError: The import is strict, and the manifest remarks something.
+    """
+    refuse_remarks(manifest)
     # Only shards of the previous manifest: another writer's may lie here as well.
     older = shard_files(store, manifest.name)
     store.write_json(manifest.model_dump(mode="json"), "datasets", manifest.name, MANIFEST)

@@ -32,7 +32,7 @@ class CacheConfig(Config):
 
     Attributes:
         kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
-        copies: How many noisy versions of each row are kept, of data of integers.
+        copies: How many noisy versions of each row are kept, of data of integers or steps.
         limit_gib: The most that each worker may keep, data and samples together, in GiB.
     """
 
@@ -94,12 +94,13 @@ def data_with_targets(
     Args:
         teacher: The flow whose targets are computed.
         rows: The rows to train on.
-        bins: The number of integer values of x; None if x is continuous, and kept once.
+        bins: The number of integer values of x; None if x is continuous. Rows without noise are
+            kept once.
         taps: Where the teacher's states are recorded.
         cache: Number of noisy copies of each row, and where they are kept.
         seed: Seed of the run, from which the noise is drawn.
     """
-    copies = cache.copies if bins is not None else 1
+    copies = noisy_copies(cache, rows, bins)
     parts = (
         part
         for copy in range(copies)
@@ -109,6 +110,11 @@ def data_with_targets(
     )
     known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind)
     return replace(known, sharding=[*rows.shard_sizes] * copies)
+
+
+def noisy_copies(cache: CacheConfig, rows: StoredRows | Examples, bins: int | None) -> int:
+    """Returns how many versions of each row are kept: one, where no noise tells them apart."""
+    return cache.copies if bins is not None or rows.steps is not None else 1
 
 
 def with_taps(known: Examples, taps: Collection[str]) -> Examples:

@@ -172,7 +172,8 @@ def bounds_of(rows: Rows | None, bins: int | None, range_factor: float | None) -
     if not ranges:
         return None
     lows, highs = (torch.stack(ends) for ends in zip(*ranges, strict=True))
-    return Bounds.around(lows.amin(0), highs.amax(0), range_factor)
+    steps = 0.0 if rows is None or rows.steps is None else rows.steps
+    return Bounds.around(lows.amin(0), highs.amax(0) + steps, range_factor)
 
 
 @torch.no_grad()

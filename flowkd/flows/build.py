@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from flowkd.bijectors import Chain, Standardize
+from flowkd.bijectors import Chain
+from flowkd.bijectors.transforms import preprocessing
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
@@ -30,7 +31,7 @@ def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
         raise ValueError(f"expected a complete flow config; got none for {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        preprocess = Standardize(config.mean, config.scale)
+        preprocess = preprocessing(config.mean, config.scale, config.transforms)
         chain = Chain({"preprocess": preprocess, **config.build_bijectors()})
         flow = Flow(chain, config.event_shape, config.context)
     flow.config = config
@@ -114,7 +115,8 @@ def standardize(
     assert config.mean is not None
     assert config.scale is not None
     like = next(flow.parameters())
-    flow.chain.add_module("preprocess", Standardize(config.mean, config.scale).to(like))
+    preprocess = preprocessing(config.mean, config.scale, config.transforms)
+    flow.chain.add_module("preprocess", preprocess.to(like))
 
 
 def _open(config: FlowConfig, key: str) -> bool:

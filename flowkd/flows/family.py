@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import Bijector
+from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config
 from flowkd.flows.flow import ContextSpec
 
@@ -42,6 +43,8 @@ class FlowConfig(Config):
         mean: Subtracted from the data, one number or one for each channel; left out, the data
             set's.
         scale: What the data are divided by then.
+        transforms: What a table's columns go through before, one for each: `log`, `logit` or
+            null; left out, the data set's. mean and scale are then those of what comes out.
         classes: Number of classes to condition on; 0 or left out for none.
         context_size: Length of the vectors to condition on; 0 or left out for none.
     """
@@ -51,6 +54,7 @@ class FlowConfig(Config):
     event_shape: tuple[int, ...] | None = None
     mean: float | tuple[float, ...] | None = None
     scale: float | tuple[float, ...] | None = None
+    transforms: tuple[ColumnTransform | None, ...] | None = None
     classes: Annotated[int, Field(ge=0)] | None = None
     context_size: Annotated[int, Field(ge=0)] | None = None
 
@@ -61,6 +65,16 @@ class FlowConfig(Config):
     def context(self) -> ContextSpec:
         """What the flow is conditioned on."""
         return ContextSpec(classes=self.classes or 0, size=self.context_size or 0)
+
+    @model_validator(mode="after")
+    def _a_transform_for_each_column(self) -> Self:
+        shape = self.event_shape
+        if self.transforms and shape is not None and shape != (len(self.transforms),):
+            raise ValueError(
+                f"expected one transform for each column of event_shape {shape}, null for none; "
+                f"got {len(self.transforms)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_context(self) -> Self:

@@ -71,6 +71,7 @@ class Flow(nn.Module):
     Attributes:
         config: What it was built from; None where it was put together by hand.
         bins: Number of integer values of the data that it was fitted to; None if continuous.
+        columns: Names of the columns of x, where they are known.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Flow(nn.Module):
         super().__init__()
         self.config: Config | None = None
         self.bins: int | None = None
+        self.columns: list[str] | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)
@@ -87,7 +89,7 @@ class Flow(nn.Module):
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.parameters())
         fields = {} if self.config is None else self.config.model_dump(exclude_none=True)
-        hidden = ("kind", "event_shape", "mean", "scale", "classes", "context_size")
+        hidden = ("kind", "event_shape", "mean", "scale", "transforms", "classes", "context_size")
         sizes = "".join(f", {key} {value}" for key, value in fields.items() if key not in hidden)
         kind = getattr(self.config, "kind", "by hand")
         given = f", given {self.context}" if self.context.width else ""

@@ -53,7 +53,7 @@ def for_inference(flow: Flow) -> Flow:
         chain = inference_form(exact.chain, exact.event_shape)
     assert isinstance(chain, Chain)
     fast = Flow(chain, flow.event_shape, flow.context).to(like).requires_grad_(False).eval()
-    fast.bins = flow.bins
+    fast.bins, fast.columns = flow.bins, flow.columns
     return fast
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.rows import Examples
+from flowkd.data.steps import ColumnSteps, step_widths, to_grid
 from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
@@ -78,6 +79,7 @@ class Predictor:
     Attributes:
         flow: The flow, in eval mode, without gradients.
         bins: Number of integer values of a pixel, 256 for 8 bits; None for continuous data.
+        steps: Steps of a table's columns, None for a column without, or for all.
         chunk_size: Rows per call of the flow.
 
     >>> from flowkd.flows.build import build_flow
@@ -93,6 +95,7 @@ class Predictor:
 
     flow: Flow
     bins: int | None = None
+    steps: ColumnSteps | None = None
     chunk_size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +104,8 @@ class Predictor:
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
-        return cls(for_inference(artifact.flow), artifact.manifest.lineage.bins)
+        manifest = artifact.manifest
+        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data.steps)
 
     @property
     def makes_pictures(self) -> bool:
@@ -113,7 +117,8 @@ class Predictor:
         """Returns n examples, (n, *event_shape), in data units.
 
         A flow of pixels gives uint8, floor(x) clipped to 0..bins-1: the pixels whose probability
-        its density integrates to. Other flows give floats.
+        its density integrates to. Other flows give floats; those of a column of steps are on its
+        grid.
 
         Raises:
             InvalidRequestError: The request does not fit the flow, or the examples are not finite.
@@ -154,12 +159,22 @@ class Predictor:
             values = read_floats(x, "x")
             if bins is not None:
                 check_range(values.numpy(), 0, bins, f"data units, floats from 0 to {bins}")
+            else:
+                values = self._with_noise(values, request.seed)
             return LogProbInputs(values, context)
         check_range(x, 0, bins - 1, f"pixel values 0..{bins - 1}")
         pixels = Examples(torch.from_numpy(x.astype(np.uint8)))
         return LogProbInputs(
             next(evaluation_batches(pixels, bins, len(x), request.seed)).x, context
         )
+
+    def _with_noise(self, values: Tensor, seed: int) -> Tensor:
+        """Returns rows of a table with noise in the columns of steps, as in its evaluation."""
+        widths = step_widths(self.steps)
+        if widths is None:
+            return values
+        measured = Examples(values.float(), steps=widths)
+        return next(evaluation_batches(measured, None, len(values), seed)).x
 
     def sample_batch(self, batch: Sequence[SampleInputs]) -> list[Tensor | InvalidRequestError]:
         """Returns the examples of each request; its latents come from a generator of its own."""
@@ -194,7 +209,9 @@ class Predictor:
             fault = "temperature: the examples are not finite; lower the temperature"
             return InvalidRequestError(self._blame(inputs.context, bad[0]) or fault)
         bins = self.bins
-        return x.cpu() if bins is None else x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
+        if bins is None:
+            return to_grid(x, self.steps).cpu()
+        return x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
 
     def _to_result(
         self, log_prob: Tensor, inputs: LogProbInputs

@@ -77,7 +77,8 @@ class LogProbRequest(Config):
     Integers, for a model of pixels, are pixel values q: the density is taken at q + u, with u
     uniform on [0, 1) from the seed, and bounds the probability of q from below. With the default
     seed a whole split in one request gives just what flowkd reports of it. Floats are points of
-    the continuous space, in data units, and the density is taken there.
+    the continuous space, in data units, and the density is taken there; but for a table's columns
+    of steps, such as counts, to which noise as wide as a step is added from the seed.
     """
 
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)

@@ -20,6 +20,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.facts import DataFacts
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig
@@ -54,12 +55,14 @@ class ArtifactManifest(Config):
         created: When it was written, ISO 8601.
         parts: Each other file, by name.
         lineage: What it was made from.
+        data: What the values are called that the flow was trained on.
     """
 
     format: Literal[1] = FORMAT
     created: str
     parts: dict[str, ArtifactPart]
     lineage: Lineage = Lineage()
+    data: DataFacts = DataFacts()
 
 
 class ArtifactConfig(Config):
@@ -94,6 +97,11 @@ class Artifact:
     metrics: dict[str, Any]
     manifest: ArtifactManifest
 
+    @property
+    def columns(self) -> list[str] | None:
+        """Names of the columns of x, in their order; None where they have none."""
+        return self.manifest.data.columns
+
     def __repr__(self) -> str:
         return f"Artifact({self.reference}, version {self.version}, {self.flow!r})"
 
@@ -107,6 +115,7 @@ def write_artifact(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     lineage: Lineage | None = None,
+    data: DataFacts | None = None,
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
@@ -118,6 +127,7 @@ def write_artifact(
         training: Config of the training; default none.
         metrics: Figures by name; default none.
         lineage: What it was made from; default unknown.
+        data: What the values are called that it was trained on; default unknown.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -139,23 +149,27 @@ def write_artifact(
     if store.exists(folder, "manifest.json"):
         raise StoreError(f"{folder} of {store.uri} holds an artifact, and artifacts never change")
     whole = ArtifactConfig(flow=config, training=dict(training or {}))
-    lineage = lineage or Lineage()
+    lineage, data = lineage or Lineage(), data or DataFacts()
     weights = {name: value.contiguous() for name, value in flow.state_dict().items()}
     contents = {
         "config.yaml": dump_config(whole).encode(),
         "weights.safetensors": safetensors.torch.save(weights),
         "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
-        "README.md": model_card(folder, flow, dict(metrics or {}), lineage).encode(),
+        "README.md": model_card(folder, flow, dict(metrics or {}), lineage, data).encode(),
     }
     parts = {
-        name: ArtifactPart(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()
+        name: ArtifactPart(sha256=_hash(content), bytes=len(content))
+        for name, content in contents.items()
     }
-    for name, data in contents.items():
-        store.write(data, folder, name)
+    for name, content in contents.items():
+        store.write(content, folder, name)
     for name, part in parts.items():
         _verify(store.read(folder, name), part, f"{folder}/{name}", store)
     manifest = ArtifactManifest(
-        created=datetime.now(UTC).isoformat(timespec="seconds"), parts=parts, lineage=lineage
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parts=parts,
+        lineage=lineage,
+        data=data,
     )
     store.write_json(manifest.model_dump(mode="json"), folder, "manifest.json")
     return manifest
@@ -271,7 +285,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
     except (SafetensorError, RuntimeError) as error:
         raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
     flow.eval().requires_grad_(False)
-    flow.bins = manifest.lineage.bins
+    flow.bins, flow.columns = manifest.lineage.bins, manifest.data.columns
     version = folder.rsplit("/", 1)[-1]
     return Artifact(reference, version, flow, config, metrics, manifest)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowkd.config import Config
+from flowkd.data.facts import DataFacts, named_values
 from flowkd.flows.flow import Flow
 
 
@@ -28,7 +29,9 @@ class Lineage(Config):
     bins: int | None = None
 
 
-def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
+def model_card(
+    folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage, data: DataFacts
+) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
@@ -40,9 +43,16 @@ def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineag
             f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
             f"parameters, conditioned on {flow.context}.",
             "",
+            *_values(data),
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
             *(["Made from:", "", *origin, ""] if origin else []),
             "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",
             "",
         ]
     )
+
+
+def _values(data: DataFacts) -> list[str]:
+    """Returns lines that name the values of x and of the context, in their order."""
+    lines = [f"- {key}: {words}" for key, words in named_values(data).items()]
+    return ["Its values, in their order:", "", *lines, ""] if lines else []

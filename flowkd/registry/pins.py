@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from flowkd.config import Config, parse_config
+from flowkd.data.facts import DataFacts
 from flowkd.errors import StoreError
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
@@ -27,12 +28,14 @@ class PinnedArtifact(Config):
         weights: SHA-256 of its weights.
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
+        data: What the values are called that it was trained on.
     """
 
     reference: str
     weights: str
     flow: AnyFlowConfig
     bins: int | None = None
+    data: DataFacts = DataFacts()
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -56,6 +59,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         weights=manifest.parts[WEIGHTS].sha256,
         flow=config.flow,
         bins=manifest.lineage.bins,
+        data=manifest.data,
     )
 
 

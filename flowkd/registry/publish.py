@@ -61,6 +61,7 @@ def publish_run(config: PublishConfig, store: Store) -> str:
         training=artifact.config.training,
         metrics=metrics,
         lineage=artifact.manifest.lineage.model_copy(update={"search": config.search}),
+        data=artifact.manifest.data,
     )
     set_alias(store, config.model, config.alias, version)
     return version

@@ -116,7 +116,7 @@ def fit(
     """
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
-    standardize(flow, *rows.units())
+    standardize(flow, *rows.units(config_of(flow).transforms))
     flow.bins = rows.bins
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
@@ -189,7 +189,7 @@ def distill(
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
-    made.bins = rows.bins
+    made.bins, made.columns = rows.bins, teacher.columns
     return made
 
 

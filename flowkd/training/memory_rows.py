@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowkd.bijectors.transforms import ColumnTransforms, transformed
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
 from flowkd.errors import DataError
@@ -57,16 +58,22 @@ class MemoryRows:
         judged = validation if isinstance(validation, tuple) else (validation, None)
         return cls(rows, _examples(flow, *judged, bins, "validation")[0], bins)
 
-    def units(self) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+    def units(
+        self, transforms: ColumnTransforms | None = None
+    ) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
         """Returns mean and scale: of each channel of the rows to train on, or of the bins.
 
+        Args:
+            transforms: What each column goes through before; default nothing.
+
         Raises:
-            DataError: A channel that is constant, which has no density.
+            DataError: A channel that is constant, which has no density, or a value that its
+                column's transform does not take.
         """
         if self.bins is not None:
             return self.bins / 2, float(self.bins)
         over = [0, *range(2, self.train.x.dim())]
-        values = self.train.x.double()
+        values = _transformed(self.train.x.double(), transforms)
         mean, scale = values.mean(over), values.std(over, unbiased=False)
         constant = (scale == 0).nonzero().flatten().tolist()
         if constant:
@@ -102,6 +109,21 @@ def _examples(
         bad = int((~values.isfinite()).flatten(1).any(1).sum())
         raise DataError(f"expected finite {name}; got NaN or infinity in {bad} rows: drop or fill")
     return Examples(values, _context(flow, context, len(values), name)), bins
+
+
+def _transformed(values: Tensor, transforms: ColumnTransforms | None) -> Tensor:
+    for number, transform in enumerate(transforms or ()):
+        if transform is None:
+            continue
+        column = values[:, number]
+        outside = ((column <= transform.low) | (column >= transform.high)).nonzero().flatten()
+        if len(outside):
+            raise DataError(
+                f"expected values above {transform.low:g} and below {transform.high:g} in column "
+                f"{number}, for its {transform.kind}; got {column[outside[0]]:g}; {len(outside)} "
+                f"such rows: leave them out, or the transform"
+            )
+    return transformed(values, transforms)
 
 
 def _context(flow: Flow, context: Values | None, count: int, name: str) -> Tensor | None:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.facts import DataFacts
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
@@ -47,6 +48,14 @@ class ResolvedRun(Config):
         if self.manifest is not None:
             return self.manifest.bins
         return self.teacher.bins if self.teacher is not None else None
+
+    @property
+    def facts(self) -> DataFacts:
+        """What the values are called that the flow learns: those of the data, or its teacher's."""
+        known = DataFacts.of(self.manifest)
+        if self.manifest is None and self.teacher is not None:
+            known = self.teacher.data
+        return known if self.flow.context.width else known.without_context()
 
     @property
     def calibration_rows(self) -> int:
@@ -181,6 +190,7 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
         ("event_shape", tuple(manifest.event_shape)),
         ("mean", mean),
         ("scale", scale),
+        ("transforms", manifest.transforms),
     ):
         if values[key] is None:
             values[key] = found
@@ -189,6 +199,7 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
             f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
             f"{manifest.name!r}; got {values['event_shape']}"
         )
+    _check_transforms(config, manifest)
     for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
         if values[key] and values[key] != have:
             raise ConfigError(
@@ -200,8 +211,20 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
         raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
 
 
+def _check_transforms(config: FlowConfig, manifest: Manifest) -> None:
+    """Raises ConfigError for transforms of which the data set has no statistics."""
+    ours, theirs = list(config.transforms or []), manifest.transforms or []
+    known = config.mean is not None and config.scale is not None
+    if config.transforms is not None and ours != theirs and not known:
+        raise ConfigError(
+            f"flow.transforms: expected those of data set {manifest.name!r}, of whose transformed "
+            f"columns it has mean and scale; got others: leave them out, import the data set with "
+            f"them, or give flow.mean and flow.scale"
+        )
+
+
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
-    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    shared = ("event_shape", "mean", "scale", "transforms", "classes", "context_size")
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
     return type(config).model_validate({**config.model_dump(), **open_})

@@ -196,4 +196,5 @@ class Run:
                 commit=commit,
                 bins=self.resolved.bins,
             ),
+            data=self.resolved.facts,
         )

@@ -10,7 +10,13 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
-from flowkd.distillation.cache import cache_targets, check_cache, data_with_targets, with_taps
+from flowkd.distillation.cache import (
+    cache_targets,
+    check_cache,
+    data_with_targets,
+    noisy_copies,
+    with_taps,
+)
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.distillation.targets import Bounds
 from flowkd.distillation.teacher_samples import (
@@ -178,8 +184,10 @@ class _Student:
     @property
     def _rows_of_data(self) -> int:
         """How many rows a cache keeps of data: several noisy copies of integers."""
-        copies = self.settings.cache.copies if self.data.bins is not None else 1
-        return copies * len(self.data.train) if self.data.train is not None else 0
+        if self.data.train is None:
+            return 0
+        copies = noisy_copies(self.settings.cache, self.data.train, self.data.bins)
+        return copies * len(self.data.train)
 
     @property
     def _samples_a_batch(self) -> int:

@@ -54,6 +54,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "version": artifact.version,
             "created": manifest.created,
             "parameters": count_parameters(artifact.flow),
+            "data": manifest.data.model_dump(exclude_defaults=True),
             "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
             "metrics": artifact.metrics,
             "lineage": manifest.lineage.model_dump(exclude_none=True),

@@ -7,8 +7,8 @@ import torch
 
 from cluster.serve.api import build_api
 from cluster.serve.config import ServingLimits
-from cluster.serve.facts import ModelFacts
 from cluster.serve.responses import ServedModel
+from flowkd.data.facts import DataFacts
 from flowkd.flows.build import build_flow
 from flowkd.predict.predictor import Predictor
 from flowkd.registry.artifacts import load_artifact, publish_artifact
@@ -35,9 +35,10 @@ def serve_flow(store, name, config, bins=None, **facts):
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    version = publish_artifact(store, name, flow, config, lineage=Lineage(bins=bins))
+    more = {"lineage": Lineage(bins=bins), "data": DataFacts(**facts)}
+    version = publish_artifact(store, name, flow, config, **more)
     artifact = load_artifact(store, f"models/{name}@{version}")
-    return ServedModel(name, artifact, Predictor.from_artifact(artifact), ModelFacts(**facts))
+    return ServedModel(name, artifact, Predictor.from_artifact(artifact))
 
 
 def ask(models, method, path, content=None, headers=None, **limits):

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from flowkd.bijectors.transforms import LogitTransform, LogTransform
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
@@ -30,6 +31,14 @@ CONFIGS: dict[str, FlowConfig] = {
     ),
     "coupling": CouplingConfig(
         event_shape=(5,), mean=(1.0, 2.0, 3.0, 4.0, 5.0), scale=2.0, depth=2, width=6
+    ),
+    "coupling, transformed": CouplingConfig(
+        event_shape=(3,),
+        mean=(1.0, 2.0, -1.0),
+        scale=(0.5, 2.0, 0.75),
+        transforms=(LogTransform(), None, LogitTransform(low=-1.0, high=2.0)),
+        depth=2,
+        width=6,
     ),
     "coupling, reversing": CouplingConfig(
         event_shape=(4,), mean=0.0, scale=1.0, depth=3, width=6, mix="reverse"

@@ -247,34 +247,39 @@ def others_on_the_cluster(cpus: float) -> Iterator[None]:
     remove_placement_group(group)
 
 
+def schedule_of(trial: Trial) -> Piecewise:
+    found = TrainingConfig.model_validate(trial.training)
+    assert isinstance(found.objective, DistillationConfig)
+    schedule = found.objective.weights.latent
+    assert isinstance(schedule, Piecewise)
+    return schedule
+
+
 def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: StorageConfig) -> None:
     weights = {"latent": {"low": 0.001, "high": 10}, "density": {"low": 0.001, "high": 10}}
     rate = {"low": 0.001, "high": 0.1}
-    config = searching(
-        "population", algorithm="pbt", trials=4, space={"weights": weights, "learning_rate": rate},
-        train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=10,
-    )  # fmt: skip
-    with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
-        search(config, storage)  # whose members share what is left
-    trials = trials_of(config, storage)
-    # On a busy machine Ray Tune may end a member before its last step.
-    assert {trial.state for trial in trials} <= {"finished", "stopped"}
-    finished = [trial for trial in trials if trial.state == "finished"]
-    assert finished
-    changes = 0
-    for trial in finished:
+    # On a busy machine members may train one after the other, and none takes another's place.
+    for attempt in range(3):
+        config = searching(
+            f"population-{attempt}", algorithm="pbt", trials=4, validate_every=10,
+            space={"weights": weights, "learning_rate": rate},
+            train={"steps": 100, "warmup_steps": 2, "ema_decay": 0.9},
+        )  # fmt: skip
+        with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
+            search(config, storage)  # whose members share what is left
+        trials = trials_of(config, storage)
+        assert [trial.state for trial in trials] == ["finished"] * 4
+        if any(len(schedule_of(trial).values) > 1 for trial in trials):
+            break
+    else:
+        pytest.fail("no member of three populations took another's place")
+    for trial in trials:
         assert trial.end is not None
-        found = TrainingConfig.model_validate(trial.training)
-        assert isinstance(found.objective, DistillationConfig)
-        schedule = found.objective.weights.latent
-        assert isinstance(schedule, Piecewise)
-        assert all(0.001 <= value <= 10 for value in schedule.values)
-        changes += len(schedule.values) - 1
+        assert all(0.001 <= value <= 10 for value in schedule_of(trial).values)
         assert_alike(trial.end.curve, curve(trial.training, storage), 1e-4)
-    assert changes
-    written = _times(storage.store(), "population")
+    written = _times(storage.store(), config.name)
     search(config, storage, resume=True)
-    assert _times(storage.store(), "population") == written
+    assert _times(storage.store(), config.name) == written
     assert trials_of(config, storage) == trials
 
 

@@ -13,8 +13,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from flowkd.data.checks.options import ColumnOptions
+from flowkd.data.checks.prepare import check_names, prepare_columns, rows_with_values
 from flowkd.data.importers.importer import ImporterConfig
-from flowkd.data.importers.table_checks import remarks_on
 from flowkd.data.manifest import Manifest, random_split_by_fraction
 from flowkd.data.npy import read_npy
 from flowkd.data.writing import SplitArrays, write_dataset
@@ -23,12 +24,12 @@ from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
 SUFFIXES = (".csv", ".npy", ".parquet")
-# A spread of fewer float32 steps than this is a staircase rather than a density.
-MIN_STEPS = 64
 
 
-class TableConfig(ImporterConfig):
+class TableConfig(ColumnOptions, ImporterConfig):
     """Rows of a table of numbers, stored as float32 in data units.
+
+    What is done with single columns is in ColumnOptions.
 
     Attributes:
         source: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
@@ -64,36 +65,50 @@ class TableConfig(ImporterConfig):
         context_columns = self.context_columns or []
         columns = self.columns
         if columns is None:
-            columns = [name for name in table.column_names if name not in context_columns]
+            others = [*context_columns, *self.drop]
+            columns = [name for name in table.column_names if name not in others]
             if not columns:
                 raise DataError(f"{self.source} has no columns for x besides {context_columns}")
-        _check_columns(table, [*columns, *context_columns], self.source)
+        _check_columns(table, [*columns, *context_columns, *self.drop], self.source)
+        check_names(self, columns, context_columns, self.source)
+        x = _matrix(table, columns, self.source, np.float64)
+        context = _matrix(table, context_columns, self.source) if context_columns else None
+        kept, left_out = rows_with_values(x, columns, self, self.source)
+        x, context = x[kept], None if context is None else context[kept]
         chosen = random_split_by_fraction(
-            table.num_rows,
+            len(x),
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
             seed=self.seed,
             what=f"rows in {self.source}",
         )
-        x = _matrix(table, columns, self.source)
-        context = _matrix(table, context_columns, self.source) if context_columns else None
-        varied = _varied(x[chosen["train"]], columns, self)
-        dropped = [name for name in columns if name not in varied]
-        x, columns = x[:, [columns.index(name) for name in varied]], varied
-        train = x[chosen["train"]]
-        mean, scale = _statistics(train, columns, self.source)
+        made = prepare_columns(
+            x,
+            columns,
+            chosen["train"],
+            self,
+            self.source,
+            constant=self.constant,
+            row_numbers=kept,
+            seed=self.seed,
+        )
         return write_dataset(
             store,
             self.name,
             {
-                split: SplitArrays(x[rows], None if context is None else context[rows])
+                split: SplitArrays(made.x[rows], None if context is None else context[rows])
                 for split, rows in chosen.items()
             },
             kind="table",
-            columns=columns,
-            mean=mean.tolist(),
-            scale=scale.tolist(),
-            remarks=remarks_on(train, columns, dropped),
+            columns=made.columns,
+            units=self.units,
+            context_columns=self.context_columns,
+            steps=made.steps,
+            transforms=made.transforms,
+            mean=made.mean,
+            scale=made.scale,
+            left_out=left_out,
+            remarks=made.remarks,
             source=f"{len(x)} rows of {self.source}",
             config=self.model_dump(mode="json"),
         )
@@ -190,32 +205,3 @@ def _matrix(
                 f"such rows: correct or remove them"
             )
     return matrix
-
-
-def _varied(train: np.ndarray, columns: Sequence[str], config: TableConfig) -> list[str]:
-    """Returns the columns that are not constant over the train split."""
-    varied = [name for name, column in zip(columns, train.T, strict=True) if np.ptp(column) > 0]
-    if not varied or (len(varied) < len(columns) and config.constant == "refuse"):
-        constant = [name for name in columns if name not in varied]
-        raise DataError(
-            f"{config.source} has columns that are constant over the train split, so that their "
-            f"density is infinite: {', '.join(constant)}; choose others by `columns`"
-            + ("" if not varied else ", or leave them out by `constant: drop`")
-        )
-    return varied
-
-
-def _statistics(
-    train: np.ndarray, columns: Sequence[str], path: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and standard deviation (D,) of the train split, none of them 0."""
-    mean = train.mean(axis=0, dtype=np.float64)
-    scale = train.std(axis=0, dtype=np.float64)
-    steps = np.spacing(np.abs(train).max(axis=0))
-    for number, name in enumerate(columns):
-        if scale[number] < MIN_STEPS * steps[number]:
-            raise DataError(
-                f"{path}, column {name!r}: a spread of {scale[number]:g} around {mean[number]:g} "
-                f"is lost in float32; subtract an offset from the column, or leave it out"
-            )
-    return mean, scale

@@ -129,3 +129,11 @@ def test_what_is_done_is_not_read_again_but_another_source_is_read_anew(store):
 def test_a_split_without_rows_is_refused(store):
     with pytest.raises(DataError, match="split 'val'"):
         import_chunks(store, about(), parts([])[:1], fingerprint="f")
+
+
+def test_a_strict_import_with_a_remark_reads_nothing(store):
+    read: list[str] = []
+    draft = about(strict=True).model_copy(update={"remarks": ["It is not what it seems."]})
+    with pytest.raises(DataError, match=r"`strict` refuses .*\n- It is not what it seems\."):
+        import_chunks(store, draft, parts(read), fingerprint="f")
+    assert (read, store.list("datasets")) == ([], [])

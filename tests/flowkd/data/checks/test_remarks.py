@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flowkd.data.checks.remarks import MAX_REMARKS, remarks_on
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.importers.table import TableConfig
-from flowkd.data.importers.table_checks import MAX_REMARKS, remarks_on
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 
