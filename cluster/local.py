@@ -19,6 +19,7 @@ from pathlib import Path
 from flowkd.errors import FlowkdError
 
 LOOPBACK = "127.0.0.1"
+PROC = Path("/proc")
 RECORD = Path(".flowkd/cluster.json")
 START_SECONDS = 90
 STOP_SECONDS = 15
@@ -61,10 +62,14 @@ class LocalCluster:
     def alive(self) -> bool:
         """Tells whether its process still runs, and is no other of the same number."""
         try:
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
+            if PROC.is_dir():
+                command = (PROC / str(self.pid) / "cmdline").read_bytes()
+            else:  # as on macOS
+                ps = ["ps", "-ww", "-p", str(self.pid), "-o", "command="]
+                command = subprocess.run(ps, capture_output=True, check=False).stdout
         except OSError:
             return False
-        return self.folder in command
+        return self.folder in command.decode(errors="replace")
 
 
 def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:

@@ -13,7 +13,7 @@ from torch import Tensor
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.facts import DataFacts
 from flowkd.data.rows import Examples
-from flowkd.data.steps import ColumnSteps, step_widths, to_grid
+from flowkd.data.steps import step_widths, to_grid
 from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
@@ -203,7 +203,7 @@ class Predictor:
         ]
         contexts = [inputs.context for inputs in batch]
         samples = apply_in_chunks(self.flow.inverse, self.chunk_size, latents, contexts)
-        return [_to_data_units(x, self.bins, self.data.steps) for x in samples]
+        return [self._to_data_units(x, inputs) for x, inputs in zip(samples, batch, strict=True)]
 
     def log_prob_batch(
         self, batch: Sequence[LogProbInputs]
@@ -213,7 +213,48 @@ class Predictor:
         rows = [inputs.x.to(like) for inputs in batch]
         contexts = [inputs.context for inputs in batch]
         log_probs = apply_in_chunks(self.flow.log_prob, self.chunk_size, rows, contexts)
-        return [_to_result(log_prob, self.flow.dimensions) for log_prob in log_probs]
+        return [
+            self._to_result(log_prob, inputs)
+            for log_prob, inputs in zip(log_probs, batch, strict=True)
+        ]
+
+    def _to_data_units(self, x: Tensor, inputs: SampleInputs) -> Tensor | InvalidRequestError:
+        bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if bad:
+            fault = "temperature: the examples are not finite; lower the temperature"
+            return InvalidRequestError(self._blame(inputs.context, bad[0]) or fault)
+        bins = self.bins
+        if bins is None:
+            return to_grid(x, self.data.steps).cpu()
+        return x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
+
+    def _to_result(
+        self, log_prob: Tensor, inputs: LogProbInputs
+    ) -> LogProbResult | InvalidRequestError:
+        bad = (~log_prob.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            fault = (
+                f"x: example {bad[0]} is too far from the model's data for a finite density, "
+                f"{len(bad)} such in all"
+            )
+            return InvalidRequestError(self._blame(inputs.context, bad[0]) or fault)
+        bits = bits_per_dim(log_prob, self.flow.dimensions)
+        assert isinstance(bits, Tensor)
+        return LogProbResult(log_prob.cpu(), bits.cpu())
+
+    @torch.no_grad()
+    def _blame(self, context: Tensor | None, row: int) -> str | None:
+        """Returns the fault of a row's context, if with it not even the latent 0 stays finite."""
+        if context is None:
+            return None
+        given = context[row : row + 1]
+        x = self.flow.inverse(torch.zeros(1, *self.flow.latent_shape), given)
+        if bool(x.isfinite().all()) and bool(self.flow.log_prob(x, given).isfinite().all()):
+            return None
+        return (
+            f"context: with {given[0].tolist()}, that of example {row}, not even the likeliest "
+            "example is finite; give one like those of the training data"
+        )
 
 
 def value_or_raise(answer: T | InvalidRequestError) -> T:
@@ -221,27 +262,3 @@ def value_or_raise(answer: T | InvalidRequestError) -> T:
     if isinstance(answer, InvalidRequestError):
         raise answer
     return answer
-
-
-def _to_data_units(
-    x: Tensor, bins: int | None, steps: ColumnSteps | None
-) -> Tensor | InvalidRequestError:
-    if not bool(x.isfinite().all()):
-        return InvalidRequestError(
-            "temperature: the examples are not finite; lower the temperature"
-        )
-    if bins is None:
-        return to_grid(x, steps).cpu()
-    return x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
-
-
-def _to_result(log_prob: Tensor, dimensions: int) -> LogProbResult | InvalidRequestError:
-    bad = (~log_prob.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        return InvalidRequestError(
-            f"x: example {bad[0]} is too far from the model's data for a finite density, "
-            f"{len(bad)} such in all"
-        )
-    bits = bits_per_dim(log_prob, dimensions)
-    assert isinstance(bits, Tensor)
-    return LogProbResult(log_prob.cpu(), bits.cpu())

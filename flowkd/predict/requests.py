@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,9 +20,24 @@ from flowkd.flows.context import ContextSpec
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # Arrays of any depth: numpy reads them, and checks them at once.
 Context = Annotated[
-    Any, WithJsonSchema({"anyOf": [{"type": t} for t in ("integer", "string", "array", "null")]})
+    Any,
+    WithJsonSchema(
+        {"anyOf": [{"type": t} for t in ("integer", "number", "string", "array", "object", "null")]}
+    ),
 ]
-Data = Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": ["number", "array"]}})]
+Data = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": ["number", "array", "object"]}},
+                {"type": "object", "additionalProperties": {"type": "array"}},
+            ]
+        }
+    ),
+]
+
+_IN_JSON = {"None": "null", "True": "true", "False": "false"}
 
 
 MAX_NAMES = 50  # of classes, in a message
@@ -71,16 +87,21 @@ class LogProbRequest(Config):
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
 
     x: Data
-    """Examples, (N, *event_shape), in data units."""
+    """Examples, (N, *event_shape), in data units; rows of a table also by name, or its columns."""
     context: Context = None
     """Class or vector of a conditional flow: one for all examples, or a list of one for each."""
     seed: Seed = EVALUATION_SEED
     """Seed of the dequantisation noise u."""
 
 
+def most_examples(dimensions: int, limits: RequestLimits) -> int:
+    """Returns the largest number of examples of so many values that the limits allow."""
+    return max(1, min(limits.max_examples, limits.max_values // dimensions))
+
+
 def check_num_examples(name: str, n: int, dimensions: int, limits: RequestLimits) -> None:
     """Raises InvalidRequestError for more examples than the limits allow."""
-    most = max(1, min(limits.max_examples, limits.max_values // dimensions))
+    most = most_examples(dimensions, limits)
     if n > most:
         raise InvalidRequestError(
             f"{name}: expected at most {most} examples of {dimensions} values; got {n}; "
@@ -95,27 +116,69 @@ def check_range(x: np.ndarray, low: int, high: int, expected: str) -> None:
         raise InvalidRequestError(f"x: expected {expected}; got values from {least} to {most}")
 
 
-def read_numbers(value: Any, name: str) -> np.ndarray:
-    """Returns nested lists as an array of integers or floats; raises InvalidRequestError."""
+def read_numbers(
+    value: Any, name: str, place: Callable[[tuple[int, ...]], str] | None = None
+) -> np.ndarray:
+    """Returns nested lists as an array of integers or floats, booleans being neither.
+
+    Args:
+        value: An array, or numbers in lists of equal lengths.
+        name: What messages call the value.
+        place: Returns how they call the number at an index; default the name and the index.
+
+    Raises:
+        InvalidRequestError: It holds something else; the message says where.
+    """
+    place = place or (lambda index: f"{name}{list(index)}" if index else name)
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise InvalidRequestError(
             f"{name}: expected lists of equal lengths, of numbers: {error}"
         ) from error
-    if array.dtype.kind not in "iuf":
-        raise InvalidRequestError(
-            f"{name}: expected integers or floats; got {_describe(value, array)}"
-        )
-    return array
+    if array.dtype.kind in "iuf" and (value is array or not _has_booleans(value, array)):
+        return array
+    for index, leaf in [] if value is array else _leaves(value, array.ndim):
+        if not _is_number(leaf):
+            text = _IN_JSON.get(repr(leaf), repr(leaf))
+            raise InvalidRequestError(
+                f"{place(index)}: expected integers or floats; got {text:.40}"
+            )
+    raise InvalidRequestError(f"{name}: expected integers or floats; got dtype {array.dtype}")
+
+
+def _is_number(leaf: Any) -> bool:
+    if isinstance(leaf, int) and not isinstance(leaf, bool):
+        return -(2**63) <= leaf < 2**64
+    return isinstance(leaf, float | np.number)
+
+
+def _has_booleans(value: Any, array: np.ndarray) -> bool:
+    """Tells whether there are booleans in nested lists of numbers; as numbers, they are 0 or 1."""
+    if not bool(((array == 0) | (array == 1)).any()):
+        return False
+    leaves = value if array.ndim else [value]
+    for _ in range(array.ndim - 1):
+        leaves = chain.from_iterable(leaves)
+    return not {bool, np.bool_}.isdisjoint(map(type, leaves))
+
+
+def _leaves(value: Any, depth: int) -> Iterator[tuple[tuple[int, ...], Any]]:
+    if not depth:
+        yield (), value
+        return
+    for number, item in enumerate(value):
+        for index, leaf in _leaves(item, depth - 1):
+            yield (number, *index), leaf
 
 
 def read_floats(array: np.ndarray, name: str, dtype: type[np.floating[Any]] = np.float32) -> Tensor:
     """Returns an array of values that are finite in float32; raises InvalidRequestError."""
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = np.argwhere(~finite)
         first = tuple(int(index) for index in bad[0])
         raise InvalidRequestError(
             f"{name}: expected finite float32 values; got {array[first]} at {list(first)}, "
@@ -209,10 +272,3 @@ def _expected(spec: ContextSpec, rows: int) -> str:
     if spec.size:
         return f"a vector ({spec.size},) for all or vectors ({rows}, {spec.size})"
     return "no context"
-
-
-def _describe(value: Any, array: np.ndarray) -> str:
-    if array.dtype.kind != "O":
-        return f"dtype {array.dtype}"
-    kinds = sorted({type(item).__name__ for item in array.flat})
-    return ", ".join(kinds) if not isinstance(value, np.ndarray) else "dtype object"

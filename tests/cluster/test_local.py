@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -55,6 +56,28 @@ DRIVER = """
         "threads": [ray.get(threads.options(num_cpus=n).remote()) for n in (1, 2)],
     }))
 """
+
+
+@pytest.mark.parametrize("proc", ["/proc", "/without"])
+def test_a_cluster_is_found_with_and_without_proc(proc, monkeypatch, tmp_path):
+    """A process whose command names the cluster's folder stands for it; macOS has no /proc."""
+    monkeypatch.setattr("cluster.local.PROC", Path(proc))
+    code = "import time; time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code, f"--temp-dir={tmp_path}"]) as process:
+        try:
+            clusters = [
+                LocalCluster(pid, "", "", folder)
+                for pid, folder in (
+                    (process.pid, str(tmp_path)),
+                    (process.pid, f"{tmp_path}-of-another"),
+                    (2**22 + 1, str(tmp_path)),
+                )
+            ]
+            wait_for(clusters[0].alive)
+            assert [cluster.alive() for cluster in clusters] == [True, False, False]
+        finally:
+            process.kill()
+    assert not clusters[0].alive()
 
 
 @pytest.fixture(scope="module")
