@@ -52,7 +52,10 @@ class InProcess:
 def transport() -> httpx.ASGITransport:
     """Returns the interface of one small conditional model."""
     store = Store("memory://fuzz-requests")
-    config = CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, width=8, context_size=2)
+    config = CouplingConfig(
+        event_shape=(3,), mean=0.0, scale=1.0, width=8, context_size=2, context_mean=0.0,
+        context_scale=1.0,
+    )  # fmt: skip
     flow = build_flow(config, seed=1)
     noise = torch.Generator().manual_seed(1)
     with torch.no_grad():  # as after a training: a new flow's networks give zeros

@@ -57,7 +57,7 @@ def tables():
         "stars": serve_flow(
             store,
             "stars",
-            CouplingConfig(**table, context_size=2),
+            CouplingConfig(**table, context_size=2, context_mean=0.0, context_scale=1.0),
             columns=names,
             units={"z": "km/s"},
             context_columns=["energy", "angle"],
