@@ -1,0 +1,76 @@
+"""ROOT: a tree by its path; uproot is optional."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flowkd.data.tables.arrays import ArrayTable, Rows, field_of
+from flowkd.data.tables.groups import choose
+from flowkd.data.tables.location import Location
+from flowkd.data.tables.table import KIND, ReadOptions, Table
+from flowkd.errors import DataError
+
+
+class _Branch:
+    """The values of a branch, one entry a row."""
+
+    def __init__(self, branch: Any, dtype: np.dtype) -> None:
+        self.branch = branch
+        self.shape = (int(branch.num_entries),)
+        self.dtype = dtype
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.branch.array(
+            entry_start=rows.start, entry_stop=rows.stop, library="np", array_cache=None
+        )
+
+
+def open_root(location: Location, options: ReadOptions, stack: ExitStack) -> Table:
+    """Returns the table of a ROOT tree, of which only the layout is read."""
+    try:
+        import uproot
+    except ImportError as error:
+        raise DataError(
+            f"{location.where} is read by uproot: pip install 'flowkd[root]'"
+        ) from error
+    path = stack.enter_context(location.local())
+    file = stack.enter_context(uproot.open(path))
+    kinds = file.classnames(cycle=False)
+    trees = [name for name, kind in kinds.items() if kind == "TTree"]
+    if options.key is not None:
+        choose(dict.fromkeys(trees), options.key, location.where)
+        name = options.key
+    elif len(trees) == 1:
+        name = trees[0]
+    else:
+        found = ", ".join(trees) or ", ".join(f"{n} ({k})" for n, k in kinds.items()) or "nothing"
+        raise DataError(
+            f"expected one tree in {location.where}; it has {found}"
+            + ("; choose one by `key`" if trees else "")
+        )
+    return _table(uproot, file[name], location.where)
+
+
+def _table(uproot: Any, tree: Any, where: str) -> ArrayTable:
+    fields: list[pa.Field] = []
+    arrays: list[tuple[Rows, str | None]] = []
+    for branch in tree.itervalues(recursive=True):
+        if len(branch.branches):  # its values are in the branches below it
+            continue
+        name, kind = branch.name, branch.interpretation
+        dtype: Any = kind.to_dtype if isinstance(kind, uproot.AsDtype) else np.dtype(object)
+        source = _Branch(branch, dtype)
+        if dtype.names:
+            fields += [field_of(f"{name}.{part}", dtype[part]) for part in dtype.names]
+            arrays += [(source, part) for part in dtype.names]
+            continue
+        field = field_of(name, dtype)
+        if dtype.hasobject:
+            field = field.with_metadata({KIND: b"of varying length or an object"})
+        fields.append(field)
+        arrays.append((source, None))
+    return ArrayTable(where, fields, int(tree.num_entries), arrays=arrays)
