@@ -57,7 +57,8 @@ def remarks_of(table: Table, chosen: Sequence[Column], read: Rows) -> list[str]:
             remarks.append(f"Left out `{name}`: {why}.")
     for note in table.left_out:
         remarks.append(
-            f"Left out {note.count:,} {note.what}: {note.why} ({', '.join(note.names)})."
+            f"Left out {', '.join(f'`{name}`' for name in note.names)}"
+            f"{', ...' if note.count > len(note.names) else ''}: {note.why}."
         )
     if read.incomplete:
         total = read.incomplete + len(read.values)

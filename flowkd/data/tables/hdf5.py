@@ -56,8 +56,9 @@ class _Tables:
             found = ", ".join(
                 f"{path or '/'} ({self._described(path)})" for path in paths[:MAX_LISTED]
             )
+            there = f"none, but: {', '.join(list(self.file)[:MAX_LISTED]) or 'nothing'}"
             raise DataError(
-                f"expected one table in {self.where}; it has {found or 'none'}{more}"
+                f"expected one table in {self.where}; it has {found or there}{more}"
                 + ("; choose one by `key`" if paths else "")
             )
         return paths[0]
@@ -83,15 +84,7 @@ class _Tables:
         if _is_pandas(self.file):
             raise DataError(_pandas_message(self.where))
         self.file.visititems(visit)
-        # A group of columns may have vectors among them, which are matrices by themselves.
-        return [
-            path
-            for path in tables
-            if not (
-                ("/" in path and path.rsplit("/", 1)[0] in tables)
-                or (path and "" in tables and "/" not in path)
-            )
-        ]
+        return list(tables)
 
     def _described(self, path: str) -> str:
         found = self._at(path)

@@ -174,7 +174,11 @@ def explained(where: str, what: str) -> Iterator[None]:
     except FlowkdError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"no file {where!r}; expected a table") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        why = "" if isinstance(cause, FileNotFoundError) else f" ({_line(cause)})"
+        raise DataError(f"no file {where!r}{why}; expected a table") from error
     except PermissionError as error:
         raise DataError(f"{where} may not be read: {_line(error)}; see whose it is") from error
     except Exception as error:
@@ -186,7 +190,8 @@ def explained(where: str, what: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    """Returns what an error says, in one line of bounded length."""
+    """Returns what an error says, in one line of bounded length and without secrets of a URL."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"\w+://[^\s'\"]+", lambda found: shown_url(found.group()), text)
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= 300 else f"{text[:300]}..."

@@ -81,29 +81,27 @@ def long_integer(cells: pa.Array) -> int:
     return int(pc.index(pc.match_substring_regex(cells, LONG), True).as_py())
 
 
-def seems(text: str, decimal: str) -> str:
-    """Returns what a cell that is no number may be, and what to do."""
+def seems(text: str, decimal: str) -> str | None:
+    """Returns what a cell that is no number seems to be, and what to do; None if it is just text.
+
+    Examples:
+        >>> seems("12 %", ".")
+        'it has a unit: remove it'
+        >>> seems("1,5", ".")
+        "is ',' the decimal mark? say `decimal: ','`"
+    """
     text = text.strip()
+    other = "," if decimal == "." else "."
     if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
         return "it is hexadecimal: write it in decimal, or leave the column out"
-    other = "," if decimal == "." else "."
-    if (
-        WITH_COMMA.fullmatch(text.replace(".", ","))
-        and other in text
-        and not THOUSANDS.fullmatch(text)
-    ):
-        return f"is {other!r} its decimal mark? say `decimal: '{other}'`"
-    if THOUSANDS.fullmatch(text):
-        return "it has separators of thousands: remove them"
-    if re.fullmatch(r"[<>~]=?\s*[\d.,]+", text):
-        return "it is a limit rather than a value: leave such rows out, or write a number"
-    if re.fullmatch(r"[+-]?[\d.,]+\s*(%|[^\d\s.,].*)", text):
-        return "it has a unit: remove it"
     if re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d\d(:\d\d.*)?", text):
         return "it is a time: write it as a number, or leave the column out"
-    if len(text) <= 12:
-        return (
-            f"if it stands for no value, say `missing_texts: [{text!r}]`; leave such rows out by "
-            f"`incomplete: drop`"
-        )
-    return "correct it, or leave the column out"
+    if THOUSANDS.fullmatch(text):
+        return "it has separators of thousands: remove them"
+    if is_number(text, other):
+        return f"is {other!r} the decimal mark? say `decimal: '{other}'`"
+    if re.fullmatch(r"[<>~]=?\s*[\d.,]+", text):
+        return "it is a limit rather than a value: write a number, or remove such rows"
+    if re.fullmatch(r"[+-]?[\d.,]+\s*(%|[^\d\s.,].*)", text):
+        return "it has a unit: remove it"
+    return None

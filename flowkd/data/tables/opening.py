@@ -90,6 +90,16 @@ def open_table(source: str, options: ReadOptions = DEFAULT) -> Iterator[Table]:
         table = tables[0]
         if len(tables) > 1:
             table = joined(where, tables)
+        partitions = sorted(_partitions(names, source))
+        if partitions:
+            table.left_out.append(
+                LeftOut(
+                    what="columns",
+                    count=len(partitions),
+                    why="in the names of folders rather than in the files",
+                    names=partitions[:10],
+                )
+            )
         if others:
             base = [PurePosixPath(name).name for name in others[:10]]
             table.left_out.append(
@@ -142,6 +152,12 @@ def _files(source: str) -> tuple[Sequence[str], Sequence[str]]:
     return [
         fs.unstrip_protocol(name) if "file" not in fs.protocol else name for name in known
     ], others
+
+
+def _partitions(names: Sequence[str], source: str) -> set[str]:
+    """Returns the columns that Spark and Hive keep in the folders' names: `year=2021`."""
+    folders = [PurePosixPath(name.removeprefix(source)).parts[:-1] for name in names]
+    return {step.split("=")[0] for steps in folders for step in steps if "=" in step}
 
 
 def _is_hidden(name: str, folder: str) -> bool:

@@ -1,7 +1,8 @@
-"""ROOT: a tree by its path; uproot is optional."""
+"""ROOT: a TTree or an RNTuple by its path; uproot is optional."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,19 +15,18 @@ from flowkd.data.tables.location import Location
 from flowkd.data.tables.table import KIND, ReadOptions, Table
 from flowkd.errors import DataError
 
+KINDS = ("TTree", "ROOT::RNTuple")
+
 
 class _Branch:
-    """The values of a branch, one entry a row."""
+    """The values of a branch of a TTree or a field of an RNTuple, one entry a row."""
 
     def __init__(self, branch: Any, dtype: np.dtype) -> None:
-        self.branch = branch
+        self.branch, self.dtype = branch, dtype
         self.shape = (int(branch.num_entries),)
-        self.dtype = dtype
 
     def __getitem__(self, rows: slice) -> Any:
-        return self.branch.array(
-            entry_start=rows.start, entry_stop=rows.stop, library="np", array_cache=None
-        )
+        return self.branch.array(entry_start=rows.start, entry_stop=rows.stop, library="np")
 
 
 def open_root(location: Location, options: ReadOptions, stack: ExitStack) -> Table:
@@ -40,7 +40,7 @@ def open_root(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     path = stack.enter_context(location.local())
     file = stack.enter_context(uproot.open(path))
     kinds = file.classnames(cycle=False)
-    trees = [name for name, kind in kinds.items() if kind == "TTree"]
+    trees = [name for name, kind in kinds.items() if kind in KINDS]
     if options.key is not None:
         choose(dict.fromkeys(trees), options.key, location.where)
         name = options.key
@@ -58,19 +58,30 @@ def open_root(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
 def _table(uproot: Any, tree: Any, where: str) -> ArrayTable:
     fields: list[pa.Field] = []
     arrays: list[tuple[Rows, str | None]] = []
-    for branch in tree.itervalues(recursive=True):
-        if len(branch.branches):  # its values are in the branches below it
-            continue
-        name, kind = branch.name, branch.interpretation
-        dtype: Any = kind.to_dtype if isinstance(kind, uproot.AsDtype) else np.dtype(object)
+    for branch, dtype in _branches(uproot, tree):
         source = _Branch(branch, dtype)
         if dtype.names:
-            fields += [field_of(f"{name}.{part}", dtype[part]) for part in dtype.names]
+            fields += [field_of(f"{branch.name}.{part}", dtype[part]) for part in dtype.names]
             arrays += [(source, part) for part in dtype.names]
             continue
-        field = field_of(name, dtype)
+        field = field_of(branch.name, dtype)
         if dtype.hasobject:
-            field = field.with_metadata({KIND: b"of varying length or an object"})
+            field = field.with_metadata({KIND: b"of varying length, or an object"})
         fields.append(field)
         arrays.append((source, None))
     return ArrayTable(where, fields, int(tree.num_entries), arrays=arrays)
+
+
+def _branches(uproot: Any, tree: Any) -> Iterator[tuple[Any, np.dtype]]:
+    """Yields the branches that have values of their own, and their dtypes."""
+    if hasattr(tree, "ntuple"):
+        for name in tree.keys(recursive=False):
+            first = np.asarray(tree[name].array(entry_start=0, entry_stop=1, library="np"))
+            yield tree[name], np.dtype((first.dtype, first.shape[1:]))
+        return
+    for branch in tree.itervalues(recursive=True):
+        if len(branch.branches):
+            continue
+        kind = branch.interpretation
+        plain = isinstance(kind, uproot.AsDtype)
+        yield branch, np.dtype(kind.to_dtype if plain else object)

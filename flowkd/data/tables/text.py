@@ -42,6 +42,8 @@ class TextTable(Table):
         """As Table."""
         assert self.location is not None
         assert self.layout is not None
+        if not self.layout.first:
+            return
         odd: list[Any] = []
         row = 0
         with self.location.stream() as stream:
@@ -66,9 +68,13 @@ class TextTable(Table):
         found, faulty = parse_numbers(cells, self.layout.decimal, self.missing)
         if faulty >= 0:
             text = cells[faulty].as_py()
+            advice = seems(text, self.layout.decimal) or (
+                f"correct it, or leave the column out; if it stands for no value, say "
+                f"`missing_texts: [{text.strip()[:60]!r}]` and `incomplete: drop`"
+            )
             raise DataError(
                 f"{self._cell(row + faulty, number)}: expected a number; got {text[:60]!r}: "
-                f"{seems(text, self.layout.decimal)}"
+                f"{advice}"
             )
         if found.null_count and number not in self.first_missing:
             absent = found.is_null().to_numpy(zero_copy_only=False)
@@ -118,8 +124,12 @@ def open_text(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     layout = layout_of(sample, len(sample) < SAMPLE_BYTES, location.where, options)
     fields = []
     for name, numeric, example in zip(layout.names, layout.numeric, layout.examples, strict=True):
-        words = {KIND: f"text, such as {example[:40]!r}"} if example and not numeric else None
-        fields.append(pa.field(name, pa.float64() if numeric else pa.string(), metadata=words))
+        if numeric:
+            fields.append(pa.field(name, pa.float64()))
+            continue
+        hint = seems(example, layout.decimal)
+        words = f"text, such as {example[:40]!r}{f': {hint}' if hint else ''}"
+        fields.append(pa.field(name, pa.string(), metadata={KIND: words}))
     table = TextTable(
         location.where,
         fields,
@@ -140,7 +150,9 @@ def _set_apart(table: TextTable, layout: Layout) -> None:
         cells = [row[number].strip() for row in layout.first if len(row) > number]
         if cells and not any(cells):
             table.index[number] = "without a name, and empty"
-        elif number == 0 and (not layout.numeric[0] or _count(cells)):
+        elif all(before in table.index for before in range(number)) and (
+            not layout.numeric[number] or _count(cells)
+        ):
             table.index[number] = "without a name, and the names or numbers of the rows"
 
 
