@@ -24,7 +24,6 @@ from flowkd.data.tables.columns import (
     named,
     variables,
 )
-from flowkd.data.tables.location import shown_url
 from flowkd.data.tables.opening import open_table
 from flowkd.data.tables.rows import read_rows
 from flowkd.data.tables.table import ReadOptions, Table
@@ -101,13 +100,13 @@ class TableConfig(ImporterConfig):
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
             seed=self.seed,
-            what=f"rows in {shown_url(self.source)}",
+            what=f"rows in {self.source}",
         )
         varied = _varied(x[chosen["train"]], columns, self)
         dropped = [name for name in columns if name not in varied]
         x, columns = x[:, [columns.index(name) for name in varied]], varied
         train = x[chosen["train"]]
-        mean, scale = _statistics(train, columns, shown_url(self.source))
+        mean, scale = _statistics(train, columns, self.source)
         if dropped:
             left_out.append(left_out_columns("constant over the train split", dropped))
         return write_dataset(
@@ -123,7 +122,7 @@ class TableConfig(ImporterConfig):
             scale=scale.tolist(),
             left_out=left_out,
             remarks=[*remarks, *remarks_on(train, columns, dropped)],
-            source=f"{len(x)} rows of {shown_url(self.source)}",
+            source=f"{len(x)} rows of {self.source}",
             config=self.model_dump(mode="json"),
         )
 
@@ -165,7 +164,7 @@ def _varied(train: np.ndarray, columns: Sequence[str], config: TableConfig) -> l
     if not varied or (len(varied) < len(columns) and config.constant == "refuse"):
         constant = [name for name in columns if name not in varied]
         raise DataError(
-            f"{shown_url(config.source)} has columns that are constant over the train split, so "
+            f"{config.source} has columns that are constant over the train split, so "
             f"that their density is infinite: {', '.join(constant)}; choose others by `columns`"
             + ("" if not varied else ", or leave them out by `constant: drop`")
         )

@@ -46,7 +46,7 @@ def open_arrow(location: Location, options: ReadOptions, stack: ExitStack) -> Ta
     file.seek(0)
     with _reader(file, None) as reader:
         schema = reader.schema
-    table = ArrowTable(location.where, list(schema), None, pandas_index(schema), file=file)
+    table = ArrowTable(location.uri, list(schema), None, pandas_index(schema), file=file)
     return with_lengths(table)
 
 

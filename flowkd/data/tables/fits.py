@@ -31,9 +31,7 @@ def open_fits(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     try:
         from astropy.io import fits
     except ImportError as error:
-        raise DataError(
-            f"{location.where} is read by astropy: pip install 'flowkd[fits]'"
-        ) from error
+        raise DataError(f"{location.uri} is read by astropy: pip install 'flowkd[fits]'") from error
     path = stack.enter_context(location.local())
     hdus = stack.enter_context(fits.open(path, memmap=True))
     tables = {
@@ -41,7 +39,7 @@ def open_fits(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
         for number, hdu in enumerate(hdus)
         if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
     }
-    hdu = _chosen(tables, options.key, location.where)
+    hdu = _chosen(tables, options.key, location.uri)
     records = _Records(hdu)
     first = records[slice(0, 1)]
     names = list(hdu.columns.names)
@@ -52,7 +50,7 @@ def open_fits(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
         if hdu.columns[name].null is not None and values.dtype.kind in "iu":
             nulls[number] = hdu.columns[name].null
     return ArrayTable(
-        location.where,
+        location.uri,
         fields,
         records.shape[0],
         arrays=[(records, name) for name in names],

@@ -20,9 +20,9 @@ def open_hdf5(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     try:
         import h5py
     except ImportError as error:
-        raise DataError(f"{location.where} is read by h5py: pip install 'flowkd[data]'") from error
+        raise DataError(f"{location.uri} is read by h5py: pip install 'flowkd[data]'") from error
     file = stack.enter_context(h5py.File(stack.enter_context(location.seekable()), "r"))
-    tables = _Tables(h5py, file, location.where)
+    tables = _Tables(h5py, file, location.uri)
     if options.key is None:
         return tables.table(tables.only())
     return tables.table(options.key.strip("/"))

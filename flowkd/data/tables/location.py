@@ -42,26 +42,11 @@ FAILURES = (
 CLIENTS = {"botocore", "aiobotocore", "aiohttp", "requests", "urllib3", "google", "gcsfs", "azure"}
 
 
-def shown_url(uri: str) -> str:
-    """Returns a URL without the password and the signature that it may hold.
-
-    Examples:
-        >>> shown_url("https://me:secret@host/t.csv?X-Amz-Signature=1f")
-        'https://host/t.csv'
-        >>> shown_url("data/a?.csv")
-        'data/a?.csv'
-    """
-    if "://" not in uri:
-        return uri
-    without = re.sub(r"://[^/@]*@", "://", uri)
-    if without.startswith(("http://", "https://")) or "::http" in without:
-        without = re.sub(r"[?#].*", "", without)
-    return without
-
-
 def is_pattern(uri: str) -> bool:
     """Tells whether a URI is a pattern of names; the ? of a web address begins its query."""
-    return "*" in uri or ("://" not in uri and ("[" in uri or "?" in uri))
+    if "://" in uri:
+        return "*" in re.split(r"[?#]", uri)[0]
+    return any(mark in uri for mark in "*?[")
 
 
 @dataclass(frozen=True)
@@ -70,12 +55,9 @@ class Location:
 
     Attributes:
         uri: Its path or URL.
-        name: The last part of its path, without a query.
-        where: What messages call it.
     """
 
     uri: str
-    where: str
 
     @property
     def name(self) -> str:
@@ -102,7 +84,7 @@ class Location:
         """Yields the decompressed file, to be read from its beginning to its end."""
         with ExitStack() as stack:
             file = stack.enter_context(fsspec.open(self.uri, "rb"))
-            yield _decompressed(file, self.compression, self.where, stack)
+            yield _decompressed(file, self.compression, self.uri, stack)
 
     @contextmanager
     def seekable(self) -> Iterator[IO[bytes]]:
@@ -190,8 +172,7 @@ def explained(where: str, what: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    """Returns what an error says, in one line of bounded length and without secrets of a URL."""
+    """Returns what an error says, in one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r"\w+://[^\s'\"]+", lambda found: shown_url(found.group()), text)
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= 300 else f"{text[:300]}..."

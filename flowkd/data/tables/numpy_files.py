@@ -80,13 +80,13 @@ def open_npy(location: Location, options: ReadOptions, stack: ExitStack) -> Tabl
     file = stack.enter_context(location.seekable())
     size = file.seek(0, 2)
     file.seek(0)
-    array = StoredArray(file, size, location.where)
+    array = StoredArray(file, size, location.uri)
     if not _is_table(array):
         raise DataError(
-            f"expected a 2-D array of real numbers in {location.where}; got {array.dtype} of shape "
+            f"expected a 2-D array of real numbers in {location.uri}; got {array.dtype} of shape "
             f"{array.shape}"
         )
-    return matrix_table(location.where, array)
+    return matrix_table(location.uri, array)
 
 
 def _is_table(array: Rows) -> bool:
@@ -101,30 +101,30 @@ def open_npz(location: Location, options: ReadOptions, stack: ExitStack) -> Tabl
     stack.callback(archive.close)
     infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if options.key is not None:
-        array = _member(archive, choose(infos, options.key, location.where), location, stack)
+        array = _member(archive, choose(infos, options.key, location.uri), location, stack)
         if not _is_table(array) and len(array.shape) != 1:
             raise DataError(
-                f"expected a 2-D array of real numbers as {options.key!r} in {location.where}; got "
+                f"expected a 2-D array of real numbers as {options.key!r} in {location.uri}; got "
                 f"{array.dtype} of shape {array.shape}"
             )
         if _is_table(array):
-            return matrix_table(location.where, array)
-        return group_table(location.where, {options.key: array})
+            return matrix_table(location.uri, array)
+        return group_table(location.uri, {options.key: array})
     arrays = {name: _member(archive, info, location, stack) for name, info in infos.items()}
     tables = [name for name, array in arrays.items() if _is_table(array)]
     if len(arrays) == 1 and tables:
-        return matrix_table(location.where, arrays[tables[0]])
+        return matrix_table(location.uri, arrays[tables[0]])
     if tables or not arrays or len({array.shape[:1] for array in arrays.values()}) > 1:
         raise DataError(
-            f"expected one table in {location.where}; it has {listed(arrays)}; choose one by `key`"
+            f"expected one table in {location.uri}; it has {listed(arrays)}; choose one by `key`"
         )
-    return group_table(location.where, arrays)
+    return group_table(location.uri, arrays)
 
 
 def _member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, location: Location, stack: ExitStack
 ) -> StoredArray:
-    where = f"{info.filename} of {location.where}"
+    where = f"{info.filename} of {location.uri}"
     if info.flag_bits & 1:
         raise DataError(f"{where} needs a password; save it without one")
     file = stack.enter_context(archive.open(info))

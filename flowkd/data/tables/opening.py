@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
 import fsspec
@@ -13,7 +14,7 @@ from flowkd.data.manifest import LeftOut
 from flowkd.data.tables.arrow_file import open_arrow
 from flowkd.data.tables.fits import open_fits
 from flowkd.data.tables.hdf5 import open_hdf5
-from flowkd.data.tables.location import Location, explained, is_pattern, shown_url
+from flowkd.data.tables.location import Location, explained, is_pattern
 from flowkd.data.tables.numpy_files import open_npy, open_npz
 from flowkd.data.tables.parquet import open_parquet
 from flowkd.data.tables.parts import joined
@@ -80,54 +81,50 @@ def open_table(source: str, options: ReadOptions = DEFAULT) -> Iterator[Table]:
         DataError: There is nothing, it is of no known format, damaged, or its package is missing;
             or it holds several tables, and no key says which.
     """
-    where = shown_url(source)
+    with explained(source, "a table"):
+        names, others = _files(source)
+    if not names:
+        found = ", ".join(others[:5]) or "nothing"
+        raise DataError(f"expected tables in {source}; got {found}")
+    openers = [partial(_opened, Location(name), options) for name in names]
     with ExitStack() as stack:
-        with explained(where, "a table"):
-            names, others = _files(source)
-        if not names:
-            raise DataError(f"expected tables in {where}; got {', '.join(others[:5]) or 'nothing'}")
-        tables = [_opened(Location(name, shown_url(name)), options, stack) for name in names]
-        table = tables[0]
-        if len(tables) > 1:
-            table = joined(where, tables)
-        partitions = sorted(_partitions(names, source))
-        if partitions:
-            table.left_out.append(
-                LeftOut(
-                    what="columns",
-                    count=len(partitions),
-                    why="in the names of folders rather than in the files",
-                    names=partitions[:10],
-                )
-            )
-        if others:
-            base = [PurePosixPath(name).name for name in others[:10]]
-            table.left_out.append(
-                LeftOut(what="files", count=len(others), why="of another format", names=base)
-            )
+        table = stack.enter_context(openers[0]()) if len(openers) == 1 else joined(source, openers)
+        table.left_out += _beside(source, names, others)
         yield table
 
 
-def _opened(location: Location, options: ReadOptions, stack: ExitStack) -> Table:
+@contextmanager
+def _opened(location: Location, options: ReadOptions) -> Iterator[Table]:
     found = FORMATS.get(location.suffix)
     if found is None:
         raise DataError(
             f"expected a table that ends in {', '.join(FORMATS)} (each may be compressed, as in "
-            f".csv.gz); got {location.where!r}"
+            f".csv.gz); got {location.uri!r}"
         )
-    given = {
-        name
-        for name in ("key", "delimiter", "decimal", "header")
-        if getattr(options, name) is not None
-    }
+    given = {name for name, value in asdict(options).items() if value not in (None, ())}
     unused = sorted(given - found.options)
     if unused:
         raise DataError(
-            f"{location.where} is read as {found.name}, which has no {', '.join(unused)}; leave "
+            f"{location.uri} is read as {found.name}, which has no {', '.join(unused)}; leave "
             f"{'it' if len(unused) == 1 else 'them'} out"
         )
-    with explained(location.where, found.name):
-        return found.opened(location, options, stack)
+    with ExitStack() as stack:
+        with explained(location.uri, found.name):
+            table = found.opened(location, options, stack)
+        yield table
+
+
+def _beside(source: str, names: Sequence[str], others: Sequence[str]) -> list[LeftOut]:
+    """Returns what lies beside the tables: other files, and columns in the names of folders."""
+    found = []
+    partitions = sorted(_partitions(names, source))
+    if partitions:
+        why = "in the names of folders rather than in the files"
+        found.append(LeftOut(what="columns", count=len(partitions), why=why, names=partitions[:10]))
+    if others:
+        base = [PurePosixPath(name).name for name in others[:10]]
+        found.append(LeftOut(what="files", count=len(others), why="of another format", names=base))
+    return found
 
 
 def _files(source: str) -> tuple[Sequence[str], Sequence[str]]:
@@ -139,12 +136,11 @@ def _files(source: str) -> tuple[Sequence[str], Sequence[str]]:
         return [source], []
     found = sorted(fs.glob(path) if pattern else fs.find(path))
     inside = [name for name in found if pattern or not _is_hidden(name, path)]
-    known = [name for name in inside if Location(name, name).suffix in FORMATS]
-    suffixes = {FORMATS[Location(name, name).suffix].name for name in known}
+    known = [name for name in inside if Location(name).suffix in FORMATS]
+    suffixes = {FORMATS[Location(name).suffix].name for name in known}
     if len(suffixes) > 1:
         raise DataError(
-            f"expected files of one format in {shown_url(source)}; got "
-            f"{', '.join(sorted(suffixes))}"
+            f"expected files of one format in {source}; got {', '.join(sorted(suffixes))}"
         )
     others = [name for name in inside if name not in known]
     if not inside:

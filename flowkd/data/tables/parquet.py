@@ -45,7 +45,7 @@ def open_parquet(location: Location, options: ReadOptions, stack: ExitStack) -> 
     stack.callback(file.close)
     schema = file.schema_arrow
     table = ParquetTable(
-        location.where, list(schema), file.metadata.num_rows, pandas_index(schema), file=file
+        location.uri, list(schema), file.metadata.num_rows, pandas_index(schema), file=file
     )
     return with_lengths(table)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,69 +11,74 @@ import pyarrow as pa
 from flowkd.data.tables.table import Table
 from flowkd.errors import DataError
 
+Opener = Callable[[], AbstractContextManager[Table]]
+
 
 @dataclass
 class Parts(Table):
-    """The rows of several tables with the same columns, one table after the other."""
+    """The rows of several tables with the same columns, one table after the other.
 
-    parts: Sequence[Table] = ()
+    One file is open at a time: there may be thousands.
+    """
+
+    openers: Sequence[Opener] = ()
 
     def batches(
         self, numbers: Sequence[int], texts: Sequence[int] = ()
     ) -> Iterator[list[pa.Array]]:
         """As Table."""
-        for part in self.parts:
-            places = [_place(part, self.fields, number) for number in numbers]
-            wanted = [_place(part, self.fields, number) for number in texts]
-            for arrays in part.batches(places, wanted):
-                yield [
-                    array.cast(self.fields[n].type, safe=False) if n not in texts else array
-                    for n, array in zip(numbers, arrays, strict=True)
-                ]
+        kinds = [None if n in texts else self.fields[n].type for n in numbers]
+        for opener in self.openers:
+            with opener() as part:
+                places = [self._place(part, number) for number in numbers]
+                wanted = [self._place(part, number) for number in texts]
+                for arrays in part.batches(places, wanted):
+                    yield [
+                        array if kind is None or array.type == kind else array.cast(kind)
+                        for kind, array in zip(kinds, arrays, strict=True)
+                    ]
 
     def place(self, row: int) -> str:
         """Returns what messages call a row."""
-        return f"row {row + 1:,} (from 1, over all {len(self.parts)} files, without headers)"
+        return f"row {row + 1:,} (from 1, over all {len(self.openers)} files, without headers)"
 
-    def shown(self, number: int) -> str | None:
-        """Returns how a missing value is written in the first file that has one."""
-        found = (part.shown(_place(part, self.fields, number)) for part in self.parts)
-        return next((text for text in found if text), None)
+    def _place(self, part: Table, number: int) -> int:
+        """Returns the position in one part of a field of them all."""
+        name = self.fields[number].name
+        if part.fields[number].name == name:
+            return number
+        return next(place for place, field in enumerate(part.fields) if field.name == name)
 
 
-def joined(where: str, parts: Sequence[Table]) -> Table:
-    """Returns one table of several.
+def joined(where: str, openers: Sequence[Opener]) -> Table:
+    """Returns one table of several, each of which is opened and closed.
 
     Raises:
-        DataError: Their columns are not of the same names and kinds.
+        DataError: Their columns are not of the same names.
     """
-    first = parts[0]
-    names = sorted(field.name for field in first.fields)
-    for part in parts[1:]:
-        found = sorted(field.name for field in part.fields)
-        if found != names:
-            other = sorted(set(names) ^ set(found)) or found
-            raise DataError(
-                f"expected the columns of {first.where} in {part.where}; they differ by "
-                f"{', '.join(map(repr, other[:10]))}"
-            )
-    rows = [part.rows for part in parts]
-    known = [count for count in rows if count is not None]
-    remarks = list(dict.fromkeys(remark for part in parts for remark in part.remarks))
+    tables = []
+    for opener in openers:
+        with opener() as table:
+            tables.append(table)
+            _check_names(tables[0], table)
+    first = tables[0]
+    counts = [table.rows for table in tables if table.rows is not None]
     return Parts(
         where,
         list(first.fields),
-        sum(known) if len(known) == len(rows) else None,
+        sum(counts) if len(counts) == len(tables) else None,
         dict(first.index),
-        remarks,
+        list(dict.fromkeys(remark for table in tables for remark in table.remarks)),
         list(first.left_out),
-        parts,
+        openers,
     )
 
 
-def _place(part: Table, fields: Sequence[pa.Field], number: int) -> int:
-    """Returns the position in one part of a field of them all."""
-    name = fields[number].name
-    if part.fields[number].name == name:
-        return number
-    return next(place for place, field in enumerate(part.fields) if field.name == name)
+def _check_names(first: Table, other: Table) -> None:
+    expected, found = (sorted(field.name for field in table.fields) for table in (first, other))
+    if found != expected:
+        differ = sorted(set(expected) ^ set(found)) or found
+        raise DataError(
+            f"expected the columns of {first.where} in {other.where}; they differ by "
+            f"{', '.join(map(repr, differ[:10]))}"
+        )

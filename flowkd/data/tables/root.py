@@ -34,25 +34,23 @@ def open_root(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     try:
         import uproot
     except ImportError as error:
-        raise DataError(
-            f"{location.where} is read by uproot: pip install 'flowkd[root]'"
-        ) from error
+        raise DataError(f"{location.uri} is read by uproot: pip install 'flowkd[root]'") from error
     path = stack.enter_context(location.local())
     file = stack.enter_context(uproot.open(path))
     kinds = file.classnames(cycle=False)
     trees = [name for name, kind in kinds.items() if kind in KINDS]
     if options.key is not None:
-        choose(dict.fromkeys(trees), options.key, location.where)
+        choose(dict.fromkeys(trees), options.key, location.uri)
         name = options.key
     elif len(trees) == 1:
         name = trees[0]
     else:
         found = ", ".join(trees) or ", ".join(f"{n} ({k})" for n, k in kinds.items()) or "nothing"
         raise DataError(
-            f"expected one tree in {location.where}; it has {found}"
+            f"expected one tree in {location.uri}; it has {found}"
             + ("; choose one by `key`" if trees else "")
         )
-    return _table(uproot, file[name], location.where)
+    return _table(uproot, file[name], location.uri)
 
 
 def _table(uproot: Any, tree: Any, where: str) -> ArrayTable:

@@ -121,7 +121,7 @@ def open_text(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     """Returns the table of a text, of which the first lines are read."""
     with location.stream() as file:
         sample = _beginning(file)
-    layout = layout_of(sample, len(sample) < SAMPLE_BYTES, location.where, options)
+    layout = layout_of(sample, len(sample) < SAMPLE_BYTES, location.uri, options)
     fields = []
     for name, numeric, example in zip(layout.names, layout.numeric, layout.examples, strict=True):
         if numeric:
@@ -131,7 +131,7 @@ def open_text(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
         words = f"text, such as {example[:40]!r}{f': {hint}' if hint else ''}"
         fields.append(pa.field(name, pa.string(), metadata={KIND: words}))
     table = TextTable(
-        location.where,
+        location.uri,
         fields,
         remarks=layout.remarks,
         location=location,
