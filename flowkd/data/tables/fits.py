@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +13,8 @@ from flowkd.data.tables.groups import choose
 from flowkd.data.tables.location import Location
 from flowkd.data.tables.table import ReadOptions, Table
 from flowkd.errors import DataError
+
+MAX_WARNINGS = 10
 
 
 class _Records:
@@ -33,12 +36,14 @@ def open_fits(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
     except ImportError as error:
         raise DataError(f"{location.uri} is read by astropy: pip install 'flowkd[fits]'") from error
     path = stack.enter_context(location.local())
-    hdus = stack.enter_context(fits.open(path, memmap=True))
-    tables = {
-        str(number): hdu
-        for number, hdu in enumerate(hdus)
-        if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
-    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hdus = stack.enter_context(fits.open(path, memmap=True))
+        tables = {
+            str(number): hdu
+            for number, hdu in enumerate(hdus)
+            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
+        }
     hdu = _chosen(tables, options.key, location.uri)
     records = _Records(hdu)
     first = records[slice(0, 1)]
@@ -53,6 +58,7 @@ def open_fits(location: Location, options: ReadOptions, stack: ExitStack) -> Tab
         location.uri,
         fields,
         records.shape[0],
+        remarks=[" ".join(str(found.message).split()) for found in caught[:MAX_WARNINGS]],
         arrays=[(records, name) for name in names],
         nulls=nulls,
     )

@@ -73,9 +73,9 @@ def _table(uproot: Any, tree: Any, where: str) -> ArrayTable:
 def _branches(uproot: Any, tree: Any) -> Iterator[tuple[Any, np.dtype]]:
     """Yields the branches that have values of their own, and their dtypes."""
     if hasattr(tree, "ntuple"):
-        for name in tree.keys(recursive=False):
-            first = np.asarray(tree[name].array(entry_start=0, entry_stop=1, library="np"))
-            yield tree[name], np.dtype((first.dtype, first.shape[1:]))
+        for field in tree.fields:
+            first = np.asarray(field.array(entry_start=0, entry_stop=1, library="np"))
+            yield field, np.dtype((first.dtype, first.shape[1:]))
         return
     for branch in tree.itervalues(recursive=True):
         if len(branch.branches):
