@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -16,6 +17,8 @@ from flowkd.data.tables.table import KIND, ReadOptions, Table
 from flowkd.errors import DataError
 
 KINDS = ("TTree", "ROOT::RNTuple")
+# As awkward describes an entry that is a number, or a vector of fixed length.
+NUMBERS = re.compile(r"\d+( \* \d+)* \* (u?int\d+|float\d+|bool)")
 
 
 class _Branch:
@@ -74,8 +77,12 @@ def _branches(uproot: Any, tree: Any) -> Iterator[tuple[Any, np.dtype]]:
     """Yields the branches that have values of their own, and their dtypes."""
     if hasattr(tree, "ntuple"):
         for field in tree.fields:
-            first = np.asarray(field.array(entry_start=0, entry_stop=1, library="np"))
-            yield field, np.dtype((first.dtype, first.shape[1:]))
+            first = field.array(entry_start=0, entry_stop=1)
+            if NUMBERS.fullmatch(first.typestr):
+                values = np.asarray(first)
+                yield field, np.dtype((values.dtype, values.shape[1:]))
+            else:
+                yield field, np.dtype(object)
         return
     for branch in tree.itervalues(recursive=True):
         if len(branch.branches):
