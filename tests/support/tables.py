@@ -116,6 +116,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "signs.csv": lambda path: path.write_text(
         "a,b,c\n" + "\n".join(",".join(f"{value:+.9e}" for value in row) for row in VALUES.tolist())
     ),
+    "minus.csv": lambda path: path.write_text(CSV.replace("-", "\u2212"), encoding="utf-8"),
     "fortran.csv": lambda path: path.write_text(
         "a,b,c\n"
         + "\n".join(

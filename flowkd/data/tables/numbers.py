@@ -12,6 +12,8 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?|[+-]?inf(inity)?|nan", re.I)
 WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eEdD][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?")
+# The signs that word processors put in the place of a minus.
+MINUS = "^[\u2212\u2013]"
 # More digits than float64 keeps: what is written so is a name rather than a quantity.
 LONG = r"^\s*[+-]?\d{17,}\s*$"
 
@@ -25,7 +27,7 @@ def is_number(text: str, decimal: str = ".") -> bool:
         >>> is_number("1,5", decimal=",")
         True
     """
-    text = text.strip()
+    text = re.sub(MINUS, "-", text.strip())
     if decimal == ",":
         if "." in text:
             return False
@@ -54,6 +56,7 @@ def parse_numbers(cells: pa.Array, decimal: str, missing: Sequence[str]) -> tupl
         if points >= 0 and not _are_missing(cells, points, missing):
             return cells, points
         plain = pc.replace_substring(cells, ",", ".")
+    plain = pc.replace_substring_regex(plain, MINUS, "-")
     plain = pc.replace_substring_regex(plain, r"^([+-]?[\d.]+)[dD]([+-]?\d+)$", r"\1e\2")
     found = _cast(plain, missing)
     if found is not None:
@@ -102,6 +105,6 @@ def seems(text: str, decimal: str) -> str | None:
         return f"is {other!r} the decimal mark? say `decimal: '{other}'`"
     if re.fullmatch(r"[<>~]=?\s*[\d.,]+", text):
         return "it is a limit rather than a value: write a number, or remove such rows"
-    if re.fullmatch(r"[+-]?[\d.,]+\s*(%|[^\d\s.,].*)", text):
+    if re.fullmatch(r"[+-]?\d+([.,]\d+)?\s*[A-Za-zµ°/%$€]{1,6}", text):
         return "it has a unit: remove it"
     return None

@@ -86,7 +86,7 @@ class TextTable(Table):
                 raise DataError(
                     f"{self._cell(row + long, number)}: {cells[long].as_py().strip()} has more "
                     f"digits than float32 or float64 can hold; if it is an identifier, leave the "
-                    f"column out by `columns`"
+                    f"column out by `columns`; if it is a quantity, write it as 1.0e+18"
                 )
         return found
 

@@ -106,14 +106,10 @@ def _records(
         blanks = split(body, BLANKS, whole, where)
         width = len(blanks[-1])
         if width > 1 and all(
-            len(record) == width and all(map(_is_cell, record)) for record in blanks[1:]
+            len(record) == width and any(map(is_number, record)) for record in blanks[1:]
         ):
             return BLANKS, blanks
     return best, tried[best]
-
-
-def _is_cell(text: str) -> bool:
-    return is_number(text) or text in MISSING
 
 
 def _score(records: Sequence[Sequence[str]]) -> tuple[float, int]:
@@ -133,7 +129,9 @@ def split(text: str, delimiter: str, whole: bool, where: str) -> list[list[str]]
         lines = text.splitlines()[: MAX_RECORDS + 1]
         if not whole and len(lines) <= MAX_RECORDS:
             lines = lines[:-1]
-        return [line.split() for line in lines if line.strip()] or [[""]]
+        # Quotes are the reader's; here they only adorn names.
+        split_lines = [re.sub(r'"(\S*)"', r"\1", line).split() for line in lines]
+        return [cells for cells in split_lines if cells] or [[""]]
     records: list[list[str]] = []
     reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
     try:
