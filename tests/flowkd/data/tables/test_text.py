@@ -101,6 +101,12 @@ def test_a_cell_that_is_no_number_is_named_by_row_and_column(tmp_path, cell, mes
         read(write(tmp_path, content))
 
 
+def test_a_point_among_decimal_commas_is_no_decimal_mark(tmp_path):
+    content = "a;b\n" + ROWS.replace(",", ";").replace(".", ",") + "1.234;5,5\n"
+    with pytest.raises(DataError, match=r"row 61 .*column 'a': .*got '1.234': it has separators"):
+        read(write(tmp_path, content))
+
+
 def test_rows_without_a_value_are_left_out_and_counted(tmp_path):
     content = "a,b,c\n" + "1,2,\n?,2,3\nNA,2,3\n4,5,6\n"
     path = write(tmp_path, content)
