@@ -199,8 +199,11 @@ class _Collected:
 
     def _note_counting(self, values: np.ndarray) -> None:
         """Notes which columns count the rows: it cannot be seen any more once they are shuffled."""
-        before = self.parts[-1][-1:] if self.parts else values[:1] - 1
-        self.counting &= (np.diff(values, axis=0, prepend=before) == 1).all(axis=0)
+        places = np.flatnonzero(self.counting)
+        if len(places):
+            before = self.parts[-1][-1:] if self.parts else values[:1] - 1
+            steps = np.diff(values[:, places], axis=0, prepend=before[:, places])
+            self.counting[places] = (steps == 1).all(axis=0)
 
 
 def _whole(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
