@@ -28,6 +28,7 @@ class Rows:
     Attributes:
         values: The chosen columns (N, D) in float64, every value finite.
         others: Further columns, unconverted, by name.
+        row_numbers: Where each row is in the source (N,), from 0.
         incomplete: How many rows were left out because a value is missing.
         incomplete_in: The names of the columns where one is.
         counting: Names of the columns in which each value is the last plus 1.
@@ -35,6 +36,7 @@ class Rows:
 
     values: np.ndarray
     others: dict[str, pa.ChunkedArray]
+    row_numbers: np.ndarray
     incomplete: int
     incomplete_in: list[str]
     counting: list[str]
@@ -98,6 +100,7 @@ class _Collected:
         self.stored, self.drop = stored, incomplete == "drop"
         self.seen = self.left_out = 0
         self.parts: list[np.ndarray] = []
+        self.row_numbers: list[np.ndarray] = []
         self.other_parts: list[list[pa.Array]] = [[] for _ in others]
         self.lacking = np.zeros(len(columns) + len(others), bool)
         self.counting = np.ones(len(columns), bool)
@@ -114,6 +117,7 @@ class _Collected:
         others = [arrays[column.field] for column in self.others]
         kept = self._complete(values, others) if self.drop else np.ones(count, bool)
         self._check_finite(values, kept, arrays)
+        self.row_numbers.append(self.seen + np.flatnonzero(kept))
         self.seen += count
         for parts, array in zip(self.other_parts, others, strict=True):
             parts.append(array.filter(pa.array(kept)))
@@ -140,6 +144,7 @@ class _Collected:
         return Rows(
             values,
             {column.name: _whole(column, pa.chunked_array(parts)) for column, parts in others},
+            np.concatenate(self.row_numbers),
             self.left_out,
             [name for name, lacks in zip(names, self.lacking, strict=True) if lacks],
             [names[n] for n in np.flatnonzero(self.counting) if len(values) > 2],

@@ -117,6 +117,7 @@ def test_rows_without_a_value_are_left_out_and_counted(tmp_path):
         read_two = read_rows(table, columns[1:], incomplete="drop")
     assert (read_all.values.tolist(), read_all.incomplete) == ([[4, 5, 6]], 3)
     assert read_all.incomplete_in == ["a", "c"]
+    assert (read_all.row_numbers.tolist(), read_two.row_numbers.tolist()) == ([3], [1, 2, 3])
     assert (len(read_two.values), read_two.incomplete) == (3, 1)
 
 
