@@ -143,7 +143,7 @@ class _Collected:
         others = zip(self.others, self.other_parts, strict=True)
         return Rows(
             values,
-            {column.name: _whole(column, pa.chunked_array(parts)) for column, parts in others},
+            {column.name: _typed(column, pa.chunked_array(parts)) for column, parts in others},
             np.concatenate(self.row_numbers),
             self.left_out,
             [name for name, lacks in zip(names, self.lacking, strict=True) if lacks],
@@ -211,13 +211,14 @@ class _Collected:
             self.counting[places] = (steps == 1).all(axis=0)
 
 
-def _whole(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns texts that are numbers by their column as whole numbers, where they all are."""
+def _typed(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns texts that are numbers by their column as numbers, whole ones where all are."""
     if column.is_numeric and pa.types.is_string(values.type):
-        try:
-            return values.cast(pa.int64())
-        except pa.ArrowInvalid:
-            return values
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                return values.cast(kind)
+            except pa.ArrowInvalid:
+                continue
     return values
 
 

@@ -180,9 +180,10 @@ def test_names_of_rows_are_no_variable(tmp_path, content, left_out):
 
 
 def test_other_columns_keep_what_is_written(tmp_path):
-    content = "a,kind,number\n" + "1,x y,01\n2,,2\n3,z,-3\n"
+    content = "a,kind,number,real\n" + "1,x y,01,1\n2,,2,2.5\n3,z,-3,3\n"
     with open_table(str(write(tmp_path, content))) as table:
-        a, kind, number = columns_of(table)
-        others = read_rows(table, [a], [kind, number]).others
+        a, kind, number, real = columns_of(table)
+        others = read_rows(table, [a], [kind, number, real]).others
     assert others["kind"].to_pylist() == ["x y", None, "z"]
     assert others["number"].to_pylist() == [1, 2, -3]
+    assert others["real"].to_pylist() == [1, 2.5, 3]
