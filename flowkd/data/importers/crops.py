@@ -49,6 +49,11 @@ class CropsConfig(Config):
             raise ValueError(f"crops={self.crops} goes with mode: random; got mode {self.mode!r}")
         return self
 
+    @property
+    def several(self) -> bool:
+        """Whether a picture may give more than one row."""
+        return self.mode == "grid" or self.crops > 1
+
 
 def is_picture(name: str) -> bool:
     """Tells whether a file's name ends as a picture's, and no part of its path is hidden."""

@@ -32,7 +32,7 @@ from flowkd.store.store import Store
 
 
 class ImagesConfig(CropsConfig, ImporterConfig):
-    """Crops of pictures; all crops of one file are in one split.
+    """Crops of pictures; all crops of one file are in one split, and are one group.
 
     Attributes:
         source: A folder, searched with all its subfolders; a zip; a tar, a folder of tars, or tars
@@ -74,7 +74,9 @@ class ImagesConfig(CropsConfig, ImporterConfig):
         """
         tars = _tars(self)
         if tars:
-            draft = _draft(self, f"pictures of {len(tars)} tars, {self.source}", self.classes)
+            draft = _draft(
+                self, f"pictures of {len(tars)} tars, {self.source}", self.classes, tars=True
+            )
             return import_chunks(
                 store,
                 draft,
@@ -120,7 +122,9 @@ def _tars(config: ImagesConfig) -> list[Source]:
     return tars
 
 
-def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
+def _draft(
+    config: ImagesConfig, source: str, classes: Sequence[str] | int | None, *, tars: bool = False
+) -> Manifest:
     names = None if classes is None or isinstance(classes, int) else list(classes)
     return Manifest(
         name=config.name,
@@ -129,6 +133,7 @@ def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | Non
         bins=256,
         classes=len(names) if names else classes if isinstance(classes, int) else None,
         class_names=names,
+        group="file" if config.several or tars else None,
         splits={},
         source=source,
         config=config.model_dump(mode="json"),
@@ -177,15 +182,19 @@ def _read(
 ) -> Mapping[str, SplitArrays]:
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     classes: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for split, number in part:
         file = files[number]
         found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config)
         crops[split].append(found)
+        groups[split] += [number] * len(found)
         if labels is not None:
             classes[split] += [labels[number]] * len(found)
     return {
         split: SplitArrays(
-            np.concatenate(found), np.array(classes[split], np.int64) if labels else None
+            np.concatenate(found),
+            np.array(classes[split], np.int64) if labels else None,
+            np.array(groups[split], np.int64) if config.several else None,
         )
         for split, found in crops.items()
     }

@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from flowkd.data.groups import split_by_group
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.table_checks import remarks_on
 from flowkd.data.manifest import Manifest, random_split_by_fraction
@@ -35,10 +36,13 @@ class TableConfig(ImporterConfig):
             called x0, x1, ...).
         columns: Columns of x; default all that are not context_columns.
         context_columns: Columns of the context vector; default none.
+        group: Column, of numbers or text, that is equal for rows which belong together and are not
+            independent, such as those of one patient; it is no dimension, and the split is by its
+            values; default none, each row is one of its own.
         constant: Whether to `refuse` columns of x that are constant over the train split, or to
             `drop` them, which the manifest remarks; default `refuse`.
-        val_fraction: Share of the rows that are val; default 0.1.
-        test_fraction: Share of the rows that are test; default 0.1.
+        val_fraction: Share of the rows, or groups, that are val; default 0.1.
+        test_fraction: Share of the rows, or groups, that are test; default 0.1.
         seed: Seed of the split; default 0.
     """
 
@@ -47,6 +51,7 @@ class TableConfig(ImporterConfig):
     name: DatasetName
     columns: list[str] | None = Field(None, min_length=1)
     context_columns: list[str] | None = Field(None, min_length=1)
+    group: str | None = None
     constant: Literal["refuse", "drop"] = "refuse"
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
@@ -61,20 +66,16 @@ class TableConfig(ImporterConfig):
                 value is missing, NaN or infinite.
         """
         table = _read(self.source)
+        group = _groups(table, self)
         context_columns = self.context_columns or []
         columns = self.columns
         if columns is None:
-            columns = [name for name in table.column_names if name not in context_columns]
+            others = [*context_columns, self.group]
+            columns = [name for name in table.column_names if name not in others]
             if not columns:
                 raise DataError(f"{self.source} has no columns for x besides {context_columns}")
         _check_columns(table, [*columns, *context_columns], self.source)
-        chosen = random_split_by_fraction(
-            table.num_rows,
-            val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
-            seed=self.seed,
-            what=f"rows in {self.source}",
-        )
+        chosen = _split(group, table.num_rows, self)
         x = _matrix(table, columns, self.source)
         context = _matrix(table, context_columns, self.source) if context_columns else None
         varied = _varied(x[chosen["train"]], columns, self)
@@ -86,17 +87,58 @@ class TableConfig(ImporterConfig):
             store,
             self.name,
             {
-                split: SplitArrays(x[rows], None if context is None else context[rows])
+                split: SplitArrays(
+                    x[rows],
+                    None if context is None else context[rows],
+                    None if group is None else group[rows],
+                )
                 for split, rows in chosen.items()
             },
             kind="table",
             columns=columns,
             mean=mean.tolist(),
             scale=scale.tolist(),
+            group=self.group,
             remarks=remarks_on(train, columns, dropped),
             source=f"{len(x)} rows of {self.source}",
             config=self.model_dump(mode="json"),
         )
+
+
+def _groups(table: pa.Table, config: TableConfig) -> np.ndarray | None:
+    """Returns the group (N,) of each row, from 0 on in the order in which they come."""
+    name, path = config.group, config.source
+    if name is None:
+        return None
+    if name in (config.columns or []) or name in (config.context_columns or []):
+        raise DataError(f"group: expected a column of {path} that is no other; got {name!r} twice")
+    if table.column_names.count(name) != 1:
+        found = "more than one" if name in table.column_names else "no"
+        raise DataError(
+            f"{path} has {found} column {name!r} for group; expected one of: "
+            f"{', '.join(table.column_names)}"
+        )
+    values = table[name].combine_chunks()
+    missing = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if missing.any():
+        raise DataError(
+            f"{path}, row {int(missing.argmax()) + 1} (from 1, without a header), column {name!r}: "
+            f"expected the row's group; got no value; {int(missing.sum())} such rows: correct or "
+            f"remove them"
+        )
+    return np.asarray(values.dictionary_encode().indices).astype(np.int64)
+
+
+def _split(group: np.ndarray | None, count: int, config: TableConfig) -> dict[str, np.ndarray]:
+    shares: dict[str, Any] = {
+        "val_fraction": config.val_fraction,
+        "test_fraction": config.test_fraction,
+        "seed": config.seed,
+    }
+    if group is None:
+        return random_split_by_fraction(count, what=f"rows in {config.source}", **shares)
+    what = f"groups in column {config.group!r} of {config.source}"
+    return split_by_group(group, what=what, **shares)
 
 
 def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:

@@ -95,7 +95,7 @@ def tar_chunks(
     """Yields chunks of `count` pictures each, none with pictures of two tars.
 
     A tar cannot be read from the middle: pictures that an earlier attempt has written are read
-    past, but not decoded.
+    past, but not decoded. Each row's group is a hash of its sample's key, by which it is split.
 
     Args:
         tars: Read one after the other.
@@ -128,16 +128,19 @@ def _read(
 ) -> Mapping[str, SplitArrays]:
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     labels: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for sample in samples:
         found, label = rows(sample)
         chosen = split(sample.key)
         crops[chosen].append(found)
+        groups[chosen] += [derive_seed(0, f"images/group/{sample.key}")] * len(found)
         if label is not None:
             labels[chosen] += [label] * len(found)
     return {
         chosen: SplitArrays(
             np.concatenate(found),
             np.array(labels[chosen], np.int64) if chosen in labels else None,
+            np.array(groups[chosen], np.int64),
         )
         for chosen, found in crops.items()
     }
