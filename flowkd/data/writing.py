@@ -159,7 +159,7 @@ def check_arrays(arrays: SplitArrays, draft: Manifest, where: str) -> None:
 
 def _check_groups_apart(splits: Mapping[str, SplitArrays]) -> None:
     known = [np.unique(arrays.group) for arrays in splits.values() if arrays.group is not None]
-    if len(np.unique(np.concatenate(known or [[]]))) < sum(map(len, known)):
+    if known and len(np.unique(np.concatenate(known))) < sum(map(len, known)):
         raise ValueError("expected every group in one split; got some in two")
 
 

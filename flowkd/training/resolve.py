@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
@@ -47,6 +48,13 @@ class ResolvedRun(Config):
         if self.manifest is not None:
             return self.manifest.bins
         return self.teacher.bins if self.teacher is not None else None
+
+    @property
+    def groups(self) -> dict[str, int] | None:
+        """Number of groups of rows that belong together, by split; None without a data set."""
+        if self.manifest is None:
+            return None
+        return {name: groups_of(split) for name, split in self.manifest.splits.items()}
 
     @property
     def calibration_rows(self) -> int:

@@ -195,5 +195,6 @@ class Run:
                 teacher=teacher.reference if teacher else None,
                 commit=commit,
                 bins=self.resolved.bins,
+                groups=self.resolved.groups,
             ),
         )

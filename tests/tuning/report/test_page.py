@@ -141,7 +141,7 @@ def test_hostile_text_is_shown_as_it_is(store, trials_of):
 def test_the_page_tells_the_outcome(store, trials_of):
     config, trials = SEARCHES["random"][0], trials_of["random"]
     published = Page(render_search(config, store, trials, outcome())).text
-    assert "has 24% of the teacher's parameters and 3.400 bits per dimension" in published
+    assert "has 24% of the teacher's parameters and 3.400 ± 0.010 bits per dimension" in published
     assert "It is published as models/small@20260101T000000-abcdef." in published
     refused = Page(render_search(config, store, trials, outcome("it is no better"))).text
     assert "It is not published: it is no better." in refused
