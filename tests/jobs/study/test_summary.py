@@ -33,11 +33,13 @@ TESTS = {
 }
 
 
+PICTURES = np.random.default_rng(0).normal(0, 0.5, 40)
+
+
 def measured(parameters: int, test: float, seed: int = 0) -> RunFigures:
     """Figures on 40 pictures that differ by much, of which every flow sees the same."""
-    pictures = np.random.default_rng(0).normal(0, 0.5, 40)
     own = np.random.default_rng(seed).normal(0, 0.01, 40)
-    bits = test + pictures - pictures.mean() + own - own.mean()
+    bits = test + PICTURES - PICTURES.mean() + own - own.mean()
     return RunFigures("", parameters, grouped(bits + 0.1), grouped(bits), -5.0)
 
 
@@ -91,7 +93,7 @@ def test_the_summary_has_means_spreads_and_what_is_missing() -> None:
 def test_errors_are_of_groups_and_differences_are_paired() -> None:
     summary = {row.arm: row for row in summary_rows(study(), lines())}
     best, teacher = summary["best"], summary["teacher"]
-    assert best.test_error == pytest.approx(0.5 / math.sqrt(40), rel=0.2)
+    assert best.test_error == pytest.approx(PICTURES.std(ddof=1) / math.sqrt(40), rel=0.05)
     for row, expected in ((best, best.test - 3.1), (teacher, 2.1 - 3.1)):
         assert row.minus_plain is not None
         assert row.minus_plain.estimate == pytest.approx(expected)
@@ -117,9 +119,8 @@ def test_folds_are_pooled_row_by_row() -> None:
             assert row.failed == "fold 0: step 9: nll is nan; fold 1: step 9: nll is nan"
             continue
         assert row.test == pytest.approx(alone.test)
-        assert row.gap_closed == (
-            None if alone.gap_closed is None else pytest.approx(alone.gap_closed)
-        )
+        assert (row.gap_closed is None) == (alone.gap_closed is None)
+        assert row.gap_closed == pytest.approx(alone.gap_closed)
         assert row.test_bits is not None
         assert row.test_bits.groups == 80
         # Twice as many groups: an error smaller by the root of two.
