@@ -19,6 +19,7 @@ from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
+from flowkd.data.groups import describe_rows, groups_of
 from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
@@ -67,7 +68,10 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
         connect()
     with working("preparing the data set"):
         manifest = prepare(load_config(PrepareConfig, config.dataset).root, store)
-    rows = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+    rows = ", ".join(
+        f"{name} {describe_rows(split.rows, groups_of(split))}"
+        for name, split in manifest.splits.items()
+    )
     console.print(f"  data set {manifest.name}: {manifest.event_shape}, {rows}")
     for number, role in enumerate(ROLES, start=2):
         stage(f"{number}/7 {role.capitalize()}")
