@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowkd.evaluation.intervals import gaps_closed, interval_of, resampled
+from flowkd.evaluation.intervals import gaps_closed, interval_of, resampled, share_interval
 from jobs.study.config import PLAIN, TEACHER, StudyConfig
 from jobs.study.results import RunRow, Uncertain
 
@@ -46,7 +46,7 @@ def arm_errors(config: StudyConfig, arm: str, lines: Sequence[RunRow]) -> dict[s
     gaps = [_gap(config, line, lines) for line in own]
     known = [gap for gap in gaps if gap is not None and np.isfinite(gap[0])]
     if known and arm != compared_with(config, arm):
-        found["gap"] = Uncertain.of(interval_of(np.mean(known, axis=0)))
+        found["gap"] = Uncertain.of(share_interval(np.mean(known, axis=0)))
     return found
 
 

@@ -65,7 +65,7 @@ def verdicts(results: Results, study: StudyFacts) -> list[str]:
     if best.gap_closed is not None:
         found.append(
             f"Target, `{study.best}` closes at least {study.targets.gap_closed:.0%} of the gap: "
-            f"{_reached(best, study)}, at {best.gap_closed:.0%} on average."
+            f"{_reached(best, study)}, at {best.gap_closed:.0%} on average{_open(best, study)}."
         )
     found += _size_and_speed(best, study)
     found += _plain_with_more(summary, best)
@@ -103,6 +103,16 @@ def _reached(best: SummaryRow, study: StudyFacts) -> str:
     if best.reached == best.gap_runs:
         return "reached" + (f" {counted}" if best.gap_runs > 1 else " in the only run")
     return f"reached on average, but only {counted}"
+
+
+def _open(best: SummaryRow, study: StudyFacts) -> str:
+    """Returns that other groups of rows may say otherwise of the target, where they may."""
+    if best.gap is None or best.gap.low is None or best.gap.high is None:
+        return ""
+    interval = f"95% interval {best.gap.low:.0%} to {best.gap.high:.0%}"
+    if best.gap.low < study.targets.gap_closed <= best.gap.high:
+        return f"; the {interval} leaves it open for other rows"
+    return f", {interval}"
 
 
 def _size_and_speed(best: SummaryRow, study: StudyFacts) -> list[str]:

@@ -85,6 +85,8 @@ def test_the_share_of_the_gap_is_paired_as_well() -> None:
     assert found.error < 1e-9  # on every group half of its gap
     other = GroupBits.of(bits + 0.1 + own[::-1], group)
     assert 0.005 < gap_interval(teacher, plain, other).error < 0.05
+    narrow = gap_interval(teacher, GroupBits.of(bits + 0.01 + own, group), half)
+    assert narrow.error == pytest.approx((narrow.high - narrow.low) / 3.92, rel=1e-3)
     whole = gap_interval(teacher, plain, teacher)
     assert (whole.estimate, whole.low, whole.high) == pytest.approx((1, 1, 1))
 

@@ -113,6 +113,8 @@ def test_the_spread_is_that_of_both_arms(
         ({"reached": 4}, "reached on average, but only in 4 of 6 runs, at 80%"),
         ({"gap_closed": 0.6, "reached": 0}, "**missed**, at 60%"),
         ({"gap_closed": 0.6, "reached": 1}, "**missed** (reached in 1 of 6 runs), at 60%"),
+        ({}, "at 80% on average; the 95% interval 74% to 86% leaves it open for other rows."),
+        ({"gap": {"estimate": 0.8, "error": 0.01, "low": 0.78, "high": 0.82}}, "age, 95% interv"),
         ({"parameters_share": 0.26}, "at most 25% of the teacher's parameters: **missed**"),
         ({"sampling_ratio": 3.1}, "3.2 times the teacher's throughput: **missed**"),
         ({"gap_closed": None}, "there is no gap to close"),
