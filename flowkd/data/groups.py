@@ -5,12 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from flowkd.data.manifest import Split, random_split_by_fraction
 from flowkd.data.shuffle import derive_seed
+from flowkd.errors import DataError
 
 # Below so many groups in a split, its errors are themselves too uncertain to rely on.
 FEW_GROUPS = 30
+
+
+def number_groups(values: pa.ChunkedArray, where: str) -> np.ndarray:
+    """Returns the group (N,) of each row as int64, from 0 on in the order in which they come.
+
+    Args:
+        values: What is equal for rows that belong together: numbers or text.
+        where: What error messages call the column.
+
+    Raises:
+        DataError: A row has no value.
+
+    Examples:
+        >>> number_groups(pa.chunked_array([["b", "a"], ["b"]]), "names").tolist()
+        [0, 1, 0]
+    """
+    joined = values.combine_chunks()
+    missing = joined.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if missing.any():
+        raise DataError(
+            f"{where}, row {int(missing.argmax()) + 1} (from 1, without a header): expected the "
+            f"row's group; got no value; {int(missing.sum())} such rows: correct or remove them"
+        )
+    return np.asarray(joined.dictionary_encode().indices).astype(np.int64)
 
 
 def split_by_group(

@@ -40,8 +40,8 @@ def few_groups(figures: Mapping[str, FlowFigures]) -> list[str]:
         return []
     counts = " and ".join(f"{bits} in {name}" for name, bits in few.items())
     return [
-        f"Only {counts}: too few for these errors to be relied on, which hold at best for others "
-        f"drawn as they were. Add more, or cross-validate with `folds` of a study."
+        f"Only {counts}: too few for these errors to be relied on. Add more, or cross-validate "
+        f"with `folds` of a study."
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class FoldConfig(ImporterConfig):
     """One of `folds` splits of a data set: its groups are dealt into so many parts of equal size.
 
     Part `fold` is test, the next one val, the others train: over all folds, every row is once in
-    test and once in val. All rows must fit into memory. Statistics are those of the new train rows.
+    test and once in val. All rows must fit into memory. Mean and scale stay those of the source.
 
     Attributes:
         source: Name of the data set, in the same store.
@@ -56,8 +56,7 @@ class FoldConfig(ImporterConfig):
         """Writes the data set and returns its manifest.
 
         Raises:
-            DataError: There is no such source, it has fewer groups than folds, or a column is
-                constant over the new train rows.
+            DataError: There is no such source, or it has fewer groups than folds.
         """
         source = read_manifest(store, self.source)
         rows = concat_examples([load_split(store, source, split) for split in SPLITS])
@@ -70,7 +69,6 @@ class FoldConfig(ImporterConfig):
                 "source": f"fold {self.fold} of {self.folds} of data set {self.source}, "
                 f"{source.source}",
                 "config": self.model_dump(mode="json"),
-                **_statistics(source, rows.select(chosen["train"])),
             }
         )
         splits = {}
@@ -106,31 +104,3 @@ def content_of(manifest: Manifest) -> str:
     """Returns a hash of a data set's rows."""
     shards = [shard.sha256 for split in manifest.splits.values() for shard in split.shards]
     return hashlib.sha256("".join(shards).encode()).hexdigest()
-
-
-def _statistics(source: Manifest, train: Examples) -> dict[str, Any]:
-    """Returns what the source's manifest tells of its train rows, of others."""
-    found: dict[str, Any] = {}
-    for prefix, values in (("", train.x), ("context_", train.context)):
-        if getattr(source, f"{prefix}mean") is None or values is None:
-            continue
-        columns = values.numpy().astype(np.float64)
-        numbers = {
-            "mean": columns.mean(axis=0),
-            "scale": columns.std(axis=0),
-            "minimum": columns.min(axis=0),
-            "maximum": columns.max(axis=0),
-        }
-        for key, each in numbers.items():
-            if getattr(source, f"{prefix}{key}", None) is not None:
-                found[f"{prefix}{key}"] = each.tolist()
-        if not prefix and not np.all(numbers["scale"] > 0):
-            names = source.columns or [f"x{n}" for n in range(columns.shape[1])]
-            constant = [
-                name for name, scale in zip(names, numbers["scale"], strict=True) if scale == 0
-            ]
-            raise DataError(
-                f"expected columns that vary over the train rows of every fold of data set "
-                f"{source.name!r}; constant: {', '.join(constant)}; leave them out, or lower folds"
-            )
-    return found

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from flowkd.data.groups import split_by_group
+from flowkd.data.groups import number_groups, split_by_group
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.table_checks import remarks_on
 from flowkd.data.manifest import Manifest, random_split_by_fraction
@@ -106,7 +106,7 @@ class TableConfig(ImporterConfig):
 
 
 def _groups(table: pa.Table, config: TableConfig) -> np.ndarray | None:
-    """Returns the group (N,) of each row, from 0 on in the order in which they come."""
+    """Returns the group (N,) of each row."""
     name, path = config.group, config.source
     if name is None:
         return None
@@ -118,15 +118,7 @@ def _groups(table: pa.Table, config: TableConfig) -> np.ndarray | None:
             f"{path} has {found} column {name!r} for group; expected one of: "
             f"{', '.join(table.column_names)}"
         )
-    values = table[name].combine_chunks()
-    missing = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    if missing.any():
-        raise DataError(
-            f"{path}, row {int(missing.argmax()) + 1} (from 1, without a header), column {name!r}: "
-            f"expected the row's group; got no value; {int(missing.sum())} such rows: correct or "
-            f"remove them"
-        )
-    return np.asarray(values.dictionary_encode().indices).astype(np.int64)
+    return number_groups(table[name], f"{path}, column {name!r}")
 
 
 def _split(group: np.ndarray | None, count: int, config: TableConfig) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ def test_a_group_that_cannot_be_is_refused(
 
 def test_a_row_without_a_group_is_refused_by_name(memory_store: Store, tmp_path: Path) -> None:
     names = pa.array([None if row == 7 else f"p{row % 9}" for row in range(600)])
-    with pytest.raises(DataError, match=r"row 8 .* column 'patient': expected the row's group"):
+    with pytest.raises(DataError, match=r"column 'patient', row 8 .*: expected the row's group"):
         table(memory_store, patients(tmp_path, names), group="patient")
 
 
