@@ -38,8 +38,8 @@ class GroupBits:
         groups: Number of groups.
     """
 
-    bits: tuple[float, ...]
-    rows: tuple[int, ...]
+    bits: list[float]
+    rows: list[int]
     groups: int
 
     @property
@@ -66,7 +66,7 @@ class GroupBits:
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> GroupBits:
         """Returns what `asdict` made of them."""
-        return cls(tuple(values["bits"]), tuple(values["rows"]), int(values["groups"]))
+        return cls(list(values["bits"]), list(values["rows"]), int(values["groups"]))
 
     @classmethod
     def pool(cls, parts: Sequence[GroupBits]) -> GroupBits:
@@ -205,7 +205,7 @@ def _in_lots(bits: np.ndarray, rows: np.ndarray, groups: int) -> GroupBits:
         lots = np.arange(len(bits)) % MOST_LOTS
         bits = np.bincount(lots, bits[order])
         rows = np.bincount(lots, rows[order]).astype(np.int64)
-    return GroupBits(tuple(bits.tolist()), tuple(rows.tolist()), groups)
+    return GroupBits(bits.tolist(), rows.tolist(), groups)
 
 
 @lru_cache(maxsize=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 
@@ -151,6 +152,7 @@ def test_groups_of_folds_are_pooled() -> None:
 def test_draws_are_the_same_in_every_call_and_reading_back_changes_nothing() -> None:
     found = GroupBits.of(*crops(12))
     assert GroupBits.read(asdict(found)) == found
+    assert json.loads(json.dumps(asdict(found))) == asdict(found)
     np.testing.assert_array_equal(resampled(found), resampled(GroupBits.read(asdict(found))))
     assert interval_of(np.array([math.nan, 1.0, 2.0])).known is False
     assert Interval(0.1, 0.01, 0.08, 0.12).nothing is False
