@@ -20,13 +20,14 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
 from flowkd.data.facts import named_values
+from flowkd.data.groups import describe_rows, groups_of
 from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
-from flowkd.evaluation.metrics import gap_closed
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.report.comparison import gap_share
 from flowkd.report.page import Report, render
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
@@ -68,7 +69,10 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
         connect()
     with working("preparing the data set"):
         manifest = prepare(load_config(PrepareConfig, config.dataset).root, store)
-    rows = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+    rows = ", ".join(
+        f"{name} {describe_rows(split.rows, groups_of(split))}"
+        for name, split in manifest.splits.items()
+    )
     console.print(f"  data set {manifest.name}: {manifest.event_shape}, {rows}")
     for number, role in enumerate(ROLES, start=2):
         stage(f"{number}/7 {role.capitalize()}")
@@ -87,14 +91,13 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     console.print(f"  asked over HTTP for {ASKED} samples and the log-likelihood of as many test")
     console.print(f"  rows: {asked['bits_per_dim']:.3f} bits/dim on average")
     stage("7/7 Report")
-    closed = gap_closed(*(figures[role].bits_per_dim for role in ROLES))
     seconds = time.monotonic() - began
     model = f"models/{publication.model}@{version}"
     report = _report(runs, figures, evaluation, store, (better, model, url), seconds)
     config.report.write_text(render(report), encoding="utf-8")
-    _write_results(config, figures, closed, seconds, url)
+    _write_results(config, figures, seconds, url)
     print()
-    figures_table(figures, gap_closed=closed)
+    figures_table(figures)
     print(f"\nreport   {config.report.resolve()}")
     print(f"model    {model}, in {store.uri}")
     print(f"student  {url}  (interactive: {endpoint}/docs)")
@@ -175,11 +178,11 @@ def _pictures(evaluation: EvaluationConfig, store: Store) -> dict[str, np.ndarra
 def _write_results(
     config: QuickstartConfig,
     figures: dict[str, FlowFigures],
-    closed: float,
     seconds: float,
     url: str,
 ) -> None:
     config.results.parent.mkdir(parents=True, exist_ok=True)
+    closed = gap_share(figures).estimate
     outcome = {
         **{role: asdict(figures[role]) for role in ROLES},
         "gap_closed": closed if math.isfinite(closed) else None,  # JSON has no NaN

@@ -10,7 +10,9 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.intervals import difference
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.report.caveats import with_error
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
@@ -121,6 +123,13 @@ def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
     if distilled.bits_per_dim > plain.bits_per_dim:
         return (
             f"it has {distilled.bits_per_dim:.4f} bits/dim on the test split, the plain student "
-            f"{plain.bits_per_dim:.4f}: a search for longer, or another space, may do better"
+            f"{plain.bits_per_dim:.4f}{_error(distilled, plain)}: a search for longer, or another "
+            f"space, may do better"
         )
     return None
+
+
+def _error(distilled: FlowFigures, plain: FlowFigures) -> str:
+    if not (distilled.by_group and plain.by_group):
+        return ""
+    return f" (a difference of {with_error(difference(distilled.by_group, plain.by_group))})"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from pydantic import Field
 
 from flowkd.config import Config, parse_config
 from flowkd.data.context_statistics import context_fields
-from flowkd.data.manifest import SPLITS, Manifest, Shard, Split
+from flowkd.data.groups import count_groups
+from flowkd.data.manifest import SPLITS, Manifest, Split
 from flowkd.data.notes import Noted, Notes
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import iter_shards
@@ -30,8 +31,6 @@ from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.store.store import Store
 
 PROGRESS = "import.json"
-
-ChunkShards = dict[str, dict[str, list[Shard]]]
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,12 @@ class ImportProgress(Config):
 
     Attributes:
         identity: Config of the import and fingerprint of the source.
-        chunks: Shards of each chunk that is done, by key and split.
+        chunks: Shards of each chunk that is done, and its number of groups, by key and split.
         notes: What was noted of the files of the chunks that are done.
     """
 
     identity: dict[str, Any]
-    chunks: ChunkShards = Field(default_factory=dict)
+    chunks: dict[str, dict[str, Split]] = Field(default_factory=dict)
     notes: dict[str, dict[str, Noted]] = Field(default_factory=dict)
 
 
@@ -76,7 +75,8 @@ def import_chunks(
     """Writes a data set chunk by chunk and returns its manifest, which is written last.
 
     Until then an older data set of the name stays as it was. The same import, started again, reads
-    no chunk that is written already. Train rows are shuffled within their chunk.
+    no chunk that is written already. Train rows are shuffled within their chunk. A group that has
+    rows in several chunks counts once in each.
 
     Args:
         store: Where `datasets/<name>/` goes.
@@ -95,23 +95,20 @@ def import_chunks(
     identity = {"config": draft.config, "source": fingerprint}
     done, notes = _read_progress(store, draft.name, identity)
     numbers = dict.fromkeys(SPLITS, 0)
-    splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[Split]] = {split: [] for split in SPLITS}
     for chunk in chunks:
         if chunk.key not in done:
             done[chunk.key] = _write_chunk(store, draft, chunk, numbers, seed, shard_bytes)
             notes.merge(chunk.notes)
             progress = ImportProgress(identity=identity, chunks=done, notes=notes.found)
             store.write_json(progress.model_dump(mode="json"), "datasets", draft.name, PROGRESS)
-        for split, shards in done[chunk.key].items():
-            numbers[split] += len(shards)
-            splits[split] += shards
-    for split, shards in splits.items():
-        if not sum(shard.rows for shard in shards):
+        for split, part in done[chunk.key].items():
+            numbers[split] += len(part.shards)
+            splits[split].append(part)
+    for split, parts in splits.items():
+        if not parts:
             raise DataError(f"expected at least one row in split {split!r} of {draft.source}")
-    found = {
-        split: Split(rows=sum(shard.rows for shard in shards), shards=shards)
-        for split, shards in splits.items()
-    }
+    found = {split: _joined(parts) for split, parts in splits.items()}
     draft = conclude(draft.model_copy(update={"splits": found}), notes)
     if draft.context_size is not None:
         draft = draft.model_copy(update=_context_fields(store, draft, draft.context_size))
@@ -134,7 +131,7 @@ def _write_chunk(
     numbers: Mapping[str, int],
     seed: int,
     shard_bytes: int,
-) -> dict[str, list[Shard]]:
+) -> dict[str, Split]:
     written = {}
     for split, arrays in chunk.read().items():
         if not len(arrays.x):
@@ -143,19 +140,32 @@ def _write_chunk(
         if split == "train":
             arrays = _shuffled(arrays, derive_seed(seed, f"order/{draft.name}/{chunk.key}"))
         shards = write_shards(store, draft.name, split, arrays, shard_bytes, numbers[split])
-        written[split] = list(shards)
+        written[split] = Split(
+            rows=len(arrays.x), groups=count_groups(arrays.group), shards=list(shards)
+        )
     return written
+
+
+def _joined(parts: Sequence[Split]) -> Split:
+    groups = [part.groups for part in parts if part.groups is not None]
+    return Split(
+        rows=sum(part.rows for part in parts),
+        groups=sum(groups) if groups else None,
+        shards=[shard for part in parts for shard in part.shards],
+    )
 
 
 def _shuffled(arrays: SplitArrays, seed: int) -> SplitArrays:
     order = np.random.default_rng(seed).permutation(len(arrays.x))
-    context = None if arrays.context is None else arrays.context[order]
-    return replace(arrays, x=arrays.x[order], context=context)
+    context, group = (
+        None if part is None else part[order] for part in (arrays.context, arrays.group)
+    )
+    return SplitArrays(arrays.x[order], context, group)
 
 
 def _read_progress(
     store: Store, name: str, identity: Mapping[str, Any]
-) -> tuple[ChunkShards, Notes]:
+) -> tuple[dict[str, dict[str, Split]], Notes]:
     """Returns what an earlier attempt at the same import has written and noted.
 
     The shards of an attempt at another import are removed, unless the data set itself has them.
@@ -171,7 +181,7 @@ def _read_progress(
         return dict(progress.chunks), Notes(progress.notes)
     kept = shard_files(store, name)
     for chunk in progress.chunks.values():
-        for shard in itertools.chain(*chunk.values()):
+        for shard in itertools.chain(*(part.shards for part in chunk.values())):
             if shard.file not in kept:
                 store.remove("datasets", name, shard.file)
     return {}, Notes()

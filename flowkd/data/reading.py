@@ -27,6 +27,7 @@ class StoredRows:
         split: `train`, `val` or `test`.
         limit: Number of rows, from the first on; default all.
         context: Whether the context is read, if there is one; default True.
+        group: Whether the rows' groups are read, if there are any; default False.
 
     Raises:
         DataError: There is no such split.
@@ -41,6 +42,7 @@ class StoredRows:
         *,
         limit: int | None = None,
         context: bool = True,
+        group: bool = False,
     ) -> None:
         if split not in manifest.splits:
             raise DataError(
@@ -53,6 +55,7 @@ class StoredRows:
         self._manifest = manifest
         self._split = split
         self._context = context
+        self._group = group and manifest.group is not None
         self.shards: list[Shard] = []
         self.shard_sizes: list[int] = []
         left = manifest.splits[split].rows if limit is None else limit
@@ -112,6 +115,7 @@ class StoredRows:
         rows = sum(self.shard_sizes[number] for number in numbers)
         x = torch.empty((rows, *event), dtype=self.dtype)
         context = self._empty_context(rows)
+        group = torch.empty(rows, dtype=torch.int64) if self._group else None
         filled = 0
         for number in numbers:
             shard = self.shards[number]
@@ -121,12 +125,14 @@ class StoredRows:
             if context is not None:
                 width = manifest.context_size or 1
                 copy_column(context[part], table, "context", width, manifest, shard)
+            if group is not None:
+                copy_column(group[part], table, "group", 1, manifest, shard)
             filled = part.stop
         if manifest.bins is not None and rows and int(x.max()) >= manifest.bins:
             raise DataError(
                 f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
             )
-        return Examples(x, context, steps=self.steps)
+        return Examples(x, context, steps=self.steps, group=group)
 
     def _empty_context(self, rows: int) -> Tensor | None:
         if not self._context:
@@ -141,7 +147,7 @@ class StoredRows:
 def load_split(
     store: Store, manifest: Manifest, split: str, *, limit: int | None = None
 ) -> Examples:
-    """Returns a split's rows, in their stored order: all, or the first `limit`.
+    """Returns a split's rows with their groups, in their stored order: all, or the first `limit`.
 
     Raises:
         DataError: There is no such split, or a shard is missing, truncated, altered, or not
@@ -160,7 +166,7 @@ def load_split(
                 [2., 3.]])
         >>> store.remove()
     """
-    return StoredRows(store, manifest, split, limit=limit).read_all()
+    return StoredRows(store, manifest, split, limit=limit, group=True).read_all()
 
 
 def read_shard_table(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:

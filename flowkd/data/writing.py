@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from flowkd.bijectors.transforms import ColumnTransforms
 from flowkd.data.context_statistics import context_fields
+from flowkd.data.groups import count_groups, remarks_on_groups
 from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
 from flowkd.data.steps import ColumnSteps
 from flowkd.errors import DataError
@@ -29,10 +30,13 @@ class SplitArrays:
     Attributes:
         x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
         context: None, (N,) int64 classes, or (N, c) float32 vectors.
+        group: (N,) int64, equal for rows that belong together, no number in two splits; default
+            None, each row is one of its own.
     """
 
     x: np.ndarray
     context: np.ndarray | None = None
+    group: np.ndarray | None = None
 
 
 def write_dataset(
@@ -125,9 +129,11 @@ def write_dataset(
         where = f"dataset {name!r}"
         found = context_fields([train.context], draft.context_size, draft.context_columns, where)
         draft = draft.model_copy(update=found)
+    _check_groups_apart(splits)
     written = {
         split: Split(
             rows=len(splits[split].x),
+            groups=count_groups(splits[split].group),
             shards=list(write_shards(store, name, split, splits[split], shard_bytes)),
         )
         for split in SPLITS
@@ -159,6 +165,17 @@ def check_arrays(arrays: SplitArrays, draft: Manifest, where: str) -> None:
             f"expected {kind.__name__} context for classes={draft.classes} in {where}; "
             f"got {arrays.context.dtype}"
         )
+    group = None if arrays.group is None else (arrays.group.dtype, arrays.group.shape)
+    if group != (None if draft.group is None else (np.int64, (len(arrays.x),))):
+        raise ValueError(
+            f"expected int64 group of each row for group={draft.group!r} in {where}; got {group}"
+        )
+
+
+def _check_groups_apart(splits: Mapping[str, SplitArrays]) -> None:
+    known = [np.unique(arrays.group) for arrays in splits.values() if arrays.group is not None]
+    if known and len(np.unique(np.concatenate(known))) < sum(map(len, known)):
+        raise ValueError("expected every group in one split; got some in two")
 
 
 def write_shards(
@@ -171,6 +188,8 @@ def write_shards(
         columns = {"x": _column(arrays.x[part])}
         if arrays.context is not None:
             columns["context"] = _column(arrays.context[part])
+        if arrays.group is not None:
+            columns["group"] = _column(arrays.group[part])
         fields = [pa.field(key, column.type, nullable=False) for key, column in columns.items()]
         table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
         sink = io.BytesIO()
@@ -192,9 +211,13 @@ def refuse_remarks(manifest: Manifest) -> None:
 def commit_manifest(store: Store, manifest: Manifest) -> Manifest:
     """Writes the manifest of shards that are there, then removes the shards that it replaces.
 
+    It remarks splits of few groups.
+
     Raises:
         DataError: The import is strict, and the manifest remarks something.
     """
+    few = remarks_on_groups(manifest.splits, manifest.group)
+    manifest = manifest.model_copy(update={"remarks": [*manifest.remarks, *few]})
     refuse_remarks(manifest)
     # Only shards of the previous manifest: another writer's may lie here as well.
     older = shard_files(store, manifest.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowkd.config import Config
 from flowkd.errors import ConfigError
 from flowkd.names import ModelName
@@ -71,6 +73,13 @@ def _evaluated(evaluation: str, source: str, store: Store) -> dict[str, object]:
     figures = store.read_json("evaluations", f"{evaluation}.json")
     for found in figures.values():
         if found["reference"] == source:
-            return found
+            return _without_groups(found)
     known = ", ".join(found["reference"] for found in figures.values())
     raise ConfigError(f"evaluation {evaluation!r} has no {source!r}; it has {known}")
+
+
+def _without_groups(found: dict[str, Any]) -> dict[str, object]:
+    """Returns a flow's figures with the numbers of rows and groups in place of their bits."""
+    by_group = found["by_group"]
+    kept = {key: value for key, value in found.items() if key not in ("by_group", "validation")}
+    return {**kept, "rows": sum(by_group["rows"]), "groups": by_group["groups"]}

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from flowkd.evaluation.compare import FlowFigures
+from flowkd.report.caveats import few_groups, held_out
 from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
 from flowkd.report.html import render_page
 from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
@@ -105,6 +106,8 @@ def comparison_values(figures: Mapping[str, FlowFigures], published: str | None)
         "figures": figures,
         "published": published,
         "rows": comparison_table(figures),
+        "held_out": held_out(figures),
+        "few": few_groups(figures),
         "likelihood": Markup(likelihood_plot(figures)),
     }
 

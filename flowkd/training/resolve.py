@@ -8,6 +8,7 @@ import yaml
 
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.data.facts import DataFacts
+from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
@@ -56,6 +57,13 @@ class ResolvedRun(Config):
         if self.manifest is None and self.teacher is not None:
             known = self.teacher.data
         return known if self.flow.context_spec.width else known.without_context()
+
+    @property
+    def groups(self) -> dict[str, int] | None:
+        """Number of groups of rows that belong together, by split; None without a data set."""
+        if self.manifest is None:
+            return None
+        return {name: groups_of(split) for name, split in self.manifest.splits.items()}
 
     @property
     def calibration_rows(self) -> int:

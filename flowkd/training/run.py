@@ -195,6 +195,7 @@ class Run:
                 teacher=teacher.reference if teacher else None,
                 commit=commit,
                 bins=self.resolved.bins,
+                groups=self.resolved.groups,
             ),
             data=self.resolved.facts,
         )

@@ -10,6 +10,7 @@ import typer
 
 from flowkd.config import apply_overrides, parse_config
 from flowkd.data.facts import column_names
+from flowkd.data.groups import groups_of
 from flowkd.data.importers.prepare import PrepareConfig, prepare
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
@@ -117,5 +118,6 @@ def facts(manifest: Manifest) -> dict[str, Any]:
     return {
         **values,
         "rows": {name: split.rows for name, split in splits},
+        "groups": {name: groups_of(split) for name, split in splits},
         "bytes": sum(shard.bytes for _, split in splits for shard in split.shards),
     }

@@ -11,11 +11,11 @@ import typer
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
-from flowkd.data.importers.prepare import prepare
 from flowkd.errors import ConfigError, FlowkdError
 from jobs.cli.console import StoreUri
 from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
+from jobs.study.folds import prepare_folds
 from jobs.study.outcomes import RunOutcome
 from jobs.study.results import Results
 from jobs.study.runner import measure_study, time_study, train_studies
@@ -53,29 +53,32 @@ def run_studies(
     if len(set(names)) < len(names):
         raise ConfigError(f"expected studies of different names; got {names}: rename one")
     store = storage.store()
+    studies = []
     for config in configs:
-        prepare(config.dataset, store)
+        studies.append((config, prepare_folds(config, store)))
         store.write(dump_config(config).encode(), "studies", config.name, "config.yaml")
+    parts = [fold for _, folds in studies for fold in folds]
     connect()
     outcomes: dict[str, RunOutcome] = {}
-    waiting = advance(configs, store, outcomes, replace=replace and train)
+    waiting = advance(parts, store, outcomes, replace=replace and train)
     broken = False
     if train:
         _say(f"{len(outcomes)} runs have ended before, {len(waiting)} can begin")
-        for done in train_studies(configs, storage, outcomes, workers=workers, replace=replace):
+        for done in train_studies(parts, storage, outcomes, workers=workers, replace=replace):
             end = done.outcome
             broken |= end.failed is not None and not store.exists("runs", done.run, "failure.json")
             figures = f"{end.validation:.3f} bits/dim, {end.cpu_seconds:.0f} CPU s"
             _say(f"[{done.ended}/{done.known}] {done.run}: {end.failed or figures}")
     _say("measuring likelihood, then throughput")
     figures_of = {
-        config.name: measure_study(config, storage, outcomes, workers=workers) for config in configs
+        part.name: measure_study(part, storage, outcomes, workers=workers) for part in parts
     }
-    measured = {
-        config.name: (figures_of[config.name], time_study(config, storage, outcomes))
-        for config in configs
-    }
-    return collect(configs, outcomes, measured, store), broken
+    measured = {}
+    for _, folds in studies:
+        for fold in folds:  # the flows of all folds have the same shapes: the first ones are timed
+            ratios = time_study(fold, storage, outcomes) if fold is folds[0] else {}
+            measured[fold.name] = (figures_of[fold.name], ratios)
+    return collect(studies, outcomes, measured, store), broken
 
 
 app = typer.Typer(add_completion=False)

@@ -48,7 +48,7 @@ def faulty(suffix, data):
         case b"s":
             time.sleep(60)
         case b"m":
-            return f"memory {np.ones(60_000_000).sum():g}"[:0] or None
+            return f"memory {np.ones(120_000_000).sum():g}"[:0] or None
         case b"t":
             return message_fault("<_io.BytesIO object at 0x7f0000000000>")
     return None

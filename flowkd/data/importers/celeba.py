@@ -78,6 +78,10 @@ class CelebaConfig(ImporterConfig):
                 kind="image",
                 event_shape=(3, self.size, self.size),
                 bins=256,
+                remarks=[
+                    "Several pictures show one person, which is not read: errors of figures, which "
+                    "take pictures for independent, are too small."
+                ],
                 splits={},
                 source=f"CelebA, aligned (Liu et al. 2015), from {self.source}",
                 config=self.model_dump(mode="json"),

@@ -60,6 +60,11 @@ class CropsConfig(Config):
             ImageColor.getrgb(self.background)  # its ValueError names the colour
         return self
 
+    @property
+    def several(self) -> bool:
+        """Whether a picture may give more than one row."""
+        return self.mode == "grid" or self.crops > 1 or self.frames == "all"
+
 
 def is_picture(name: str) -> bool:
     """Tells whether a file's name ends as a picture's, and no part of its path is hidden."""

@@ -48,7 +48,7 @@ from flowkd.store.store import Store
 
 
 class ImagesConfig(CropsConfig, ImporterConfig):
-    """Crops of pictures; all crops of one file are in one split.
+    """Crops of pictures; all crops of one file are in one split, and are one group.
 
     Attributes:
         source: A folder, searched with all its subfolders; a zip; a tar, a folder of tars, or tars
@@ -106,7 +106,8 @@ def _write_tars(
 ) -> Manifest:
     if not config.skip_unreadable:
         check_tars([tar for tar in tars if tar.is_local], config)
-    draft = _draft(config, f"pictures of {len(tars)} tars, {config.source}", config.classes)
+    source = f"pictures of {len(tars)} tars, {config.source}"
+    draft = _draft(config, source, config.classes, tars=True)
     names = [tar.name for tar in tars]
     splits = splits_of_tars(names, config.source) if config.split_folders else None
     if splits:
@@ -185,7 +186,9 @@ def _tars(config: ImagesConfig, notes: Notes) -> list[Source]:
     return tars
 
 
-def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
+def _draft(
+    config: ImagesConfig, source: str, classes: Sequence[str] | int | None, *, tars: bool = False
+) -> Manifest:
     names = None if classes is None or isinstance(classes, int) else list(classes)
     return Manifest(
         name=config.name,
@@ -194,6 +197,7 @@ def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | Non
         bins=256,
         classes=len(names) if names else classes if isinstance(classes, int) else None,
         class_names=names,
+        group="file" if config.several or tars else None,
         splits={},
         source=source,
         config=config.model_dump(mode="json"),
@@ -267,17 +271,21 @@ def _read(
     bad = BadPictures(notes, skip=config.skip_unreadable)
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     classes: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for split, number in part:
         file = files[number]
         with bad.gather(file.name):
             found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config, notes)
             crops[split].append(found)
+            groups[split] += [number] * len(found)
             if labels is not None:
                 classes[split] += [labels[number]] * len(found)
     bad.check(config.source)
     return {
         split: SplitArrays(
-            np.concatenate(found), np.array(classes[split], np.int64) if labels else None
+            np.concatenate(found),
+            np.array(classes[split], np.int64) if labels else None,
+            np.array(groups[split], np.int64) if config.several else None,
         )
         for split, found in crops.items()
     }

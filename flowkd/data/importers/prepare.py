@@ -14,6 +14,7 @@ from flowkd.data.importers.density.hepmass import HepmassConfig
 from flowkd.data.importers.density.miniboone import MiniBooNEConfig
 from flowkd.data.importers.density.power import PowerConfig
 from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.fold import FoldConfig
 from flowkd.data.importers.imagenet32 import Imagenet32Config
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.importer import ImporterConfig
@@ -38,7 +39,8 @@ DatasetConfig = Annotated[
     | Bsds300Config
     | CifarConfig
     | Imagenet32Config
-    | CelebaConfig,
+    | CelebaConfig
+    | FoldConfig,
     Field(discriminator="kind"),
 ]
 

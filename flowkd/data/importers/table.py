@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from flowkd.data.checks.options import ColumnOptions
 from flowkd.data.checks.prepare import check_names, prepare_columns, rows_with_values
-from flowkd.data.groups import split_by_group
+from flowkd.data.groups import number_groups, split_by_group
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.table_context import TableContext, class_context, vector_context
 from flowkd.data.importers.table_left_out import (
@@ -209,19 +209,10 @@ def _check_group(config: TableConfig, known: list[str]) -> None:
 
 
 def _groups(others: pa.Table, config: TableConfig) -> np.ndarray | None:
-    """Returns the group (N,) of each row, from 0 on in the order in which they come."""
-    name, path = config.group, config.source
-    if name is None:
+    """Returns the group (N,) of each row."""
+    if config.group is None:
         return None
-    values = others[name].combine_chunks()
-    missing = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    if missing.any():
-        raise DataError(
-            f"{path}, row {int(missing.argmax()) + 1} (from 1, without a header), column {name!r}: "
-            f"expected the row's group; got no value; {int(missing.sum())} such rows: correct or "
-            f"remove them"
-        )
-    return np.asarray(values.dictionary_encode().indices).astype(np.int64)
+    return number_groups(others[config.group], f"{config.source}, column {config.group!r}")
 
 
 def _split(group: np.ndarray | None, count: int, config: TableConfig) -> dict[str, np.ndarray]:

@@ -113,7 +113,7 @@ def tar_chunks(
     """Yields chunks of `count` pictures each, none with pictures of two tars.
 
     A tar cannot be read from the middle: pictures that an earlier attempt has written are read
-    past, but not decoded.
+    past, but not decoded. Each row's group is a hash of its sample's key, by which it is split.
 
     Args:
         tars: Read one after the other.
@@ -164,6 +164,7 @@ def _read(
 ) -> Mapping[str, SplitArrays]:
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     labels: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     where = ""
     for sample in samples:
         where = sample.tar
@@ -171,6 +172,7 @@ def _read(
             found, label = rows(sample, notes)
             chosen = split(sample)
             crops[chosen].append(found)
+            groups[chosen] += [derive_seed(0, f"images/group/{sample.key}")] * len(found)
             if label is not None:
                 labels[chosen] += [label] * len(found)
     bad.check(where)
@@ -178,6 +180,7 @@ def _read(
         chosen: SplitArrays(
             np.concatenate(found),
             np.array(labels[chosen], np.int64) if chosen in labels else None,
+            np.array(groups[chosen], np.int64),
         )
         for chosen, found in crops.items()
     }

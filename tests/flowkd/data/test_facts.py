@@ -46,7 +46,7 @@ def test_names_and_units_go_from_the_table_into_every_later_artifact(store):
 
 
 def test_a_flow_without_context_does_not_name_one(store):
-    flow = {"kind": "coupling", "depth": 1, "width": 4, "context_size": 0}
+    flow = {"kind": "coupling", "depth": 1, "width": 4, "context": "ignore"}
     list(run_in_process(training("plain", flow=flow), store))
     data = load_artifact(store, "runs/plain").manifest.data
     assert (data.columns, data.context_columns) == (COLUMNS, None)
@@ -55,7 +55,7 @@ def test_a_flow_without_context_does_not_name_one(store):
 def test_names_pass_from_a_teacher_alone_to_its_student(store):
     weights = {"nll": 0.0, "samples": 1.0}
     learns = {**DISTILLATION, "hints": [], "weights": weights, "samples": {"rows": 40}}
-    unconditional = {"kind": "coupling", "depth": 3, "width": 4, "context_size": 0}
+    unconditional = {"kind": "coupling", "depth": 3, "width": 4, "context": "ignore"}
     list(run_in_process(training("big", flow=unconditional), store))
     student = training("student", dataset="none", objective={**learns, "teacher": "runs/big"})
     list(run_in_process(student, store))
@@ -63,7 +63,7 @@ def test_names_pass_from_a_teacher_alone_to_its_student(store):
 
 
 def test_a_loaded_flow_that_is_distilled_and_published_keeps_its_columns(store):
-    flow = {"kind": "coupling", "depth": 3, "width": 4, "context_size": 0}
+    flow = {"kind": "coupling", "depth": 3, "width": 4, "context": "ignore"}
     list(run_in_process(training("big", flow=flow), store))
     teacher = flowkd.load("runs/big", store=store)
     small = flowkd.distill(

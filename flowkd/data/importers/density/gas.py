@@ -27,7 +27,13 @@ from flowkd.store.store import Store
 FILE = "gas/ethylene_CO.pickle"
 NOT_SENSORS = ("Meth", "Eth", "Time")
 MAX_CORRELATION = 0.98
-PUBLISHED = PublishedTable("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
+PUBLISHED = PublishedTable(
+    "GAS",
+    8,
+    (852_174, 94_685, 105_206),
+    "standardised by all rows",
+    "Rows are readings of sensors that follow each other in time",
+)
 
 
 class GasConfig(DensityConfig):

@@ -5,7 +5,7 @@ from PIL import Image
 
 from flowkd.data.importers import crops, images
 from flowkd.errors import DataError
-from tests.support.picture_files import encoded, imported, laid, noise, picture, png
+from tests.support.picture_files import encoded, imported, laid, noise, picture, png, told
 
 BAD = {
     "empty": b"",
@@ -52,7 +52,7 @@ def test_they_are_left_out_and_counted_if_asked(memory_store, tmp_path, form):
     assert left_out.keys() == REASONS | {"cut off or damaged"}
     assert {part.count for part in manifest.left_out} == {1}
     assert left_out["cut off or damaged"].names == ["torn.png"]
-    (remark,) = manifest.remarks
+    (remark,) = told(manifest)
     assert "5 pictures are left out" in remark
 
 

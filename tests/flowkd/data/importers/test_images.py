@@ -16,7 +16,7 @@ from flowkd.data.notes import Notes
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 from flowkd.store.store import Store
-from tests.support.picture_files import chunk, encoded, png, several_frames
+from tests.support.picture_files import chunk, encoded, png, several_frames, told
 
 SPLITS = ("train", "val", "test")
 
@@ -201,7 +201,7 @@ def test_files_that_are_left_out_are_told_with_their_suffix(store, folder):
         "hidden": 1,
     }
     assert sorted(found["of suffix .gif, not a picture's"][1]) == ["a.gif", "cats/c.gif"]
-    (remark,) = manifest.remarks
+    (remark,) = told(manifest)
     assert remark.startswith("6 files are left out")
     assert "2 .gif (" in remark
 

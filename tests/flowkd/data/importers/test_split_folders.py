@@ -6,7 +6,7 @@ from flowkd.data.importers.split_folders import splits_of_folders, splits_of_tar
 from flowkd.data.manifest import SPLITS
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
-from tests.support.picture_files import imported, laid, picture
+from tests.support.picture_files import imported, laid, picture, told
 
 
 def counted(store, manifest):
@@ -110,4 +110,4 @@ def test_a_tar_with_folders_of_several_splits_is_refused(memory_store, tmp_path)
         imported(memory_store, source)
     manifest, numbers = imported(memory_store, source, split_folders=False)
     assert numbers == list(range(60))
-    assert manifest.remarks == []
+    assert told(manifest) == []
