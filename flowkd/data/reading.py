@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +54,8 @@ class StoredRows:
         self._manifest = manifest
         self._split = split
         self._context = context
+        self._kept: dict[int, Examples] = {}
+        self._room = 0.0  # bytes of shards that may still be kept
         self.shards: list[Shard] = []
         self.shard_sizes: list[int] = []
         left = manifest.splits[split].rows if limit is None else limit
@@ -84,38 +88,63 @@ class StoredRows:
         limit = len(self)
         return StoredRows(self._store, self._manifest, self._split, limit=limit, context=False)
 
+    @contextmanager
+    def keeping(self, memory_gib: float) -> Iterator[None]:
+        """Within it, shards that are read stay in memory, up to a limit, and are not read again."""
+        self._room = memory_gib * 2**30
+        try:
+            yield
+        finally:
+            self._room = 0.0
+            self._kept.clear()
+
     def read_shard(self, number: int) -> Examples:
         """Returns the rows of a shard.
 
         Raises:
             DataError: It is missing, truncated, altered, or not what the manifest says.
         """
-        return self._read(range(number, number + 1))
+        if number in self._kept:
+            return self._kept[number]
+        rows = self._read(number)
+        size = len(rows) * self.row_bytes
+        if size <= self._room:
+            self._kept[number] = rows
+            self._room -= size
+        return rows
 
     def read_at_least(self, count: int) -> Examples:
         """Returns the first shards that together have `count` rows, or all if there are fewer."""
-        return self._read(range(count_shards(self.shard_sizes, count)))
+        return self._join(count_shards(self.shard_sizes, count))
 
     def read_all(self) -> Examples:
         """Returns all rows, in their stored order; raises as `read_shard` does."""
-        return self._read(range(len(self.shards)))
+        return self._join(len(self.shards))
 
-    def _read(self, numbers: range) -> Examples:
-        manifest = self._manifest
-        event = manifest.event_shape
-        rows = sum(self.shard_sizes[number] for number in numbers)
-        x = torch.empty((rows, *event), dtype=self.dtype)
+    def _join(self, count: int) -> Examples:
+        """Returns the rows of the first shards, so that no more than one is in memory twice."""
+        rows = sum(self.shard_sizes[:count])
+        x = torch.empty((rows, *self._manifest.event_shape), dtype=self.dtype)
         context = self._empty_context(rows)
         filled = 0
-        for number in numbers:
-            shard = self.shards[number]
-            table = read_shard_table(self._store, manifest, shard)
-            part = slice(filled, filled + self.shard_sizes[number])
-            copy_column(x[part], table, "x", math.prod(event), manifest, shard)
-            if context is not None:
-                width = manifest.context_size or 1
-                copy_column(context[part], table, "context", width, manifest, shard)
+        for number in range(count):
+            shard = self.read_shard(number)
+            part = slice(filled, filled + len(shard))
+            x[part] = shard.x
+            if context is not None and shard.context is not None:
+                context[part] = shard.context
             filled = part.stop
+        return Examples(x, context)
+
+    def _read(self, number: int) -> Examples:
+        manifest, shard, rows = self._manifest, self.shards[number], self.shard_sizes[number]
+        table = read_shard_table(self._store, manifest, shard)
+        x = torch.empty((rows, *manifest.event_shape), dtype=self.dtype)
+        copy_column(x, table, "x", math.prod(manifest.event_shape), manifest, shard)
+        context = self._empty_context(rows)
+        if context is not None:
+            width = manifest.context_size or 1
+            copy_column(context, table, "context", width, manifest, shard)
         if manifest.bins is not None and rows and int(x.max()) >= manifest.bins:
             raise DataError(
                 f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
