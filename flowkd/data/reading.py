@@ -54,7 +54,7 @@ class StoredRows:
         self._manifest = manifest
         self._split = split
         self._context = context
-        self._kept: dict[int, Examples] = {}
+        self._kept: dict[int, pa.Table] = {}
         self._room = 0.0  # bytes of shards that may still be kept
         self.shards: list[Shard] = []
         self.shard_sizes: list[int] = []
@@ -104,52 +104,46 @@ class StoredRows:
         Raises:
             DataError: It is missing, truncated, altered, or not what the manifest says.
         """
-        if number in self._kept:
-            return self._kept[number]
-        rows = self._read(number)
-        size = len(rows) * self.row_bytes
-        if size <= self._room:
-            self._kept[number] = rows
-            self._room -= size
-        return rows
+        return self._read(range(number, number + 1))
 
     def read_at_least(self, count: int) -> Examples:
         """Returns the first shards that together have `count` rows, or all if there are fewer."""
-        return self._join(count_shards(self.shard_sizes, count))
+        return self._read(range(count_shards(self.shard_sizes, count)))
 
     def read_all(self) -> Examples:
         """Returns all rows, in their stored order; raises as `read_shard` does."""
-        return self._join(len(self.shards))
+        return self._read(range(len(self.shards)))
 
-    def _join(self, count: int) -> Examples:
-        """Returns the rows of the first shards, so that no more than one is in memory twice."""
-        rows = sum(self.shard_sizes[:count])
-        x = torch.empty((rows, *self._manifest.event_shape), dtype=self.dtype)
+    def _read(self, numbers: range) -> Examples:
+        manifest = self._manifest
+        event = manifest.event_shape
+        rows = sum(self.shard_sizes[number] for number in numbers)
+        x = torch.empty((rows, *event), dtype=self.dtype)
         context = self._empty_context(rows)
         filled = 0
-        for number in range(count):
-            shard = self.read_shard(number)
-            part = slice(filled, filled + len(shard))
-            x[part] = shard.x
-            if context is not None and shard.context is not None:
-                context[part] = shard.context
+        for number in numbers:
+            shard = self.shards[number]
+            table = self._table(number)
+            part = slice(filled, filled + self.shard_sizes[number])
+            copy_column(x[part], table, "x", math.prod(event), manifest, shard)
+            if context is not None:
+                width = manifest.context_size or 1
+                copy_column(context[part], table, "context", width, manifest, shard)
             filled = part.stop
-        return Examples(x, context)
-
-    def _read(self, number: int) -> Examples:
-        manifest, shard, rows = self._manifest, self.shards[number], self.shard_sizes[number]
-        table = read_shard_table(self._store, manifest, shard)
-        x = torch.empty((rows, *manifest.event_shape), dtype=self.dtype)
-        copy_column(x, table, "x", math.prod(manifest.event_shape), manifest, shard)
-        context = self._empty_context(rows)
-        if context is not None:
-            width = manifest.context_size or 1
-            copy_column(context, table, "context", width, manifest, shard)
         if manifest.bins is not None and rows and int(x.max()) >= manifest.bins:
             raise DataError(
                 f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
             )
         return Examples(x, context)
+
+    def _table(self, number: int) -> pa.Table:
+        if number in self._kept:
+            return self._kept[number]
+        table = read_shard_table(self._store, self._manifest, self.shards[number])
+        if table.nbytes <= self._room:
+            self._kept[number] = table
+            self._room -= table.nbytes
+        return table
 
     def _empty_context(self, rows: int) -> Tensor | None:
         if not self._context:

@@ -43,8 +43,10 @@ def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:
         NonFiniteError: A teacher without a finite sample.
     """
     stored = data.train if isinstance(data.train, StoredRows) else None
-    # Bounds, contexts, batches and calibration ask for the same shards, one after the other.
-    with stored.keeping(run.config.scaling.resident_gib) if stored else nullcontext():
+    # Bounds, contexts, batches and calibration ask for the same shards, one after the other. What
+    # is kept here is in memory beside what the batches keep, so it gets half of the room.
+    room = run.config.scaling.resident_gib / 2
+    with stored.keeping(room) if stored else nullcontext():
         if run.config.distillation is not None and data.teacher is not None:
             return _Student(run, run.config.distillation, data.teacher, data, worker).inputs()
         assert data.train is not None
