@@ -1,4 +1,4 @@
-"""What is reported of a flow beside its throughput: bits per dimension, and the round trip."""
+"""What is reported of a flow beside its throughput: bits per dimension."""
 
 from __future__ import annotations
 
@@ -61,13 +61,6 @@ def evaluate_likelihood(
     assert isinstance(bits, Tensor)
     error = bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
     return Likelihood(bits.mean().item(), error, nats.mean().item(), len(bits))
-
-
-@torch.no_grad()
-def round_trip_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> float:
-    """Returns the largest |inverse(forward(x)) - x| in preprocessed units, which are of order 1."""
-    again = flow.inverse(flow(x, context).z, context)
-    return (flow.preprocess(again)[0] - flow.preprocess(x)[0]).abs().max().item()
 
 
 def rows_for(flow: Flow, rows: Examples) -> Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flowkd.config import Config
@@ -28,7 +29,13 @@ class Lineage(Config):
     bins: int | None = None
 
 
-def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
+def model_card(
+    folder: str,
+    flow: Flow,
+    metrics: dict[str, Any],
+    lineage: Lineage,
+    remarks: Sequence[str] = (),
+) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
@@ -40,6 +47,7 @@ def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineag
             f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
             f"parameters, conditioned on {flow.context}.",
             "",
+            *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
             *(["Made from:", "", *origin, ""] if origin else []),
             "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",

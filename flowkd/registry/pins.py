@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import yaml
+from pydantic import Field
 
 from flowkd.config import Config, parse_config
 from flowkd.errors import StoreError
@@ -27,12 +28,14 @@ class PinnedArtifact(Config):
         weights: SHA-256 of its weights.
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
+        remarks: What its user should know, a sentence each.
     """
 
     reference: str
     weights: str
     flow: AnyFlowConfig
     bins: int | None = None
+    remarks: list[str] = Field(default_factory=list)
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -56,6 +59,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         weights=manifest.parts[WEIGHTS].sha256,
         flow=config.flow,
         bins=manifest.lineage.bins,
+        remarks=manifest.remarks,
     )
 
 
