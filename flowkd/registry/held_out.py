@@ -17,8 +17,10 @@ from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import Artifact
 from flowkd.store.store import Store
 
-# As many training rows determine a Gaussian well enough, and are read in a moment.
-GAUSSIAN_ROWS = 20_000
+# As many training rows, or values of them, determine a Gaussian well enough; of so many shards at
+# least, as rows that lie together may be alike.
+GAUSSIAN_ROWS, GAUSSIAN_VALUES = 20_000, 2**25
+GAUSSIAN_SHARDS = 16
 CHUNK = 500
 
 
@@ -62,7 +64,8 @@ def held_out(artifact: Artifact, store: Store) -> HeldOut | str:
         judged = judged.without_context()
     rows = next(evaluation_batches(judged, manifest.bins, len(judged), seed))
     stored = StoredRows(store, manifest, "train", limit=training["train_rows"])
-    known = next(evaluation_batches(_spread(stored), manifest.bins, GAUSSIAN_ROWS, seed))
+    taken = _spread(stored, min(GAUSSIAN_ROWS, max(1, GAUSSIAN_VALUES // flow.dimensions)))
+    known = next(evaluation_batches(taken, manifest.bins, len(taken), seed))
     gaussian = Gaussian.fit(known.x, full=manifest.kind == "table")
     return HeldOut(rows, _bits_per_dim(flow, rows), gaussian.bits_per_dim(rows.x))
 
@@ -74,12 +77,15 @@ def _fits(flow: Flow, manifest: Manifest) -> bool:
     return same and (not flow.context.width or given == context)
 
 
-def _spread(rows: StoredRows) -> Examples:
-    """Returns about GAUSSIAN_ROWS rows, of shards from the first to the last."""
+def _spread(rows: StoredRows, count: int) -> Examples:
+    """Returns about so many rows, of shards from the first to the last."""
     shards = len(rows.shards)
-    wanted = min(shards, math.ceil(shards * GAUSSIAN_ROWS / len(rows)))
+    wanted = min(shards, max(GAUSSIAN_SHARDS, math.ceil(shards * count / len(rows))))
     numbers = [number * shards // wanted for number in range(wanted)]
-    return concat_examples([rows.read_shard(number).without_context() for number in numbers])
+    each = math.ceil(count / wanted)
+    return concat_examples(
+        [rows.read_shard(number).without_context().slice(0, each) for number in numbers]
+    )
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from flowkd.store.store import Store
 from flowkd.training.loop import StepResult
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import RISE, summary_of, warning_of
+from flowkd.training.runs import run_state
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import STUDENT, prepared, training
 
@@ -49,6 +50,8 @@ def test_a_run_that_overfits_says_so_in_its_log_and_in_its_card(taught_store: St
     kept, warning = summary_of(log)
     assert kept == f"the weights of step {best['step']} of 40 are kept, at {low:.3f} bits/dim"
     assert warning == judged[-1]["warning"]
+    state = run_state(taught_store, "hasty")
+    assert (state.best_step, state.warning) == (best["step"], warning)
 
 
 def test_a_run_that_still_learns_warns_of_nothing(taught_store: Store) -> None:
