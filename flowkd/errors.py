@@ -23,3 +23,7 @@ class NonFiniteError(FlowkdError):
 
 class StoppedError(FlowkdError):
     """A training was asked to stop: it has written a checkpoint, and can be resumed from it."""
+
+
+class RefusedError(FlowkdError):
+    """A model that is not published, because it is not sound or worse than a simple one."""

@@ -9,6 +9,7 @@ from typing import Any
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.distillation.objective import MaximumLikelihoodConfig
+from flowkd.errors import RefusedError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.intervals import difference
 from flowkd.registry.publish import PublishConfig, publish_run
@@ -88,8 +89,13 @@ def judge(
             alias=final.alias,
             evaluation=evaluation.name,
             search=config.name,
+            max_round_trip_error=final.max_round_trip_error,
+            force=final.force,
         )
-        published = f"models/{final.model}@{publish_run(publication, store)}"
+        try:
+            published = f"models/{final.model}@{publish_run(publication, store)}"
+        except RefusedError as error:
+            refused = str(error)
     return {
         "figures": {role: asdict(each) for role, each in figures.items()},
         "refused": refused,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +58,8 @@ class StoredRows:
         self._split = split
         self._context = context
         self._group = group and manifest.group is not None
+        self._kept: dict[int, pa.Table] = {}
+        self._room = 0.0  # bytes of shards that may still be kept
         self.shards: list[Shard] = []
         self.shard_sizes: list[int] = []
         left = manifest.splits[split].rows if limit is None else limit
@@ -93,6 +97,16 @@ class StoredRows:
         limit = len(self)
         return StoredRows(self._store, self._manifest, self._split, limit=limit, context=False)
 
+    @contextmanager
+    def keeping(self, memory_gib: float) -> Iterator[None]:
+        """Within it, shards that are read stay in memory, up to a limit, and are not read again."""
+        self._room = memory_gib * 2**30
+        try:
+            yield
+        finally:
+            self._room = 0.0
+            self._kept.clear()
+
     def read_shard(self, number: int) -> Examples:
         """Returns the rows of a shard.
 
@@ -119,7 +133,7 @@ class StoredRows:
         filled = 0
         for number in numbers:
             shard = self.shards[number]
-            table = read_shard_table(self._store, manifest, shard)
+            table = self._table(number)
             part = slice(filled, filled + self.shard_sizes[number])
             copy_column(x[part], table, "x", math.prod(event), manifest, shard)
             if context is not None:
@@ -133,6 +147,15 @@ class StoredRows:
                 f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
             )
         return Examples(x, context, steps=self.steps, group=group)
+
+    def _table(self, number: int) -> pa.Table:
+        if number in self._kept:
+            return self._kept[number]
+        table = read_shard_table(self._store, self._manifest, self.shards[number])
+        if table.nbytes <= self._room:
+            self._kept[number] = table
+            self._room -= table.nbytes
+        return table
 
     def _empty_context(self, rows: int) -> Tensor | None:
         if not self._context:

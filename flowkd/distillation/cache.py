@@ -101,12 +101,11 @@ def data_with_targets(
         seed: Seed of the run, from which the noise is drawn.
     """
     copies = noisy_copies(cache, rows, bins)
+    whole = rows.read_all()
     parts = (
         part
         for copy in range(copies)
-        for part in evaluation_batches(
-            rows.read_all(), bins, CHUNK, derive_seed(seed, "cache", copy)
-        )
+        for part in evaluation_batches(whole, bins, CHUNK, derive_seed(seed, "cache", copy))
     )
     known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind)
     return replace(known, sharding=[*rows.shard_sizes] * copies)

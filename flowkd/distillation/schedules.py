@@ -103,7 +103,7 @@ Weight = Amount | Annotated[Scheduled, Field(discriminator="kind")]
 class LossWeights(Config):
     """Weights of the terms in the sum: constant, or a schedule over the training.
 
-    A term of weight 0 is not computed, but for `nll`, which is then only reported.
+    A term of weight 0 is not computed.
     """
 
     nll: Weight = 1.0

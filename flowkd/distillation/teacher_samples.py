@@ -113,14 +113,14 @@ class FreshSamples:
             generator = _generator(self.seed, "contexts", step)
             context = self.contexts(self.batch_size, generator)[self.rows].to(z.device)
         x = self.teacher.inverse(z, context)
-        bad = ~usable(x, self.bounds)
-        for attempt in range(1, ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
+            bad = ~usable(x, self.bounds)
             if not bad.any():
                 return Batch(x, context)
             self._dropped += int(bad.sum())
-            z = self._latents(step, attempt)[bad]
-            x[bad] = self.teacher.inverse(z, None if context is None else context[bad])
-            bad = ~usable(x, self.bounds)
+            if attempt < ATTEMPTS:
+                z = self._latents(step, attempt)[bad]
+                x[bad] = self.teacher.inverse(z, None if context is None else context[bad])
         raise no_usable_samples(ATTEMPTS)
 
     def _latents(self, step: int, attempt: int) -> Tensor:

@@ -17,9 +17,10 @@ from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.intervals import GroupBits, mean_of
-from flowkd.evaluation.metrics import evaluate_likelihood, round_trip_error, rows_for
+from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.context import ContextSpec
+from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
@@ -63,7 +64,8 @@ class FlowFigures:
         log_prob_per_second: Examples whose log_prob is computed in a second.
         samples_per_second: Examples that are sampled in a second.
         steps: Optimiser steps of its training.
-        round_trip: Largest |inverse(forward(x)) - x| in preprocessed units.
+        round_trip: How far it is from undoing itself as it is served, on rows and on samples:
+            flowkd.flows.round_trip.
         split: Name of the split.
         by_group: Bits per dimension on it by group, from which errors of differences come; None
             where only the means are known.
@@ -170,7 +172,7 @@ def _figures(
         log_prob_per_second=rates[0],
         samples_per_second=rates[1],
         steps=int(artifact.metrics.get("steps", 0)),
-        round_trip=round_trip_error(flow, first.x, first.context),
+        round_trip=served_round_trip_error(flow, first.x, first.context),
         by_group=by_group,
     )
 

@@ -1,4 +1,4 @@
-"""What is reported of a flow beside its throughput: bits per dimension, and the round trip."""
+"""What is reported of a flow beside its throughput: bits per dimension."""
 
 from __future__ import annotations
 
@@ -57,13 +57,6 @@ def evaluate_likelihood(
     by_group = GroupBits.of(bits.numpy(), group)
     error = mean_of(by_group).error
     return Likelihood(bits.mean().item(), error, nats.mean().item(), len(bits), by_group)
-
-
-@torch.no_grad()
-def round_trip_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> float:
-    """Returns the largest |inverse(forward(x)) - x| in preprocessed units, which are of order 1."""
-    again = flow.inverse(flow(x, context).z, context)
-    return (flow.preprocess(again)[0] - flow.preprocess(x)[0]).abs().max().item()
 
 
 def rows_for(flow: Flow, rows: Examples) -> Examples:

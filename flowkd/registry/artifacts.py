@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,15 +20,18 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.batch import Batch
 from flowkd.data.facts import DataFacts
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import is_name
 from flowkd.registry.aliases import alias_names, alias_version
 from flowkd.registry.card import Lineage, model_card
+from flowkd.registry.checks import check_round_trip
 from flowkd.store.store import Store
 
 FORMAT: Literal[1] = 1
@@ -56,6 +59,7 @@ class ArtifactManifest(Config):
         parts: Each other file, by name.
         lineage: What it was made from.
         data: What the values are called that the flow was trained on, and the range of its context.
+        remarks: What its user should know, a sentence each.
     """
 
     format: Literal[1] = FORMAT
@@ -63,6 +67,7 @@ class ArtifactManifest(Config):
     parts: dict[str, ArtifactPart]
     lineage: Lineage = Lineage()
     data: DataFacts = DataFacts()
+    remarks: list[str] = Field(default_factory=list)
 
 
 class ArtifactConfig(Config):
@@ -116,6 +121,7 @@ def write_artifact(
     metrics: Mapping[str, Any] | None = None,
     lineage: Lineage | None = None,
     data: DataFacts | None = None,
+    remarks: Sequence[str] = (),
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
@@ -128,6 +134,7 @@ def write_artifact(
         metrics: Figures by name; default none.
         lineage: What it was made from; default unknown.
         data: What its data are called, and the range of its context; default unknown.
+        remarks: What its user should know; default nothing.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -155,7 +162,7 @@ def write_artifact(
         "config.yaml": dump_config(whole).encode(),
         "weights.safetensors": safetensors.torch.save(weights),
         "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
-        "README.md": model_card(folder, flow, dict(metrics or {}), lineage, data).encode(),
+        "README.md": model_card(folder, flow, dict(metrics or {}), lineage, data, remarks).encode(),
     }
     parts = {
         name: ArtifactPart(sha256=_hash(content), bytes=len(content))
@@ -170,12 +177,25 @@ def write_artifact(
         parts=parts,
         lineage=lineage,
         data=data,
+        remarks=list(remarks),
     )
     store.write_json(manifest.model_dump(mode="json"), folder, "manifest.json")
     return manifest
 
 
-def publish_artifact(store: Store, name: str, flow: Flow, config: FlowConfig, **more: Any) -> str:
+def publish_artifact(
+    store: Store,
+    name: str,
+    flow: Flow,
+    config: FlowConfig,
+    *,
+    rows: Batch | None = None,
+    max_round_trip_error: float = MAX_ROUND_TRIP_ERROR,
+    force: bool = False,
+    metrics: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+    **more: Any,
+) -> str:
     """Writes a new version of a model and returns the version's name.
 
     Args:
@@ -183,17 +203,26 @@ def publish_artifact(store: Store, name: str, flow: Flow, config: FlowConfig, **
         name: Name of the model.
         flow: Weights to store.
         config: How the flow is built.
+        rows: Data on which it has to undo itself, as on samples of its own; default none.
+        max_round_trip_error: The most that it may be off then, as it is served.
+        force: Whether a flow that is further off is published all the same, with a remark.
+        metrics: Figures by name, to which `round_trip_error` is added.
+        remarks: What its user should know; default nothing.
         **more: As for `write_artifact`.
 
     Raises:
+        RefusedError: The flow is further off than that.
         StoreError: The model's name is none, or as `write_artifact` raises.
     """
     if not is_name(name):
         raise StoreError(
             f"expected a model name of letters, digits, '.', '_' and '-'; got {name!r}"
         )
+    error, noted = check_round_trip(name, flow, rows, max_round_trip_error, force)
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    write_artifact(store, f"models/{name}/{version}", flow, config, **more)
+    metrics = {**(metrics or {}), "round_trip_error": error}
+    folder = f"models/{name}/{version}"
+    write_artifact(store, folder, flow, config, metrics=metrics, remarks=[*remarks, *noted], **more)
     return version
 
 

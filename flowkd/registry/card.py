@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flowkd.config import Config
@@ -33,7 +34,12 @@ class Lineage(Config):
 
 
 def model_card(
-    folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage, data: DataFacts
+    folder: str,
+    flow: Flow,
+    metrics: dict[str, Any],
+    lineage: Lineage,
+    data: DataFacts,
+    remarks: Sequence[str] = (),
 ) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
@@ -48,6 +54,7 @@ def model_card(
             f"parameters, conditioned on {flow.context}.",
             "",
             *_few_groups(lineage),
+            *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
             *_values(data),
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
             *(["Made from:", "", *origin, ""] if origin else []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import yaml
+from pydantic import Field
 
 from flowkd.config import Config, parse_config
 from flowkd.data.facts import DataFacts
@@ -29,6 +30,7 @@ class PinnedArtifact(Config):
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
         data: What these data are called, and the range of its context.
+        remarks: What its user should know, a sentence each.
     """
 
     reference: str
@@ -36,6 +38,7 @@ class PinnedArtifact(Config):
     flow: AnyFlowConfig
     bins: int | None = None
     data: DataFacts = DataFacts()
+    remarks: list[str] = Field(default_factory=list)
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -60,6 +63,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         flow=config.flow,
         bins=manifest.lineage.bins,
         data=manifest.data,
+        remarks=manifest.remarks,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -28,6 +29,7 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunData, Worker
 from flowkd.training.loop import TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
+from flowkd.training.outcome import kept_weights
 from flowkd.training.resolve import ResolvedRun
 from flowkd.training.setup import prepare_run
 
@@ -45,10 +47,12 @@ class History:
     Attributes:
         losses: The weighted sum of the loss terms at each step, in nats per dimension.
         validation: (steps, bits per dimension on the validation rows after them).
+        warning: What the last validation has to warn of, as that it has risen; None for nothing.
     """
 
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
+    warning: str | None = None
 
     @property
     def best(self) -> tuple[int, float]:
@@ -280,4 +284,8 @@ def _train(
             bar.advance(task)
     trained = training.objective.flow
     trained.load_state_dict(training.best)
+    history.warning = training.warning
+    if history.warning is not None:
+        kept = kept_weights(training.best_step, len(history.losses), training.best_bits_per_dim)
+        warnings.warn(f"{history.warning}; {kept}", stacklevel=3)
     return trained, history

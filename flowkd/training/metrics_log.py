@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from flowkd.errors import StoreError
@@ -24,11 +25,20 @@ class RunLog:
         store: The store that holds the run.
         run: Name of the run.
         start: Steps already done; records of later steps, from a lost attempt, are dropped.
+        unwritten: What `unwritten` returned when these steps were done, and a lost attempt may
+            not have written since.
     """
 
-    def __init__(self, store: Store, run: str, start: int = 0) -> None:
+    def __init__(
+        self, store: Store, run: str, start: int = 0, unwritten: Sequence[dict[str, Any]] = ()
+    ) -> None:
         self._fresh: list[bytes] = []  # lines that are not written
         number = _drop_after(store, run, start)
+        if unwritten:
+            last = last_record(store, run)
+            for record in unwritten:
+                if last is None or record["step"] > last["step"]:
+                    self.append(record)
         self._segments = AppendLog(store, ("runs", run, "metrics"), ".jsonl", number)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
@@ -45,6 +55,10 @@ class RunLog:
     def append(self, record: dict[str, Any]) -> None:
         """Adds a record; it has a `step`, greater than the last one's."""
         self._fresh.append(json.dumps(record).encode() + b"\n")
+
+    def unwritten(self) -> list[dict[str, Any]]:
+        """Returns the records that may not be in the store yet, for a checkpoint to keep."""
+        return [json.loads(line) for line in list(self._fresh)]
 
     def flush(self) -> None:
         """Writes what is new. The thread does so every second."""

@@ -58,6 +58,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
             "metrics": artifact.metrics,
             "lineage": manifest.lineage.model_dump(exclude_none=True),
+            **({"remarks": manifest.remarks} if manifest.remarks else {}),
         }
         say_facts(facts, as_json)
 

@@ -16,6 +16,7 @@ from cluster.train.launch import run_training
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.metrics_log import read_log
+from flowkd.training.outcome import summary_of
 
 console = Console(highlight=False, soft_wrap=True)
 POLL_SECONDS = 1.0
@@ -29,10 +30,13 @@ def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
     watcher = threading.Thread(target=show, args=(config, storage.store(), finished), daemon=True)
     watcher.start()
     try:
-        return run_training(config, storage)
+        reference = run_training(config, storage)
     finally:
         finished.set()
         watcher.join()
+    for sentence in summary_of(read_log(storage.store(), config.name)):
+        console.print(f"  {config.name}: {sentence}", markup=False)
+    return reference
 
 
 def stage(title: str) -> None:

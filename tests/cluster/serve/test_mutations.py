@@ -114,7 +114,7 @@ def mutated(chance):
         headers["Accept"] = chance.choice(ACCEPTS)
     if chance.random() < 0.2:
         headers["Content-Encoding"] = chance.choice(ENCODINGS)
-        body = gzip.compress(body) if chance.random() < 0.7 else body
+        body = gzip.compress(body, mtime=0) if chance.random() < 0.7 else body
     if chance.random() < 0.05:
         headers["Content-Length"] = chance.choice(("0", "-1", "x", "9" * 5000, "\xb2"))
     method = "POST" if chance.random() < 0.9 else chance.choice(METHODS)

@@ -35,7 +35,7 @@ def store(memory_store, tmp_path):
 
 
 def test_names_and_units_go_from_the_table_into_every_later_artifact(store):
-    publish_run(PublishConfig(model="stars", source="runs/teacher"), store)
+    publish_run(PublishConfig(model="stars", source="runs/teacher", force=True), store)
     artifact = load_artifact(store, "models/stars@best")
     assert artifact.columns == COLUMNS
     assert artifact.manifest.data.units == {"ra": "deg", "energy": "keV"}

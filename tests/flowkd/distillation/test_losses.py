@@ -107,6 +107,38 @@ def test_a_term_of_weight_zero_is_left_out():
     assert set(Distillation(student, teacher)(Batch(x)).terms) == {"nll"}
 
 
+@pytest.mark.parametrize("key", ["samples", "synthesis"])
+def test_rows_of_no_weight_change_neither_the_loss_nor_its_gradient(key):
+    student, teacher, _ = pair("coupling")
+    x, _ = small_batch(student)
+    z = noise(x)
+    far = x.clone()
+    far[:-DRAWN] = 1e200  # its likelihood is 0, and 0 times infinity no number
+    assert student.log_prob(far)[0].isneginf()
+    objective = Distillation(student, teacher, weights=LossWeights(**{"nll": 0.0, key: 1.0}))
+    found = []
+    for rows in (x, far):
+        student.zero_grad()
+        losses = objective(Batch(rows, z=z, samples=DRAWN))
+        losses.total.backward()
+        assert set(losses.terms) == {key}
+        found.append([losses.total, *(each.grad for each in student.parameters())])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert found[0][0].item() != 0.0
+
+
+def test_every_parameter_has_a_gradient_though_no_term_reaches_it():
+    student, teacher, hints = pair("glow")
+    weights = LossWeights(nll=0.0, hints=Linear(start=1.0, end=0.0))
+    x, _ = small_batch(student)
+    for progress in (0.0, 1.0):  # at the end no term is left
+        student.zero_grad(set_to_none=True)
+        losses = Distillation(student, teacher, hints[:1], weights)(Batch(x), progress)
+        losses.total.backward()
+        assert all(parameter.grad is not None for parameter in student.parameters())
+    assert losses.total.item() == 0.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_student_identical_to_its_teacher_has_nothing_to_learn(name, dtype):

@@ -108,7 +108,9 @@ def test_an_evaluation_keeps_groups_and_validation_and_a_card_their_numbers(
     assert student.by_group is not None
     assert student.validation is not None
     assert student.bits_per_dim == pytest.approx(student.by_group.mean)
-    publish_run(PublishConfig(model="m", source="runs/student", evaluation="e"), taught_store)
+    publish_run(
+        PublishConfig(model="m", source="runs/student", evaluation="e", force=True), taught_store
+    )
     artifact = load_artifact(taught_store, "models/m@best")
     assert artifact.metrics["test"]["groups"] == student.by_group.groups
     assert "by_group" not in artifact.metrics["test"]
