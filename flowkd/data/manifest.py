@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from flowkd.config import Config, parse_config
+from flowkd.credentials import values_without_credentials
 from flowkd.data.shuffle import derive_seed
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.names import DatasetName
@@ -63,6 +64,8 @@ class LeftOut(Config):
     why: str
     names: list[str] = Field(default_factory=list)
 
+    _hide = field_validator("why", "names", mode="before")(values_without_credentials)
+
 
 class Manifest(Config):
     """A data set: its shapes, its statistics, its shards and where it comes from.
@@ -115,6 +118,10 @@ class Manifest(Config):
     splits: dict[str, Split]
     source: str
     config: dict[str, Any] = Field(default_factory=dict)
+
+    _hide = field_validator("remarks", "source", "config", mode="before")(
+        values_without_credentials
+    )
 
 
 def read_manifest(store: Store, name: str) -> Manifest:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from flowkd.config import Config, dump_config, parse_config
+from flowkd.config import Config, dump_config, parse_config, reason
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
@@ -63,7 +63,7 @@ class ResolvedRun(Config):
         try:
             return self.config.objective.build(flow, teacher)
         except ValueError as error:
-            raise ConfigError(f"run {self.config.name!r}: objective: {error}") from error
+            raise ConfigError(f"run {self.config.name!r}: objective: {reason(error)}") from error
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -197,11 +197,13 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
     try:
         return type(config).model_validate(values)
     except ValueError as error:
-        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+        raise ConfigError(
+            f"flow does not fit data set {manifest.name!r}: {reason(error)}"
+        ) from error
 
 
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
     shared = ("event_shape", "mean", "scale", "classes", "context_size")
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
-    return type(config).model_validate({**config.model_dump(), **open_})
+    return parse_config(type(config), {**config.model_dump(), **open_}, source="flow")
