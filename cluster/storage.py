@@ -94,7 +94,7 @@ def check(store: Store) -> None:
         store.write(data, probe)
         found = store.read(probe)
         store.remove(probe)
-    except OSError as error:  # of a folder: an object store's are explained already
+    except OSError as error:
         raise store.refused("write, read and remove", error, probe) from error
     if found != data:
         raise StoreError(

@@ -57,14 +57,9 @@ def models_at(annotation: Any, location: Sequence[int | str]) -> list[type[BaseM
     return []
 
 
-def allows_bool(annotation: Any) -> bool:
-    """Tells whether a place may hold true or false."""
-    for member in members(annotation):
-        origin = get_origin(member)
-        if member in (bool, Any, object) or (origin is Literal and True in get_args(member)):
-            return True
-        if origin in (dict, Mapping) and allows_bool(get_args(member)[1]):
-            return True
-        if origin is None and not isinstance(member, type):  # a type variable and the like
-            return True
-    return False
+def number_at(annotation: Any) -> str | None:
+    """Returns pydantic's type of error for true at a place of numbers; None where it may stand."""
+    found = list(members(annotation))
+    if any(member in (bool, Any, object) or True in get_args(member) for member in found):
+        return None
+    return next((f"{kind.__name__}_type" for kind in (int, float) if kind in found), None)

@@ -9,15 +9,13 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
-from flowkd.config.annotations import allows_bool
+from flowkd.config.annotations import number_at
 from flowkd.config.faults import explain_faults, place
 from flowkd.config.overrides import apply_overrides
 from flowkd.config.yaml_file import read_values
 from flowkd.errors import ConfigError
-
-NO_TRUTH = PydanticCustomError("truth", "expected no truth value")
 
 
 class Config(BaseModel):
@@ -31,11 +29,11 @@ class Config(BaseModel):
         """Refuses true where it is not meant: pydantic takes it for 1."""
         found = values.items() if isinstance(values, dict) else ()
         wrong = [
-            InitErrorDetails(type=NO_TRUTH, loc=(key,), input=value)
+            InitErrorDetails(type=kind, loc=(key,), input=value)
             for key, value in found
             if isinstance(value, bool)
             and key in cls.model_fields
-            and not allows_bool(cls.model_fields[key].annotation)
+            and (kind := number_at(cls.model_fields[key].annotation))
         ]
         if wrong:
             raise ValidationError.from_exception_data(cls.__name__, wrong)

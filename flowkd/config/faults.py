@@ -89,10 +89,7 @@ def _expectation(kind: type[BaseModel], fault: ErrorDetails) -> str:
         return "expected letters, digits, '.', '_' and '-', the first a letter or a digit"
     if fault["type"] == "string_type" and not isinstance(fault["input"], dict | list | None):
         return "expected text, in quotes where it reads as a number, a date or a truth value"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return message.replace("Input should", "expected it to").replace(
-        "expected it to be", "expected"
-    )
+    return fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 def _ending(fault: ErrorDetails, line: int | None) -> str:
