@@ -95,7 +95,7 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     print()
     figures_table(figures, gap_closed=closed)
     print(f"\nreport   {config.report.resolve()}")
-    print(f"model    {model}, in {store.uri}")
+    print(f"model    {model}, in {store}")
     print(f"student  {url}  (interactive: {endpoint}/docs)")
     print(f"took {seconds:.0f} s; the student answers until: make down")
 

@@ -23,6 +23,7 @@ from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import record_run, resolve_run
 
+ROOT = Path(__file__).parents[2]  # of the checkout, if this is one
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
 # the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
 HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
@@ -98,16 +99,24 @@ def run_training(
     return reference
 
 
-def git_commit() -> str | None:
-    """Returns the commit of the code that runs, or None outside a checkout."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None if asked.returncode == 0 else None
+def git_commit(root: Path = ROOT) -> str | None:
+    """Returns the commit of a checkout of flowkd, by default of the code that runs.
+
+    None where git is missing, or `root` is no checkout's own root: flowkd may be installed within
+    another repository, whose commit says nothing of it.
+    """
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "--show-toplevel", "HEAD"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    top, commit = asked.stdout.splitlines()
+    return commit if Path(top).resolve() == root.resolve() else None
 
 
 def _check_name(config: TrainingConfig, store: Store) -> None:

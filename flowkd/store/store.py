@@ -118,10 +118,10 @@ class Store:
         root = self._opened[1]
         return f"{root.rstrip('/')}/{relative}" if relative.parts else root
 
-    def read(self, *parts: str) -> bytes:
-        """Returns an object's bytes; raises StoreError where there is none."""
+    def read(self, *parts: str, start: int | None = None) -> bytes:
+        """Returns an object's bytes, from `start` on; raises StoreError where there is none."""
         try:
-            return self.retry("read", lambda path: self.fs.cat_file(path), *parts)
+            return self.retry("read", lambda path: self.fs.cat_file(path, start=start), *parts)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise StoreError(f"no object {'/'.join(parts)!r} in store {self.uri}") from error
 

@@ -118,4 +118,22 @@ def _read(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
         if isinstance(error.__cause__, FileNotFoundError):  # a resumed run has just removed it
             return []
         raise
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return parse_records(data, path)
+
+
+def parse_records(data: bytes, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the records of lines; raises StoreError for a line that is none."""
+    return [_record(line, number, path) for number, line in enumerate(data.splitlines(), 1)]
+
+
+def _record(line: bytes, number: int, path: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:  # UnicodeDecodeError, too
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise StoreError(
+            f"{'/'.join(path)}, line {number}: expected metrics with their step, in JSON; "
+            f"got {line[:40].decode(errors='replace')!r}: remove this line, the others stay"
+        )
+    return record

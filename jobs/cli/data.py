@@ -27,7 +27,7 @@ def import_dataset(
     as_json: Json = False,
 ) -> None:
     """Import a data set as its publisher distributes it: Parquet shards and a manifest."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         values: dict[str, Any] = {"kind": kind}
         values |= {key: value for key, value in (("source", source), ("name", name)) if value}
         apply_overrides(values, settings or [])

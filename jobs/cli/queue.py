@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.live import Live
 
 from cluster.queue.events import ENDED
@@ -21,7 +20,15 @@ from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueError, QueueRecords, describe
 from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
-from jobs.cli.console import Json, StoreUri, make_table, opened_store, say, say_facts
+from jobs.cli.console import (
+    Json,
+    PlainConsole,
+    StoreUri,
+    make_table,
+    opened_store,
+    say,
+    say_facts,
+)
 from jobs.kinds import KINDS, read_config
 from jobs.pipeline import pipeline_specs
 from jobs.submission import Options, make_spec, this_user
@@ -56,7 +63,7 @@ def submit_job(
     as_json: Json = False,
 ) -> None:
     """Put a job, or a pipeline of them, into the queue."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         options = Options(
             id=job,
             priority=priority,
@@ -96,7 +103,7 @@ def show_queue(
             say(_shown(_rows(records), everything), False, COLUMNS)
             _say_if_stale(records)
         else:
-            with Live(console=Console(), refresh_per_second=4) as live:
+            with Live(console=PlainConsole(), refresh_per_second=4) as live:
                 while True:
                     live.update(make_table(_shown(_rows(records), everything), COLUMNS))
                     time.sleep(POLL_SECONDS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
 from flowkd.evaluation.compare import FlowFigures
+from flowkd.text import visible
+from jobs.cli.console import PlainConsole
 
 
 def figures_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | None = None) -> None:
@@ -19,7 +20,7 @@ def figures_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | Non
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for label, flow in figures.items():
         table.add_row(
-            label,
+            visible(label),
             f"{flow.bits_per_dim:.3f} ± {flow.standard_error:.3f}",
             f"{flow.parameters:,} ({flow.parameters / first.parameters:.0%})",
             _relative(flow.log_prob_per_second, first.log_prob_per_second),
@@ -27,7 +28,7 @@ def figures_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | Non
             f"{flow.steps:,}",
         )
     # Wide enough for the whole table: without a terminal, columns would be cut.
-    Console(width=max(100, Console().width), highlight=False).print(table)
+    PlainConsole(100).print(table)
     if gap_closed is not None:
         share = f"{gap_closed:.0%}" if math.isfinite(gap_closed) else "there is no gap"
         print(f"share of the gap between plain student and teacher closed: {share}")

@@ -12,7 +12,8 @@ from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
 from flowkd.data.importers.prepare import prepare
-from flowkd.errors import ConfigError, FlowkdError
+from flowkd.errors import ConfigError
+from jobs.cli.boundary import Command
 from jobs.cli.console import StoreUri
 from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
@@ -81,7 +82,7 @@ def run_studies(
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def main(
     config: Annotated[list[Path], typer.Option(help="YAML file of a study; more may follow.")],
     more: Annotated[list[Path] | None, typer.Argument(help="More of them.")] = None,
@@ -94,13 +95,9 @@ def main(
 ) -> None:
     """Train, measure and document studies; what is done is not done again."""
     files = [*config, *(more or [])]
-    try:
-        studies = [load_config(StudyConfig, file) for file in files]
-        storage = StorageConfig.from_uri(store)
-        found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    studies = [load_config(StudyConfig, file) for file in files]
+    storage = StorageConfig.from_uri(store)
+    found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     write_results(found, results)
     write_document(found, document, f"python -m jobs.study --config {' '.join(map(str, files))}")
     end(results, document, broken)

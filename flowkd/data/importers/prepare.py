@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, RootModel
 
+from flowkd.credentials import values_without_credentials, without_credentials
 from flowkd.data.importers.celeba import CelebaConfig
 from flowkd.data.importers.cifar import CifarConfig
 from flowkd.data.importers.density.bsds300 import Bsds300Config
@@ -22,6 +23,7 @@ from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.errors import DataError
+from flowkd.store.failures import explained
 from flowkd.store.store import Store
 
 # Every data set that a config can name, by its `kind`: here a new importer is registered.
@@ -70,11 +72,13 @@ def prepare(config: ImporterConfig, store: Store) -> Manifest:
         manifest = None
     if (
         manifest is not None
-        and manifest.config == config.model_dump(mode="json")
+        and manifest.config == values_without_credentials(config.model_dump(mode="json"))
         and _is_whole(store, manifest)
     ):
         return manifest
-    return config.write(store)
+    source = without_credentials(str(getattr(config, "source", None) or config.kind))
+    with explained(f"data set {config.name!r} from {source}", DataError):
+        return config.write(store)
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:

@@ -111,7 +111,7 @@ def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:
 
 
 def _read(path: str) -> pa.Table:
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = PurePosixPath(path.partition("?")[0] if "://" in path else path).suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"expected a table that ends in {', '.join(SUFFIXES)}; got {path!r}")
     try:

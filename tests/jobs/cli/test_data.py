@@ -62,7 +62,7 @@ def test_pictures_and_histograms_are_drawn(
     ("arguments", "messages"),
     [
         (["import", "table"], ["source: missing", "name: missing"]),
-        (["import", "nothing"], ["'nothing'", "'table'"]),
+        (["import", "nothing"], ["'nothing'", " table,"]),
         (["import", "table", "--source", "gone.csv", "--name", "a"], ["no file 'gone.csv'"]),
         (["import", "digits", "--set", "sed=1"], ["sed: unknown key"]),
         (["show", "gone"], ["no dataset 'gone'", "datasets there: none yet"]),
@@ -71,6 +71,7 @@ def test_pictures_and_histograms_are_drawn(
 def test_a_mistake_is_explained(
     local_store: Store, arguments: list[str], messages: list[str]
 ) -> None:
+    Path(local_store.path()).mkdir()
     code, said = call(local_store, *arguments)
     assert code == 1
     assert all(message in said for message in messages), said
