@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowkd.errors import StoreError
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import parse_records
+from flowkd.training.metrics_log import parse_records, read_records
 
 
 class LogFollower:
@@ -45,7 +46,11 @@ class LogFollower:
         for name, size in found:
             if name.endswith(".jsonl") and size > self._seen[name]:
                 data = self._read(name)
-                records += parse_records(data, (*self._folder, name))
+                try:
+                    records += parse_records(data, (*self._folder, name))
+                except StoreError:  # whose line counts from what was read
+                    read_records(self._store, (*self._folder, name))
+                    raise
         return records
 
     def _read(self, name: str) -> bytes:

@@ -65,10 +65,16 @@ def test_a_run_that_is_resumed_is_followed(store: ReadStore) -> None:
     "line", [b'{"step": 3, "lo', b"\xff\xfe\x00", b"[1, 2]", b'{"loss": 1.0}', b""]
 )
 def test_a_damaged_line_is_named(store: ReadStore, line: bytes) -> None:
+    follower = LogFollower(store, "run")
     append(RunLog(store, "run"), 1, 2)
+    follower.new_records()
     path = ("runs", "run", "metrics", "00000000.jsonl")
     store.write(store.read(*path) + line + b"\n", *path)
-    for read in (lambda: read_log(store, "run"), LogFollower(store, "run").new_records):
+    for read in (
+        lambda: read_log(store, "run"),
+        LogFollower(store, "run").new_records,
+        follower.new_records,
+    ):
         with pytest.raises(StoreError) as caught:
             read()
         said = str(caught.value)
