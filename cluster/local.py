@@ -95,7 +95,7 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
         f"--node-ip-address={LOOPBACK}", f"--port={gcs}",
         "--include-dashboard=true", f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}",
         *(f"--{name}={port}" for name, port in zip(names, others, strict=True)),
-        f"--num-cpus={cpus or max(4, os.cpu_count() or 1)}",
+        f"--num-cpus={cpus or least_cpus()}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={folder}", "--disable-usage-stats",
     ]  # fmt: skip
@@ -142,6 +142,11 @@ def down(*, record: Path = RECORD) -> bool:
     record.unlink(missing_ok=True)
     shutil.rmtree(cluster.folder, ignore_errors=True)
     return True
+
+
+def least_cpus() -> int:
+    """Returns the CPUs of a cluster that `up` starts when it is told none."""
+    return max(4, os.cpu_count() or 1)
 
 
 def recorded(record: Path = RECORD) -> LocalCluster | None:

@@ -90,7 +90,7 @@ def _os_error(error: OSError, text: str) -> str:
         return f"there is no {text!r}; correct the path"
     if isinstance(error, PermissionError):
         return f"{text or 'refused'}; {_remedy(error, text)}"
-    return f"{place}{error.strerror or text or type(error).__name__}; {ANSWERS}"
+    return f"{place}{error.strerror or text or type(error).__name__}; see whether it is in order"
 
 
 def _of_client(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.storage import StorageConfig
+from cluster.storage import StorageConfig, check_place
 from flowkd.credentials import values_without_credentials, without_credentials
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
@@ -23,6 +23,9 @@ StoreUri = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
+]
+CheckOnly = Annotated[
+    bool, typer.Option("--check", help="Only check all that can be checked before it begins.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -69,21 +72,6 @@ def opened_store(uri: str | None, purpose: Literal["read", "write"] = "read") ->
     if purpose == "read":
         _check_there(store)
     yield store
-
-
-def check_place(store: Store) -> None:
-    """Raises StoreError where a store of a folder is, or lies below, a file."""
-    if not store.is_local:
-        return
-    path = Path(store.path())
-    for each in (path, *path.parents):
-        if each.is_dir():
-            return
-        if each.exists():
-            raise StoreError(
-                f"expected a folder as the store, {store}; {each} is a file: correct --store or "
-                f"FLOWKD_STORE"
-            )
 
 
 def _check_there(store: Store) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from flowkd.config import apply_overrides, parse_config
-from flowkd.data.importers.prepare import PrepareConfig, prepare
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
+from jobs.importing import Replace
+from jobs.importing import import_dataset as import_into
 
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
 
@@ -23,6 +25,7 @@ def import_dataset(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, as in a config file.")
     ] = None,
+    replace: Replace = False,
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
@@ -32,7 +35,7 @@ def import_dataset(
         values |= {key: value for key, value in (("source", source), ("name", name)) if value}
         apply_overrides(values, settings or [])
         config = parse_config(PrepareConfig, values, source=f"data import {kind}").root
-        say_facts(facts(prepare(config, opened)), as_json)
+        say_facts(facts(import_into(config, opened, replace=replace)), as_json)
 
 
 @data.command("list")

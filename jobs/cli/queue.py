@@ -20,7 +20,9 @@ from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueError, QueueRecords, describe
 from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
+from cluster.storage import StorageConfig
 from jobs.cli.console import (
+    CheckOnly,
     Json,
     PlainConsole,
     StoreUri,
@@ -29,8 +31,10 @@ from jobs.cli.console import (
     say,
     say_facts,
 )
+from jobs.cli.entry import NOTHING_AGAINST_IT
 from jobs.kinds import KINDS, read_config
 from jobs.pipeline import pipeline_specs
+from jobs.queue_checks import check_specs
 from jobs.submission import Options, make_spec, this_user
 
 COLUMNS = ["position", "job", "kind", "state", "owner", "priority", "waited", "ran", "progress"]
@@ -59,6 +63,7 @@ def submit_job(
     ] = None,
     max_retries: Annotated[int, typer.Option(help="Attempts after one that failed by itself.")] = 2,
     webhook: Annotated[str | None, typer.Option(help="URL told of each transition.")] = None,
+    check: CheckOnly = False,
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
@@ -77,6 +82,10 @@ def submit_job(
             specs = pipeline_specs(config, options)
         else:
             specs = [make_spec(kind, read_config(kind, config, settings or ()), options)]
+        check_specs(specs, QueueRecords(opened), StorageConfig.from_uri(store))
+        if check:
+            print(NOTHING_AGAINST_IT)
+            return
         new = submit_all(QueueRecords(opened), specs)
         found = [{"job": s.id, "accepted": n} for s, n in zip(specs, new, strict=True)]
         if as_json:

@@ -12,8 +12,10 @@ from rich.live import Live
 
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
+from jobs.checks import check_job
 from jobs.cli.boundary import Group
-from jobs.cli.console import Json, Overrides, PlainConsole, StoreUri, opened_store
+from jobs.cli.console import CheckOnly, Json, Overrides, PlainConsole, StoreUri, opened_store
+from jobs.cli.entry import NOTHING_AGAINST_IT
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.status import Status, no_search, read_status, status_table
@@ -32,6 +34,7 @@ def search_command(
     store: StoreUri = None,
     set_: Overrides = None,
     resume: Resume = False,
+    check: CheckOnly = False,
 ) -> None:
     """Search the best student of a teacher within a budget, train it in full and publish it."""
     if context.invoked_subcommand is not None:
@@ -39,7 +42,13 @@ def search_command(
     if config is None:
         raise typer.BadParameter("expected a file; got none", param_hint="--config")
     settings = load_config(SearchConfig, config, set_ or ())
-    run_search(settings, StorageConfig.from_uri(store), resume=resume)
+    storage = StorageConfig.from_uri(store)
+    check_job(settings, storage)
+    SearchRecords(storage.store(), settings.name).check(settings, resume)
+    if check:
+        print(NOTHING_AGAINST_IT)
+        return
+    run_search(settings, storage, resume=resume)
 
 
 @app.command("status")

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from cluster.local import connect
-from cluster.storage import StorageConfig
+from cluster.storage import StorageConfig, check
 from flowkd.config import dump_config, load_config
-from flowkd.data.importers.prepare import prepare
 from flowkd.errors import ConfigError
 from jobs.cli.boundary import Command
 from jobs.cli.console import StoreUri
+from jobs.importing import import_dataset
 from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
 from jobs.study.outcomes import RunOutcome
@@ -23,7 +23,7 @@ from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once; default what fits.")]
-Replace = Annotated[bool, typer.Option(help="Train runs anew whose config has changed.")]
+Replace = Annotated[bool, typer.Option(help="Import and train anew what has another config.")]
 Train = Annotated[bool, typer.Option(help="Or only measure and document what there is.")]
 
 
@@ -54,8 +54,9 @@ def run_studies(
     if len(set(names)) < len(names):
         raise ConfigError(f"expected studies of different names; got {names}: rename one")
     store = storage.store()
+    check(store)
     for config in configs:
-        prepare(config.dataset, store)
+        import_dataset(config.dataset, store, replace=replace)
         store.write(dump_config(config).encode(), "studies", config.name, "config.yaml")
     connect()
     outcomes: dict[str, RunOutcome] = {}

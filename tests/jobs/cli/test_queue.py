@@ -14,6 +14,8 @@ from cluster.queue.events import Event
 from cluster.queue.job_log import log_folder
 from cluster.queue.messages import JobRow, QueueTable
 from cluster.queue.records import QueueRecords
+from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.prepare import prepare
 from flowkd.store.store import Store
 from jobs.cli.main import app
 
@@ -21,7 +23,7 @@ TRAINING = {
     "name": "teacher",
     "dataset": "digits",
     "flow": {"kind": "glow", "levels": 1, "depth": 1, "width": 4},
-    "train": {"steps": 3},
+    "train": {"steps": 5, "warmup_steps": 1},
     "batch_size": 32,
     "scaling": {"workers": 2, "cpus": 1},
 }
@@ -55,6 +57,8 @@ def call(store: Store, *arguments: str) -> tuple[int, str]:
 
 
 def submit(store: Store, configs: Path, *more: str, kind: str = "train_teacher") -> tuple[int, str]:
+    if kind != "pipeline":  # which makes the data set
+        prepare(DigitsConfig(), store)
     name = {"train_teacher": "teacher", "distill": "teacher"}.get(kind, kind)
     return call(store, "submit", kind, "--config", str(configs / f"{name}.yaml"), *more)
 
@@ -68,7 +72,7 @@ def test_a_job_is_accepted_once_with_what_it_takes(local_store: Store, configs: 
     spec = QueueRecords(local_store).spec("one").spec
     assert (spec.priority, spec.owner, spec.timeouts.running) == (3, "ann", 60)
     assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (2, 1, 0)
-    assert spec.config["train"]["steps"] == 3
+    assert spec.config["train"]["steps"] == 5
     code, said = submit(local_store, configs, *options, "--set", "train.steps=4")
     assert code == 1
     assert "job 'one' is in the queue with another config" in said
