@@ -16,6 +16,7 @@ from flowkd.store.locks import creates_are_atomic
 from flowkd.training.runs import prune_checkpoints, run_state, run_states
 from jobs.cli.boundary import Group
 from jobs.cli.cluster import add_cluster
+from jobs.cli.config import config
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
@@ -32,6 +33,7 @@ app.add_typer(models, name="models")
 stores = typer.Typer(no_args_is_help=True, help="The store itself.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
+app.add_typer(config, name="config")
 app.add_typer(stores, name="store")
 app.add_typer(searches, name="search")
 add_queue(app)

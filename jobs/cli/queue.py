@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from cluster.queue.records import QueueError, QueueRecords, describe
 from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
 from cluster.storage import StorageConfig
+from flowkd.text import log_for_terminal, visible
 from jobs.cli.console import (
     CheckOnly,
     Json,
@@ -138,7 +140,7 @@ def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> Non
             return
         say_facts({key: value for key, value in facts.items() if key != "config"}, False)
         print("\nconfig:")
-        print(indent(yaml.safe_dump(facts["config"], sort_keys=False), "  "))
+        print(visible(indent(yaml.safe_dump(facts["config"], sort_keys=False), "  ")))
         rows = [{**event, "time": _clock(event["time"])} for event in events]
         say(
             [{"reason": "", "attempt": 0, **row} for row in rows],
@@ -157,8 +159,12 @@ def show_logs(
     with opened_store(store) as opened:
         records = QueueRecords(opened)
         records.spec(job)
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for data in _followed(records, job, attempt, follow):
-            sys.stdout.buffer.write(data)
+            if sys.stdout.isatty():
+                sys.stdout.write(log_for_terminal(decoder.decode(data)))
+            else:
+                sys.stdout.buffer.write(data)
             sys.stdout.flush()
 
 
