@@ -48,8 +48,11 @@ def check_job(
     """
     check_place(storage.store())
     check(storage.store())
-    if here and isinstance(config, TrainingConfig | SearchConfig):
-        check_machine(config.scaling)
+    if isinstance(config, TrainingConfig | SearchConfig):
+        check_shared(storage)
+        check_warmup(config.train)
+        if here:
+            check_machine(config.scaling)
     if isinstance(config, PrepareConfig):
         kept_manifest(config.root, storage.store(), replace=replace)
     if needs(config).isdisjoint(coming):
@@ -92,8 +95,6 @@ def makes(config: BaseModel) -> set[str]:
 
 
 def _check_search(config: SearchConfig, storage: StorageConfig) -> None:
-    check_shared(storage)
-    check_warmup(config.train)
     store = storage.store()
     records = SearchRecords(store, config.name)
     CandidateSpace(config, store, records.read("throughputs.json"))

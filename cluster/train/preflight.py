@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from cluster.local import least_cpus, recorded
-from cluster.storage import StorageConfig, check
+from cluster.storage import StorageConfig
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from flowkd.store.store import Store
@@ -19,25 +19,22 @@ from flowkd.training.resolve import resolve_run
 
 
 def check_training(config: TrainingConfig, storage: StorageConfig) -> None:
-    """Checks a training as far as it can be without starting anything.
+    """Checks a training and what it refers to.
 
     Raises:
         ConfigError: The name is taken by a run of another config; flow, data set, teacher, hints
-            and warm start do not go together; the learning rate would never reach its peak.
+            and warm start do not go together.
         DataError: No such data set.
-        StoreError: No such teacher, or a store that cannot be written or shared with workers.
+        StoreError: No such teacher.
     """
     store = storage.store()
-    check_shared(storage)
     check_name(config, store)
-    check_warmup(config.train)
     resolve_run(config, store)
 
 
 def check_shared(storage: StorageConfig) -> None:
-    """Raises StoreError where Ray's processes cannot share a store, or it cannot be written."""
+    """Raises StoreError where Ray's processes cannot share a store."""
     storage.ray_filesystem()
-    check(storage.store())
 
 
 def check_warmup(train: TrainConfig) -> None:

@@ -57,12 +57,12 @@ def show_dataset(
     """Show what a data set is; with --png, also what it looks like."""
     with opened_store(store) as opened:
         manifest = read_manifest(opened, name)
-        say_facts(facts(manifest), as_json)
         if png is not None:
             # matplotlib takes half a second to import
             from flowkd.report.dataset import dataset_preview
 
             png.write_bytes(dataset_preview(opened, manifest, split))
+        say_facts(facts(manifest), as_json)
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:
