@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluster.exits import exits
 from flowkd.errors import FlowkdError
 
 LOOPBACK = "127.0.0.1"
@@ -155,6 +156,11 @@ def recorded(record: Path = RECORD) -> LocalCluster | None:
         cluster = LocalCluster(**json.loads(record.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except (TypeError, ValueError) as error:
+        raise FlowkdError(
+            f"{record} does not tell which cluster runs here: end its processes, if there are any, "
+            f"and remove the file"
+        ) from error
     return cluster if cluster.alive() else None
 
 
@@ -230,4 +236,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exits():
+        main()

@@ -15,6 +15,7 @@ from flowkd.config.annotations import number_at
 from flowkd.config.faults import explain_faults, place
 from flowkd.config.overrides import apply_overrides
 from flowkd.config.yaml_file import read_values
+from flowkd.credentials import values_without_credentials
 from flowkd.errors import ConfigError
 
 
@@ -85,13 +86,16 @@ def parse_config(kind: type[C], values: Any, *, source: str) -> C:
 def dump_config(config: BaseModel) -> str:
     """Returns a configuration as YAML, from which `load_config` reads an equal one.
 
+    It is to be kept and shown, so credentials in URLs are left out.
+
     Examples:
         >>> class Small(Config):
         ...     steps: int = 10
         >>> dump_config(Small(steps=20))
         'steps: 20\\n'
     """
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    values = values_without_credentials(config.model_dump(mode="json"))
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 def _with_whole_numbers(values: Any, error: ValidationError) -> Any:

@@ -60,14 +60,20 @@ def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
         "RAY_ADDRESS": cluster.address,
         "RAY_API_SERVER_ADDRESS": cluster.dashboard,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlowkdError(
+            f"the dispatcher did not start within {START_SECONDS} s: see whether the machine is "
+            f"overloaded, and call `flowkd up` again"
+        ) from error
     if done.returncode:
         raise FlowkdError(f"the dispatcher did not start:\n{done.stderr[-2000:]}")
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from flowkd.config import dump_config
 from flowkd.credentials import values_without_credentials, without_credentials
+from flowkd.data.importers.table import TableConfig
 from flowkd.data.manifest import LeftOut, Manifest
 from flowkd.errors import DataError
 
@@ -33,6 +35,7 @@ def test_secrets_are_gone_from_texts_messages_and_manifests(url):
         left_out=[LeftOut(what="files", count=1, why=f"{url} is none", names=[url])],
     )  # fmt: skip
     assert "s3cret" not in manifest.model_dump_json()
+    assert "s3cret" not in dump_config(TableConfig(name="a", source=url))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from flowkd.data.importers.digits import DigitsConfig
 from flowkd.data.importers.prepare import prepare
 from flowkd.store.store import Store
 from jobs.cli.main import app
+from tests.support import ROOT
 
 TRAINING = {
     "name": "teacher",
@@ -215,3 +220,37 @@ def test_only_what_can_be_asked_is_asked(local_store: Store, configs: Path) -> N
     code, said = call(local_store, "logs", "gone")
     assert code == 1
     assert "no job 'gone' in the queue" in said
+
+
+def test_a_log_reaches_a_terminal_without_what_controls_it_and_a_file_as_it_is(
+    local_store: Store, configs: Path
+) -> None:
+    submit(local_store, configs, "--id", "one")
+    log = "half é\n\x1b]0;title\x07\x1b[31mred\x1b[0m 1%\r2%\n".encode()
+    for number, data in enumerate((log[:6], log[6:]), start=1):  # within the letter
+        local_store.write(data, *log_folder("one", 1), f"{number:08}.txt")
+    command = [sys.executable, "-m", "jobs.cli.main", "logs", "one", "--attempt", "1"]
+    command += ["--store", local_store.uri]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    piped = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=120)
+    assert piped.stdout == log
+    terminal, slave = pty.openpty()
+    subprocess.run(command, env=environment, stdout=slave, check=True, timeout=120)
+    os.close(slave)
+    shown = os.read(terminal, 10_000).decode().replace("\r\n", "\n")
+    os.close(terminal)
+    assert shown == "half é\n\\x1b]0;title\\x07red 1%\n2%\n"
+
+
+def test_a_job_is_checked_before_it_is_accepted(local_store: Store, configs: Path) -> None:
+    arguments = ["submit", "train_teacher", "--config", str(configs / "teacher.yaml")]
+    code, said = call(local_store, *arguments)
+    assert code == 1
+    assert "no dataset 'digits'" in said
+    code, said = call(local_store, "submit", "prepare", "--config", str(configs / "data.yaml"))
+    assert code == 0
+    # A job that waits will make the data set.
+    assert call(local_store, *arguments, "--check")[0] == 0
+    assert len(QueueRecords(local_store).jobs()) == 1
+    assert call(local_store, *arguments)[0] == 0
+    assert len(QueueRecords(local_store).jobs()) == 2
