@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cluster.exits import exits
 from flowkd.errors import FlowkdError
 
 LOOPBACK = "127.0.0.1"
@@ -100,7 +101,7 @@ def up(*, cpus: int | None = None, record: Path = RECORD) -> LocalCluster:
         f"--node-ip-address={LOOPBACK}", f"--port={gcs}",
         "--include-dashboard=true", f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}",
         *(f"--{name}={port}" for name, port in zip(names, others, strict=True)),
-        f"--num-cpus={cpus or max(4, os.cpu_count() or 1)}",
+        f"--num-cpus={cpus or least_cpus()}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={folder}", "--disable-usage-stats",
     ]  # fmt: skip
@@ -149,12 +150,22 @@ def down(*, record: Path = RECORD) -> bool:
     return True
 
 
+def least_cpus() -> int:
+    """Returns the CPUs of a cluster that `up` starts when it is told none."""
+    return max(4, os.cpu_count() or 1)
+
+
 def recorded(record: Path = RECORD) -> LocalCluster | None:
     """Returns the cluster that `up` started here, if it still runs."""
     try:
         cluster = LocalCluster(**json.loads(record.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except (TypeError, ValueError) as error:
+        raise FlowkdError(
+            f"{record} does not tell which cluster runs here: end its processes, if there are any, "
+            f"and remove the file"
+        ) from error
     return cluster if cluster.alive() else None
 
 
@@ -230,4 +241,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exits():
+        main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
 from flowkd.data.facts import named_values
 from flowkd.data.groups import describe_rows, groups_of
-from flowkd.data.importers.prepare import PrepareConfig, prepare
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
@@ -32,9 +32,11 @@ from flowkd.report.page import Report, render
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.metrics_log import read_log
+from jobs.checks import check_job, makes
 from jobs.cli.entry import run_job
 from jobs.cli.progress import console, stage, train_with_progress, working
 from jobs.cli.tables import figures_table
+from jobs.importing import import_dataset
 
 ROLES = ("teacher", "plain", "distilled")
 ASKED = 16
@@ -55,20 +57,49 @@ class QuickstartConfig(Config):
     report: Path = Path("report.html")
 
 
+@dataclass(frozen=True)
+class Stages:
+    """The configs of the stages."""
+
+    dataset: PrepareConfig
+    runs: dict[str, TrainingConfig]
+    evaluation: EvaluationConfig
+    publication: PublishConfig
+    serving: ServingConfig
+
+
+def read_stages(config: QuickstartConfig) -> Stages:
+    """Reads the files of the stages."""
+    return Stages(
+        dataset=load_config(PrepareConfig, config.dataset),
+        runs={role: load_config(TrainingConfig, getattr(config, role)) for role in ROLES},
+        evaluation=load_config(EvaluationConfig, config.evaluate),
+        publication=load_config(PublishConfig, config.publish),
+        serving=load_config(ServingConfig, config.deploy),
+    )
+
+
+def check_quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
+    """Raises FlowkdError for what can be known of each stage before Ray starts."""
+    stages = read_stages(config)
+    coming: set[str] = set()
+    later = (stages.evaluation, stages.publication, stages.serving)
+    for settings in (stages.dataset, *stages.runs.values(), *later):
+        check_job(settings, storage, coming=coming)
+        coming |= makes(settings)
+
+
 def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     """Train a teacher and two students, compare them, publish and serve the better student."""
     began = time.monotonic()
-    store = storage.store()
-    runs = {role: load_config(TrainingConfig, getattr(config, role)) for role in ROLES}
-    evaluation = load_config(EvaluationConfig, config.evaluate)
-    publication = load_config(PublishConfig, config.publish)
-    serving = load_config(ServingConfig, config.deploy)
+    store, stages = storage.store(), read_stages(config)
+    runs, evaluation, publication = stages.runs, stages.evaluation, stages.publication
 
     stage("1/7 Ray and data")
     with working("starting a local Ray"):
         connect()
     with working("preparing the data set"):
-        manifest = prepare(load_config(PrepareConfig, config.dataset).root, store)
+        manifest = import_dataset(stages.dataset.root, store)
     rows = ", ".join(
         f"{name} {describe_rows(split.rows, groups_of(split))}"
         for name, split in manifest.splits.items()
@@ -85,7 +116,7 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     source = evaluation.flows[better]
     version = publish_run(publication.model_copy(update={"source": source}), store)
     with working("deploying on Ray Serve"):
-        endpoint = deploy(serving, storage)
+        endpoint = deploy(stages.serving, storage)
     url = f"{endpoint}/v1/models/{publication.model}"
     asked = _ask(url, store, evaluation)
     console.print(f"  asked over HTTP for {ASKED} samples and the log-likelihood of as many test")
@@ -99,7 +130,7 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     print()
     figures_table(figures)
     print(f"\nreport   {config.report.resolve()}")
-    print(f"model    {model}, in {store.uri}")
+    print(f"model    {model}, in {store}")
     print(f"student  {url}  (interactive: {endpoint}/docs)")
     print(f"took {seconds:.0f} s; the student answers until: make down")
 
@@ -194,4 +225,4 @@ def _write_results(
 
 
 if __name__ == "__main__":
-    run_job(QuickstartConfig, quickstart)
+    run_job(QuickstartConfig, quickstart, check_quickstart)

@@ -10,6 +10,7 @@ from itertools import product
 from pydantic import ValidationError
 
 from flowkd.bijectors import Tap
+from flowkd.config import reason
 from flowkd.data.manifest import Manifest
 from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
@@ -126,7 +127,7 @@ def _every(
             flow = type(config.student).model_validate({**config.student.model_dump(), **sizes})
             complete_flow(flow, manifest)
         except (ConfigError, ValidationError) as error:
-            refused = str(error)
+            refused = reason(error)
             continue
         any_ = True
         yield sizes, flow

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config, parse_config
+from flowkd.credentials import values_without_credentials
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.steps import ColumnStep
 from flowkd.errors import ConfigError, DataError, StoreError
@@ -64,6 +65,8 @@ class LeftOut(Config):
     count: int
     why: str
     names: list[str] = Field(default_factory=list)
+
+    _hide = field_validator("why", "names", mode="before")(values_without_credentials)
 
 
 class Manifest(Config):
@@ -125,6 +128,10 @@ class Manifest(Config):
     splits: dict[str, Split]
     source: str
     config: dict[str, Any] = Field(default_factory=dict)
+
+    _hide = field_validator("remarks", "source", "config", mode="before")(
+        values_without_credentials
+    )
 
 
 def read_manifest(store: Store, name: str) -> Manifest:

@@ -262,11 +262,10 @@ def resolve(store: Store, reference: str) -> str:
                 f"{', '.join(finished) or 'none'}"
             )
         return f"runs/{name}/result"
-    aliases = alias_names(store, name)
-    if version in aliases:
+    if is_name(version):
         version = alias_version(store, name, version) or version
-    complete = versions(store, name)
-    if version not in complete:
+    if not is_name(version) or not store.exists("models", name, version, "manifest.json"):
+        aliases, complete = alias_names(store, name), versions(store, name)
         raise StoreError(
             f"no {version!r} of model {name!r} in {store.uri}; aliases: "
             f"{', '.join(aliases) or 'none'}; versions: {', '.join(complete) or 'none'}"

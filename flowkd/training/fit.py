@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (
     DistillationConfig,
@@ -226,14 +227,14 @@ def _objective(
             warm_start=cast(Literal["none"] | WarmStart, warm_start),
         )
     except ValidationError as error:
-        raise ConfigError(f"objective: {error}") from error
+        raise ConfigError(f"objective: {reason(error)}") from error
 
 
 def _recipe(steps: int, learning_rate: float, options: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(steps=steps, learning_rate=learning_rate, **options)
     except ValidationError as error:
-        raise ConfigError(f"training options: {error}") from error
+        raise ConfigError(f"training options: {reason(error)}") from error
 
 
 def _in_memory(

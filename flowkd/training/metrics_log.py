@@ -84,7 +84,7 @@ def read_log(store: Store, run: str) -> list[dict[str, Any]]:
     """Returns the records that a run has written so far; none if it has not begun."""
     records: list[dict[str, Any]] = []
     for path in _segments(store, run):
-        found = _read(store, path)
+        found = read_records(store, path)
         # A lost attempt's, read just before a resumed run replaced them.
         while found and records and records[-1]["step"] >= found[0]["step"]:
             records.pop()
@@ -95,7 +95,7 @@ def read_log(store: Store, run: str) -> list[dict[str, Any]]:
 def last_record(store: Store, run: str) -> dict[str, Any] | None:
     """Returns a run's latest record, of which only the last segment is read; None before any."""
     for path in reversed(_segments(store, run)):
-        found = _read(store, path)
+        found = read_records(store, path)
         if found:
             return found[-1]
     return None
@@ -107,7 +107,7 @@ def _drop_after(store: Store, run: str, start: int) -> int:
     From the last segment to the first: what is left at any moment is a log without its end.
     """
     for path in reversed(_segments(store, run)):
-        found = _read(store, path)
+        found = read_records(store, path)
         kept = [record for record in found if record["step"] <= start]
         if not kept:
             store.remove(*path)
@@ -125,11 +125,30 @@ def _segments(store: Store, run: str) -> list[tuple[str, ...]]:
     return [("runs", run, "metrics.jsonl"), *(("runs", run, "metrics", name) for name in names)]
 
 
-def _read(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
+def read_records(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the records of a segment; raises StoreError for a line that is none."""
     try:
         data = store.read(*path)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):  # a resumed run has just removed it
             return []
         raise
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return parse_records(data, path)
+
+
+def parse_records(data: bytes, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the records of lines; raises StoreError for a line that is none."""
+    return [_record(line, number, path) for number, line in enumerate(data.splitlines(), 1)]
+
+
+def _record(line: bytes, number: int, path: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:  # UnicodeDecodeError, too
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise StoreError(
+            f"{'/'.join(path)}, line {number}: expected metrics with their step, in JSON; "
+            f"got {line[:40].decode(errors='replace')!r}: remove this line, the others stay"
+        )
+    return record

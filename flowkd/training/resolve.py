@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from flowkd.config import Config, dump_config, parse_config
+from flowkd.config import Config, dump_config, parse_config, reason
 from flowkd.data.facts import DataFacts
 from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
@@ -80,7 +80,7 @@ class ResolvedRun(Config):
         try:
             return self.config.objective.build(flow, teacher)
         except ValueError as error:
-            raise ConfigError(f"run {self.config.name!r}: objective: {error}") from error
+            raise ConfigError(f"run {self.config.name!r}: objective: {reason(error)}") from error
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -221,7 +221,9 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
     try:
         return type(config).model_validate(values)
     except ValueError as error:
-        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+        raise ConfigError(
+            f"flow does not fit data set {manifest.name!r}: {reason(error)}"
+        ) from error
 
 
 def _check_transforms(config: FlowConfig, manifest: Manifest) -> None:
@@ -263,4 +265,4 @@ def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     if config.context != "ignore":
         shared |= {"context", "classes", "context_size", "context_mean", "context_scale"}
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
-    return type(config).model_validate({**config.model_dump(), **open_})
+    return parse_config(type(config), {**config.model_dump(), **open_}, source="flow")

@@ -26,7 +26,7 @@ def start_cluster(
     as_json: Json = False,
 ) -> None:
     """Start Ray on this machine, on loopback, and the dispatcher; what runs already stays."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         cluster = up(cpus=cpus)
         if queue:
             _start_dispatcher(cluster, opened)
@@ -40,10 +40,10 @@ def stop_cluster() -> None:
 
 def show_status(store: StoreUri = None, as_json: Json = False) -> None:
     """Show the cluster of this machine, its dispatcher and the store."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:  # `up` makes it
         cluster = recorded()
         if cluster is None:
-            say_facts({"cluster": "down", "store": opened.uri}, as_json)
+            say_facts({"cluster": "down", "store": str(opened)}, as_json)
             return
         say_facts(_facts(cluster, opened), as_json)
 
@@ -60,14 +60,20 @@ def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
         "RAY_ADDRESS": cluster.address,
         "RAY_API_SERVER_ADDRESS": cluster.dashboard,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlowkdError(
+            f"the dispatcher did not start within {START_SECONDS} s: see whether the machine is "
+            f"overloaded, and call `flowkd up` again"
+        ) from error
     if done.returncode:
         raise FlowkdError(f"the dispatcher did not start:\n{done.stderr[-2000:]}")
 
@@ -81,7 +87,7 @@ def _facts(cluster: LocalCluster, store: Store) -> dict[str, Any]:
         "address": cluster.address,
         "dashboard": cluster.dashboard,
         **_resources(cluster),
-        "store": store.uri,
+        "store": str(store),
         "queue": {
             "dispatcher": table.dispatcher if table else None,
             "looked_seconds_ago": round(max(0.0, time.time() - table.time), 1) if table else None,

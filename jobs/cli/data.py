@@ -11,9 +11,12 @@ import typer
 from flowkd.config import apply_overrides, parse_config
 from flowkd.data.facts import column_names
 from flowkd.data.groups import groups_of
-from flowkd.data.importers.prepare import PrepareConfig, prepare
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
+from flowkd.text import visible
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
+from jobs.importing import Replace
+from jobs.importing import import_dataset as import_into
 
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
 
@@ -26,16 +29,17 @@ def import_dataset(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, as in a config file.")
     ] = None,
+    replace: Replace = False,
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
     """Import a data set as its publisher distributes it: Parquet shards and a manifest."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         values: dict[str, Any] = {"kind": kind}
         values |= {key: value for key, value in (("source", source), ("name", name)) if value}
         apply_overrides(values, settings or [])
         config = parse_config(PrepareConfig, values, source=f"data import {kind}").root
-        say_dataset(prepare(config, opened), as_json)
+        say_dataset(import_into(config, opened, replace=replace), as_json)
 
 
 @data.command("list")
@@ -57,12 +61,12 @@ def show_dataset(
     """Show what a data set is; with --png, also what it looks like."""
     with opened_store(store) as opened:
         manifest = read_manifest(opened, name)
-        say_dataset(manifest, as_json)
         if png is not None:
             # matplotlib takes half a second to import
             from flowkd.report.dataset import dataset_preview
 
             png.write_bytes(dataset_preview(opened, manifest, split))
+        say_dataset(manifest, as_json)
 
 
 # What is said of each column in a line of its own, rather than of all in one.
@@ -82,9 +86,9 @@ def say_dataset(manifest: Manifest, as_json: bool) -> None:
         say(columns_of(manifest), False)
     for left in manifest.left_out:
         names = f": {', '.join(left.names)}" if left.names else ""
-        print(f"\nleft out: {left.count:,} {left.what} {left.why}{names}")
+        print(visible(f"\nleft out: {left.count:,} {left.what} {left.why}{names}"))
     for remark in manifest.remarks:
-        print(f"\nremark: {remark}")
+        print(visible(f"\nremark: {remark}"))
 
 
 def columns_of(manifest: Manifest) -> list[dict[str, Any]]:

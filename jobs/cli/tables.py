@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
 from flowkd.report.comparison import ROLES, differences, gap_text
+from flowkd.text import visible
+from jobs.cli.console import PlainConsole
 
 
 def figures_table(figures: Mapping[str, FlowFigures]) -> None:
@@ -26,7 +27,7 @@ def figures_table(figures: Mapping[str, FlowFigures]) -> None:
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for label, flow in figures.items():
         table.add_row(
-            label,
+            visible(label),
             f"{flow.bits_per_dim:.3f} ± {flow.standard_error:.3f}",
             f"{flow.parameters:,} ({flow.parameters / first.parameters:.0%})",
             _relative(flow.log_prob_per_second, first.log_prob_per_second),
@@ -34,15 +35,15 @@ def figures_table(figures: Mapping[str, FlowFigures]) -> None:
             f"{flow.steps:,}",
         )
     # Wide enough for the whole table: without a terminal, columns would be cut.
-    Console(width=max(100, Console().width), highlight=False).print(table)
+    PlainConsole(100).print(table)
     if found := held_out(figures):
         print(f"± standard error over groups of rows, of {found}")
     for line in differences(figures):
-        print(line)
+        print(visible(line))
     if set(figures) == set(ROLES):
         print(f"share of the gap between plain student and teacher closed: {gap_text(figures)}")
     for sentence in few_groups(figures):
-        print(sentence)
+        print(visible(sentence))
 
 
 def _relative(rate: float, of: float) -> str:

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from cluster.local import connect
-from cluster.storage import StorageConfig
+from cluster.storage import StorageConfig, check
 from flowkd.config import dump_config, load_config
-from flowkd.errors import ConfigError, FlowkdError
+from flowkd.errors import ConfigError
+from jobs.cli.boundary import Command
 from jobs.cli.console import StoreUri
+from jobs.importing import import_dataset
 from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
 from jobs.study.folds import prepare_folds
@@ -22,7 +24,7 @@ from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once; default what fits.")]
-Replace = Annotated[bool, typer.Option(help="Train runs anew whose config has changed.")]
+Replace = Annotated[bool, typer.Option(help="Import and train anew what has another config.")]
 Train = Annotated[bool, typer.Option(help="Or only measure and document what there is.")]
 
 
@@ -53,8 +55,10 @@ def run_studies(
     if len(set(names)) < len(names):
         raise ConfigError(f"expected studies of different names; got {names}: rename one")
     store = storage.store()
+    check(store)
     studies = []
     for config in configs:
+        import_dataset(config.dataset, store, replace=replace)
         studies.append((config, prepare_folds(config, store)))
         store.write(dump_config(config).encode(), "studies", config.name, "config.yaml")
     parts = [fold for _, folds in studies for fold in folds]
@@ -84,7 +88,7 @@ def run_studies(
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def main(
     config: Annotated[list[Path], typer.Option(help="YAML file of a study; more may follow.")],
     more: Annotated[list[Path] | None, typer.Argument(help="More of them.")] = None,
@@ -97,13 +101,9 @@ def main(
 ) -> None:
     """Train, measure and document studies; what is done is not done again."""
     files = [*config, *(more or [])]
-    try:
-        studies = [load_config(StudyConfig, file) for file in files]
-        storage = StorageConfig.from_uri(store)
-        found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    studies = [load_config(StudyConfig, file) for file in files]
+    storage = StorageConfig.from_uri(store)
+    found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     write_results(found, results)
     write_document(found, document, f"python -m jobs.study --config {' '.join(map(str, files))}")
     end(results, document, broken)

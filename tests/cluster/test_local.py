@@ -19,6 +19,7 @@ from tests.support.queues import wait_for
 
 WITHOUT_RAY = [
     "cluster",
+    "cluster.exits",
     "cluster.storage",
     "cluster.local",
     "cluster.queue.dispatcher",
@@ -26,6 +27,7 @@ WITHOUT_RAY = [
     "cluster.queue.submission",
     "cluster.serve",
     "cluster.train.checkpoints",
+    "cluster.train.preflight",
 ]
 ON_RAY = [
     "cluster.queue.service",

@@ -20,6 +20,7 @@ import fsspec
 import pyarrow as pa
 
 from flowkd.errors import DataError, FlowkdError
+from flowkd.store.failures import explain_failure, of_client
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".zip")
 COPY_BYTES = 2**20
@@ -39,7 +40,6 @@ FAILURES = (
     zipfile.BadZipFile,
     pa.ArrowException,
 )
-CLIENTS = {"botocore", "aiobotocore", "aiohttp", "requests", "urllib3", "google", "gcsfs", "azure"}
 
 
 def is_pattern(uri: str) -> bool:
@@ -164,9 +164,10 @@ def explained(where: str, what: str) -> Iterator[None]:
     except PermissionError as error:
         raise DataError(f"{where} may not be read: {_line(error)}; see whose it is") from error
     except Exception as error:
-        if isinstance(error, ImportError):
-            raise DataError(f"{where} cannot be opened: {_line(error)}") from error
-        if isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in CLIENTS:
+        outside = isinstance(error, ImportError) or of_client(error)
+        if outside and (said := explain_failure(error)):
+            raise DataError(f"{where} cannot be opened: {said}") from error
+        if isinstance(error, FAILURES):
             raise DataError(f"{where} cannot be read as {what}: {_line(error)}") from error
         raise
 

@@ -64,7 +64,7 @@ def test_pictures_and_histograms_are_drawn(
     ("arguments", "messages"),
     [
         (["import", "table"], ["source: missing", "name: missing"]),
-        (["import", "nothing"], ["'nothing'", "'table'"]),
+        (["import", "nothing"], ["'nothing'", " table,"]),
         (["import", "table", "--source", "gone.csv", "--name", "a"], ["no file 'gone.csv'"]),
         (["import", "digits", "--set", "sed=1"], ["sed: unknown key"]),
         (["show", "gone"], ["no dataset 'gone'", "datasets there: none yet"]),
@@ -73,6 +73,7 @@ def test_pictures_and_histograms_are_drawn(
 def test_a_mistake_is_explained(
     local_store: Store, arguments: list[str], messages: list[str]
 ) -> None:
+    Path(local_store.path()).mkdir()
     code, said = call(local_store, *arguments)
     assert code == 1
     assert all(message in said for message in messages), said
@@ -92,6 +93,7 @@ def test_remarks_are_said_by_the_import_and_by_show_with_the_option_that_mends_t
         assert "remark: `x1` has" in said
         assert "`--set dequantize.x1=1`" in said
         assert "`--set 'drop=[x1]'`" in said
+    arguments = [*arguments, "--replace"]
     code, said = call(local_store, *arguments, "--set", "strict=true")
     assert (code, "- `x1` has" in said) == (1, True), said
     code, said = call(local_store, *arguments, "--set", "missing.x1=2")

@@ -151,7 +151,7 @@ def test_an_import_cut_short_leaves_nothing_to_be_seen(memory_store, archive, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write_json", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(DataError, match="no space"):
             imported(memory_store, kind, archive)
     with pytest.raises(DataError, match="no dataset"):
         read_manifest(memory_store, kind)
