@@ -99,8 +99,9 @@ bench-tuning: $(STAMP) ## Search against random search and fixed weights: result
 	$(BIN)/python -m benchmarks.tuning
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
-docs: $(STAMP) ## Put the figures of results/ into README.md and docs/
+docs: $(STAMP) ## Put the figures of results/ into README.md and docs/, and the keys into docs/config.md
 	$(BIN)/python -m benchmarks.document
+	$(BIN)/python -m jobs.schemas
 
 constraints: $(STAMP) ## Pin what .venv holds: constraints.txt
 	@{ echo '# What the tests ran with. Regenerate: make constraints'; \

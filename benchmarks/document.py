@@ -9,6 +9,9 @@ from typing import Any
 
 from benchmarks import data, tuning_page
 from cluster.queue.config import QueueConfig
+from flowkd.evaluation.compare import FlowFigures
+from flowkd.report.caveats import few_groups, first_lines, held_out
+from flowkd.report.comparison import differences, gap_text
 
 QUEUE = QueueConfig()
 README = Path("README.md")
@@ -68,15 +71,19 @@ def quickstart(results: dict[str, Any]) -> str:
             f"| {role} | {flow['bits_per_dim']:.3f} ± {flow['standard_error']:.3f} "
             f"| {flow['parameters']:,} ({share:.0%}) | {' | '.join(rates)} | {flow['steps']:,} |"
         )
-    closed = results["gap_closed"]
-    share = "there is no gap" if closed is None else f"{closed:.0%}"
+    figures = {role: FlowFigures.read(results[role]) for role in ROLES}
     seconds = results["seconds"]
     return "\n".join(
         [
+            *first_lines(figures),
+            *([""] if first_lines(figures) else []),
             *lines,
             "",
-            f"Share of the gap between plain student and teacher closed: {share}. It took "
-            f"{seconds:.0f} s after the install.",
+            f"± standard error over groups of rows, of {held_out(figures)}. "
+            + "; ".join(differences(figures)).capitalize()
+            + f". Share of the gap between plain student and teacher closed: {gap_text(figures)}.",
+            *few_groups(figures),
+            f"It took {seconds:.0f} s after the install.",
             "One run of each flow, few steps, one learning rate for all: a demo, not a study.",
         ]
     )

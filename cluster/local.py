@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from cluster.exits import exits
 from cluster.local_record import RECORD, LocalCluster, all_clusters, recorded
 from flowkd.errors import FlowkdError
 
@@ -88,7 +89,7 @@ def _start(cpus: int | None, record: Path, environment: Mapping[str, str]) -> Lo
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
         f"--node-ip-address={LOOPBACK}", "--include-dashboard=true",
         f"--dashboard-host={LOOPBACK}", *(f"--{name}={port}" for name, port in ports.items()),
-        f"--num-cpus={cpus or max(4, os.cpu_count() or 1)}",
+        f"--num-cpus={cpus or least_cpus()}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={folder}/r", "--disable-usage-stats",  # which Ray opens to all
     ]  # fmt: skip
@@ -166,6 +167,11 @@ def down(*, record: Path = RECORD) -> bool:
     cluster.forget()
     shutil.rmtree(cluster.folder, ignore_errors=True)
     return True
+
+
+def least_cpus() -> int:
+    """Returns the CPUs of a cluster that `up` starts when it is told none."""
+    return max(4, os.cpu_count() or 1)
 
 
 def connect(address: str | None = None) -> str:
@@ -261,4 +267,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exits():
+        main()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flowkd.errors import FlowkdError
 
+PROC = Path("/proc")
 RECORD = Path(".flowkd/cluster.json")
 
 
@@ -52,10 +54,14 @@ class LocalCluster:
     def alive(self) -> bool:
         """Tells whether its process still runs, and is no other of the same number."""
         try:
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace")
+            if PROC.is_dir():
+                command = (PROC / str(self.pid) / "cmdline").read_bytes()
+            else:  # as on macOS
+                ps = ["ps", "-ww", "-p", str(self.pid), "-o", "command="]
+                command = subprocess.run(ps, capture_output=True, check=False).stdout
         except OSError:
             return False
-        return self.folder in command
+        return self.folder in command.decode(errors="replace")
 
     def remember(self) -> None:
         """Writes its record, and a copy where all clusters of this user are listed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
@@ -94,9 +95,24 @@ def check(store: Store) -> None:
         store.write(data, probe)
         found = store.read(probe)
         store.remove(probe)
-    except OSError as error:  # of a folder: an object store's are explained already
+    except OSError as error:
         raise store.refused("write, read and remove", error, probe) from error
     if found != data:
         raise StoreError(
             f"{store.uri} returned other bytes than were written; is something else in between?"
         )
+
+
+def check_place(store: Store) -> None:
+    """Raises StoreError where a store of a folder is, or lies below, a file."""
+    if not store.is_local:
+        return
+    path = Path(store.path())
+    for each in (path, *path.parents):
+        if each.is_dir():
+            return
+        if each.exists():
+            raise StoreError(
+                f"expected a folder as the store, {store}; {each} is a file: correct --store or "
+                f"FLOWKD_STORE"
+            )

@@ -1,8 +1,18 @@
 """Errors for users: each names the object, what was expected, what came, and what to do."""
 
+from __future__ import annotations
+
+from flowkd.credentials import without_credentials
+
 
 class FlowkdError(Exception):
-    """Base of all errors that the user can put right; the message says how."""
+    """Base of all errors that the user can put right; the message says how.
+
+    Wherever it is shown, in an answer or a log, URLs in it are without credentials.
+    """
+
+    def __str__(self) -> str:
+        return without_credentials(super().__str__())
 
 
 class ConfigError(FlowkdError):
@@ -23,3 +33,7 @@ class NonFiniteError(FlowkdError):
 
 class StoppedError(FlowkdError):
     """A training was asked to stop: it has written a checkpoint, and can be resumed from it."""
+
+
+class RefusedError(FlowkdError):
+    """A model that is not published, because it is not sound or worse than a simple one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.errors import FlowkdError
+from jobs.cli.boundary import Command
 from jobs.cli.console import StoreUri
 from jobs.study.__main__ import Replace, Train, Workers, end, run_studies
 from jobs.study.capacity_config import CapacityConfig
@@ -21,7 +20,7 @@ from jobs.study.writing import write_results
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def main(
     config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs/capacity.")],
     store: StoreUri = None,
@@ -32,15 +31,11 @@ def main(
     train: Train = True,
 ) -> None:
     """Train, measure and document students of many shapes; what is done is not done again."""
-    try:
-        capacity = load_config(CapacityConfig, config)
-        storage = StorageConfig.from_uri(store)
-        found, broken = run_studies(
-            [capacity.study()], storage, workers=workers, replace=replace, train=train
-        )
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    capacity = load_config(CapacityConfig, config)
+    storage = StorageConfig.from_uri(store)
+    found, broken = run_studies(
+        [capacity.study()], storage, workers=workers, replace=replace, train=train
+    )
     points = capacity_results(capacity, found)
     write_results(points, results)
     write_capacity(points, capacity.about, document, f"python -m jobs.capacity --config {config}")

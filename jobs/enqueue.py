@@ -5,9 +5,8 @@ ray job submit -- python -m jobs.enqueue distill --config distilled.yaml --store
 
 from __future__ import annotations
 
-import typer
-
+from jobs.cli.entry import run_command
 from jobs.cli.queue import submit_job
 
 if __name__ == "__main__":
-    typer.run(submit_job)
+    run_command(submit_job)

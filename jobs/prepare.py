@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from cluster.storage import StorageConfig
-from flowkd.data.importers.prepare import PrepareConfig, prepare
-from jobs.cli.entry import run_job
+from flowkd.config import load_config
+from flowkd.data.importers.prepare import PrepareConfig
+from jobs.checks import check_job
+from jobs.cli.console import CheckOnly, Overrides, StoreUri
+from jobs.cli.entry import NOTHING_AGAINST_IT, run_command
+from jobs.importing import Replace, import_dataset
 
 
-def prepare_dataset(config: PrepareConfig, storage: StorageConfig) -> None:
+def prepare_dataset(
+    config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs.")],
+    store: StoreUri = None,
+    set_: Overrides = None,
+    replace: Replace = False,
+    check: CheckOnly = False,
+) -> None:
     """Prepare a data set: Parquet shards and a manifest."""
-    manifest = prepare(config.root, storage.store())
+    settings, storage = (
+        load_config(PrepareConfig, config, set_ or ()),
+        StorageConfig.from_uri(store),
+    )
+    check_job(settings, storage, replace=replace)
+    if check:
+        print(NOTHING_AGAINST_IT)
+        return
+    manifest = import_dataset(settings.root, storage.store(), replace=replace)
     rows = ", ".join(f"{name} {split.rows}" for name, split in manifest.splits.items())
     print(f"data set {manifest.name}: {manifest.event_shape}, rows: {rows}")
 
 
 if __name__ == "__main__":
-    run_job(PrepareConfig, prepare_dataset)
+    run_command(prepare_dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,24 @@ from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from cluster.train.launch import git_commit
 from flowkd.config import Config, dump_config, load_config
-from flowkd.data.importers.prepare import PrepareConfig, prepare
+from flowkd.data.facts import named_values
+from flowkd.data.groups import describe_rows, groups_of
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
-from flowkd.evaluation.metrics import gap_closed
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.report.comparison import gap_share
 from flowkd.report.page import Report, render
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.metrics_log import read_log
+from jobs.checks import check_job, makes
 from jobs.cli.entry import run_job
 from jobs.cli.progress import console, stage, train_with_progress, working
 from jobs.cli.tables import figures_table
+from jobs.importing import import_dataset
 
 ROLES = ("teacher", "plain", "distilled")
 ASKED = 16
@@ -53,21 +57,53 @@ class QuickstartConfig(Config):
     report: Path = Path("report.html")
 
 
+@dataclass(frozen=True)
+class Stages:
+    """The configs of the stages."""
+
+    dataset: PrepareConfig
+    runs: dict[str, TrainingConfig]
+    evaluation: EvaluationConfig
+    publication: PublishConfig
+    serving: ServingConfig
+
+
+def read_stages(config: QuickstartConfig) -> Stages:
+    """Reads the files of the stages."""
+    return Stages(
+        dataset=load_config(PrepareConfig, config.dataset),
+        runs={role: load_config(TrainingConfig, getattr(config, role)) for role in ROLES},
+        evaluation=load_config(EvaluationConfig, config.evaluate),
+        publication=load_config(PublishConfig, config.publish),
+        serving=load_config(ServingConfig, config.deploy),
+    )
+
+
+def check_quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
+    """Raises FlowkdError for what can be known of each stage before Ray starts."""
+    stages = read_stages(config)
+    coming: set[str] = set()
+    later = (stages.evaluation, stages.publication, stages.serving)
+    for settings in (stages.dataset, *stages.runs.values(), *later):
+        check_job(settings, storage, coming=coming)
+        coming |= makes(settings)
+
+
 def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     """Train a teacher and two students, compare them, publish and serve the better student."""
     began = time.monotonic()
-    store = storage.store()
-    runs = {role: load_config(TrainingConfig, getattr(config, role)) for role in ROLES}
-    evaluation = load_config(EvaluationConfig, config.evaluate)
-    publication = load_config(PublishConfig, config.publish)
-    serving = load_config(ServingConfig, config.deploy)
+    store, stages = storage.store(), read_stages(config)
+    runs, evaluation, publication = stages.runs, stages.evaluation, stages.publication
 
     stage("1/7 Ray and data")
     with working("starting a local Ray"):
         connect()
     with working("preparing the data set"):
-        manifest = prepare(load_config(PrepareConfig, config.dataset).root, store)
-    rows = ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+        manifest = import_dataset(stages.dataset.root, store)
+    rows = ", ".join(
+        f"{name} {describe_rows(split.rows, groups_of(split))}"
+        for name, split in manifest.splits.items()
+    )
     console.print(f"  data set {manifest.name}: {manifest.event_shape}, {rows}")
     for number, role in enumerate(ROLES, start=2):
         stage(f"{number}/7 {role.capitalize()}")
@@ -80,22 +116,21 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     source = evaluation.flows[better]
     version = publish_run(publication.model_copy(update={"source": source}), store)
     with working("deploying on Ray Serve"):
-        endpoint = deploy(serving, storage)
+        endpoint = deploy(stages.serving, storage)
     url = f"{endpoint}/v1/models/{publication.model}"
     asked = _ask(url, store, evaluation)
     console.print(f"  asked over HTTP for {ASKED} samples and the log-likelihood of as many test")
     console.print(f"  rows: {asked['bits_per_dim']:.3f} bits/dim on average")
     stage("7/7 Report")
-    closed = gap_closed(*(figures[role].bits_per_dim for role in ROLES))
     seconds = time.monotonic() - began
     model = f"models/{publication.model}@{version}"
     report = _report(runs, figures, evaluation, store, (better, model, url), seconds)
     config.report.write_text(render(report), encoding="utf-8")
-    _write_results(config, figures, closed, seconds, url)
+    _write_results(config, figures, seconds, url)
     print()
-    figures_table(figures, gap_closed=closed)
+    figures_table(figures)
     print(f"\nreport   {config.report.resolve()}")
-    print(f"model    {model}, in {store.uri}")
+    print(f"model    {model}, in {store}")
     print(f"student  {url}  (interactive: {endpoint}/docs)")
     print(f"took {seconds:.0f} s; the student answers until: make down")
 
@@ -137,6 +172,7 @@ def _report(
         facts={
             "data set": evaluation.dataset,
             "split": evaluation.split,
+            **_facts_of_data(evaluation, store),
             "commit": git_commit() or "not a checkout",
             "torch": torch.__version__,
             "seconds": f"{seconds:.0f}",
@@ -144,6 +180,12 @@ def _report(
         endpoint=url,
         model=model,
     )
+
+
+def _facts_of_data(evaluation: EvaluationConfig, store: Store) -> dict[str, str]:
+    manifest = read_manifest(store, evaluation.dataset)
+    remarks = {"remarks": " ".join(manifest.remarks)} if manifest.remarks else {}
+    return named_values(manifest) | remarks
 
 
 @torch.no_grad()
@@ -167,11 +209,11 @@ def _pictures(evaluation: EvaluationConfig, store: Store) -> dict[str, np.ndarra
 def _write_results(
     config: QuickstartConfig,
     figures: dict[str, FlowFigures],
-    closed: float,
     seconds: float,
     url: str,
 ) -> None:
     config.results.parent.mkdir(parents=True, exist_ok=True)
+    closed = gap_share(figures).estimate
     outcome = {
         **{role: asdict(figures[role]) for role in ROLES},
         "gap_closed": closed if math.isfinite(closed) else None,  # JSON has no NaN
@@ -183,4 +225,4 @@ def _write_results(
 
 
 if __name__ == "__main__":
-    run_job(QuickstartConfig, quickstart)
+    run_job(QuickstartConfig, quickstart, check_quickstart)

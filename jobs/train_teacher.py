@@ -6,20 +6,26 @@ from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError
 from flowkd.training.config import TrainingConfig
+from jobs.checks import check_job
 from jobs.cli.entry import run_job
 from jobs.cli.progress import train_with_progress
 
 
-def train_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
-    """Train a flow by maximum likelihood."""
+def check_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
+    """Raises FlowkdError for what can be known before Ray starts."""
     if config.objective.kind != "maximum_likelihood":
         raise ConfigError(
             f"objective.kind: expected maximum_likelihood; got {config.objective.kind}: "
             f"python -m jobs.distill trains on a teacher"
         )
+    check_job(config, storage)
+
+
+def train_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
+    """Train a flow by maximum likelihood."""
     connect()
     print(f"trained {train_with_progress(config, storage)}")
 
 
 if __name__ == "__main__":
-    run_job(TrainingConfig, train_teacher)
+    run_job(TrainingConfig, train_teacher, check_teacher)

@@ -10,6 +10,7 @@ from flowkd.config import Config
 from flowkd.distillation.cache import CacheConfig
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.flows.configs import AnyFlowConfig
+from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import ModelName, RunName
 from flowkd.training.config import ScalingConfig
 from flowkd.training.loop import TrainConfig
@@ -86,8 +87,10 @@ class FinalConfig(Config):
         steps: Steps of its full training and of the plain student's; default those of a trial.
         model: Name of the model that it is published as.
         alias: The model's alias that then points at it; default `best`.
-        max_round_trip_error: The largest error from x to z and back, in preprocessed units, with
-            which it is published; default 0.01.
+        max_round_trip_error: The most that it may be off after a round trip between x and z, as it
+            is served, on rows and on samples; default 0.01.
+        force: Whether it is published although it is further off on validation rows, or worse on
+            them than a Gaussian; its card notes it.
         test_rows: The first rows of the test split on which it is judged; default all.
         throughput_seconds: About how long to measure throughput; default 5.
     """
@@ -95,7 +98,8 @@ class FinalConfig(Config):
     steps: int | None = Field(None, ge=1)
     model: ModelName
     alias: ModelName = "best"
-    max_round_trip_error: float = Field(1e-2, gt=0)
+    max_round_trip_error: float = Field(MAX_ROUND_TRIP_ERROR, gt=0)
+    force: bool = False
     test_rows: int | None = Field(None, ge=2)
     throughput_seconds: float = Field(5.0, gt=0)
 

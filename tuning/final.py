@@ -9,8 +9,11 @@ from typing import Any
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.distillation.objective import MaximumLikelihoodConfig
+from flowkd.errors import RefusedError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.intervals import difference
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.report.caveats import with_error
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
@@ -86,8 +89,13 @@ def judge(
             alias=final.alias,
             evaluation=evaluation.name,
             search=config.name,
+            max_round_trip_error=final.max_round_trip_error,
+            force=final.force,
         )
-        published = f"models/{final.model}@{publish_run(publication, store)}"
+        try:
+            published = f"models/{final.model}@{publish_run(publication, store)}"
+        except RefusedError as error:
+            refused = str(error)
     return {
         "figures": {role: asdict(each) for role, each in figures.items()},
         "refused": refused,
@@ -121,6 +129,13 @@ def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
     if distilled.bits_per_dim > plain.bits_per_dim:
         return (
             f"it has {distilled.bits_per_dim:.4f} bits/dim on the test split, the plain student "
-            f"{plain.bits_per_dim:.4f}: a search for longer, or another space, may do better"
+            f"{plain.bits_per_dim:.4f}{_error(distilled, plain)}: a search for longer, or another "
+            f"space, may do better"
         )
     return None
+
+
+def _error(distilled: FlowFigures, plain: FlowFigures) -> str:
+    if not (distilled.by_group and plain.by_group):
+        return ""
+    return f" (a difference of {with_error(difference(distilled.by_group, plain.by_group))})"

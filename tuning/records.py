@@ -119,9 +119,13 @@ class SearchRecords:
         Raises:
             ConfigError: It exists already and is not to be resumed, or was another one.
         """
+        self.check(config, resume)
+        self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
+
+    def check(self, config: SearchConfig, resume: bool) -> None:
+        """Raises ConfigError where `open` would."""
         known = self.config()
         if known is None:
-            self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
             return
         if not resume:
             raise ConfigError(
@@ -136,7 +140,6 @@ class SearchRecords:
                 f"search {self.name!r} in {self.store.uri} had another {changed[0]}: choose "
                 f"another name; only {', '.join(sorted(free))} may change"
             )
-        self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
 
     def begin(self, trial: TrialStart) -> None:
         """Writes the start of a trial."""

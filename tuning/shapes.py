@@ -10,6 +10,7 @@ from itertools import product
 from pydantic import ValidationError
 
 from flowkd.bijectors import Tap
+from flowkd.config import reason
 from flowkd.data.manifest import Manifest
 from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
@@ -70,6 +71,7 @@ def allowed_shapes(
     shapes = []
     for sizes, flow in _every(config, manifest):
         complete = complete_flow(flow, manifest)
+        _check_context(complete, source)
         built = build_flow(complete)
         starts = _warm_starts(config, manifest, complete, source)
         shapes.append(Shape(sizes, flow, count_parameters(built), built.taps, starts))
@@ -125,7 +127,7 @@ def _every(
             flow = type(config.student).model_validate({**config.student.model_dump(), **sizes})
             complete_flow(flow, manifest)
         except (ConfigError, ValidationError) as error:
-            refused = str(error)
+            refused = reason(error)
             continue
         any_ = True
         yield sizes, flow
@@ -139,6 +141,14 @@ def _most_parameters(config: SearchConfig, teacher: Flow) -> float:
     if config.budget.parameters_share is not None:
         return config.budget.parameters_share * count_parameters(teacher)
     return math.inf
+
+
+def _check_context(student: FlowConfig, teacher: FlowConfig) -> None:
+    ours, theirs = student.context_spec, teacher.context_spec
+    if ours != theirs:
+        raise ConfigError(
+            f"student: expected the teacher's context, {theirs}; got {ours}: {ours.remedy(theirs)}"
+        )
 
 
 def _warm_starts(

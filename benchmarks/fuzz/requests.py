@@ -15,7 +15,9 @@ from torch import Tensor
 
 from cluster.serve.api import build_api
 from cluster.serve.config import ServingLimits
+from cluster.serve.media import ARROW_STREAM, CSV, JSON, NPY, PARQUET, TABLES
 from cluster.serve.responses import ServedModel
+from cluster.serve.tables import write_table
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, Predictor, SampleInputs
@@ -23,7 +25,7 @@ from flowkd.predict.requests import InvalidRequestError
 from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.store.store import Store
 
-KINDS = {".json": "application/json", ".npy": "application/x-npy"}
+KINDS = {".json": JSON, ".npy": NPY, ".csv": CSV, ".parquet": PARQUET, ".arrow": ARROW_STREAM}
 CONTEXT = [0.5, 1.5]
 
 
@@ -50,7 +52,10 @@ class InProcess:
 def transport() -> httpx.ASGITransport:
     """Returns the interface of one small conditional model."""
     store = Store("memory://fuzz-requests")
-    config = CouplingConfig(event_shape=(3,), mean=0.0, scale=1.0, width=8, context_size=2)
+    config = CouplingConfig(
+        event_shape=(3,), mean=0.0, scale=1.0, width=8, context_size=2, context_mean=0.0,
+        context_scale=1.0,
+    )  # fmt: skip
     flow = build_flow(config, seed=1)
     noise = torch.Generator().manual_seed(1)
     with torch.no_grad():  # as after a training: a new flow's networks give zeros
@@ -72,13 +77,18 @@ def request_seeds() -> dict[str, bytes]:
         ".log_prob.json": json.dumps({"x": values.tolist(), "context": CONTEXT}).encode(),
         ".sample.json": json.dumps({"n": 3, "context": CONTEXT, "temperature": 0.5}).encode(),
         ".log_prob.npy": file.getvalue(),
+        **{
+            f".log_prob{suffix}": write_table({f"x{n}": values[:, n] for n in range(3)}, kind)
+            for suffix, kind in KINDS.items()
+            if kind in TABLES
+        },
     }
 
 
 def answer_fault(suffix: str, data: bytes) -> str | None:
     """Sends a body; returns what is wrong with the answer."""
     _, operation, kind = suffix.split(".")
-    query = f"?context={json.dumps(CONTEXT)}" if kind == "npy" else ""
+    query = "" if kind == "json" else f"?context={json.dumps(CONTEXT)}"
     path = f"/v1/models/table/{operation}{query}"
     status, text = asyncio.run(_ask(path, KINDS[f".{kind}"], data))
     if status >= 500:

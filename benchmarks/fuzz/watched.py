@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import resource
 import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.targets import Target, targets
@@ -34,12 +36,22 @@ def _judges(make: Callable[[], Target], asked: Connection) -> None:
     asked.send(None)
     while True:
         suffix, data = asked.recv()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = _peak()
         fault = judge(target, suffix, data)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        grown = (_peak() - before) / 1024
         if fault is None and grown > MEBIBYTES:
             fault = f"took {grown:,.0f} MiB of memory for {len(data):,} bytes"
         asked.send(fault)
+
+
+def _peak() -> int:
+    """Returns the most memory that this process has had, in KiB."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # What getrusage says on Linux begins at what the parent had when it started this process.
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
 class Watched:

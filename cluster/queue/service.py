@@ -16,6 +16,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.exits import exits
 from cluster.local import connect
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
@@ -125,4 +126,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exits():
+        main()

@@ -14,21 +14,14 @@ from torch import Tensor
 
 from cluster.serve.config import ServingLimits
 from cluster.serve.errors import ApiError, add_error_handlers
-from cluster.serve.http import (
-    JSON,
-    NPY,
-    PNG,
-    content_type,
-    json_response,
-    negotiate,
-    parse_json,
-    parse_npy,
-    read_body,
-)
+from cluster.serve.http import HeadAsGet, decode_body, json_response, read_body
+from cluster.serve.media import JSON, NPY, PNG, TABLES, content_encoding, content_type, negotiate
+from cluster.serve.reading import body_types, log_prob_fields, read_query, sample_fields
 from cluster.serve.responses import ServedModel, docs_page, log_prob_response, sample_response
 from cluster.serve.schemas import (
     Health,
     LogProbAnswer,
+    ModelDescription,
     ModelList,
     SampleAnswer,
     describe_route,
@@ -38,6 +31,7 @@ from flowkd.predict.predictor import LogProbInputs, LogProbResult, SampleInputs,
 from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest
 
 NO_PNG = "this model does not make pictures: PNG needs pixels in 1 or 3 channels"
+NO_TABLE = "this model does not make tables: its examples are no rows"
 T = TypeVar("T")
 
 
@@ -69,13 +63,15 @@ def build_api(backend: Backend, limits: ServingLimits) -> FastAPI:
     )
     handlers = _Handlers(backend, limits)
     models = "/v1/models/{name}"
-    api.post(f"{models}/sample", **describe_route(SampleAnswer, (PNG, NPY), SampleRequest))(
+    arrays = (NPY, *TABLES)
+    api.post(f"{models}/sample", **describe_route(SampleAnswer, (PNG, *arrays), SampleRequest))(
         handlers.sample
     )
-    api.post(f"{models}/log_prob", **describe_route(LogProbAnswer, (NPY,), LogProbRequest, (NPY,)))(
+    api.post(f"{models}/log_prob", **describe_route(LogProbAnswer, arrays, LogProbRequest, arrays))(
         handlers.log_prob
     )
     api.get("/v1/models", **describe_route(ModelList))(handlers.list_models)
+    api.get(models, **describe_route(ModelDescription))(handlers.show_model)
     api.get("/healthz", **describe_route(Health))(handlers.health)
 
     @api.get("/docs", include_in_schema=False)
@@ -83,6 +79,7 @@ def build_api(backend: Backend, limits: ServingLimits) -> FastAPI:
         return HTMLResponse(docs_page(list(backend.models.values()), api.openapi()))
 
     add_error_handlers(api)
+    api.add_middleware(HeadAsGet)
     return api
 
 
@@ -95,54 +92,59 @@ class _Handlers:
         self.thread = ThreadPoolExecutor(1, "flowkd-io")
 
     async def sample(self, name: str, request: Request) -> Response:
-        """Draws examples, answered as JSON, as a grid in PNG, or as .npy, by Accept."""
+        """Draws examples, answered by Accept as JSON, a grid in PNG, .npy, or a table."""
         with self._admission():
             model = self._find(name)
-            png = model.predictor.makes_pictures
-            offered = (JSON, PNG, NPY) if png else (JSON, NPY)
-            media_type = negotiate(request, offered, "" if png else NO_PNG)
-            content_type(request, (JSON,))
+            png, table = model.predictor.makes_pictures, model.columns is not None
+            offered = (JSON, *((PNG,) if png else ()), NPY, *(TABLES if table else ()))
+            media_type = negotiate(request, offered, NO_TABLE if png else NO_PNG)
+            read_query(request, content_type(request, (JSON,)))
             body = await self._read(request)
 
             def prepare() -> tuple[int, SampleInputs]:
-                fields = parse_config(SampleRequest, parse_json(body), source="the body")
+                values = sample_fields(model, body())
+                fields = parse_config(SampleRequest, values, source="the body")
                 return fields.seed, model.predictor.prepare_sample(fields, self.limits)
 
             seed, inputs = await self._in_thread(prepare)
             x = value_or_raise(await self._in_time(self.backend.sample(model, inputs)))
             return await self._in_thread(
-                lambda: sample_response(model, seed, x.numpy(), media_type)
+                lambda: sample_response(model, seed, x.numpy(), media_type, inputs.remarks)
             )
 
     async def log_prob(self, name: str, request: Request) -> Response:
-        """Evaluates the log-density of examples, answered as JSON or as .npy, by Accept.
+        """Evaluates the log-density of examples, answered by Accept as JSON, .npy, or a table.
 
-        A .npy body holds x alone, the other fields are in the query: `?context=[0,3]&seed=1`.
+        A table has a column for each of the model's and of its context's, in any order. A .npy body
+        holds x alone. The fields that a body of either kind has no place for are in the query:
+        `?context=[0,3]&seed=1`.
         """
         with self._admission():
             model = self._find(name)
-            media_type = negotiate(request, (JSON, NPY))
-            given = content_type(request, (JSON, NPY))
+            media_type = negotiate(request, (JSON, NPY, *TABLES))
+            given = content_type(request, body_types(model))
+            query = read_query(request, given)
             body = await self._read(request)
-            query = dict(request.query_params)
 
             def prepare() -> tuple[int, LogProbInputs]:
-                if given == NPY:
-                    values = {key: parse_json(value.encode()) for key, value in query.items()}
-                    values["x"] = parse_npy(body)
-                else:
-                    values = parse_json(body)
+                values = log_prob_fields(model, body(), given, query, self.limits)
                 fields = parse_config(LogProbRequest, values, source="the request")
                 return fields.seed, model.predictor.prepare_log_prob(fields, self.limits)
 
             seed, inputs = await self._in_thread(prepare)
             result = value_or_raise(await self._in_time(self.backend.log_prob(model, inputs)))
-            return await self._in_thread(lambda: log_prob_response(model, seed, result, media_type))
+            return await self._in_thread(
+                lambda: log_prob_response(model, seed, result, media_type, inputs.remarks)
+            )
 
     async def list_models(self) -> Response:
         """Describes the models that are served."""
         models = self.backend.models.values()
         return json_response({"models": [model.describe() for model in models]})
+
+    async def show_model(self, name: str) -> Response:
+        """Describes a model: its columns, its context, and what it was made of."""
+        return json_response(self._find(name).describe())
 
     async def health(self) -> Response:
         """Tells whether the models are loaded."""
@@ -168,8 +170,11 @@ class _Handlers:
             raise ApiError(404, "unknown_model", f"no model {name!r}; served are: {known}")
         return models[name]
 
-    async def _read(self, request: Request) -> bytes:
-        return await read_body(request, self.limits.max_body_bytes, self.limits.request_timeout_s)
+    async def _read(self, request: Request) -> Callable[[], bytes]:
+        """Returns what decodes the body, which is not to be done on the event loop."""
+        encoding, limit = content_encoding(request), self.limits.max_body_bytes
+        body = await read_body(request, limit, self.limits.request_timeout_s)
+        return lambda: decode_body(body, encoding, limit)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, call)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +80,30 @@ def deploy(config: ServingConfig, storage: StorageConfig) -> str:
     wanted = pinned_models(config, storage)
     application = serving_app(config.model_copy(update={"models": wanted}), storage)
     timeout = 2 * config.limits.request_timeout_s + 10  # longer than the replica's own
-    serve.start(
-        http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout)
-    )
-    try:
-        serve.run(application, name=APPLICATION, route_prefix="/")
-    except RuntimeError as error:
-        raise ServingError(f"serving {config.models} failed: {error}") from error
+    with _without_info():
+        serve.start(
+            http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout)
+        )
+        try:
+            serve.run(application, name=APPLICATION, route_prefix="/")
+        except RuntimeError as error:
+            raise ServingError(f"serving {config.models} failed: {error}") from error
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
     endpoint = f"http://{host}:{config.port}"
     _wait_until_ready(endpoint, wanted)
     return endpoint
+
+
+@contextmanager
+def _without_info() -> Iterator[None]:
+    """Keeps the lines that Ray Serve writes of its doings out of this process's output."""
+    logger = logging.getLogger("ray.serve")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _wait_until_ready(endpoint: str, wanted: Mapping[str, str]) -> None:

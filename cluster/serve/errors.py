@@ -36,8 +36,14 @@ class ApiError(Exception):
 
 
 def error_response(error: ApiError) -> Response:
-    """Returns the answer to a request that fails; a message that is too long is cut off."""
-    message = error.message
+    """Returns the answer to a request that fails.
+
+    A message that is too long is cut off, and of what others wrote into it nothing is binary.
+    """
+    message = error.message[: MAX_MESSAGE_LENGTH + 1]
+    if not message.isprintable():
+        printable = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
+        message = "".join(printable)
     if len(message) > MAX_MESSAGE_LENGTH:
         message = f"{message[:MAX_MESSAGE_LENGTH]} ..."
     body = {"error": {"code": error.code, "message": message}}
@@ -61,7 +67,10 @@ def add_error_handlers(api: FastAPI) -> None:
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}; see /docs for the routes"
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        return error_response(ApiError(error.status_code, code, message))
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", "").split(", "):
+            headers["Allow"] += ", HEAD"  # by http.HeadAsGet
+        return error_response(ApiError(error.status_code, code, message, headers))
 
     @api.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:

@@ -1,21 +1,23 @@
-"""Bodies and media types: reading them within limits, writing them, choosing one by Accept."""
+"""Bodies: reading and decoding them within limits, writing them."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Sequence
+import zlib
 from typing import Any
 
 import numpy as np
 import orjson
 from fastapi import Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.serve.errors import ApiError
+from cluster.serve.media import JSON, NPY
 from flowkd.data.npy import read_npy_header
 from flowkd.predict.requests import InvalidRequestError
 
-JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # by the first bytes
 
 
 def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
@@ -31,70 +33,41 @@ def npy_response(array: np.ndarray, headers: dict[str, str]) -> Response:
     return Response(file.getvalue(), headers=headers, media_type=NPY)
 
 
-def content_type(request: Request, known: Sequence[str]) -> str:
-    """Returns the media type of the body; raises ApiError 415 unless it is one of the known."""
-    header = request.headers.get("content-type", "")
-    found = header.partition(";")[0].strip().lower()
-    if found not in known:
-        raise ApiError(
-            415,
-            "unsupported_media_type",
-            f"expected Content-Type: {' or '.join(known)}; got {header or 'none'}",
-        )
-    return found
+class HeadAsGet:
+    """ASGI middleware: HEAD is answered as GET is, without the body."""
 
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
-def negotiate(request: Request, offered: Sequence[str], why_not: str = "") -> str:
-    """Returns the offered media type that the Accept header prefers, the first on a tie.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
 
-    Not werkzeug's MIMEAccept: it refuses `application/json; charset=utf-8`, and comes with a test's
-    tool alone.
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
 
-    Raises:
-        ApiError: 406, none of them is accepted; `why_not` is added to the message.
-    """
-    header = request.headers.get("accept") or "*/*"
-    qualities = [_quality(header, media_type) for media_type in offered]
-    best = max(qualities)
-    if best <= 0:
-        message = f"expected Accept: {' or '.join(offered)}; got {header}"
-        raise ApiError(406, "not_acceptable", f"{message}; {why_not}" if why_not else message)
-    return offered[qualities.index(best)]
-
-
-def _quality(header: str, media_type: str) -> float:
-    """Returns the q value of the most specific media range that covers a media type."""
-    found: dict[str, float] = {}
-    for item in header.lower().split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
-        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-        try:
-            found[name] = float(weight)
-        except ValueError:
-            found[name] = 0.0
-    ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
-    return next((found[name] for name in ranges if name in found), 0.0)
+        await self.app({**scope, "method": "GET"}, receive, without_body)
 
 
 async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes:
-    """Returns the body.
+    """Returns the body, as it is encoded.
 
     Raises:
         ApiError: 413 as soon as it is too large, 408 if it is too slow, 400 if it is empty.
     """
-    too_large = ApiError(
-        413, "body_too_large", f"expected a body of at most {max_bytes} bytes; send fewer examples"
-    )
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes:
-        raise too_large
+    if length.isdecimal() and int(length[:20]) > max_bytes:
+        raise too_large(max_bytes)
     parts, size = [], 0
     try:
         async with asyncio.timeout(timeout_s):
             async for part in request.stream():
                 size += len(part)
                 if size > max_bytes:
-                    raise too_large
+                    raise too_large(max_bytes)
                 parts.append(part)
     except TimeoutError as error:
         message = f"expected the whole body within {timeout_s:g} s; got {size} bytes"
@@ -104,12 +77,34 @@ async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes
     return b"".join(parts)
 
 
-def parse_json(body: bytes) -> Any:
-    """Returns a body as plain values; raises ApiError 400 if it is not JSON, which has no NaN."""
+def decode_body(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Returns a body without its encoding, which is "" or one of `media.ENCODINGS`.
+
+    Raises:
+        ApiError: 413 as soon as it is too large; 400, it is cut off, or not encoded so.
+    """
+    if not encoding:
+        return body
+    decoder = zlib.decompressobj(GZIP_OR_ZLIB)
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(400, "malformed_body", f"expected JSON: {error}") from error
+        decoded = decoder.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        message = f"expected a body that is encoded as {encoding}: {error}"
+        raise ApiError(400, "malformed_body", message) from error
+    if len(decoded) > max_bytes:
+        raise too_large(max_bytes, " once it is decompressed")
+    if not decoder.eof or decoder.unused_data:
+        fault = "bytes follow its end" if decoder.eof else "it is cut off"
+        raise ApiError(
+            400, "malformed_body", f"expected a body that is encoded as {encoding}: {fault}"
+        )
+    return decoded
+
+
+def too_large(max_bytes: int, when: str = "") -> ApiError:
+    """Returns the error for a body that is larger than the limit."""
+    message = f"expected a body of at most {max_bytes} bytes{when}; send fewer examples"
+    return ApiError(413, "body_too_large", message)
 
 
 def parse_npy(body: bytes) -> np.ndarray:

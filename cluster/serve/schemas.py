@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict
 
-from cluster.serve.http import JSON
+from cluster.serve.media import CSV, JSON
 from flowkd.registry.card import Lineage
 
 
@@ -26,6 +26,10 @@ class ModelAnswer(_Answer):
     """Version of the model in the store."""
     seed: int
     """Seed of the request; with it, the same request gives the same answer."""
+    remarks: list[str]
+    """What to know of the answer, as of a context far outside of the training's."""
+    columns: list[str] | None
+    """Names of the columns of an example, in their order; null if it is no row of a table."""
 
 
 class SampleAnswer(ModelAnswer):
@@ -55,6 +59,14 @@ class ContextDescription(_Answer):
     """Number of classes; 0 if it takes none."""
     size: int
     """Length of the vector; 0 if it takes none."""
+    columns: list[str] | None
+    """Names of its values, one for a class; null if they have none."""
+    class_names: list[str] | None
+    """Names of the classes; null if they have none."""
+    minimum: list[float] | None
+    """Least value of each column in the training data; null if unknown."""
+    maximum: list[float] | None
+    """Largest value of each column in the training data; null if unknown."""
 
 
 class ModelDescription(_Answer):
@@ -66,8 +78,18 @@ class ModelDescription(_Answer):
     """Place in the store."""
     version: str
     """Version in the store."""
+    aliases: list[str]
+    """Aliases that pointed at this version when it was loaded."""
+    dataset: str | None
+    """Data set that it was trained on; null if unknown."""
     event_shape: list[int]
     """Shape of an example."""
+    dimensions: int
+    """Number of values of an example."""
+    columns: list[str] | None
+    """Names of the columns of an example, in their order; null if it is no row of a table."""
+    units: dict[str, str]
+    """Units of columns, by name, where they are known."""
     bins: int | None
     """Number of integer values of a pixel; null for continuous data."""
     parameters: int
@@ -125,14 +147,14 @@ def describe_route(
 
     Args:
         answer: Model of the JSON answer.
-        answer_types: Media types of binary answers.
+        answer_types: Media types of other answers.
         body: Model of the JSON body.
-        body_types: Media types of binary bodies that hold x, the other fields being in the query.
+        body_types: Media types of bodies that hold x, the other fields being in the query.
     """
     errors = {status: {"model": ErrorAnswer} for status in ("4XX", "5XX")}
     extra: dict[str, Any] = {}
     if body:
-        content = {JSON: {"schema": body.model_json_schema()}, **_binary(body_types)}
+        content = {JSON: {"schema": body.model_json_schema()}, **_others(body_types)}
         extra["requestBody"] = {"required": True, "content": content}
     if body and body_types:
         fields = body.model_json_schema()["properties"]
@@ -144,12 +166,13 @@ def describe_route(
     return {
         "response_class": Response,
         "responses": {
-            200: {"model": answer, "content": {JSON: {}, **_binary(answer_types)}},
+            200: {"model": answer, "content": {JSON: {}, **_others(answer_types)}},
             **errors,
         },
         "openapi_extra": extra,
     }
 
 
-def _binary(media_types: tuple[str, ...]) -> dict[str, Any]:
-    return {each: {"schema": {"type": "string", "format": "binary"}} for each in media_types}
+def _others(media_types: tuple[str, ...]) -> dict[str, Any]:
+    binary = {"type": "string", "format": "binary"}
+    return {each: {"schema": {"type": "string"} if each == CSV else binary} for each in media_types}

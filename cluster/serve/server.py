@@ -19,7 +19,8 @@ from cluster.serve.responses import ServedModel
 from cluster.storage import StorageConfig
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, Predictor, SampleInputs
 from flowkd.predict.requests import InvalidRequestError
-from flowkd.registry.artifacts import load_artifact
+from flowkd.registry.aliases import alias_versions
+from flowkd.registry.artifacts import Artifact, load_artifact
 
 log = logging.getLogger(__name__)
 Inputs = TypeVar("Inputs")
@@ -99,8 +100,13 @@ class FlowServer:
             else:
                 artifact = load_artifact(self.store, reference)
                 predictor = Predictor.from_artifact(artifact)
-            loaded[name] = ServedModel(name, artifact, predictor)
+            loaded[name] = ServedModel(name, artifact, predictor, self._aliases(artifact))
         return loaded
+
+    def _aliases(self, artifact: Artifact) -> list[str]:
+        kind, _, name = artifact.reference.partition("@")[0].partition("/")
+        found = alias_versions(self.store, name) if kind == "models" else {}
+        return [alias for alias, version in found.items() if version == artifact.version]
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, call, *args)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from flowkd.errors import StoreError
+from flowkd.training.metrics_log import RunLog
+from flowkd.training.run import Run
 
 STATE = "state.pt"
 PREFIX = "flowkd-checkpoint"
@@ -29,6 +31,22 @@ def new_folder() -> Path:
     while len(_folders(f"{_ours()}-{os.getpid()}-")) >= MAX_PENDING:
         time.sleep(POLL_SECONDS)
     return Path(tempfile.mkdtemp(prefix=f"{_ours()}-{os.getpid()}-"))
+
+
+def save_run(run: Run, log: RunLog, folder: Path) -> None:
+    """Writes a run's checkpoint, with the lines of its log that may be lost with this process."""
+    write_state({"run": run.state_dict(), "unwritten": log.unwritten()}, folder)
+
+
+def restore_run(run: Run, folder: Path, device: torch.device | str) -> list[dict[str, Any]]:
+    """Lets a run go on from a checkpoint; returns the lines that its log may lack.
+
+    Raises:
+        StoreError: It is cut off, or holds what no checkpoint does.
+    """
+    state = read_state(folder, device)
+    run.load_state_dict(state["run"])
+    return state["unwritten"]
 
 
 def write_state(state: dict[str, Any], folder: Path) -> None:

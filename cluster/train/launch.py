@@ -6,9 +6,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -16,13 +14,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from cluster.storage import StorageConfig
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import forget_stop, stops_on_sigterm
+from cluster.train.preflight import check_name
 from cluster.train.worker import train_worker
-from flowkd.config import parse_config
-from flowkd.errors import ConfigError, NonFiniteError, StoppedError
-from flowkd.store.store import Store
+from flowkd.errors import NonFiniteError, StoppedError
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import record_run, resolve_run
 
+ROOT = Path(__file__).parents[2]  # of the checkout, if this is one
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
 # the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
 HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
@@ -52,7 +50,7 @@ def run_training(
     """
     store = storage.store()
     reference = f"runs/{config.name}"
-    _check_name(config, store)
+    check_name(config, store)
     if store.exists(reference, "result", "manifest.json"):
         return reference
     run = resolve_run(config, store)
@@ -98,38 +96,21 @@ def run_training(
     return reference
 
 
-def git_commit() -> str | None:
-    """Returns the commit of the code that runs, or None outside a checkout."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None if asked.returncode == 0 else None
+def git_commit(root: Path = ROOT) -> str | None:
+    """Returns the commit of a checkout of flowkd, by default of the code that runs.
 
-
-def _check_name(config: TrainingConfig, store: Store) -> None:
-    path = ("runs", config.name, "config.yaml")
-    if not store.exists(*path):
-        return
-    known = parse_config(TrainingConfig, yaml.safe_load(store.read(*path)), source="/".join(path))
-    # What a run is made on may change between its attempts; what it is may not.
-    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
-    difference = _first_difference(before, now)
-    if difference:
-        raise ConfigError(
-            f"run {config.name!r} exists in {store.uri} with another config: {difference}; "
-            f"choose another name, or remove runs/{config.name} first"
+    None where git is missing, or `root` is no checkout's own root: flowkd may be installed within
+    another repository, whose commit says nothing of it.
+    """
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "--show-toplevel", "HEAD"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-
-
-def _first_difference(known: Any, now: Any, path: str = "") -> str | None:
-    if isinstance(known, dict) and isinstance(now, dict):
-        inner = (
-            _first_difference(known.get(key), now.get(key), f"{path}.{key}".lstrip("."))
-            for key in known | now
-        )
-        return next((found for found in inner if found), None)
-    return None if known == now else f"{path} was {known!r}, now {now!r}"
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    top, commit = asked.stdout.splitlines()
+    return commit if Path(top).resolve() == root.resolve() else None

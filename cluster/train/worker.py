@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from cluster.storage import StorageConfig
-from cluster.train.checkpoints import new_folder, read_state, sweep, write_state
+from cluster.train.checkpoints import new_folder, restore_run, save_run, sweep
 from cluster.train.preemption import StopWatch
 from flowkd.errors import NonFiniteError
 from flowkd.training.inputs import Worker, load_data
@@ -46,7 +46,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     worker = Worker(rank, world, ray.train.torch.get_device())
     run = prepare_run(resolved, load_data(resolved, store), worker)
     sweep()
-    _resume(run)
+    unwritten = _resume(run)
     objective = (
         run.objective
         if world == 1
@@ -55,14 +55,15 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     watch = StopWatch(store, config.name, looks=rank == 0)
     try:
-        with RunLog(store, config.name, run.step) if rank == 0 else nullcontext() as log:
+        ours = RunLog(store, config.name, run.step, unwritten) if rank == 0 else nullcontext()
+        with ours as log:
             for result in run.steps(objective):
                 line = run.record(result, _sum_over_workers)
                 if line and log is not None:
                     log.append(line)
                 stopping = _must_stop(run, watch)
                 if stopping or run.is_due(config.checkpoint_every):
-                    _checkpoint(run, keep=log is not None)
+                    _checkpoint(run, log)
                 if stopping:
                     return {"error": None, "stopped": run.step}
     except NonFiniteError as error:
@@ -81,12 +82,12 @@ def _must_stop(run: Run, watch: StopWatch) -> bool:
     return bool(_sum_over_workers(torch.tensor([float(watch.asked)])).item())
 
 
-def _checkpoint(run: Run, keep: bool) -> None:
+def _checkpoint(run: Run, log: RunLog | None) -> None:
     run.count_dropped(_sum_over_workers)
     checkpoint = None
-    if keep:
+    if log is not None:
         folder = new_folder()
-        write_state(run.state_dict(), folder)
+        save_run(run, log, folder)
         checkpoint = Checkpoint.from_directory(folder)
     ray.train.report(
         {"step": run.step, "best_bits_per_dim": run.best_bits_per_dim},
@@ -95,14 +96,14 @@ def _checkpoint(run: Run, keep: bool) -> None:
     )
 
 
-def _resume(run: Run) -> None:
+def _resume(run: Run) -> list[dict[str, Any]]:
+    """Goes on from the last checkpoint, if any; returns the lines that the log may lack."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return
+        return []
     device = next(run.objective.flow.parameters()).device
     with checkpoint.as_directory() as folder:
-        state = read_state(Path(folder), device)
-    run.load_state_dict(state)
+        return restore_run(run, Path(folder), device)
 
 
 def _sum_over_workers(values: Tensor) -> Tensor:

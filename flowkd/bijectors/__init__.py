@@ -1,6 +1,7 @@
 """Invertible maps with known log-determinants: one family a file."""
 
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
+from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import AffineCoupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
@@ -14,7 +15,11 @@ __all__ = [
     "Invertible1x1",
     "Leading",
     "LinearMap",
+    "Log",
+    "Logit",
     "Permute",
+    "Preprocess",
+    "Selected",
     "Shape",
     "Squeeze",
     "Standardize",

@@ -1,4 +1,4 @@
-"""Dequantisation: uniform noise on integers, exact in float32 and reproducible."""
+"""Dequantisation: uniform noise on integers and steps, in float32 and reproducible."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from flowkd.data.batch import Batch
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
+from flowkd.data.steps import spread
 
 # Multiples of 2**-16: their sums with integers below 256 are exact in float32, so that
 # floor(x) is q again, and x never rounds up to the next bin or to the upper bound.
@@ -65,10 +66,10 @@ def _evaluation_batches(
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
         context = examples.context
-        yield Batch(
-            dequantize(examples.x[part], bins, stream),
-            None if context is None else context[part],
-        )
+        x = dequantize(examples.x[part], bins, stream)
+        if examples.steps is not None:
+            x = spread(x, examples.steps, torch.rand(x.shape, generator=stream))
+        yield Batch(x, None if context is None else context[part])
 
 
 def check_rows(count: int, dtype: torch.dtype, bins: int | None) -> None:

@@ -13,6 +13,7 @@ from flowkd.data.dequantize import check_rows, truncate_noise
 from flowkd.data.prefetch import open_buffer
 from flowkd.data.rows import Examples, Rows, concat_examples
 from flowkd.data.shuffle import Block, ShuffledPartition, partition, seeded_generator, stream_suffix
+from flowkd.data.steps import spread
 
 Draw = Callable[..., Tensor]  # torch.rand or torch.randn
 
@@ -83,6 +84,7 @@ class BatchLoader:
         self.bins = bins
         self.latents = latents
         self.device = device
+        self._steps = None if rows.steps is None else rows.steps.to(device)
         partitions = partition(rows.shard_sizes, batch_size)
         self._places = batch_size // len(partitions)  # rows of each partition in a global batch
         share = batch_size // world
@@ -101,6 +103,8 @@ class BatchLoader:
         x = taken.x.to(self.device)
         if self.bins is not None:
             x = x + truncate_noise(self._drawn(torch.rand, "noise", step, tuple(x.shape[1:])))
+        elif self._steps is not None:
+            x = spread(x, self._steps, self._drawn(torch.rand, "noise", step, tuple(x.shape[1:])))
         z = None
         if self.latents:
             z = self._drawn(torch.randn, "latents", step, (math.prod(x.shape[1:]),))

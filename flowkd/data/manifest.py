@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config, parse_config
+from flowkd.credentials import values_without_credentials
 from flowkd.data.shuffle import derive_seed
+from flowkd.data.steps import ColumnStep
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -63,6 +66,8 @@ class LeftOut(Config):
     why: str
     names: list[str] = Field(default_factory=list)
 
+    _hide = field_validator("why", "names", mode="before")(values_without_credentials)
+
 
 class Manifest(Config):
     """A data set: its shapes, its statistics, its shards and where it comes from.
@@ -76,14 +81,19 @@ class Manifest(Config):
         classes: Number of classes, if the context is a class.
         class_names: Names of the classes, if they have any.
         context_size: Length of the context, if it is a vector.
-        context_columns: Names of the context's columns, in their order.
+        context_columns: Names of the context's columns, in their order; one of a class.
         context_mean: Mean of each of them over the train split, in data units.
         context_scale: Standard deviation of each of them over the train split, in data units.
         context_minimum: Least value of each of them in the train split.
         context_maximum: Largest value of each of them in the train split.
         columns: Names of a table's columns, in the order of x.
-        mean: Mean of each column over the train split, in data units.
-        scale: Standard deviation of each column over the train split, in data units.
+        units: Units of columns and context columns, by name, where they are known.
+        steps: Steps of a column's values, to which uniform noise as wide is added whenever they
+            are read to learn from or to be judged on; None for a column without.
+        transforms: What a column goes through before it is standardised, if anything.
+        mean: Mean of each column over the train split, in data units, noise included; of a
+            column that is transformed, of what comes out.
+        scale: Standard deviation of each column over the train split, as the mean.
         group: What a group of rows is that belong together: `file`, a column's name; None where
             each row is one of its own.
         left_out: What the import did not take from the source, and why.
@@ -107,6 +117,9 @@ class Manifest(Config):
     context_minimum: list[float] | None = None
     context_maximum: list[float] | None = None
     columns: list[str] | None = None
+    units: dict[str, str] = Field(default_factory=dict)
+    steps: list[ColumnStep | None] | None = None
+    transforms: list[ColumnTransform | None] | None = None
     mean: list[float] | None = None
     scale: list[float] | None = None
     group: str | None = None
@@ -115,6 +128,10 @@ class Manifest(Config):
     splits: dict[str, Split]
     source: str
     config: dict[str, Any] = Field(default_factory=dict)
+
+    _hide = field_validator("remarks", "source", "config", mode="before")(
+        values_without_credentials
+    )
 
 
 def read_manifest(store: Store, name: str) -> Manifest:

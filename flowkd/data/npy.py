@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import tokenize
 from dataclasses import dataclass
 from typing import IO
@@ -61,8 +62,9 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
         if version not in _READERS:
             raise ValueError(f"expected version 1.0 or 2.0 of the format; got {version}")
         return NpyHeader(*_READERS[version](file))
-    except (TypeError, KeyError, SyntaxError, tokenize.TokenError) as error:
-        raise ValueError(str(error)) from error
+    except (TypeError, KeyError, SyntaxError, ValueError, tokenize.TokenError) as error:
+        # Python tells the address in memory of a header's faulty part.
+        raise ValueError(re.sub(r":? <[^>]* at 0x[0-9a-f]+>", "", str(error))) from error
 
 
 def read_npy(data: bytes, where: str) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from flowkd.data.manifest import Manifest, Shard
 from flowkd.data.rows import Examples, count_shards
+from flowkd.data.steps import step_widths
 from flowkd.errors import DataError, StoreError
 from flowkd.store.store import Store
 
@@ -26,6 +29,7 @@ class StoredRows:
         split: `train`, `val` or `test`.
         limit: Number of rows, from the first on; default all.
         context: Whether the context is read, if there is one; default True.
+        group: Whether the rows' groups are read, if there are any; default False.
 
     Raises:
         DataError: There is no such split.
@@ -40,6 +44,7 @@ class StoredRows:
         *,
         limit: int | None = None,
         context: bool = True,
+        group: bool = False,
     ) -> None:
         if split not in manifest.splits:
             raise DataError(
@@ -52,6 +57,9 @@ class StoredRows:
         self._manifest = manifest
         self._split = split
         self._context = context
+        self._group = group and manifest.group is not None
+        self._kept: dict[int, pa.Table] = {}
+        self._room = 0.0  # bytes of shards that may still be kept
         self.shards: list[Shard] = []
         self.shard_sizes: list[int] = []
         left = manifest.splits[split].rows if limit is None else limit
@@ -73,6 +81,11 @@ class StoredRows:
         return torch.float32 if self._manifest.bins is None else torch.uint8
 
     @property
+    def steps(self) -> Tensor | None:
+        """Widths of the columns' steps (D,), to which noise is added; 0 and None for none."""
+        return step_widths(self._manifest.steps)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of memory that a row takes once it is read."""
         context = self._empty_context(1)
@@ -83,6 +96,16 @@ class StoredRows:
         """Returns the rows without context, for a flow that is not conditioned."""
         limit = len(self)
         return StoredRows(self._store, self._manifest, self._split, limit=limit, context=False)
+
+    @contextmanager
+    def keeping(self, memory_gib: float) -> Iterator[None]:
+        """Within it, shards that are read stay in memory, up to a limit, and are not read again."""
+        self._room = memory_gib * 2**30
+        try:
+            yield
+        finally:
+            self._room = 0.0
+            self._kept.clear()
 
     def read_shard(self, number: int) -> Examples:
         """Returns the rows of a shard.
@@ -106,21 +129,33 @@ class StoredRows:
         rows = sum(self.shard_sizes[number] for number in numbers)
         x = torch.empty((rows, *event), dtype=self.dtype)
         context = self._empty_context(rows)
+        group = torch.empty(rows, dtype=torch.int64) if self._group else None
         filled = 0
         for number in numbers:
             shard = self.shards[number]
-            table = read_shard_table(self._store, manifest, shard)
+            table = self._table(number)
             part = slice(filled, filled + self.shard_sizes[number])
             copy_column(x[part], table, "x", math.prod(event), manifest, shard)
             if context is not None:
                 width = manifest.context_size or 1
                 copy_column(context[part], table, "context", width, manifest, shard)
+            if group is not None:
+                copy_column(group[part], table, "group", 1, manifest, shard)
             filled = part.stop
         if manifest.bins is not None and rows and int(x.max()) >= manifest.bins:
             raise DataError(
                 f"{self}: expected x below {manifest.bins}; got {int(x.max())}; {_hint(manifest)}"
             )
-        return Examples(x, context)
+        return Examples(x, context, steps=self.steps, group=group)
+
+    def _table(self, number: int) -> pa.Table:
+        if number in self._kept:
+            return self._kept[number]
+        table = read_shard_table(self._store, self._manifest, self.shards[number])
+        if table.nbytes <= self._room:
+            self._kept[number] = table
+            self._room -= table.nbytes
+        return table
 
     def _empty_context(self, rows: int) -> Tensor | None:
         if not self._context:
@@ -135,7 +170,7 @@ class StoredRows:
 def load_split(
     store: Store, manifest: Manifest, split: str, *, limit: int | None = None
 ) -> Examples:
-    """Returns a split's rows, in their stored order: all, or the first `limit`.
+    """Returns a split's rows with their groups, in their stored order: all, or the first `limit`.
 
     Raises:
         DataError: There is no such split, or a shard is missing, truncated, altered, or not
@@ -154,7 +189,7 @@ def load_split(
                 [2., 3.]])
         >>> store.remove()
     """
-    return StoredRows(store, manifest, split, limit=limit).read_all()
+    return StoredRows(store, manifest, split, limit=limit, group=True).read_all()
 
 
 def read_shard_table(store: Store, manifest: Manifest, shard: Shard) -> pa.Table:

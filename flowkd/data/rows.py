@@ -28,6 +28,11 @@ class Rows(Protocol):
         """Bytes of memory that a row takes once it is read."""
         ...
 
+    @property
+    def steps(self) -> Tensor | None:
+        """Widths of the columns' steps (D,), for which noise is added; 0 and None for none."""
+        ...
+
     def __len__(self) -> int: ...
 
     def read_shard(self, number: int) -> Examples:
@@ -45,12 +50,18 @@ class Examples:
         targets: A teacher's outputs for each row, (N, ...) by name; default none.
         sharding: Rows of each shard, so that batches are those of the same rows in a store;
             default a single shard.
+        steps: Width of each column's steps, (D,), 0 for none: noise is added to x when batches are
+            made of the rows; default none, or noise that is there already.
+        group: (N,) int64, equal for rows that belong together, such as crops of one picture;
+            default None: each row is one of its own. Training takes no notice of it.
     """
 
     x: Tensor
     context: Tensor | None = None
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     sharding: Sequence[int] | None = None
+    steps: Tensor | None = None
+    group: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -102,7 +113,8 @@ class Examples:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Examples:
         context = None if self.context is None else change(self.context)
         targets = {name: change(value) for name, value in self.targets.items()}
-        return Examples(change(self.x), context, targets)
+        group = None if self.group is None else change(self.group)
+        return Examples(change(self.x), context, targets, steps=self.steps, group=group)
 
 
 def count_shards(sizes: Sequence[int], count: int) -> int:
@@ -118,12 +130,18 @@ def iter_shards(rows: Rows | None) -> Iterator[Examples]:
 
 
 def concat_examples(parts: Sequence[Examples]) -> Examples:
-    """Returns the rows of several, one after the other; all must have targets of the same names."""
+    """Returns the rows of several, one after the other.
+
+    All must have targets of the same names. Groups are kept if all have them.
+    """
     if len(parts) == 1:
         return parts[0]
     contexts = [part.context for part in parts if part.context is not None]
+    groups = [part.group for part in parts if part.group is not None]
     return Examples(
         torch.cat([part.x for part in parts]),
         torch.cat(contexts) if contexts else None,
         {name: torch.cat([part.targets[name] for part in parts]) for name in parts[0].targets},
+        steps=parts[0].steps,
+        group=torch.cat(groups) if len(groups) == len(parts) else None,
     )

@@ -12,7 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flowkd.bijectors.transforms import ColumnTransforms
+from flowkd.data.context_statistics import context_fields
+from flowkd.data.groups import count_groups, remarks_on_groups
 from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
+from flowkd.data.steps import ColumnSteps
 from flowkd.errors import DataError
 from flowkd.store.store import Store
 
@@ -26,10 +30,13 @@ class SplitArrays:
     Attributes:
         x: (N, *event), uint8 (integer bins) or float32 (continuous), in data units.
         context: None, (N,) int64 classes, or (N, c) float32 vectors.
+        group: (N,) int64, equal for rows that belong together, no number in two splits; default
+            None, each row is one of its own.
     """
 
     x: np.ndarray
     context: np.ndarray | None = None
+    group: np.ndarray | None = None
 
 
 def write_dataset(
@@ -43,6 +50,9 @@ def write_dataset(
     classes: int | None = None,
     class_names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    steps: ColumnSteps | None = None,
+    transforms: ColumnTransforms | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
     context_columns: Sequence[str] | None = None,
@@ -62,11 +72,12 @@ def write_dataset(
         name: The dataset's name.
         splits: The rows of `train`, `val` and `test`.
         shard_bytes: Most bytes of x, uncompressed, in a shard; default 16 MiB.
-        kind, source, bins, classes, class_names, columns, mean, scale, context_columns,
-            group, left_out, remarks, config: As in Manifest.
+        kind, source, bins, classes, class_names, columns, units, steps, transforms,
+            mean, scale, context_columns, group, left_out, remarks, config: As in Manifest.
 
     Raises:
-        DataError: A split has no rows.
+        DataError: A split has no rows; a column of the context is constant over the train split,
+            or its values are lost in float32; or the import is strict and there are remarks.
         ValueError: The splits are not train, val and test, or differ in shape or dtype.
 
     Examples:
@@ -96,6 +107,9 @@ def write_dataset(
         class_names=None if class_names is None else list(class_names),
         context_size=train.context.shape[1] if train.context is not None and vector else None,
         columns=None if columns is None else list(columns),
+        units=dict(units or {}),
+        steps=None if steps is None or not any(steps) else list(steps),
+        transforms=None if transforms is None or not any(transforms) else list(transforms),
         mean=None if mean is None else [float(value) for value in mean],
         scale=None if scale is None else [float(value) for value in scale],
         context_columns=None if context_columns is None else list(context_columns),
@@ -106,13 +120,20 @@ def write_dataset(
         source=source,
         config=dict(config or {}),
     )
+    refuse_remarks(draft)
     for split, arrays in splits.items():
         if len(arrays.x) == 0:
             raise DataError(f"expected at least one row in split {split!r}; got none")
         check_arrays(arrays, draft, f"split {split!r}")
+    if train.context is not None and draft.context_size is not None:
+        where = f"dataset {name!r}"
+        found = context_fields([train.context], draft.context_size, draft.context_columns, where)
+        draft = draft.model_copy(update=found)
+    _check_groups_apart(splits)
     written = {
         split: Split(
             rows=len(splits[split].x),
+            groups=count_groups(splits[split].group),
             shards=list(write_shards(store, name, split, splits[split], shard_bytes)),
         )
         for split in SPLITS
@@ -144,6 +165,17 @@ def check_arrays(arrays: SplitArrays, draft: Manifest, where: str) -> None:
             f"expected {kind.__name__} context for classes={draft.classes} in {where}; "
             f"got {arrays.context.dtype}"
         )
+    group = None if arrays.group is None else (arrays.group.dtype, arrays.group.shape)
+    if group != (None if draft.group is None else (np.int64, (len(arrays.x),))):
+        raise ValueError(
+            f"expected int64 group of each row for group={draft.group!r} in {where}; got {group}"
+        )
+
+
+def _check_groups_apart(splits: Mapping[str, SplitArrays]) -> None:
+    known = [np.unique(arrays.group) for arrays in splits.values() if arrays.group is not None]
+    if known and len(np.unique(np.concatenate(known))) < sum(map(len, known)):
+        raise ValueError("expected every group in one split; got some in two")
 
 
 def write_shards(
@@ -156,6 +188,8 @@ def write_shards(
         columns = {"x": _column(arrays.x[part])}
         if arrays.context is not None:
             columns["context"] = _column(arrays.context[part])
+        if arrays.group is not None:
+            columns["group"] = _column(arrays.group[part])
         fields = [pa.field(key, column.type, nullable=False) for key, column in columns.items()]
         table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
         sink = io.BytesIO()
@@ -167,8 +201,24 @@ def write_shards(
         yield Shard(file=file, rows=table.num_rows, sha256=digest, bytes=len(data))
 
 
+def refuse_remarks(manifest: Manifest) -> None:
+    """Raises DataError where a strict import has something to remark."""
+    if manifest.config.get("strict") and manifest.remarks:
+        first = f"dataset {manifest.name!r} is not imported, for `strict` refuses what is remarked:"
+        raise DataError("\n- ".join([first, *manifest.remarks]))
+
+
 def commit_manifest(store: Store, manifest: Manifest) -> Manifest:
-    """Writes the manifest of shards that are there, then removes the shards that it replaces."""
+    """Writes the manifest of shards that are there, then removes the shards that it replaces.
+
+    It remarks splits of few groups.
+
+    Raises:
+        DataError: The import is strict, and the manifest remarks something.
+    """
+    few = remarks_on_groups(manifest.splits, manifest.group)
+    manifest = manifest.model_copy(update={"remarks": [*manifest.remarks, *few]})
+    refuse_remarks(manifest)
     # Only shards of the previous manifest: another writer's may lie here as well.
     older = shard_files(store, manifest.name)
     store.write_json(manifest.model_dump(mode="json"), "datasets", manifest.name, MANIFEST)

@@ -32,7 +32,7 @@ class CacheConfig(Config):
 
     Attributes:
         kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
-        copies: How many noisy versions of each row are kept, of data of integers.
+        copies: How many noisy versions of each row are kept, of data of integers or steps.
         limit_gib: The most that each worker may keep, data and samples together, in GiB.
     """
 
@@ -94,21 +94,26 @@ def data_with_targets(
     Args:
         teacher: The flow whose targets are computed.
         rows: The rows to train on.
-        bins: The number of integer values of x; None if x is continuous, and kept once.
+        bins: The number of integer values of x; None if x is continuous. Rows without noise are
+            kept once.
         taps: Where the teacher's states are recorded.
         cache: Number of noisy copies of each row, and where they are kept.
         seed: Seed of the run, from which the noise is drawn.
     """
-    copies = cache.copies if bins is not None else 1
+    copies = noisy_copies(cache, rows, bins)
+    whole = rows.read_all()
     parts = (
         part
         for copy in range(copies)
-        for part in evaluation_batches(
-            rows.read_all(), bins, CHUNK, derive_seed(seed, "cache", copy)
-        )
+        for part in evaluation_batches(whole, bins, CHUNK, derive_seed(seed, "cache", copy))
     )
     known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind)
     return replace(known, sharding=[*rows.shard_sizes] * copies)
+
+
+def noisy_copies(cache: CacheConfig, rows: StoredRows | Examples, bins: int | None) -> int:
+    """Returns how many versions of each row are kept: one, where no noise tells them apart."""
+    return cache.copies if bins is not None or rows.steps is not None else 1
 
 
 def with_taps(known: Examples, taps: Collection[str]) -> Examples:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from flowkd.bijectors import State
@@ -21,7 +23,8 @@ class Hint(Config):
         student: Path of the student's bijector.
         teacher: Path of the teacher's.
         channels: Compare the whole state, or the active channels alone, which the bijector sees.
-        normalize: Divide the distance by the variance of the teacher's state in the batch.
+        normalize: Divide the distance by the variance of the teacher's state in the batch, that
+            of all workers together.
     """
 
     student: str
@@ -45,8 +48,24 @@ class Hint(Config):
             ours, theirs = ours[:, :active], theirs[:, :active]
         distance = (ours - theirs).square().mean()
         if self.normalize:
-            distance = distance / theirs.var().clamp_min(SMALLEST_VARIANCE)
+            distance = distance / batch_variance(theirs).clamp_min(SMALLEST_VARIANCE)
         return distance
+
+
+@torch.no_grad()
+def batch_variance(values: Tensor) -> Tensor:
+    """Returns the variance of values over the rows of all workers, a scalar without a gradient.
+
+    In a process group every process has to call it, with its own rows: a worker's alone would make
+    the loss depend on the number of workers.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return values.var()
+    exact = values.double()
+    sums = torch.stack([torch.ones_like(exact).sum(), exact.sum(), exact.square().sum()])
+    dist.all_reduce(sums)
+    count, total, squares = sums
+    return ((squares - total.square() / count) / (count - 1)).to(values)
 
 
 def check_hints(student: Flow, teacher: Flow, hints: Sequence[Hint]) -> None:

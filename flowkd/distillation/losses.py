@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,29 +108,42 @@ class Distillation(nn.Module):
             progress: Share of the steps that are done, for weights with a schedule.
         """
         weights = self.weights.at(progress)
+        if weights["samples"] and not batch.samples:
+            raise ValueError("expected teacher samples for the term 'samples'; got none")
         tapped = any(weights[name] for name in AT_TAPS)
-        student = self.flow(
-            batch.x, batch.context, [hint.student for hint in self.hints] if tapped else ()
-        )
-        terms = self._likelihood(student, batch, weights)
-        if any(weights[name] for name in ENCODED):
+        matched = any(weights[name] for name in ENCODED)
+        # Rows of no term are left out: what is infinite there would be NaN in the gradient.
+        unused = 0 if matched or weights["nll"] else len(batch) - batch.samples
+        terms: dict[str, Tensor] = {}
+        if unused < len(batch):
+            student = self.flow(
+                _from(unused, batch.x),
+                _from(unused, batch.context),
+                [hint.student for hint in self.hints] if tapped else (),
+            )
+            terms |= self._likelihood(student, batch, weights)
+        if matched:
             taps = [hint.teacher for hint in self.hints] if tapped else ()
             values = batch.targets or compute_targets(self.teacher, batch.x, batch.context, taps)
             terms |= self._matching(student, TeacherTargets(values), weights)
         if weights["synthesis"]:
             terms["synthesis"] = self._synthesis(batch.z, batch.context)
-        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        return Losses(total, terms)
+        parts = [weights[name] * term for name, term in terms.items()]
+        if "nll" not in terms:
+            parts.append(self._nothing())
+        return Losses(torch.stack(parts).sum(), terms)
+
+    def _nothing(self) -> Tensor:
+        # Other terms may leave parameters out, and DDP waits for the gradient of each.
+        return 0.0 * torch.stack([each.sum() for each in self.flow.parameters()]).sum()
 
     def _likelihood(
         self, student: Encoding, batch: Batch, weights: Mapping[str, float]
     ) -> dict[str, Tensor]:
-        data = len(batch) - batch.samples
         nats = -student.log_prob / self.flow.dimensions
-        terms = {"nll": nats[:data].mean()} if data else {}
+        data = len(nats) - batch.samples
+        terms = {"nll": nats[:data].mean()} if data and weights["nll"] else {}
         if weights["samples"]:
-            if not batch.samples:
-                raise ValueError("expected teacher samples for the term 'samples'; got none")
             terms["samples"] = nats[data:].mean()
         return terms
 
@@ -172,8 +186,15 @@ class Distillation(nn.Module):
         return (made - target).abs().mean()
 
 
+def _from(row: int, values: Any) -> Any:
+    return values[row:] if row and values is not None else values
+
+
 def _check_pair(student: Flow, teacher: Flow) -> None:
     for name in ("event_shape", "latent_shape", "context"):
         ours, theirs = getattr(student, name), getattr(teacher, name)
         if ours != theirs:
-            raise ValueError(f"expected a student of the teacher's {name} {theirs}; got {ours}")
+            remedy = f": {ours.remedy(theirs)}" if name == "context" else ""
+            raise ValueError(
+                f"expected a student of the teacher's {name} {theirs}; got {ours}{remedy}"
+            )

@@ -103,7 +103,16 @@ Weight = Amount | Annotated[Scheduled, Field(discriminator="kind")]
 class LossWeights(Config):
     """Weights of the terms in the sum: constant, or a schedule over the training.
 
-    A term of weight 0 is not computed, but for `nll`, which is then only reported.
+    A term of weight 0 is not computed.
+
+    Attributes:
+        nll: Likelihood of the data.
+        samples: Likelihood of the teacher's samples.
+        density: Distance of the log densities of student and teacher.
+        latent: Distance of the latents.
+        hints: Distance of the states at the hints.
+        log_det: Distance of the log-determinants up to the hints.
+        synthesis: Distance of what both make of the same noise.
     """
 
     nll: Weight = 1.0

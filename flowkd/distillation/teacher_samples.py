@@ -113,14 +113,14 @@ class FreshSamples:
             generator = _generator(self.seed, "contexts", step)
             context = self.contexts(self.batch_size, generator)[self.rows].to(z.device)
         x = self.teacher.inverse(z, context)
-        bad = ~usable(x, self.bounds)
-        for attempt in range(1, ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
+            bad = ~usable(x, self.bounds)
             if not bad.any():
                 return Batch(x, context)
             self._dropped += int(bad.sum())
-            z = self._latents(step, attempt)[bad]
-            x[bad] = self.teacher.inverse(z, None if context is None else context[bad])
-            bad = ~usable(x, self.bounds)
+            if attempt < ATTEMPTS:
+                z = self._latents(step, attempt)[bad]
+                x[bad] = self.teacher.inverse(z, None if context is None else context[bad])
         raise no_usable_samples(ATTEMPTS)
 
     def _latents(self, step: int, attempt: int) -> Tensor:
@@ -172,7 +172,8 @@ def bounds_of(rows: Rows | None, bins: int | None, range_factor: float | None) -
     if not ranges:
         return None
     lows, highs = (torch.stack(ends) for ends in zip(*ranges, strict=True))
-    return Bounds.around(lows.amin(0), highs.amax(0), range_factor)
+    steps = 0.0 if rows is None or rows.steps is None else rows.steps
+    return Bounds.around(lows.amin(0), highs.amax(0) + steps, range_factor)
 
 
 @torch.no_grad()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-import torch
 from pydantic import Field
 
 from flowkd.config import Config
 from flowkd.data.dequantize import evaluation_batches
-from flowkd.data.manifest import read_manifest
+from flowkd.data.facts import DataFacts
+from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
-from flowkd.evaluation.metrics import evaluate_likelihood, round_trip_error, rows_for
+from flowkd.evaluation.intervals import GroupBits, mean_of
+from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
+from flowkd.flows.context import ContextSpec
+from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
@@ -28,7 +34,7 @@ class EvaluationConfig(Config):
         flows: Label to reference; the first is what the others are compared with.
         dataset: Name of a prepared data set.
         split: Choose on `val`; report on `test`, once.
-        rows: At most so many.
+        rows: At most so many of it, and of `val`, on which the flows are compared as well.
         batch_size: Rows of a call whose throughput is measured; default 64.
         threads: Threads of torch while throughput is measured; default 1.
         seconds: About how long to measure throughput, log_prob and sampling each.
@@ -53,12 +59,17 @@ class FlowFigures:
     Attributes:
         reference: Reference of the artifact, as it was given.
         bits_per_dim: Mean over the split.
-        standard_error: Standard error of bits_per_dim, over the rows.
+        standard_error: Standard error of bits_per_dim, over groups of rows.
         parameters: Number of trainable values.
         log_prob_per_second: Examples whose log_prob is computed in a second.
         samples_per_second: Examples that are sampled in a second.
         steps: Optimiser steps of its training.
-        round_trip: Largest |inverse(forward(x)) - x| in preprocessed units.
+        round_trip: How far it is from undoing itself as it is served, on rows and on samples:
+            flowkd.flows.round_trip.
+        split: Name of the split.
+        by_group: Bits per dimension on it by group, from which errors of differences come; None
+            where only the means are known.
+        validation: The same on the split `val`; None if that is the split compared on.
     """
 
     reference: str
@@ -69,13 +80,26 @@ class FlowFigures:
     samples_per_second: float
     steps: int
     round_trip: float
+    split: str = "test"
+    by_group: GroupBits | None = None
+    validation: GroupBits | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> FlowFigures:
+        """Returns what `asdict` made of them."""
+        grouped = {
+            key: GroupBits.read(values[key])
+            for key in ("by_group", "validation")
+            if values.get(key) is not None
+        }
+        return cls(**{**values, **grouped})
 
 
 def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
-    """Compares flows on one split and writes the figures to the store.
+    """Compares flows on one split, and on validation, and writes the figures to the store.
 
     Raises:
-        ConfigError: A flow of another event shape than the data set's.
+        ConfigError: A flow of another event shape, or another context, than the data set's.
         NonFiniteError: A likelihood that is NaN or infinite.
     """
     manifest = read_manifest(store, config.dataset)
@@ -86,7 +110,11 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
                 f"flows.{label}: expected event_shape {tuple(manifest.event_shape)} of data set "
                 f"{manifest.name!r}; got {artifact.flow.event_shape}"
             )
+        _check_context(label, artifact, manifest)
     rows = load_split(store, manifest, config.split, limit=config.rows)
+    judged = None
+    if config.split != "val":
+        judged = load_split(store, manifest, "val", limit=config.rows)
     flows = {label: artifact.flow for label, artifact in artifacts.items()}
     log_probs, samples = (
         measure(
@@ -100,7 +128,11 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         for measure in (log_prob_per_second, samples_per_second)
     )
     figures = {
-        label: _figures(label, artifact, rows, manifest.bins, (log_probs[label], samples[label]))
+        label: replace(
+            _figures(label, artifact, rows, manifest.bins, (log_probs[label], samples[label])),
+            split=config.split,
+            validation=None if judged is None else _bits(label, artifact, judged, manifest.bins),
+        )
         for label, artifact in artifacts.items()
     }
     store.write_json(
@@ -111,22 +143,42 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
     return figures
 
 
+def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
+    """Raises ConfigError for a flow of another context than the data's, unless it has none."""
+    wanted = artifact.flow.context
+    have = ContextSpec(classes=manifest.classes or 0, size=manifest.context_size or 0)
+    data = DataFacts.of(manifest)
+    found = artifact.manifest.data.contradicts(data if wanted.width else data.without_context())
+    if wanted.width and wanted != have:
+        found = f"context, {wanted}; got {have}"
+    if found:
+        raise ConfigError(
+            f"flows.{label}: expected data of the flow's {found} of data set {manifest.name!r}: "
+            f"evaluate it on a data set like the one that it was trained on"
+        )
+
+
 def _figures(
     label: str, artifact: Artifact, rows: Examples, bins: int | None, rates: tuple[float, float]
 ) -> FlowFigures:
     flow = artifact.flow
-    seen = rows_for(flow, rows)
-    likelihood = evaluate_likelihood(flow, seen, bins)
-    if not torch.isfinite(torch.tensor(likelihood.bits_per_dim)):
-        raise NonFiniteError(f"flow {label!r}: bits/dim is {likelihood.bits_per_dim}")
-    first = next(evaluation_batches(seen, bins, 256, seed=0))
+    by_group = _bits(label, artifact, rows, bins)
+    first = next(evaluation_batches(rows_for(flow, rows), bins, 256, seed=0))
     return FlowFigures(
         reference=artifact.reference,
-        bits_per_dim=likelihood.bits_per_dim,
-        standard_error=likelihood.standard_error,
+        bits_per_dim=by_group.mean,
+        standard_error=mean_of(by_group).error,
         parameters=sum(parameter.numel() for parameter in flow.parameters()),
         log_prob_per_second=rates[0],
         samples_per_second=rates[1],
         steps=int(artifact.metrics.get("steps", 0)),
-        round_trip=round_trip_error(flow, first.x, first.context),
+        round_trip=served_round_trip_error(flow, first.x, first.context),
+        by_group=by_group,
     )
+
+
+def _bits(label: str, artifact: Artifact, rows: Examples, bins: int | None) -> GroupBits:
+    found = evaluate_likelihood(artifact.flow, rows_for(artifact.flow, rows), bins)
+    if not math.isfinite(found.bits_per_dim):
+        raise NonFiniteError(f"flow {label!r}: bits/dim is {found.bits_per_dim}")
+    return found.by_group

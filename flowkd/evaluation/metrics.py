@@ -1,4 +1,4 @@
-"""What is reported of a flow beside its throughput: bits per dimension, and the round trip."""
+"""What is reported of a flow beside its throughput: bits per dimension."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.rows import Examples
+from flowkd.evaluation.intervals import GroupBits, mean_of
 from flowkd.flows.flow import Flow
 
 EVALUATION_SEED = 2024
@@ -20,30 +21,23 @@ def bits_per_dim(log_prob: Tensor | float, dimensions: int) -> Tensor | float:
     return -log_prob / (dimensions * math.log(2))
 
 
-def gap_closed(teacher: float, plain: float, distilled: float) -> float:
-    """Returns the share of the likelihood gap between plain student and teacher that is closed.
-
-    (plain - distilled) / (plain - teacher) in bits per dimension; NaN where there is no gap.
-    """
-    gap = plain - teacher
-    return (plain - distilled) / gap if gap > 0 else math.nan
-
-
 @dataclass(frozen=True)
 class Likelihood:
     """Held-out likelihood of a flow.
 
     Attributes:
         bits_per_dim: Mean over the examples.
-        standard_error: Standard error of that mean; NaN for a single row.
+        standard_error: Standard error of that mean over groups; NaN for a single one.
         nats: Mean log-likelihood of an example, in nats.
         rows: Number of examples.
+        by_group: Bits per dimension by group, from which errors of differences come.
     """
 
     bits_per_dim: float
     standard_error: float
     nats: float
     rows: int
+    by_group: GroupBits
 
 
 @torch.no_grad()
@@ -59,15 +53,10 @@ def evaluate_likelihood(
     nats = torch.cat(parts)
     bits = bits_per_dim(nats, flow.dimensions)
     assert isinstance(bits, Tensor)
-    error = bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
-    return Likelihood(bits.mean().item(), error, nats.mean().item(), len(bits))
-
-
-@torch.no_grad()
-def round_trip_error(flow: Flow, x: Tensor, context: Tensor | None = None) -> float:
-    """Returns the largest |inverse(forward(x)) - x| in preprocessed units, which are of order 1."""
-    again = flow.inverse(flow(x, context).z, context)
-    return (flow.preprocess(again)[0] - flow.preprocess(x)[0]).abs().max().item()
+    group = None if examples.group is None else examples.group.numpy()
+    by_group = GroupBits.of(bits.numpy(), group)
+    error = mean_of(by_group).error
+    return Likelihood(bits.mean().item(), error, nats.mean().item(), len(bits), by_group)
 
 
 def rows_for(flow: Flow, rows: Examples) -> Examples:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from flowkd.bijectors import Chain, Standardize
+from flowkd.bijectors import Chain
+from flowkd.bijectors.transforms import preprocessing
+from flowkd.flows.context import ContextUnits
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
@@ -13,11 +17,11 @@ def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
     """Builds a new flow; the same config and seed give the same parameters.
 
     Args:
-        config: Complete: with event_shape, mean and scale.
+        config: Complete: with event_shape, mean and scale, and those of context vectors.
         seed: Seed of the initial parameters; default 0.
 
     Raises:
-        ValueError: A config whose event_shape, mean or scale is still open.
+        ValueError: A config that leaves one of these open, or whose statistics are of another size.
 
     Example:
         >>> from flowkd.flows.coupling import CouplingConfig
@@ -25,16 +29,30 @@ def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
         >>> build_flow(config).sample(5).shape
         torch.Size([5, 3])
     """
-    missing = [key for key in ("event_shape", "mean", "scale") if getattr(config, key) is None]
+    missing = [key for key in ("event_shape", *unit_keys(config)) if _open(config, key)]
     if missing or config.event_shape is None or config.mean is None or config.scale is None:
         raise ValueError(f"expected a complete flow config; got none for {', '.join(missing)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        preprocess = Standardize(config.mean, config.scale)
+        preprocess = preprocessing(config.mean, config.scale, config.transforms)
         chain = Chain({"preprocess": preprocess, **config.build_bijectors()})
-        flow = Flow(chain, config.event_shape, config.context)
+        flow = Flow(chain, config.event_shape, config.context_spec, _context_units(config))
     flow.config = config
     return flow
+
+
+def unit_keys(config: FlowConfig) -> tuple[str, ...]:
+    """Returns the fields of a config that hold statistics of the data it is for."""
+    of_context = ("context_mean", "context_scale") if config.context_size else ()
+    return ("mean", "scale", *of_context)
+
+
+def _context_units(config: FlowConfig) -> ContextUnits | None:
+    if not config.context_size:
+        return None
+    assert config.context_mean is not None
+    assert config.context_scale is not None
+    return ContextUnits(config.context_size, config.context_mean, config.context_scale)
 
 
 def config_of(flow: Flow) -> FlowConfig:
@@ -96,25 +114,32 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
 
 
 def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
-    """Builds a new flow whose mean and scale may be left to the data: `standardize` sets them."""
-    units = {key: value for key, value in (("mean", 0.0), ("scale", 1.0)) if _open(config, key)}
+    """Builds a new flow whose statistics may be left to the data: `standardize` sets them."""
+    units = {
+        key: 0.0 if key.endswith("mean") else 1.0 for key in unit_keys(config) if _open(config, key)
+    }
     flow = build_flow(config.model_copy(update=units), seed=seed)
     flow.config = config
     return flow
 
 
-def standardize(
-    flow: Flow, mean: float | tuple[float, ...], scale: float | tuple[float, ...]
-) -> None:
-    """Sets the mean and scale that a flow's config has left to the data, in place."""
+def standardize(flow: Flow, statistics: Mapping[str, float | tuple[float, ...]]) -> None:
+    """Sets the statistics that a flow's config has left to the data, in place.
+
+    Args:
+        flow: Of `new_flow`.
+        statistics: A value for each of `unit_keys`.
+    """
     config = config_of(flow)
-    found = {"mean": mean, "scale": scale}
-    units = {key: value for key, value in found.items() if _open(config, key)}
+    units = {key: statistics[key] for key in unit_keys(config) if _open(config, key)}
     flow.config = config = config.model_copy(update=units)
     assert config.mean is not None
     assert config.scale is not None
     like = next(flow.parameters())
-    flow.chain.add_module("preprocess", Standardize(config.mean, config.scale).to(like))
+    preprocess = preprocessing(config.mean, config.scale, config.transforms)
+    flow.chain.add_module("preprocess", preprocess.to(like))
+    units_of_context = _context_units(config)
+    flow.context_units = None if units_of_context is None else units_of_context.to(like.device)
 
 
 def _open(config: FlowConfig, key: str) -> bool:

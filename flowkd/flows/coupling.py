@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import ActNorm, AffineCoupling, Bijector, Chain, Invertible1x1, Permute
+from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.flows.build import new_flow
 from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
 from flowkd.flows.flow import Flow
@@ -74,7 +76,7 @@ class CouplingConfig(StepsConfig):
         assert self.event_shape is not None
         size = math.prod(self.event_shape)
         kept = size // 2
-        context = self.context.width
+        context = self.context_spec.width
         return {
             f"step{step}": Chain(
                 {
@@ -102,6 +104,9 @@ def coupling(
     context_size: int = 0,
     mean: float | tuple[float, ...] | None = None,
     scale: float | tuple[float, ...] | None = None,
+    context_mean: float | tuple[float, ...] | None = None,
+    context_scale: float | tuple[float, ...] | None = None,
+    transforms: Sequence[ColumnTransform | str | None] | None = None,
     seed: int = 0,
 ) -> Flow:
     """Builds a new flow of affine couplings for tables.
@@ -116,10 +121,13 @@ def coupling(
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
         scale: What the data are divided by then; default what `flowkd.fit` finds.
+        context_mean: Subtracted from the vectors to condition on; default what `flowkd.fit` finds.
+        context_scale: What they are divided by then; default what `flowkd.fit` finds.
+        transforms: What each column goes through before: `log`, `logit` (between 0 and 1), or None.
         seed: Seed of the initial parameters.
 
     Raises:
-        ValueError: Fewer than 2 columns.
+        ValueError: Fewer than 2 columns, or transforms of more or fewer.
 
     Example:
         >>> flow = flowkd.coupling(3, depth=2, width=8)
@@ -132,8 +140,11 @@ def coupling(
     Reference:
         RealNVP, 2017, https://arxiv.org/abs/1605.08803, with the steps of Glow.
     """
-    config = CouplingConfig(
-        event_shape=(columns,), depth=depth, width=width, inner=inner, mix=mix, classes=classes,
-        context_size=context_size, mean=mean, scale=scale,
+    config = CouplingConfig.model_validate(
+        {
+            "event_shape": (columns,), "depth": depth, "width": width, "inner": inner, "mix": mix,
+            "classes": classes, "context_size": context_size, "mean": mean, "scale": scale,
+            "context_mean": context_mean, "context_scale": context_scale, "transforms": transforms,
+        }
     )  # fmt: skip
     return new_flow(config, seed=seed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import pairwise
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import Bijector
+from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config
-from flowkd.flows.flow import ContextSpec
+from flowkd.flows.context import ContextSpec
 
 Positive = Annotated[int, Field(ge=1)]
 PerLevel = Positive | tuple[Positive, ...]
@@ -42,8 +43,15 @@ class FlowConfig(Config):
         mean: Subtracted from the data, one number or one for each channel; left out, the data
             set's.
         scale: What the data are divided by then.
-        classes: Number of classes to condition on; 0 or left out for none.
-        context_size: Length of the vectors to condition on; 0 or left out for none.
+        transforms: What a table's columns go through before, one for each: `log`, `logit` or
+            null; left out, the data set's. mean and scale are then those of what comes out.
+        context: `ignore` for a flow without context on a data set that has one; left out, the
+            flow is conditioned on what the data set has.
+        classes: Number of classes to condition on; left out, the data set's.
+        context_size: Length of the vectors to condition on; left out, the data set's.
+        context_mean: Subtracted from these vectors, one number or one for each value; left out,
+            the data set's.
+        context_scale: What they are divided by then.
     """
 
     # Each family's own is a Literal, by which configs in YAML are told apart.
@@ -51,21 +59,39 @@ class FlowConfig(Config):
     event_shape: tuple[int, ...] | None = None
     mean: float | tuple[float, ...] | None = None
     scale: float | tuple[float, ...] | None = None
+    transforms: tuple[ColumnTransform | None, ...] | None = None
+    context: Literal["ignore"] | None = None
     classes: Annotated[int, Field(ge=0)] | None = None
     context_size: Annotated[int, Field(ge=0)] | None = None
+    context_mean: float | tuple[float, ...] | None = None
+    context_scale: float | tuple[float, ...] | None = None
 
     # Kinds of warm start that a student of the family may begin with.
     warm_starts: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def context(self) -> ContextSpec:
+    def context_spec(self) -> ContextSpec:
         """What the flow is conditioned on."""
         return ContextSpec(classes=self.classes or 0, size=self.context_size or 0)
+
+    @model_validator(mode="after")
+    def _a_transform_for_each_column(self) -> Self:
+        shape = self.event_shape
+        if self.transforms and shape is not None and shape != (len(self.transforms),):
+            raise ValueError(
+                f"expected one transform for each column of event_shape {shape}, null for none; "
+                f"got {len(self.transforms)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_context(self) -> Self:
         if self.classes and self.context_size:
             raise ValueError("expected classes or context_size; got both")
+        if self.context == "ignore" and (self.classes or self.context_size):
+            raise ValueError(
+                f"expected context: ignore, or {self.context_spec}; got both: leave one out"
+            )
         return self
 
     @abstractmethod

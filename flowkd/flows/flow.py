@@ -13,31 +13,14 @@ from torch.nn.functional import one_hot
 
 from flowkd.bijectors import Bijector, Chain, Shape, State, Tap
 from flowkd.config import Config
+from flowkd.flows.context import ContextSpec, ContextUnits
 
 LOG_TWO_PI = math.log(2 * math.pi)
-
-
-@dataclass(frozen=True)
-class ContextSpec:
-    """What a flow is conditioned on: nothing, a class, or a vector.
-
-    Attributes:
-        classes: Number of classes; 0 for none.
-        size: Length of the vector; 0 for none.
-    """
-
-    classes: int = 0
-    size: int = 0
-
-    @property
-    def width(self) -> int:
-        """Size of the vector that conditioners see; 0 for none."""
-        return self.classes or self.size
-
-    def __str__(self) -> str:
-        if self.classes:
-            return f"int64 classes (B,) below {self.classes}"
-        return f"float vectors (B, {self.size})" if self.size else "no context"
+# Fields of a config that a flow's line says otherwise, or not at all.
+UNSAID = {
+    "kind", "event_shape", "mean", "scale", "transforms", "classes", "context", "context_size",
+    "context_mean", "context_scale",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,28 +50,38 @@ class Flow(nn.Module):
         chain: The bijectors; the first, named `preprocess`, takes data units to order one.
         event_shape: Shape of one example.
         context: What the density is conditioned on.
+        context_units: Takes context vectors to order one; default none: they are so already.
 
     Attributes:
         config: What it was built from; None where it was put together by hand.
         bins: Number of integer values of the data that it was fitted to; None if continuous.
+        columns: Names of the columns of x, where they are known.
+        context_range: Least and largest value of each column of the context vectors that it was
+            fitted to; None if unknown.
     """
 
     def __init__(
-        self, chain: Chain, event_shape: Shape, context: ContextSpec | None = None
+        self,
+        chain: Chain,
+        event_shape: Shape,
+        context: ContextSpec | None = None,
+        context_units: ContextUnits | None = None,
     ) -> None:
         super().__init__()
         self.config: Config | None = None
         self.bins: int | None = None
+        self.columns: list[str] | None = None
+        self.context_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)
         self.context = context or ContextSpec()
+        self.context_units = context_units
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.parameters())
         fields = {} if self.config is None else self.config.model_dump(exclude_none=True)
-        hidden = ("kind", "event_shape", "mean", "scale", "classes", "context_size")
-        sizes = "".join(f", {key} {value}" for key, value in fields.items() if key not in hidden)
+        sizes = "".join(f", {key} {value}" for key, value in fields.items() if key not in UNSAID)
         kind = getattr(self.config, "kind", "by hand")
         given = f", given {self.context}" if self.context.width else ""
         return f"Flow({kind}, {self.event_shape}{sizes}{given}; {parameters:,} parameters)"
@@ -120,7 +113,7 @@ class Flow(nn.Module):
 
         Args:
             x: Data, (B, *event_shape), in data units.
-            context: What the flow's ContextSpec asks for.
+            context: What the flow's ContextSpec asks for; vectors in data units.
             taps: Names of the bijectors after which to record the state.
 
         Raises:
@@ -202,7 +195,10 @@ class Flow(nn.Module):
             raise ValueError(f"expected {name} of the flow's dtype {dtype}; got {value.dtype}")
 
     def encode_context(self, context: Tensor | None, like: Tensor) -> Tensor | None:
-        """Checks a context and returns it as the vectors (B, width) that conditioners see."""
+        """Checks a context and returns it as the vectors (B, width) that conditioners see.
+
+        Classes become one-hot vectors; vectors are taken from data units to order one.
+        """
         spec, rows = self.context, len(like)
         if context is None and not spec.width:
             return None
@@ -220,6 +216,8 @@ class Flow(nn.Module):
             return one_hot(context, spec.classes).to(like)
         if not context.is_floating_point() or context.shape != (rows, spec.size):
             raise ValueError(f"expected a context of {spec}; {got}")
+        if self.context_units is not None:
+            context = self.context_units(context)
         return context.to(like)
 
 

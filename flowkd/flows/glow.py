@@ -82,7 +82,7 @@ class GlowConfig(StepsConfig):
         """Returns a squeeze and a level of steps, with its split prior, for each level."""
         assert self.event_shape is not None
         channels, total = self.event_shape[0], self.event_shape[0]
-        context = self.context.width
+        context = self.context_spec.width
         body: dict[str, Bijector] = {}
         for level, size in enumerate(self.level_sizes):
             channels, total = 4 * channels, 4 * total
@@ -120,6 +120,8 @@ def glow(
     context_size: int = 0,
     mean: float | tuple[float, ...] | None = None,
     scale: float | tuple[float, ...] | None = None,
+    context_mean: float | tuple[float, ...] | None = None,
+    context_scale: float | tuple[float, ...] | None = None,
     seed: int = 0,
 ) -> Flow:
     """Builds a new Glow for images.
@@ -134,6 +136,8 @@ def glow(
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
         scale: What the data are divided by then; default what `flowkd.fit` finds.
+        context_mean: Subtracted from the vectors to condition on; default what `flowkd.fit` finds.
+        context_scale: What they are divided by then; default what `flowkd.fit` finds.
         seed: Seed of the initial parameters.
 
     Raises:
@@ -152,5 +156,6 @@ def glow(
     config = GlowConfig(
         event_shape=event_shape, levels=levels, depth=depth, width=width, inner=inner,
         classes=classes, context_size=context_size, mean=mean, scale=scale,
+        context_mean=context_mean, context_scale=context_scale,
     )  # fmt: skip
     return new_flow(config, seed=seed)

@@ -52,8 +52,9 @@ def for_inference(flow: Flow) -> Flow:
     with torch.no_grad():
         chain = inference_form(exact.chain, exact.event_shape)
     assert isinstance(chain, Chain)
-    fast = Flow(chain, flow.event_shape, flow.context).to(like).requires_grad_(False).eval()
-    fast.bins = flow.bins
+    fast = Flow(chain, flow.event_shape, flow.context, exact.context_units)
+    fast = fast.to(like).requires_grad_(False).eval()
+    fast.bins, fast.columns, fast.context_range = flow.bins, flow.columns, flow.context_range
     return fast
 
 

@@ -63,6 +63,8 @@ def choose_chunk_size(flow: Flow) -> int:
         context = torch.arange(size) % flow.context.classes
     elif flow.context.size:
         context = torch.randn(size, flow.context.size, generator=generator)
+        if flow.context_units is not None:
+            context = flow.context_units.inverse(context)
     z = flow.draw_latents(size, generator=generator)
     order = torch.randperm(size, generator=generator)
     moved = None if context is None else context[order]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowkd.data.dequantize import evaluation_batches
+from flowkd.data.facts import DataFacts
 from flowkd.data.rows import Examples
+from flowkd.data.steps import step_widths, to_grid
 from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.predict.batching import apply_in_chunks, choose_chunk_size
+from flowkd.predict.far_context import far_context
 from flowkd.predict.requests import (
     InvalidRequestError,
     LogProbRequest,
@@ -34,12 +37,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """A checked SampleRequest, its context as a tensor with one row per example."""
+    """A checked SampleRequest, its context as a tensor with one row per example.
+
+    Attributes:
+        n, temperature, seed: As in the request.
+        context: One row per example, or None for an unconditional flow.
+        remarks: What to know of the answer, a sentence each.
+    """
 
     n: int
     temperature: float
     seed: int
     context: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +59,12 @@ class LogProbInputs:
     Attributes:
         x: Points of the continuous space, (N, *event_shape); pixels are dequantised already.
         context: One row per example, or None for an unconditional flow.
+        remarks: What to know of the answer, a sentence each.
     """
 
     x: Tensor
     context: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class Predictor:
     Attributes:
         flow: The flow, in eval mode, without gradients.
         bins: Number of integer values of a pixel, 256 for 8 bits; None for continuous data.
+        data: What its data are called, the steps of its columns, and the range of its context.
         chunk_size: Rows per call of the flow.
 
     >>> from flowkd.flows.build import build_flow
@@ -93,6 +106,7 @@ class Predictor:
 
     flow: Flow
     bins: int | None = None
+    data: DataFacts = field(default_factory=DataFacts)
     chunk_size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +115,8 @@ class Predictor:
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
-        return cls(for_inference(artifact.flow), artifact.manifest.lineage.bins)
+        manifest = artifact.manifest
+        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data)
 
     @property
     def makes_pictures(self) -> bool:
@@ -113,7 +128,8 @@ class Predictor:
         """Returns n examples, (n, *event_shape), in data units.
 
         A flow of pixels gives uint8, floor(x) clipped to 0..bins-1: the pixels whose probability
-        its density integrates to. Other flows give floats.
+        its density integrates to. Other flows give floats; those of a column of steps are on its
+        grid.
 
         Raises:
             InvalidRequestError: The request does not fit the flow, or the examples are not finite.
@@ -135,8 +151,12 @@ class Predictor:
     ) -> SampleInputs:
         """Checks a request against the flow; raises InvalidRequestError."""
         check_num_examples("n", request.n, self.flow.dimensions, limits or RequestLimits())
-        context = read_context(request.context, self.flow.context, request.n)
-        return SampleInputs(request.n, request.temperature, request.seed, context)
+        context = self._context(request.context, request.n)
+        remarks = far_context(context, self.data)
+        return SampleInputs(request.n, request.temperature, request.seed, context, remarks)
+
+    def _context(self, value: Any, rows: int) -> Tensor | None:
+        return read_context(value, self.flow.context, rows, self.data.class_names)
 
     def prepare_log_prob(
         self, request: LogProbRequest, limits: RequestLimits | None = None
@@ -149,17 +169,27 @@ class Predictor:
                 f"x: expected shape (N, {expected}) with N of at least 1; got shape {x.shape}"
             )
         check_num_examples("x", len(x), self.flow.dimensions, limits or RequestLimits())
-        context = read_context(request.context, self.flow.context, len(x))
+        context = self._context(request.context, len(x))
+        remarks = far_context(context, self.data)
         if bins is None or x.dtype.kind == "f":
             values = read_floats(x, "x")
             if bins is not None:
                 check_range(values.numpy(), 0, bins, f"data units, floats from 0 to {bins}")
-            return LogProbInputs(values, context)
+            else:
+                values = self._with_noise(values, request.seed)
+            return LogProbInputs(values, context, remarks)
         check_range(x, 0, bins - 1, f"pixel values 0..{bins - 1}")
         pixels = Examples(torch.from_numpy(x.astype(np.uint8)))
-        return LogProbInputs(
-            next(evaluation_batches(pixels, bins, len(x), request.seed)).x, context
-        )
+        noisy = next(evaluation_batches(pixels, bins, len(x), request.seed)).x
+        return LogProbInputs(noisy, context, remarks)
+
+    def _with_noise(self, values: Tensor, seed: int) -> Tensor:
+        """Returns rows of a table with noise in the columns of steps, as in its evaluation."""
+        widths = step_widths(self.data.steps)
+        if widths is None:
+            return values
+        measured = Examples(values.float(), steps=widths)
+        return next(evaluation_batches(measured, None, len(values), seed)).x
 
     def sample_batch(self, batch: Sequence[SampleInputs]) -> list[Tensor | InvalidRequestError]:
         """Returns the examples of each request; its latents come from a generator of its own."""
@@ -173,7 +203,7 @@ class Predictor:
         ]
         contexts = [inputs.context for inputs in batch]
         samples = apply_in_chunks(self.flow.inverse, self.chunk_size, latents, contexts)
-        return [_to_data_units(x, self.bins) for x in samples]
+        return [self._to_data_units(x, inputs) for x, inputs in zip(samples, batch, strict=True)]
 
     def log_prob_batch(
         self, batch: Sequence[LogProbInputs]
@@ -183,7 +213,48 @@ class Predictor:
         rows = [inputs.x.to(like) for inputs in batch]
         contexts = [inputs.context for inputs in batch]
         log_probs = apply_in_chunks(self.flow.log_prob, self.chunk_size, rows, contexts)
-        return [_to_result(log_prob, self.flow.dimensions) for log_prob in log_probs]
+        return [
+            self._to_result(log_prob, inputs)
+            for log_prob, inputs in zip(log_probs, batch, strict=True)
+        ]
+
+    def _to_data_units(self, x: Tensor, inputs: SampleInputs) -> Tensor | InvalidRequestError:
+        bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if bad:
+            fault = "temperature: the examples are not finite; lower the temperature"
+            return InvalidRequestError(self._blame(inputs.context, bad[0]) or fault)
+        bins = self.bins
+        if bins is None:
+            return to_grid(x, self.data.steps).cpu()
+        return x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
+
+    def _to_result(
+        self, log_prob: Tensor, inputs: LogProbInputs
+    ) -> LogProbResult | InvalidRequestError:
+        bad = (~log_prob.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            fault = (
+                f"x: example {bad[0]} is too far from the model's data for a finite density, "
+                f"{len(bad)} such in all"
+            )
+            return InvalidRequestError(self._blame(inputs.context, bad[0]) or fault)
+        bits = bits_per_dim(log_prob, self.flow.dimensions)
+        assert isinstance(bits, Tensor)
+        return LogProbResult(log_prob.cpu(), bits.cpu())
+
+    @torch.no_grad()
+    def _blame(self, context: Tensor | None, row: int) -> str | None:
+        """Returns the fault of a row's context, if with it not even the latent 0 stays finite."""
+        if context is None:
+            return None
+        given = context[row : row + 1]
+        x = self.flow.inverse(torch.zeros(1, *self.flow.latent_shape), given)
+        if bool(x.isfinite().all()) and bool(self.flow.log_prob(x, given).isfinite().all()):
+            return None
+        return (
+            f"context: with {given[0].tolist()}, that of example {row}, not even the likeliest "
+            "example is finite; give one like those of the training data"
+        )
 
 
 def value_or_raise(answer: T | InvalidRequestError) -> T:
@@ -191,23 +262,3 @@ def value_or_raise(answer: T | InvalidRequestError) -> T:
     if isinstance(answer, InvalidRequestError):
         raise answer
     return answer
-
-
-def _to_data_units(x: Tensor, bins: int | None) -> Tensor | InvalidRequestError:
-    if not bool(x.isfinite().all()):
-        return InvalidRequestError(
-            "temperature: the examples are not finite; lower the temperature"
-        )
-    return x.cpu() if bins is None else x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
-
-
-def _to_result(log_prob: Tensor, dimensions: int) -> LogProbResult | InvalidRequestError:
-    bad = (~log_prob.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        return InvalidRequestError(
-            f"x: example {bad[0]} is too far from the model's data for a finite density, "
-            f"{len(bad)} such in all"
-        )
-    bits = bits_per_dim(log_prob, dimensions)
-    assert isinstance(bits, Tensor)
-    return LogProbResult(log_prob.cpu(), bits.cpu())

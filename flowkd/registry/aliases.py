@@ -128,7 +128,7 @@ def _move_locked(store: Store, model: str, alias: str, version: str, expected: s
     if store.uri not in _warned:
         _warned.add(store.uri)
         warnings.warn(
-            f"of several conditional writes to {store.uri} at once, more than one succeeds, so "
+            f"of several conditional writes to {store} at once, more than one succeeds, so "
             "aliases are moved there by one writer at a time; after a crash, others wait up to "
             f"{LOCK_SECONDS / 60:g} minutes for their turn",
             stacklevel=3,

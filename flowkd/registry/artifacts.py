@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,14 +20,18 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from flowkd.config import Config, dump_config, parse_config
+from flowkd.data.batch import Batch
+from flowkd.data.facts import DataFacts
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import is_name
 from flowkd.registry.aliases import alias_names, alias_version
 from flowkd.registry.card import Lineage, model_card
+from flowkd.registry.checks import check_round_trip
 from flowkd.store.store import Store
 
 FORMAT: Literal[1] = 1
@@ -54,12 +58,16 @@ class ArtifactManifest(Config):
         created: When it was written, ISO 8601.
         parts: Each other file, by name.
         lineage: What it was made from.
+        data: What the values are called that the flow was trained on, and the range of its context.
+        remarks: What its user should know, a sentence each.
     """
 
     format: Literal[1] = FORMAT
     created: str
     parts: dict[str, ArtifactPart]
     lineage: Lineage = Lineage()
+    data: DataFacts = DataFacts()
+    remarks: list[str] = Field(default_factory=list)
 
 
 class ArtifactConfig(Config):
@@ -94,6 +102,11 @@ class Artifact:
     metrics: dict[str, Any]
     manifest: ArtifactManifest
 
+    @property
+    def columns(self) -> list[str] | None:
+        """Names of the columns of x, in their order; None where they have none."""
+        return self.manifest.data.columns
+
     def __repr__(self) -> str:
         return f"Artifact({self.reference}, version {self.version}, {self.flow!r})"
 
@@ -107,6 +120,8 @@ def write_artifact(
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     lineage: Lineage | None = None,
+    data: DataFacts | None = None,
+    remarks: Sequence[str] = (),
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
@@ -118,6 +133,8 @@ def write_artifact(
         training: Config of the training; default none.
         metrics: Figures by name; default none.
         lineage: What it was made from; default unknown.
+        data: What its data are called, and the range of its context; default unknown.
+        remarks: What its user should know; default nothing.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -139,29 +156,46 @@ def write_artifact(
     if store.exists(folder, "manifest.json"):
         raise StoreError(f"{folder} of {store.uri} holds an artifact, and artifacts never change")
     whole = ArtifactConfig(flow=config, training=dict(training or {}))
-    lineage = lineage or Lineage()
+    lineage, data = lineage or Lineage(), data or DataFacts()
     weights = {name: value.contiguous() for name, value in flow.state_dict().items()}
     contents = {
         "config.yaml": dump_config(whole).encode(),
         "weights.safetensors": safetensors.torch.save(weights),
         "metrics.json": json.dumps(dict(metrics or {}), indent=2).encode(),
-        "README.md": model_card(folder, flow, dict(metrics or {}), lineage).encode(),
+        "README.md": model_card(folder, flow, dict(metrics or {}), lineage, data, remarks).encode(),
     }
     parts = {
-        name: ArtifactPart(sha256=_hash(data), bytes=len(data)) for name, data in contents.items()
+        name: ArtifactPart(sha256=_hash(content), bytes=len(content))
+        for name, content in contents.items()
     }
-    for name, data in contents.items():
-        store.write(data, folder, name)
+    for name, content in contents.items():
+        store.write(content, folder, name)
     for name, part in parts.items():
         _verify(store.read(folder, name), part, f"{folder}/{name}", store)
     manifest = ArtifactManifest(
-        created=datetime.now(UTC).isoformat(timespec="seconds"), parts=parts, lineage=lineage
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parts=parts,
+        lineage=lineage,
+        data=data,
+        remarks=list(remarks),
     )
     store.write_json(manifest.model_dump(mode="json"), folder, "manifest.json")
     return manifest
 
 
-def publish_artifact(store: Store, name: str, flow: Flow, config: FlowConfig, **more: Any) -> str:
+def publish_artifact(
+    store: Store,
+    name: str,
+    flow: Flow,
+    config: FlowConfig,
+    *,
+    rows: Batch | None = None,
+    max_round_trip_error: float = MAX_ROUND_TRIP_ERROR,
+    force: bool = False,
+    metrics: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
+    **more: Any,
+) -> str:
     """Writes a new version of a model and returns the version's name.
 
     Args:
@@ -169,17 +203,26 @@ def publish_artifact(store: Store, name: str, flow: Flow, config: FlowConfig, **
         name: Name of the model.
         flow: Weights to store.
         config: How the flow is built.
+        rows: Data on which it has to undo itself, as on samples of its own; default none.
+        max_round_trip_error: The most that it may be off then, as it is served.
+        force: Whether a flow that is further off is published all the same, with a remark.
+        metrics: Figures by name, to which `round_trip_error` is added.
+        remarks: What its user should know; default nothing.
         **more: As for `write_artifact`.
 
     Raises:
+        RefusedError: The flow is further off than that.
         StoreError: The model's name is none, or as `write_artifact` raises.
     """
     if not is_name(name):
         raise StoreError(
             f"expected a model name of letters, digits, '.', '_' and '-'; got {name!r}"
         )
+    error, noted = check_round_trip(name, flow, rows, max_round_trip_error, force)
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    write_artifact(store, f"models/{name}/{version}", flow, config, **more)
+    metrics = {**(metrics or {}), "round_trip_error": error}
+    folder = f"models/{name}/{version}"
+    write_artifact(store, folder, flow, config, metrics=metrics, remarks=[*remarks, *noted], **more)
     return version
 
 
@@ -219,11 +262,10 @@ def resolve(store: Store, reference: str) -> str:
                 f"{', '.join(finished) or 'none'}"
             )
         return f"runs/{name}/result"
-    aliases = alias_names(store, name)
-    if version in aliases:
+    if is_name(version):
         version = alias_version(store, name, version) or version
-    complete = versions(store, name)
-    if version not in complete:
+    if not is_name(version) or not store.exists("models", name, version, "manifest.json"):
+        aliases, complete = alias_names(store, name), versions(store, name)
         raise StoreError(
             f"no {version!r} of model {name!r} in {store.uri}; aliases: "
             f"{', '.join(aliases) or 'none'}; versions: {', '.join(complete) or 'none'}"
@@ -271,7 +313,9 @@ def load_artifact(store: Store, reference: str) -> Artifact:
     except (SafetensorError, RuntimeError) as error:
         raise StoreError(f"{folder}: the weights do not fit the config: {error}") from error
     flow.eval().requires_grad_(False)
-    flow.bins = manifest.lineage.bins
+    flow.bins, flow.columns = manifest.lineage.bins, manifest.data.columns
+    low, high = manifest.data.context_minimum, manifest.data.context_maximum
+    flow.context_range = (tuple(low), tuple(high)) if low and high else None
     version = folder.rsplit("/", 1)[-1]
     return Artifact(reference, version, flow, config, metrics, manifest)
 

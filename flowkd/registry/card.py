@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flowkd.config import Config
+from flowkd.data.facts import DataFacts, named_values
+from flowkd.data.groups import FEW_GROUPS
 from flowkd.flows.flow import Flow
 
 
@@ -18,6 +21,7 @@ class Lineage(Config):
         search: Name of the search that chose it.
         commit: Git commit of the code.
         bins: Number of integer values of the data, if they were dequantised.
+        groups: Number of groups of rows, by split, that belong together in the data set.
     """
 
     dataset: str | None = None
@@ -26,13 +30,22 @@ class Lineage(Config):
     search: str | None = None
     commit: str | None = None
     bins: int | None = None
+    groups: dict[str, int] | None = None
 
 
-def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineage) -> str:
+def model_card(
+    folder: str,
+    flow: Flow,
+    metrics: dict[str, Any],
+    lineage: Lineage,
+    data: DataFacts,
+    remarks: Sequence[str] = (),
+) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
     rows = [f"| {name} | {value} |" for name, value in metrics.items()]
-    origin = [f"- {key}: {value}" for key, value in lineage.model_dump().items() if value]
+    known = lineage.model_dump(exclude={"groups"})
+    origin = [f"- {key}: {value}" for key, value in known.items() if value]
     return "\n".join(
         [
             f"# {folder}",
@@ -40,9 +53,30 @@ def model_card(folder: str, flow: Flow, metrics: dict[str, Any], lineage: Lineag
             f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
             f"parameters, conditioned on {flow.context}.",
             "",
+            *_few_groups(lineage),
+            *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
+            *_values(data),
             *(["| figure | value |", "| --- | --- |", *rows, ""] if rows else []),
             *(["Made from:", "", *origin, ""] if origin else []),
             "Load it with `flowkd.registry.artifacts.load_artifact(store, reference)`.",
             "",
         ]
     )
+
+
+def _values(data: DataFacts) -> list[str]:
+    """Returns lines that name the values of x and of the context, in their order."""
+    lines = [f"- {key}: {words}" for key, words in named_values(data).items()]
+    return ["Its values, in their order:", "", *lines, ""] if lines else []
+
+
+def _few_groups(lineage: Lineage) -> list[str]:
+    held_out = {split: n for split, n in (lineage.groups or {}).items() if split != "train"}
+    few = [f"{count} in {split}" for split, count in held_out.items() if count < FEW_GROUPS]
+    if not few:
+        return []
+    return [
+        f"**Few independent groups of rows: {' and '.join(few)}.** Figures on them are "
+        f"uncertain: on others, another flow may be the better one.",
+        "",
+    ]

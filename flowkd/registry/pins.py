@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import yaml
+from pydantic import Field
 
 from flowkd.config import Config, parse_config
+from flowkd.data.facts import DataFacts
 from flowkd.errors import StoreError
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
@@ -27,12 +29,16 @@ class PinnedArtifact(Config):
         weights: SHA-256 of its weights.
         flow: Config of its flow, complete.
         bins: Number of integer values of the data that it was trained on; None if continuous.
+        data: What these data are called, and the range of its context.
+        remarks: What its user should know, a sentence each.
     """
 
     reference: str
     weights: str
     flow: AnyFlowConfig
     bins: int | None = None
+    data: DataFacts = DataFacts()
+    remarks: list[str] = Field(default_factory=list)
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -56,6 +62,8 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         weights=manifest.parts[WEIGHTS].sha256,
         flow=config.flow,
         bins=manifest.lineage.bins,
+        data=manifest.data,
+        remarks=manifest.remarks,
     )
 
 

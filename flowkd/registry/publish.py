@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field
+
 from flowkd.config import Config
 from flowkd.errors import ConfigError
+from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import ModelName
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
+from flowkd.registry.checks import check_beats_gaussian
+from flowkd.registry.held_out import held_out
 from flowkd.store.store import Store
 
 
@@ -20,6 +27,10 @@ class PublishConfig(Config):
         evaluation: Name of an evaluation whose figures of the source become the metric `test`;
             default none.
         search: Name of the search that chose it, for the lineage; default none.
+        max_round_trip_error: The most that the flow may be off after a round trip between x and z,
+            as it is served, on validation rows and on samples; default 0.01.
+        force: Whether it is published although it is further off, or worse on validation than a
+            Gaussian of the training rows; the model's card notes it.
     """
 
     model: ModelName
@@ -27,6 +38,8 @@ class PublishConfig(Config):
     alias: ModelName = "best"
     evaluation: str | None = None
     search: str | None = None
+    max_round_trip_error: float = Field(MAX_ROUND_TRIP_ERROR, gt=0)
+    force: bool = False
 
 
 def publish_run(config: PublishConfig, store: Store) -> str:
@@ -35,6 +48,8 @@ def publish_run(config: PublishConfig, store: Store) -> str:
     Raises:
         StoreError: No such run, or a damaged one.
         ConfigError: The evaluation has no figures of this source.
+        DataError: A data set that is damaged.
+        RefusedError: A flow that does not undo itself, or that is worse than a Gaussian.
 
     Examples:
         >>> from flowkd.flows.build import build_flow
@@ -53,14 +68,28 @@ def publish_run(config: PublishConfig, store: Store) -> str:
     metrics = dict(artifact.metrics)
     if config.evaluation:
         metrics["test"] = _evaluated(config.evaluation, config.source, store)
+    remarks, rows = list(artifact.manifest.remarks), None
+    judged = held_out(artifact, store)
+    if isinstance(judged, str):
+        remarks.append(judged)
+    else:
+        rows = judged.rows
+        figures = judged.bits_per_dim, judged.gaussian_bits_per_dim
+        remarks += check_beats_gaussian(config.model, *figures, config.force)
+        metrics["gaussian_bits_per_dim"] = judged.gaussian_bits_per_dim
     version = publish_artifact(
         store,
         config.model,
         artifact.flow,
         artifact.config.flow,
+        rows=rows,
+        max_round_trip_error=config.max_round_trip_error,
+        force=config.force,
         training=artifact.config.training,
         metrics=metrics,
+        remarks=remarks,
         lineage=artifact.manifest.lineage.model_copy(update={"search": config.search}),
+        data=artifact.manifest.data,
     )
     set_alias(store, config.model, config.alias, version)
     return version
@@ -70,6 +99,13 @@ def _evaluated(evaluation: str, source: str, store: Store) -> dict[str, object]:
     figures = store.read_json("evaluations", f"{evaluation}.json")
     for found in figures.values():
         if found["reference"] == source:
-            return found
+            return _without_groups(found)
     known = ", ".join(found["reference"] for found in figures.values())
     raise ConfigError(f"evaluation {evaluation!r} has no {source!r}; it has {known}")
+
+
+def _without_groups(found: dict[str, Any]) -> dict[str, object]:
+    """Returns a flow's figures with the numbers of rows and groups in place of their bits."""
+    by_group = found["by_group"]
+    kept = {key: value for key, value in found.items() if key not in ("by_group", "validation")}
+    return {**kept, "rows": sum(by_group["rows"]), "groups": by_group["groups"]}

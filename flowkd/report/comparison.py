@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from flowkd.evaluation.compare import FlowFigures
-from flowkd.evaluation.metrics import gap_closed
+from flowkd.evaluation.intervals import Interval, difference, gap_interval, gaps_closed
+from flowkd.report.caveats import first_lines, in_percent
 
 ROLES = ("teacher", "plain", "distilled")
 
@@ -37,15 +40,23 @@ def by_role(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
 def comparison_headline(figures: Mapping[str, FlowFigures]) -> str:
     """Returns in words whether the small flow is as good as the large one, and what it saves.
 
+    What the reader must know before, such as a teacher that is no better, comes first.
+
     Raises:
         ValueError: Figures of other flows than ROLES.
     """
-    teacher, plain, distilled = by_role(figures).values()
+    figures = by_role(figures)
+    return " ".join([*first_lines(figures), _outcome(figures)])
+
+
+def _outcome(figures: Mapping[str, FlowFigures]) -> str:
+    teacher, plain, distilled = figures.values()
     bits = [flow.bits_per_dim for flow in (teacher, plain, distilled)]
     if not all(map(math.isfinite, bits)):
         needs = ", ".join(f"{role} {value:.3f}" for role, value in zip(ROLES, bits, strict=True))
         return f"No comparison: not all flows have finite bits per dimension ({needs})."
-    closed = gap_closed(*bits)
+    found = gap_share(figures)
+    closed = found.estimate
     if math.isnan(closed):
         return (
             f"There is no gap to close: at {plain.bits_per_dim:.3f} bits per dimension the plain "
@@ -60,11 +71,8 @@ def comparison_headline(figures: Mapping[str, FlowFigures]) -> str:
             f"Distillation did not help here: it {effect}. "
             f"{_better_student(teacher, plain, distilled)}"
         )
-    reached = (
-        "is at least as good as the teacher"
-        if closed >= 1
-        else f"closes {percent(closed)} of {gap}"
-    )
+    share = in_percent(found, percent) if plain.by_group else percent(closed)
+    reached = "is at least as good as the teacher" if closed >= 1 else f"closes {share} of {gap}"
     return f"The distilled student {', '.join(_savings(distilled, teacher))}, and {reached}."
 
 
@@ -88,12 +96,55 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
     round_trips = [f"{flow.round_trip:.1e}" for flow in flows]
     return [
         _row("bits/dim", "± standard error; lower is better", bits, errors),
+        *_differences(figures),
         _row("parameters", "share of the teacher's", sizes, shares),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
         _row("round trip", "largest error, x to z and back", round_trips),
     ]
+
+
+def _differences(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
+    """Returns rows with each flow's difference from those before it, where they are known."""
+    found, flows = [], list(figures.values())
+    for place, (label, other) in enumerate(list(figures.items())[:-1]):
+        values, notes = [""] * len(flows), [""] * len(flows)
+        for number, flow in enumerate(flows[place + 1 :], place + 1):
+            if flow.by_group and other.by_group:
+                value = difference(flow.by_group, other.by_group)
+                values[number] = f"{value.estimate:+.3f}"
+                notes[number] = f"± {value.error:.3f}" if value.known else ""
+        if any(values):
+            found.append(_row(f"minus {label}", "on the same rows", values, notes))
+    return found
+
+
+def gap_text(figures: Mapping[str, FlowFigures]) -> str:
+    """Returns the share of the gap that the distilled student closes, with its interval."""
+    share = gap_share(figures)
+    if math.isnan(share.estimate):
+        return "there is no gap"
+    return in_percent(share, percent) if figures["plain"].by_group else percent(share.estimate)
+
+
+def differences(figures: Mapping[str, FlowFigures]) -> list[str]:
+    """Returns a line for each flow's difference from those before it, where they are known."""
+    found = []
+    for row in _differences(figures):
+        for label, cell in zip(figures, row.cells, strict=True):
+            if cell.value:
+                found.append(f"{label} {row.name}: {cell.value} {cell.note}".rstrip())
+    return found
+
+
+def gap_share(figures: Mapping[str, FlowFigures]) -> Interval:
+    """Returns the share of the gap that the distilled student closes; NaN if there is none."""
+    teacher, plain, distilled = by_role(figures).values()
+    if teacher.by_group and plain.by_group and distilled.by_group:
+        return gap_interval(teacher.by_group, plain.by_group, distilled.by_group)
+    means = (np.array([flow.bits_per_dim]) for flow in (teacher, plain, distilled))
+    return Interval(float(gaps_closed(*means)[0]))
 
 
 def _row(name: str, meaning: str, values: list[str], notes: list[str] | None = None) -> FigureRow:

@@ -14,9 +14,11 @@ import numpy as np
 from markupsafe import Markup
 
 from flowkd.evaluation.compare import FlowFigures
+from flowkd.report.caveats import few_groups, held_out
 from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
 from flowkd.report.html import render_page
 from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
+from flowkd.training.outcome import summary_of
 
 TERMS = {
     "nll": "negative log-likelihood of the data, nats per dimension",
@@ -92,6 +94,7 @@ def render(report: Report) -> str:
         headline=comparison_headline(figures),
         report=report,
         learning=_learning_plot(report.curves),
+        outcomes={role: summary_of(report.curves.get(role, ())) for role in ROLES},
         terms=_term_plots(report.curves.get("distilled", ())),
         pictures=[_picture(caption, images) for caption, images in pictures.items()],
         docs=_docs_address(report.endpoint or ""),
@@ -105,6 +108,8 @@ def comparison_values(figures: Mapping[str, FlowFigures], published: str | None)
         "figures": figures,
         "published": published,
         "rows": comparison_table(figures),
+        "held_out": held_out(figures),
+        "few": few_groups(figures),
         "likelihood": Markup(likelihood_plot(figures)),
     }
 

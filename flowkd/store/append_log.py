@@ -42,7 +42,7 @@ class AppendLog:
         """Appends bytes to the last segment; where that fails, nothing is appended.
 
         Raises:
-            StoreError: The object store refused it; a local folder raises OSError.
+            StoreError: The store refused it.
         """
         grown = self._last + data
         self._store.write(grown, *self._folder, f"{self._number:08d}{self._suffix}")

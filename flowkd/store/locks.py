@@ -76,7 +76,7 @@ def _current_locks(store: Store, folder: str, mine: str = "") -> list[str]:
             continue
         store.remove(folder, name)
         warnings.warn(
-            f"removed {folder}/{name} of {store.uri}: its writer has not come back for {age:.0f} s",
+            f"removed {folder}/{name} of {store}: its writer has not come back for {age:.0f} s",
             stacklevel=2,
         )
     return current

@@ -15,7 +15,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from flowkd.credentials import without_credentials
 from flowkd.errors import StoreError
+from flowkd.store.failures import AWS_KEYS, explain_failure
 from flowkd.store.local_files import create_file, replace_file
 from flowkd.store.retry import is_transient, may_exist_already, with_retries
 
@@ -69,8 +71,11 @@ class Store:
         self.options = dict(options or {})
         self.retry_seconds = retry_seconds
 
+    def __str__(self) -> str:
+        return without_credentials(self.uri)
+
     def __repr__(self) -> str:
-        return f"Store({self.uri!r})"
+        return f"Store({str(self)!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "options": self.options, "retry_seconds": self.retry_seconds}
@@ -82,9 +87,8 @@ class Store:
         try:
             return fsspec.core.url_to_fs(self.uri, **options)
         except (ImportError, ValueError) as error:
-            raise StoreError(
-                f"cannot open store {self.uri}: {error}; for s3:// `pip install 'flowkd[cluster]'`"
-            ) from error
+            reason = explain_failure(error) or str(error)
+            raise StoreError(f"cannot open store {self.uri}: {reason}") from error
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
@@ -114,17 +118,17 @@ class Store:
         root = self._opened[1]
         return f"{root.rstrip('/')}/{relative}" if relative.parts else root
 
-    def read(self, *parts: str) -> bytes:
-        """Returns an object's bytes; raises StoreError where there is none."""
+    def read(self, *parts: str, start: int | None = None) -> bytes:
+        """Returns an object's bytes, from `start` on; raises StoreError where there is none."""
         try:
-            return self.retry("read", lambda path: self.fs.cat_file(path), *parts)
+            return self.retry("read", lambda path: self.fs.cat_file(path, start=start), *parts)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise StoreError(f"no object {'/'.join(parts)!r} in store {self.uri}") from error
 
     def write(self, data: bytes, *parts: str) -> None:
         """Writes an object whole, replacing what was there; readers see the old or the new."""
         if self.is_local:
-            replace_file(self.path(*parts), data)
+            self.retry("write", lambda path: replace_file(path, data), *parts)
         else:
             self.retry("write", lambda path: self.fs.pipe_file(path, data), *parts)
 
@@ -144,7 +148,7 @@ class Store:
             StoreError: It failed for another reason than an object that is there.
         """
         if self.is_local:
-            created = create_file(self.path(*parts), data)
+            created = self.retry("create", lambda path: create_file(path, data), *parts)
         else:
             created = self.retry("create", lambda path: self._create(path, data), *parts)
         return created or self.read(*parts) == data
@@ -225,17 +229,19 @@ class Store:
             NotADirectoryError: The path leads through an object.
         """
         path = self.path(*parts)
-        if self.is_local:
-            return operation(path)
         try:
+            if self.is_local:
+                return operation(path)
             return with_retries(lambda: operation(path), self.retry_seconds, self._reopen)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             if what not in ("write", "create"):
                 raise
             raise self.refused(what, error, *parts) from error
-        except (IsADirectoryError, NotADirectoryError, StoreError):
+        except StoreError:
             raise
         except Exception as error:  # botocore's errors share no base with OSError
+            if self.is_local and not isinstance(error, OSError):
+                raise
             raise self.refused(what, error, *parts) from error
 
     def _reopen(self) -> None:
@@ -246,21 +252,18 @@ class Store:
     def refused(self, what: str, error: Exception, *parts: str) -> StoreError:
         """Returns the error of an operation that failed for good, with what to do about it."""
         place = repr("/".join(parts))
-        if not self.is_local:
-            place = f"{place} in bucket {self.path().split('/')[0]!r}"
+        if self.is_local:
+            reason = explain_failure(error) or str(error)
+            return StoreError(f"cannot {what} {place} of {self.uri}: {reason}")
+        place = f"{place} in bucket {self.path().split('/')[0]!r}"
         return StoreError(f"cannot {what} {place} of {self.uri}: {error}; {_remedy(self, error)}")
 
 
 def _remedy(store: Store, error: Exception) -> str:
     """Returns what to do about an operation that a store refused."""
-    if store.is_local:
-        return "choose a folder in which this user may write"
     endpoint = getattr(store.fs, "endpoint_url", None) or "the endpoint (AWS_ENDPOINT_URL)"
     if isinstance(error, FileNotFoundError):
         return "create the bucket first, or correct --store or FLOWKD_STORE"
     if isinstance(error, PermissionError) or "credentials" in str(error).lower():
-        return (
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to keys that may get, put, list and "
-            "delete there"
-        )
+        return f"{AWS_KEYS} to keys that may get, put, list and delete there"
     return f"see whether {endpoint} is right and answers"

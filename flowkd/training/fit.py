@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (
     DistillationConfig,
@@ -28,6 +30,7 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunData, Worker
 from flowkd.training.loop import TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
+from flowkd.training.outcome import kept_weights
 from flowkd.training.resolve import ResolvedRun
 from flowkd.training.setup import prepare_run
 
@@ -45,10 +48,12 @@ class History:
     Attributes:
         losses: The weighted sum of the loss terms at each step, in nats per dimension.
         validation: (steps, bits per dimension on the validation rows after them).
+        warning: What the last validation has to warn of, as that it has risen; None for nothing.
     """
 
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
+    warning: str | None = None
 
     @property
     def best(self) -> tuple[int, float]:
@@ -81,7 +86,8 @@ def fit(
 ) -> History:
     """Trains a flow on rows in memory, as a job does on a data set, and keeps its best weights.
 
-    A flow that is new takes its mean and scale, and ActNorm's parameters, from the data.
+    A flow that is new takes its mean and scale, those of context vectors, and ActNorm's parameters
+    from the data.
 
     Args:
         flow: Is changed: it gets the average weights with the best validation.
@@ -116,8 +122,8 @@ def fit(
     """
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
-    standardize(flow, *rows.units())
-    flow.bins = rows.bins
+    standardize(flow, rows.statistics(config_of(flow).transforms))
+    rows.describe(flow)
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
@@ -189,7 +195,8 @@ def distill(
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
-    made.bins = rows.bins
+    rows.describe(made)
+    made.columns = teacher.columns
     return made
 
 
@@ -220,14 +227,14 @@ def _objective(
             warm_start=cast(Literal["none"] | WarmStart, warm_start),
         )
     except ValidationError as error:
-        raise ConfigError(f"objective: {error}") from error
+        raise ConfigError(f"objective: {reason(error)}") from error
 
 
 def _recipe(steps: int, learning_rate: float, options: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(steps=steps, learning_rate=learning_rate, **options)
     except ValidationError as error:
-        raise ConfigError(f"training options: {error}") from error
+        raise ConfigError(f"training options: {reason(error)}") from error
 
 
 def _in_memory(
@@ -278,4 +285,8 @@ def _train(
             bar.advance(task)
     trained = training.objective.flow
     trained.load_state_dict(training.best)
+    history.warning = training.warning
+    if history.warning is not None:
+        kept = kept_weights(training.best_step, len(history.losses), training.best_bits_per_dim)
+        warnings.warn(f"{history.warning}; {kept}", stacklevel=3)
     return trained, history

@@ -17,6 +17,9 @@ from flowkd.registry.pins import load_pinned
 from flowkd.store.store import Store
 from flowkd.training.resolve import ResolvedRun
 
+# Rows on which a flow's round trip is measured at each validation.
+PROBE_ROWS = 64
+
 
 @dataclass(frozen=True)
 class TeacherData:
@@ -68,6 +71,7 @@ class RunInputs:
         batches: To learn from, this worker's share.
         calibration: To begin from, the same on all workers.
         validation: To be judged on, this worker's share, noise included.
+        probe: The first rows of validation, the same on all workers, which the flow has to undo.
         fresh: What draws teacher samples anew at every step, if anything does.
         dropped: How many of the samples drawn before training were of no use.
     """
@@ -75,6 +79,7 @@ class RunInputs:
     batches: BatchSource
     calibration: Batch
     validation: Examples
+    probe: Examples
     fresh: FreshSamples | None = None
     dropped: int = 0
 
@@ -110,7 +115,7 @@ def load_data(run: ResolvedRun, store: Store) -> RunData:
     train = StoredRows(store, run.manifest, "train", limit=run.config.train_rows)
     judged = load_split(store, run.manifest, "val", limit=run.config.validation_rows)
     data = RunData(train, judged, run.bins, teacher, source)
-    return data if run.flow.context.width else data.without_context()
+    return data if run.flow.context_spec.width else data.without_context()
 
 
 def make_inputs(
@@ -128,8 +133,12 @@ def make_inputs(
     first = loader(
         run, data.train.read_at_least(size), data.bins, Worker(device=worker.device), size
     )
-    validation = _judged(run, data.validation, data.bins, worker)
-    return RunInputs(batches, first.batch(0), validation, fresh, dropped)
+    judged = next(
+        evaluation_batches(data.validation, data.bins, len(data.validation), run.config.seed)
+    )
+    validation = _rows(judged, slice(worker.rank, None, worker.world))
+    probe = _rows(judged, slice(PROBE_ROWS))
+    return RunInputs(batches, first.batch(0), validation, probe, fresh, dropped)
 
 
 def loader(
@@ -163,7 +172,5 @@ def loader(
     )
 
 
-def _judged(run: ResolvedRun, rows: Examples, bins: int | None, worker: Worker) -> Examples:
-    noisy = next(evaluation_batches(rows, bins, len(rows), run.config.seed))
-    share = slice(worker.rank, None, worker.world)
-    return Examples(noisy.x[share], None if noisy.context is None else noisy.context[share])
+def _rows(judged: Batch, rows: slice) -> Examples:
+    return Examples(judged.x[rows], None if judged.context is None else judged.context[rows])

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from flowkd.bijectors.transforms import ColumnTransforms, transformed
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
 from flowkd.errors import DataError
 from flowkd.flows.flow import Flow
 from flowkd.training.inputs import RunData
+
+# A spread of fewer steps of the dtype than this is a staircase.
+MIN_STEPS = 64
 
 Values = Tensor | np.ndarray
 Validation = float | Values | tuple[Values, Values | None]
@@ -57,24 +62,39 @@ class MemoryRows:
         judged = validation if isinstance(validation, tuple) else (validation, None)
         return cls(rows, _examples(flow, *judged, bins, "validation")[0], bins)
 
-    def units(self) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
-        """Returns mean and scale: of each channel of the rows to train on, or of the bins.
+    def statistics(
+        self, transforms: ColumnTransforms | None = None
+    ) -> dict[str, float | tuple[float, ...]]:
+        """Returns mean and scale of the rows to train on, or of their bins, and of the context.
+
+        Args:
+            transforms: What each column goes through before; default nothing.
 
         Raises:
-            DataError: A channel that is constant, which has no density.
+            DataError: A channel, or a value of the context vectors, that is constant, or a value
+                that its column's transform does not take.
         """
+        found: dict[str, float | tuple[float, ...]] = {}
         if self.bins is not None:
-            return self.bins / 2, float(self.bins)
-        over = [0, *range(2, self.train.x.dim())]
-        values = self.train.x.double()
-        mean, scale = values.mean(over), values.std(over, unbiased=False)
-        constant = (scale == 0).nonzero().flatten().tolist()
-        if constant:
-            raise DataError(
-                f"expected values that vary in every column; got constant ones in {constant}: "
-                f"leave these columns out"
-            )
-        return tuple(mean.tolist()), tuple(scale.tolist())
+            found |= {"mean": self.bins / 2, "scale": float(self.bins)}
+        else:
+            values = self.train.x
+            if transforms is not None:
+                values = _transformed(values.double(), transforms)
+            found["mean"], found["scale"] = _mean_and_scale(values, "values")
+        context = self.train.context
+        if context is not None and context.is_floating_point():
+            mean, scale = _mean_and_scale(context, "context vectors")
+            _check_resolved(context, scale)
+            found["context_mean"], found["context_scale"] = mean, scale
+        return found
+
+    def describe(self, flow: Flow) -> None:
+        """Notes on a flow what its user should know of the rows that it was trained on."""
+        flow.bins, context = self.bins, self.train.context
+        if context is not None and context.is_floating_point():
+            least, most = context.double().aminmax(dim=0)
+            flow.context_range = tuple(least.tolist()), tuple(most.tolist())
 
     def data(self, teacher: Flow | None, *, source: bool = False) -> RunData:
         """Returns what a run reads; of a teacher it takes a copy, for objectives freeze theirs."""
@@ -104,12 +124,54 @@ def _examples(
     return Examples(values, _context(flow, context, len(values), name)), bins
 
 
+def _transformed(values: Tensor, transforms: ColumnTransforms | None) -> Tensor:
+    for number, transform in enumerate(transforms or ()):
+        if transform is None:
+            continue
+        column = values[:, number]
+        outside = ((column <= transform.low) | (column >= transform.high)).nonzero().flatten()
+        if len(outside):
+            raise DataError(
+                f"expected values above {transform.low:g} and below {transform.high:g} in column "
+                f"{number}, for its {transform.kind}; got {column[outside[0]]:g}; {len(outside)} "
+                f"such rows: leave them out, or the transform"
+            )
+    return transformed(values, transforms)
+
+
+def _mean_and_scale(values: Tensor, what: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation of each channel of (N, C, *rest), in float64."""
+    over = [0, *range(2, values.dim())]
+    least, most = values.amin(over), values.amax(over)
+    constant = (least == most).nonzero().flatten().tolist()
+    if constant:
+        raise DataError(
+            f"expected {what} that vary in every column; got constant ones in {constant}: "
+            f"leave these columns out"
+        )
+    exact = values.double()
+    return tuple(exact.mean(over).tolist()), tuple(exact.std(over, unbiased=False).tolist())
+
+
+def _check_resolved(context: Tensor, scale: Sequence[float]) -> None:
+    """Raises DataError for vectors whose values their dtype can hardly tell apart."""
+    steps = context.abs().amax(0).double() * torch.finfo(context.dtype).eps
+    lost = (torch.tensor(scale, dtype=torch.float64) < MIN_STEPS * steps).nonzero().flatten()
+    if len(lost):
+        raise DataError(
+            f"expected context vectors whose values {context.dtype} tells apart; got a spread of "
+            f"{scale[int(lost[0])]:g} around {float(context[0, lost[0]]):g} in column "
+            f"{int(lost[0])}: give them as float64, or subtract an offset"
+        )
+
+
 def _context(flow: Flow, context: Values | None, count: int, name: str) -> Tensor | None:
     known = None if context is None else torch.as_tensor(context)
-    if known is not None and known.is_floating_point():
-        known = known.float()
-    elif known is not None:
-        known = known.long()
+    if known is not None and not known.is_floating_point():
+        # The flow says of vectors whether it takes any: whole numbers may be meant as one.
+        known = known.double() if flow.context.size else known.long()
+    if known is not None and known.is_floating_point() and not bool(known.isfinite().all()):
+        raise DataError(f"expected a finite context of {name}; got NaN or infinity: drop or fill")
     dummy = torch.empty(count, 1)
     try:
         flow.encode_context(known, dummy)

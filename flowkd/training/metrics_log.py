@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from flowkd.errors import StoreError
@@ -24,11 +25,20 @@ class RunLog:
         store: The store that holds the run.
         run: Name of the run.
         start: Steps already done; records of later steps, from a lost attempt, are dropped.
+        unwritten: What `unwritten` returned when these steps were done, and a lost attempt may
+            not have written since.
     """
 
-    def __init__(self, store: Store, run: str, start: int = 0) -> None:
+    def __init__(
+        self, store: Store, run: str, start: int = 0, unwritten: Sequence[dict[str, Any]] = ()
+    ) -> None:
         self._fresh: list[bytes] = []  # lines that are not written
         number = _drop_after(store, run, start)
+        if unwritten:
+            last = last_record(store, run)
+            for record in unwritten:
+                if last is None or record["step"] > last["step"]:
+                    self.append(record)
         self._segments = AppendLog(store, ("runs", run, "metrics"), ".jsonl", number)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
@@ -45,6 +55,10 @@ class RunLog:
     def append(self, record: dict[str, Any]) -> None:
         """Adds a record; it has a `step`, greater than the last one's."""
         self._fresh.append(json.dumps(record).encode() + b"\n")
+
+    def unwritten(self) -> list[dict[str, Any]]:
+        """Returns the records that may not be in the store yet, for a checkpoint to keep."""
+        return [json.loads(line) for line in list(self._fresh)]
 
     def flush(self) -> None:
         """Writes what is new. The thread does so every second."""
@@ -70,7 +84,7 @@ def read_log(store: Store, run: str) -> list[dict[str, Any]]:
     """Returns the records that a run has written so far; none if it has not begun."""
     records: list[dict[str, Any]] = []
     for path in _segments(store, run):
-        found = _read(store, path)
+        found = read_records(store, path)
         # A lost attempt's, read just before a resumed run replaced them.
         while found and records and records[-1]["step"] >= found[0]["step"]:
             records.pop()
@@ -81,7 +95,7 @@ def read_log(store: Store, run: str) -> list[dict[str, Any]]:
 def last_record(store: Store, run: str) -> dict[str, Any] | None:
     """Returns a run's latest record, of which only the last segment is read; None before any."""
     for path in reversed(_segments(store, run)):
-        found = _read(store, path)
+        found = read_records(store, path)
         if found:
             return found[-1]
     return None
@@ -93,7 +107,7 @@ def _drop_after(store: Store, run: str, start: int) -> int:
     From the last segment to the first: what is left at any moment is a log without its end.
     """
     for path in reversed(_segments(store, run)):
-        found = _read(store, path)
+        found = read_records(store, path)
         kept = [record for record in found if record["step"] <= start]
         if not kept:
             store.remove(*path)
@@ -111,11 +125,30 @@ def _segments(store: Store, run: str) -> list[tuple[str, ...]]:
     return [("runs", run, "metrics.jsonl"), *(("runs", run, "metrics", name) for name in names)]
 
 
-def _read(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
+def read_records(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the records of a segment; raises StoreError for a line that is none."""
     try:
         data = store.read(*path)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):  # a resumed run has just removed it
             return []
         raise
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return parse_records(data, path)
+
+
+def parse_records(data: bytes, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the records of lines; raises StoreError for a line that is none."""
+    return [_record(line, number, path) for number, line in enumerate(data.splitlines(), 1)]
+
+
+def _record(line: bytes, number: int, path: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:  # UnicodeDecodeError, too
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise StoreError(
+            f"{'/'.join(path)}, line {number}: expected metrics with their step, in JSON; "
+            f"got {line[:40].decode(errors='replace')!r}: remove this line, the others stay"
+        )
+    return record

@@ -6,7 +6,9 @@ from typing import Any
 
 import yaml
 
-from flowkd.config import Config, dump_config, parse_config
+from flowkd.config import Config, dump_config, parse_config, reason
+from flowkd.data.facts import DataFacts
+from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
@@ -49,6 +51,21 @@ class ResolvedRun(Config):
         return self.teacher.bins if self.teacher is not None else None
 
     @property
+    def facts(self) -> DataFacts:
+        """What is known of the data: of the data set, or else of the teacher's."""
+        known = DataFacts.of(self.manifest)
+        if self.manifest is None and self.teacher is not None:
+            known = self.teacher.data
+        return known if self.flow.context_spec.width else known.without_context()
+
+    @property
+    def groups(self) -> dict[str, int] | None:
+        """Number of groups of rows that belong together, by split; None without a data set."""
+        if self.manifest is None:
+            return None
+        return {name: groups_of(split) for name, split in self.manifest.splits.items()}
+
+    @property
     def calibration_rows(self) -> int:
         """How many rows, at least, set the parameters that depend on data."""
         most = CALIBRATION_ROWS if self.source is None else WARM_START_ROWS
@@ -63,7 +80,7 @@ class ResolvedRun(Config):
         try:
             return self.config.objective.build(flow, teacher)
         except ValueError as error:
-            raise ConfigError(f"run {self.config.name!r}: objective: {error}") from error
+            raise ConfigError(f"run {self.config.name!r}: objective: {reason(error)}") from error
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -114,6 +131,7 @@ def complete_run(
         teacher=teacher,
         source=source,
     )
+    _check_names(run)
     _check_warm_start(run)
     return run
 
@@ -153,6 +171,17 @@ def _pinned(
     return config.model_copy(update={"objective": objective})
 
 
+def _check_names(run: ResolvedRun) -> None:
+    """Raises ConfigError where the same values mean another thing to a teacher, or to a source."""
+    for other in (run.teacher, run.source):
+        found = None if other is None else other.data.contradicts(run.facts)
+        if other is not None and found:
+            raise ConfigError(
+                f"run {run.config.name!r}: expected data of {other.reference}'s {found} of data "
+                f"set {run.config.dataset!r}: name a data set with the same names in the same order"
+            )
+
+
 def _check_warm_start(run: ResolvedRun) -> None:
     """Raises ConfigError for a student that cannot begin from its source."""
     distillation = run.config.distillation
@@ -176,32 +205,64 @@ def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:
     """
     mean: Any = manifest.mean if manifest.bins is None else manifest.bins / 2
     scale: Any = manifest.scale if manifest.bins is None else float(manifest.bins)
+    found = {
+        "event_shape": tuple(manifest.event_shape), "mean": mean, "scale": scale,
+        "transforms": manifest.transforms,
+    }  # fmt: skip
     values = config.model_dump()
-    for key, found in (
-        ("event_shape", tuple(manifest.event_shape)),
-        ("mean", mean),
-        ("scale", scale),
-    ):
-        if values[key] is None:
-            values[key] = found
+    values |= {key: value for key, value in found.items() if values[key] is None}
     if values["event_shape"] != tuple(manifest.event_shape):
         raise ConfigError(
             f"flow.event_shape: expected {tuple(manifest.event_shape)} of data set "
             f"{manifest.name!r}; got {values['event_shape']}"
         )
-    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
-        if values[key] and values[key] != have:
-            raise ConfigError(
-                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {values[key]}"
-            )
+    _check_transforms(config, manifest)
+    values |= _context_of(config, manifest)
     try:
         return type(config).model_validate(values)
     except ValueError as error:
-        raise ConfigError(f"flow does not fit data set {manifest.name!r}: {error}") from error
+        raise ConfigError(
+            f"flow does not fit data set {manifest.name!r}: {reason(error)}"
+        ) from error
+
+
+def _check_transforms(config: FlowConfig, manifest: Manifest) -> None:
+    """Raises ConfigError for transforms of which the data set has no statistics."""
+    ours, theirs = list(config.transforms or []), manifest.transforms or []
+    known = config.mean is not None and config.scale is not None
+    if config.transforms is not None and ours != theirs and not known:
+        raise ConfigError(
+            f"flow.transforms: expected those of data set {manifest.name!r}, of whose transformed "
+            f"columns it has mean and scale; got others: leave them out, import the data set with "
+            f"them, or give flow.mean and flow.scale"
+        )
+
+
+def _context_of(config: FlowConfig, manifest: Manifest) -> dict[str, Any]:
+    """Returns what a flow takes of its data set's context: all there is, unless it ignores it."""
+    if config.context == "ignore":
+        return {}
+    values: dict[str, Any] = {}
+    for key, have in (("classes", manifest.classes), ("context_size", manifest.context_size)):
+        given = getattr(config, key)
+        if given is not None and given != (have or 0):
+            raise ConfigError(
+                f"flow.{key}: data set {manifest.name!r} has {have or 'none'}; got {given}: leave "
+                f"it out, and the flow takes what the data set has; `context: ignore` trains one "
+                f"without"
+            )
+        values[key] = have if given is None else given
+    if values["context_size"]:
+        for key in ("context_mean", "context_scale"):
+            given = getattr(config, key)
+            values[key] = getattr(manifest, key) if given is None else given
+    return values
 
 
 def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
-    shared = ("event_shape", "mean", "scale", "classes", "context_size")
+    shared = {"event_shape", "mean", "scale", "transforms"}
+    if config.context != "ignore":
+        shared |= {"context", "classes", "context_size", "context_mean", "context_scale"}
     open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
-    return type(config).model_validate({**config.model_dump(), **open_})
+    return parse_config(type(config), {**config.model_dump(), **open_}, source="flow")

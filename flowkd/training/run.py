@@ -15,14 +15,18 @@ from torch import Tensor, nn
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.errors import NonFiniteError
 from flowkd.evaluation.metrics import bits_per_dim
+from flowkd.flows.round_trip import undo_error
 from flowkd.registry.artifacts import write_artifact
 from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunInputs
 from flowkd.training.loop import AveragedFlow, StepResult, train
+from flowkd.training.outcome import warning_of
 from flowkd.training.resolve import ResolvedRun
 
+# Of the flow, which have to undo themselves at each validation.
+SAMPLES = 128
 # Adds up values of the same shape over all workers; every one of them calls it, and gets the sum.
 OverWorkers = Callable[[Tensor], Tensor]
 
@@ -45,6 +49,8 @@ class Run:
         step: Number of steps done.
         best: Weights of the average with the best validation so far.
         best_bits_per_dim: Their bits per dimension on the validation rows.
+        best_step: Steps done when they were judged.
+        warning: What the last validation has to warn of; None for nothing.
         dropped: How many teacher samples to learn from were of no use, on all workers, as far as
             they are counted: at every line of metrics and every checkpoint.
         began: This process's CPU clock when the run was prepared, in seconds.
@@ -57,6 +63,8 @@ class Run:
     inputs: RunInputs
     best: dict[str, Tensor]
     best_bits_per_dim: float = math.inf
+    best_step: int = 0
+    warning: str | None = None
     dropped: int = 0
     step: int = 0
     began: float = field(default_factory=time.process_time)
@@ -104,7 +112,7 @@ class Run:
                 f"step {self.step}: validation bits/dim is {bits}: lower learning_rate"
             )
         if bits < self.best_bits_per_dim:
-            self.best_bits_per_dim = bits
+            self.best_bits_per_dim, self.best_step = bits, self.step
             self.best = copy.deepcopy(self.average.flow.state_dict())
         return bits
 
@@ -137,10 +145,17 @@ class Run:
             line["learning_rate"] = result.learning_rate
             line["seconds"] = result.seconds
         if self.is_due(self.config.validate_every):
-            line["validation_bits_per_dim"] = self.keep_if_best(
-                over_workers(self.validation_nats())
-            )
+            line |= self._judge(over_workers)
         return {"step": self.step, "time": time.time(), **line} if line else {}
+
+    def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
+        bits = self.keep_if_best(over_workers(self.validation_nats()))
+        rows = self.inputs.probe
+        error = undo_error(self.average.flow, rows.x, rows.context, SAMPLES)
+        best = self.best_step, self.best_bits_per_dim
+        self.warning = warning_of(self.step, bits, *best, error)
+        warned = {} if self.warning is None else {"warning": self.warning}
+        return {"validation_bits_per_dim": bits, "round_trip_error": error, **warned}
 
     def is_due(self, every: int) -> bool:
         """Tells whether something that happens every so many steps, and at the end, is due."""
@@ -155,6 +170,8 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "best_bits_per_dim": self.best_bits_per_dim,
+            "best_step": self.best_step,
+            "warning": self.warning,
             "dropped": self.dropped,
         }
 
@@ -165,8 +182,15 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.best_bits_per_dim = state["best_bits_per_dim"]
+        self.best_step, self.warning = state["best_step"], state["warning"]
         self.dropped = state["dropped"]
         self.step = state["step"]
+
+    def _remarks(self) -> list[str]:
+        ours = [] if self.warning is None else [f"In training, {self.warning}."]
+        teacher = self.resolved.teacher
+        theirs = teacher.remarks if teacher is not None else []
+        return [*ours, *(f"Of its teacher: {remark}" for remark in theirs)]
 
     def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
         """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
@@ -185,15 +209,19 @@ class Run:
             metrics={
                 "validation_bits_per_dim": self.best_bits_per_dim,
                 "steps": self.step,
+                "best_step": self.best_step,
                 "seconds": round(seconds, 1),
                 "cpu_seconds": round(time.process_time() - self.began, 1),
                 **({"samples_dropped": self.dropped} if self.config.learns_from_samples else {}),
             },
+            remarks=self._remarks(),
             lineage=Lineage(
                 dataset=self.config.dataset,
                 run=self.config.name,
                 teacher=teacher.reference if teacher else None,
                 commit=commit,
                 bins=self.resolved.bins,
+                groups=self.resolved.groups,
             ),
+            data=self.resolved.facts,
         )

@@ -8,6 +8,7 @@ from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
+from flowkd.training.outcome import BITS
 
 
 class RunState(Config):
@@ -18,6 +19,8 @@ class RunState(Config):
         state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
         step: Last step in its metrics.
         validation_bits_per_dim: Lowest value so far; None before the first.
+        best_step: Steps before that validation, whose weights are kept; None before the first.
+        warning: What the last validation has to warn of; None for nothing.
         checkpoints: Names of the checkpoints that are kept, oldest first.
     """
 
@@ -25,6 +28,8 @@ class RunState(Config):
     state: Literal["finished", "failed", "unfinished"]
     step: int
     validation_bits_per_dim: float | None
+    best_step: int | None
+    warning: str | None
     checkpoints: tuple[str, ...]
 
 
@@ -43,7 +48,8 @@ def run_state(store: Store, run: str) -> RunState:
     if run not in known:
         raise StoreError(f"no run {run!r} in {store.uri}; there are {', '.join(known) or 'none'}")
     log = read_log(store, run)
-    judged = [line[key] for line in log if (key := "validation_bits_per_dim") in line]
+    judged = [line for line in log if BITS in line]
+    best = min(judged, key=lambda line: line[BITS], default={})
     state: Literal["finished", "failed", "unfinished"] = "unfinished"
     if store.exists("runs", run, "result", "manifest.json"):
         state = "finished"
@@ -53,7 +59,9 @@ def run_state(store: Store, run: str) -> RunState:
         run=run,
         state=state,
         step=log[-1]["step"] if log else 0,
-        validation_bits_per_dim=min(judged) if judged else None,
+        validation_bits_per_dim=best.get(BITS),
+        best_step=best.get("step"),
+        warning=judged[-1].get("warning") if judged else None,
         checkpoints=tuple(_checkpoints(store, run)),
     )
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from flowkd.data.batch import BatchSource
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
+from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import derive_seed
-from flowkd.distillation.cache import cache_targets, check_cache, data_with_targets, with_taps
+from flowkd.distillation.cache import (
+    cache_targets,
+    check_cache,
+    data_with_targets,
+    noisy_copies,
+    with_taps,
+)
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.distillation.targets import Bounds
 from flowkd.distillation.teacher_samples import (
@@ -40,10 +48,15 @@ def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:
             context is a vector, without data.
         NonFiniteError: A teacher without a finite sample.
     """
-    if run.config.distillation is not None and data.teacher is not None:
-        return _Student(run, run.config.distillation, data.teacher, data, worker).inputs()
-    assert data.train is not None
-    return make_inputs(run, data, worker, loader(run, data.train, data.bins, worker))
+    stored = data.train if isinstance(data.train, StoredRows) else None
+    # Bounds, contexts, batches and calibration ask for the same shards, one after the other. What
+    # is kept here is in memory beside what the batches keep, so it gets half of the room.
+    room = run.config.scaling.resident_gib / 2
+    with stored.keeping(room) if stored else nullcontext():
+        if run.config.distillation is not None and data.teacher is not None:
+            return _Student(run, run.config.distillation, data.teacher, data, worker).inputs()
+        assert data.train is not None
+        return make_inputs(run, data, worker, loader(run, data.train, data.bins, worker))
 
 
 def ask_teacher(run: ResolvedRun, data: RunData, taps: Sequence[str]) -> TeacherData:
@@ -178,8 +191,10 @@ class _Student:
     @property
     def _rows_of_data(self) -> int:
         """How many rows a cache keeps of data: several noisy copies of integers."""
-        copies = self.settings.cache.copies if self.data.bins is not None else 1
-        return copies * len(self.data.train) if self.data.train is not None else 0
+        if self.data.train is None:
+            return 0
+        copies = noisy_copies(self.settings.cache, self.data.train, self.data.bins)
+        return copies * len(self.data.train)
 
     @property
     def _samples_a_batch(self) -> int:

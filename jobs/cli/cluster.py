@@ -17,7 +17,7 @@ from cluster.queue.events import ACTIVE
 from cluster.queue.records import QueueRecords
 from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
-from jobs.cli.console import Json, StoreUri, opened_store, plain_errors, say_facts
+from jobs.cli.console import Json, StoreUri, opened_store, say_facts
 
 START_SECONDS = 120
 SUBMIT = """
@@ -32,7 +32,7 @@ def start_cluster(
     as_json: Json = False,
 ) -> None:
     """Start Ray on this machine, on loopback, and the dispatcher; what runs already stays."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         cluster = up(cpus=cpus, environment={"FLOWKD_STORE": opened.uri})
         if queue:
             _start_dispatcher(cluster, opened)
@@ -43,25 +43,24 @@ def start_cluster(
 
 def stop_cluster() -> None:
     """Stop what `up` started, and all that runs on it; the queue's records stay."""
-    with plain_errors():
-        cluster = find_cluster()
-        stopped = cluster is not None and down(record=Path(cluster.record))
-        print("Ray is down" if stopped else "no cluster was up")
+    cluster = find_cluster()
+    stopped = cluster is not None and down(record=Path(cluster.record))
+    print("Ray is down" if stopped else "no cluster was up")
 
 
 def show_status(store: StoreUri = None, as_json: Json = False) -> None:
     """Show the cluster of this machine, its dispatcher and the store."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:  # `up` makes it
         cluster = find_cluster()
         if cluster is None:
-            say_facts({"cluster": "down", "store": opened.uri}, as_json)
+            say_facts({"cluster": "down", "store": str(opened)}, as_json)
             return
         say_facts(_facts(cluster, opened), as_json)
 
 
 def show_environment(store: StoreUri = None) -> None:
     """Print the variables by which Ray's own commands reach the cluster: eval "$(flowkd env)"."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:  # whoever submits a job makes it
         cluster = find_cluster()
         if cluster is None:
             raise FlowkdError("no cluster is up; `flowkd up` starts one")
@@ -82,14 +81,20 @@ def add_cluster(app: typer.Typer) -> None:
 
 def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
     """Starts the dispatcher of a store, of which each has one of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
-        capture_output=True,
-        text=True,
-        env={**ray_environment(), **cluster.environment()},
-        timeout=START_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
+            capture_output=True,
+            text=True,
+            env={**ray_environment(), **cluster.environment()},
+            timeout=START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlowkdError(
+            f"the dispatcher did not start within {START_SECONDS} s: see whether the machine is "
+            f"overloaded, and call `flowkd up` again"
+        ) from error
     if done.returncode:
         raise FlowkdError(f"the dispatcher did not start:\n{done.stderr[-2000:]}")
 
@@ -103,7 +108,7 @@ def _facts(cluster: LocalCluster, store: Store) -> dict[str, Any]:
         "address": cluster.address,
         "dashboard": cluster.dashboard,
         **_resources(cluster),
-        "store": store.uri,
+        "store": str(store),
         "queue": {
             "dispatcher": table.dispatcher if table else None,
             "looked_seconds_ago": round(max(0.0, time.time() - table.time), 1) if table else None,

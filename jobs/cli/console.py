@@ -1,42 +1,93 @@
-"""How the command `flowkd` opens stores, prints, and fails."""
+"""How commands open stores and print: text of users is shown as it is, markup and all."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.storage import StorageConfig
-from flowkd.errors import FlowkdError
+from cluster.storage import StorageConfig, check_place
+from flowkd.credentials import values_without_credentials, without_credentials
+from flowkd.errors import StoreError
 from flowkd.store.store import Store
+from flowkd.text import visible
 
 StoreUri = Annotated[
     str | None, typer.Option("--store", help="Root URI; default FLOWKD_STORE or ./store.")
 ]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
+]
+CheckOnly = Annotated[
+    bool, typer.Option("--check", help="Only check all that can be checked before it begins.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
+# What lies at the root of a store.
+CONTENTS = frozenset(
+    [
+        "datasets",
+        "runs",
+        "models",
+        "evaluations",
+        "searches",
+        "studies",
+        "queue",
+        "queue-inbox",
+        "queue.json",
+    ]
+)
+
+
+class PlainConsole(Console):
+    """A console that takes no text for markup, an emoji or a number to be coloured.
+
+    Args:
+        width: At least so many columns.
+    """
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True)
+        if width is not None:
+            self.width = max(width, self.width)
+
 
 @contextmanager
-def opened_store(uri: str | None) -> Iterator[Store]:
-    """Yields the store of a URI, None for the default; an error becomes its message and exit 1."""
-    with plain_errors():
-        yield StorageConfig.from_uri(uri).store()
+def opened_store(uri: str | None, purpose: Literal["read", "write"] = "read") -> Iterator[Store]:
+    """Yields the store of a URI, None for the default.
+
+    Raises:
+        StoreError: It is a file, or there is none to read: an empty list would hide a mistyped
+            name.
+    """
+    storage = StorageConfig.from_uri(uri)
+    store = storage.store()
+    check_place(store)
+    if purpose == "read":
+        _check_there(store)
+    yield store
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turns an error for users into its message and exit 1."""
-    try:
-        yield
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+def _check_there(store: Store) -> None:
+    if store.is_local and not Path(store.path()).is_dir():
+        found: list[str] | None = None
+    else:
+        found = store.list() or ([] if store.is_local else None)
+    remedy = "correct --store or FLOWKD_STORE; the first import or job makes a store"
+    if found is None:
+        raise StoreError(f"there is no store {store}: {remedy}")
+    found = [name for name in found if not name.startswith(".")]
+    if found and CONTENTS.isdisjoint(found):
+        raise StoreError(
+            f"{store} is no store: expected some of {', '.join(sorted(CONTENTS))} there; got "
+            f"{', '.join(found[:5])}: {remedy}"
+        )
 
 
 def say(
@@ -44,12 +95,10 @@ def say(
 ) -> None:
     """Prints rows as a table of some columns, by default all, or whole as JSON."""
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(values_without_credentials(rows), indent=2))
         return
     names = columns or list(rows[0]) if rows else []
-    Console(width=max(120, Console().width), highlight=False, soft_wrap=True).print(
-        make_table(rows, names) if rows else "none"
-    )
+    PlainConsole(120).print(make_table(rows, names) if rows else "none")
 
 
 def make_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
@@ -58,14 +107,14 @@ def make_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     for name in columns:
         table.add_column(name.replace("_", " "))
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in columns))
+        table.add_row(*(visible(_cell(row[name])) for name in columns))
     return table
 
 
 def say_facts(facts: dict[str, Any], as_json: bool) -> None:
     """Prints named values one below the other, or as JSON."""
     if as_json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(values_without_credentials(facts), indent=2))
         return
     say([{"": key.replace("_", " "), "value": value} for key, value in facts.items()], False)
 
@@ -79,4 +128,4 @@ def _cell(value: Any) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else without_credentials(str(value))

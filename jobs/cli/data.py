@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flowkd.config import apply_overrides, parse_config
-from flowkd.data.importers.prepare import PrepareConfig, prepare
+from flowkd.data.facts import column_names
+from flowkd.data.groups import groups_of
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
+from flowkd.text import visible
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
+from jobs.importing import Replace
+from jobs.importing import import_dataset as import_into
 
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
 
@@ -23,16 +29,17 @@ def import_dataset(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, as in a config file.")
     ] = None,
+    replace: Replace = False,
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
     """Import a data set as its publisher distributes it: Parquet shards and a manifest."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         values: dict[str, Any] = {"kind": kind}
         values |= {key: value for key, value in (("source", source), ("name", name)) if value}
         apply_overrides(values, settings or [])
         config = parse_config(PrepareConfig, values, source=f"data import {kind}").root
-        say_facts(facts(prepare(config, opened)), as_json)
+        say_dataset(import_into(config, opened, replace=replace), as_json)
 
 
 @data.command("list")
@@ -54,12 +61,58 @@ def show_dataset(
     """Show what a data set is; with --png, also what it looks like."""
     with opened_store(store) as opened:
         manifest = read_manifest(opened, name)
-        say_facts(facts(manifest), as_json)
         if png is not None:
             # matplotlib takes half a second to import
             from flowkd.report.dataset import dataset_preview
 
             png.write_bytes(dataset_preview(opened, manifest, split))
+        say_dataset(manifest, as_json)
+
+
+# What is said of each column in a line of its own, rather than of all in one.
+OF_COLUMNS = ("columns", "units", "steps", "transforms", "mean", "scale")
+
+
+def say_dataset(manifest: Manifest, as_json: bool) -> None:
+    """Prints what a data set is, what is said of each of its columns, and all remarks."""
+    every = facts(manifest)
+    if as_json:
+        say_facts(every, as_json)
+        return
+    hidden = ("remarks", "left_out", *(OF_COLUMNS if manifest.columns else ()))
+    say_facts({key: value for key, value in every.items() if key not in hidden}, False)
+    if manifest.columns:
+        print()
+        say(columns_of(manifest), False)
+    for left in manifest.left_out:
+        names = f": {', '.join(left.names)}" if left.names else ""
+        print(visible(f"\nleft out: {left.count:,} {left.what} {left.why}{names}"))
+    for remark in manifest.remarks:
+        print(visible(f"\nremark: {remark}"))
+
+
+def columns_of(manifest: Manifest) -> list[dict[str, Any]]:
+    """Returns what is known of each column of a table, with its unit."""
+    names = column_names(manifest, len(manifest.columns or ()))
+
+    def of(values: Sequence[Any] | None) -> Sequence[Any]:
+        return values or [None] * len(names)
+
+    rows = zip(
+        names,
+        *map(of, (manifest.mean, manifest.scale, manifest.steps, manifest.transforms)),
+        strict=True,
+    )
+    return [
+        {
+            "column": name,
+            "mean": "" if mean is None else f"{mean:.6g}",
+            "scale": "" if scale is None else f"{scale:.6g}",
+            "step": "" if step is None else f"{step.width:g}",
+            "transform": "" if transform is None else transform.shown,
+        }
+        for name, mean, scale, step, transform in rows
+    ]
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:
@@ -69,5 +122,6 @@ def facts(manifest: Manifest) -> dict[str, Any]:
     return {
         **values,
         "rows": {name: split.rows for name, split in splits},
+        "groups": {name: groups_of(split) for name, split in splits},
         "bytes": sum(shard.bytes for _, split in splits for shard in split.shards),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -12,33 +11,47 @@ from pydantic import BaseModel
 
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.errors import FlowkdError, StoppedError
+from jobs.checks import check_job
+from jobs.cli.boundary import Command
+from jobs.cli.console import CheckOnly, Overrides, StoreUri
 
-AGAIN = 75  # what sysexits.h calls a temporary failure; the queue always tries it again
+NOTHING_AGAINST_IT = "checked: nothing speaks against it"
 
 C = TypeVar("C", bound=BaseModel)
 
 
-def run_job(kind: type[C], job: Callable[[C, StorageConfig], object]) -> None:
-    """Reads the command line and calls a job; a user's error ends with its message and status 1.
+def run_job(
+    kind: type[C],
+    job: Callable[[C, StorageConfig], object],
+    check_before: Callable[[C, StorageConfig], None] = check_job,
+) -> None:
+    """Reads the command line, checks a job and calls it; it ends as `cluster.exits` says.
 
-    A training that was stopped ends with AGAIN.
+    Args:
+        kind: What the job's config file must be.
+        job: What is run.
+        check_before: Raises FlowkdError for what can be known before; default `check_job`.
     """
 
     def command(
         config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs.")],
-        store: Annotated[
-            str | None, typer.Option(help="Root URI of the store; default FLOWKD_STORE or ./store.")
-        ] = None,
-        set_: Annotated[
-            list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
-        ] = None,
+        store: StoreUri = None,
+        set_: Overrides = None,
+        check: CheckOnly = False,
     ) -> None:
-        try:
-            job(load_config(kind, config, set_ or ()), StorageConfig.from_uri(store))
-        except FlowkdError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(AGAIN if isinstance(error, StoppedError) else 1) from error
+        settings, storage = load_config(kind, config, set_ or ()), StorageConfig.from_uri(store)
+        check_before(settings, storage)
+        if check:
+            print(NOTHING_AGAINST_IT)
+        else:
+            job(settings, storage)
 
     command.__doc__ = job.__doc__
-    typer.run(command)
+    run_command(command)
+
+
+def run_command(function: Callable[..., None]) -> None:
+    """Runs a function as the only command of this process."""
+    app = typer.Typer(add_completion=False)
+    app.command(cls=Command)(function)
+    app()

@@ -14,7 +14,9 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.catalog import find_damage, model_versions, remove_version
 from flowkd.store.locks import creates_are_atomic
 from flowkd.training.runs import prune_checkpoints, run_state, run_states
+from jobs.cli.boundary import Group
 from jobs.cli.cluster import add_cluster
+from jobs.cli.config import config
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
@@ -22,13 +24,16 @@ from jobs.cli.search import app as searches
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Jobs, and what a store holds.")
+app = typer.Typer(
+    cls=Group, add_completion=False, no_args_is_help=True, help="Jobs, and what a store holds."
+)
 models = typer.Typer(no_args_is_help=True, help="Published models.")
 runs = typer.Typer(no_args_is_help=True, help="Trainings.")
 app.add_typer(models, name="models")
 stores = typer.Typer(no_args_is_help=True, help="The store itself.")
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
+app.add_typer(config, name="config")
 app.add_typer(stores, name="store")
 app.add_typer(searches, name="search")
 add_queue(app)
@@ -54,9 +59,11 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "version": artifact.version,
             "created": manifest.created,
             "parameters": count_parameters(artifact.flow),
+            "data": manifest.data.model_dump(exclude_defaults=True),
             "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
             "metrics": artifact.metrics,
             "lineage": manifest.lineage.model_dump(exclude_none=True),
+            **({"remarks": manifest.remarks} if manifest.remarks else {}),
         }
         say_facts(facts, as_json)
 
@@ -145,11 +152,11 @@ def prune_runs(
 @stores.command("check")
 def check_store(store: StoreUri = None, as_json: Json = False) -> None:
     """Write, read and remove a small object, and tell whether conditional writes are atomic."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         check(opened)
         atomic = creates_are_atomic(opened)
         facts = {
-            "store": opened.uri,
+            "store": str(opened),
             "conditional_writes": "atomic" if atomic else "not atomic",
             "aliases": "compare-and-swap" if atomic else "one writer at a time, under a lock",
         }

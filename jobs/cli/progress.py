@@ -8,16 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
+from flowkd.distillation.schedules import LossWeights
+from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
+from flowkd.training.follow_log import LogFollower
 from flowkd.training.metrics_log import read_log
+from flowkd.training.outcome import summary_of
+from jobs.cli.console import PlainConsole
 
-console = Console(highlight=False, soft_wrap=True)
+console = PlainConsole()
 POLL_SECONDS = 1.0
 LINE_SECONDS = 15.0
 
@@ -29,32 +34,35 @@ def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
     watcher = threading.Thread(target=show, args=(config, storage.store(), finished), daemon=True)
     watcher.start()
     try:
-        return run_training(config, storage)
+        reference = run_training(config, storage)
     finally:
         finished.set()
         watcher.join()
+    for sentence in summary_of(read_log(storage.store(), config.name)):
+        console.print(f"  {config.name}: {sentence}", markup=False)
+    return reference
 
 
 def stage(title: str) -> None:
     """Announces a stage."""
-    console.print(f"[bold]{title}[/bold]")
+    console.print(title, style="bold")
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Shows that something of unknown length is going on, and how long it took."""
     began = time.monotonic()
-    with console.status(what) if console.is_terminal else nullcontext():
+    with console.status(Text(what)) if console.is_terminal else nullcontext():
         yield
     console.print(f"  {what}: {time.monotonic() - began:.1f} s")
 
 
 def _show_bar(config: TrainingConfig, store: Store, finished: threading.Event) -> None:
     columns = (
-        TextColumn("  {task.description:<22}"),
+        TextColumn("  {task.description:<22}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
@@ -80,23 +88,31 @@ def _follow(
     every: float,
     show: Callable[[int, str], None],
 ) -> None:
-    shown, last = -1, 0.0
+    shown, last, latest = 0, 0.0, {"step": 0}
+    follower = LogFollower(store, config.name)
     while True:
         ending = finished.wait(POLL_SECONDS)
-        records = read_log(store, config.name)
-        step = records[-1]["step"] if records else 0
-        if step > max(shown, 0) and (ending or time.monotonic() - last >= every):
-            show(step, _figures(records))
-            shown, last = step, time.monotonic()
+        try:
+            for record in follower.new_records():
+                latest |= record
+        except FlowkdError as error:  # of the display alone: the training says what becomes of it
+            show(latest["step"], str(error))
+            return
+        if latest["step"] != shown and (ending or time.monotonic() - last >= every):
+            show(latest["step"], figures_of(latest))
+            shown, last = latest["step"], time.monotonic()
         if ending:
             return
 
 
-def _figures(records: list[dict[str, Any]]) -> str:
-    terms = {"loss", "nll", "latent", "hints", "synthesis"}
-    latest: dict[str, Any] = next((record for record in reversed(records) if "loss" in record), {})
-    figures = [f"{name} {value:.4f}" for name, value in latest.items() if name in terms]
-    validated = [r["validation_bits_per_dim"] for r in records if "validation_bits_per_dim" in r]
-    if validated:
-        figures.append(f"validation {validated[-1]:.3f} bits/dim")
+def figures_of(latest: dict[str, Any]) -> str:
+    """Returns the loss, each of its terms, and the last validation, as far as they are known.
+
+    >>> figures_of({"step": 3, "loss": 1.5, "density": 0.25, "validation_bits_per_dim": 2.0})
+    'loss 1.5000  density 0.2500  validation 2.000 bits/dim'
+    """
+    terms = [name for name in ("loss", *LossWeights.model_fields) if name in latest]
+    figures = [f"{name} {latest[name]:.4f}" for name in terms]
+    if "validation_bits_per_dim" in latest:
+        figures.append(f"validation {latest['validation_bits_per_dim']:.3f} bits/dim")
     return "  ".join(figures)

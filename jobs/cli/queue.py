@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.live import Live
 
 from cluster.queue.events import ENDED
@@ -21,11 +21,24 @@ from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueError, QueueRecords, describe
 from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
+from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
-from jobs.cli.console import Json, StoreUri, make_table, opened_store, say, say_facts
+from flowkd.text import log_for_terminal, visible
+from jobs.cli.console import (
+    CheckOnly,
+    Json,
+    PlainConsole,
+    StoreUri,
+    make_table,
+    opened_store,
+    say,
+    say_facts,
+)
+from jobs.cli.entry import NOTHING_AGAINST_IT
 from jobs.cli.queue_repair import add_repair
 from jobs.kinds import KINDS, read_config
 from jobs.pipeline import pipeline_specs
+from jobs.queue_checks import check_specs
 from jobs.submission import Options, make_spec, this_user
 
 COLUMNS = ["position", "job", "kind", "state", "owner", "priority", "waited", "ran", "progress"]
@@ -57,11 +70,12 @@ def submit_job(
     preemptible: Annotated[
         bool, typer.Option(help="It may be stopped to make room for others, and goes on later.")
     ] = False,
+    check: CheckOnly = False,
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
     """Put a job, or a pipeline of them, into the queue."""
-    with opened_store(store) as opened:
+    with opened_store(store, "write") as opened:
         options = Options(
             id=job,
             priority=priority,
@@ -76,6 +90,10 @@ def submit_job(
             specs = pipeline_specs(config, options)
         else:
             specs = [make_spec(kind, read_config(kind, config, settings or ()), options)]
+        check_specs(specs, QueueRecords(opened), StorageConfig.from_uri(store))
+        if check:
+            print(NOTHING_AGAINST_IT)
+            return
         new = submit_all(QueueRecords(opened), specs)
         found = [{"job": s.id, "accepted": n} for s, n in zip(specs, new, strict=True)]
         if as_json:
@@ -106,10 +124,10 @@ def show_queue(
             say(_shown(rows, everything), False, COLUMNS)
             for row in rows:
                 if row.state == "damaged":
-                    print(f"{row.job} is set aside: {row.reason}")
+                    print(visible(f"{row.job} is set aside: {row.reason}"))
             _say_if_stale(records)
         else:
-            with Live(console=Console(), refresh_per_second=4) as live:
+            with Live(console=PlainConsole(), refresh_per_second=4) as live:
                 while True:
                     live.update(make_table(_shown(_rows(records), everything), COLUMNS))
                     time.sleep(POLL_SECONDS)
@@ -135,7 +153,7 @@ def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> Non
             return
         say_facts({key: value for key, value in facts.items() if key != "config"}, False)
         print("\nconfig:")
-        print(indent(yaml.safe_dump(facts["config"], sort_keys=False), "  "))
+        print(visible(indent(yaml.safe_dump(facts["config"], sort_keys=False), "  ")))
         rows = [{**event, "time": _clock(event["time"])} for event in events]
         say(
             [{"reason": "", "attempt": 0, **row} for row in rows],
@@ -154,8 +172,12 @@ def show_logs(
     with opened_store(store) as opened:
         records = QueueRecords(opened)
         records.spec(job)
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for data in _followed(records, job, attempt, follow):
-            sys.stdout.buffer.write(data)
+            if sys.stdout.isatty():
+                sys.stdout.write(log_for_terminal(decoder.decode(data)))
+            else:
+                sys.stdout.buffer.write(data)
             sys.stdout.flush()
 
 

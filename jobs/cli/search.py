@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.errors import FlowkdError
+from jobs.checks import check_job
+from jobs.cli.boundary import Group
+from jobs.cli.console import CheckOnly, Json, Overrides, PlainConsole, StoreUri, opened_store
+from jobs.cli.entry import NOTHING_AGAINST_IT
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.status import Status, no_search, read_status, status_table
 
 Config = Annotated[Path | None, typer.Option(help="YAML file; see jobs/configs/search.")]
-StoreUri = Annotated[
-    str | None, typer.Option(help="Root URI of the store; default FLOWKD_STORE or ./store.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
-]
 Resume = Annotated[bool, typer.Option(help="Go on with the search of this name, if there is one.")]
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
-app = typer.Typer(add_completion=False)
-console = Console(highlight=False, soft_wrap=True)
+app = typer.Typer(cls=Group, add_completion=False)
+console = PlainConsole()
 
 
 @app.callback(invoke_without_command=True)
@@ -40,32 +34,32 @@ def search_command(
     store: StoreUri = None,
     set_: Overrides = None,
     resume: Resume = False,
+    check: CheckOnly = False,
 ) -> None:
     """Search the best student of a teacher within a budget, train it in full and publish it."""
     if context.invoked_subcommand is not None:
         return
     if config is None:
         raise typer.BadParameter("expected a file; got none", param_hint="--config")
-    try:
-        settings = load_config(SearchConfig, config, set_ or ())
-        run_search(settings, StorageConfig.from_uri(store), resume=resume)
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    settings = load_config(SearchConfig, config, set_ or ())
+    storage = StorageConfig.from_uri(store)
+    check_job(settings, storage)
+    SearchRecords(storage.store(), settings.name).check(settings, resume)
+    if check:
+        print(NOTHING_AGAINST_IT)
+        return
+    run_search(settings, storage, resume=resume)
 
 
 @app.command("status")
 def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> None:
     """Show how far a search is."""
-    try:
-        status = read_status(StorageConfig.from_uri(store).store(), name)
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    with opened_store(store) as opened:
+        status = read_status(opened, name)
     if as_json:
         print(json.dumps(asdict(status)))
     else:
-        Console(highlight=False).print(status_table(status))
+        console.print(status_table(status), soft_wrap=False)
 
 
 @app.command("report")
@@ -73,17 +67,13 @@ def report_command(name: str, store: StoreUri = None) -> None:
     """Write the report of a search as far as it is, searches/NAME/report.html."""
     from tuning.report.page import write_report  # takes seconds to import
 
-    try:
-        storage = StorageConfig.from_uri(store)
-        records = SearchRecords(storage.store(), name)
+    with opened_store(store) as opened:
+        records = SearchRecords(opened, name)
         config = records.config()
         if config is None:
-            raise no_search(records.store, name)
-        write_report(config, records.store, records.trials(), records.read("outcome.json"))
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
-    console.print(f"report    searches/{name}/report.html in {storage.uri}")
+            raise no_search(opened, name)
+        write_report(config, opened, records.trials(), records.read("outcome.json"))
+        console.print(f"report    searches/{name}/report.html in {opened}")
 
 
 def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = False) -> None:
@@ -96,7 +86,7 @@ def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = F
         console.print(f"not published: {outcome['refused']}")
     elif outcome is not None:
         console.print(f"published {outcome['published']}")
-    console.print(f"report    searches/{config.name}/report.html in {storage.uri}")
+    console.print(f"report    searches/{config.name}/report.html in {storage.store()}")
 
 
 class _Display:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
 from flowkd.evaluation.compare import FlowFigures
+from flowkd.report.caveats import few_groups, first_lines, held_out
+from flowkd.report.comparison import ROLES, differences, gap_text
+from flowkd.text import visible
+from jobs.cli.console import PlainConsole
 
 
-def figures_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | None = None) -> None:
-    """Prints flows beside each other; rates and sizes relative to the first."""
+def figures_table(figures: Mapping[str, FlowFigures]) -> None:
+    """Prints flows beside each other; rates and sizes relative to the first.
+
+    What must be known before comes first: see `flowkd.report.caveats`. Below come the differences
+    from the first flow, and the share of the gap if they are teacher, plain and distilled student.
+    """
+    for sentence in first_lines(figures):
+        print(sentence)
     first = next(iter(figures.values()))
     table = Table(box=None, pad_edge=False)
     for name in ("", "bits/dim", "parameters", "log_prob/s", "samples/s", "steps"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for label, flow in figures.items():
         table.add_row(
-            label,
+            visible(label),
             f"{flow.bits_per_dim:.3f} ± {flow.standard_error:.3f}",
             f"{flow.parameters:,} ({flow.parameters / first.parameters:.0%})",
             _relative(flow.log_prob_per_second, first.log_prob_per_second),
@@ -27,10 +35,15 @@ def figures_table(figures: Mapping[str, FlowFigures], *, gap_closed: float | Non
             f"{flow.steps:,}",
         )
     # Wide enough for the whole table: without a terminal, columns would be cut.
-    Console(width=max(100, Console().width), highlight=False).print(table)
-    if gap_closed is not None:
-        share = f"{gap_closed:.0%}" if math.isfinite(gap_closed) else "there is no gap"
-        print(f"share of the gap between plain student and teacher closed: {share}")
+    PlainConsole(100).print(table)
+    if found := held_out(figures):
+        print(f"± standard error over groups of rows, of {found}")
+    for line in differences(figures):
+        print(visible(line))
+    if set(figures) == set(ROLES):
+        print(f"share of the gap between plain student and teacher closed: {gap_text(figures)}")
+    for sentence in few_groups(figures):
+        print(visible(sentence))
 
 
 def _relative(rate: float, of: float) -> str:

@@ -9,20 +9,22 @@ from typing import Annotated
 import typer
 
 from cluster.local import connect
-from cluster.storage import StorageConfig
+from cluster.storage import StorageConfig, check
 from flowkd.config import dump_config, load_config
-from flowkd.data.importers.prepare import prepare
-from flowkd.errors import ConfigError, FlowkdError
+from flowkd.errors import ConfigError
+from jobs.cli.boundary import Command
 from jobs.cli.console import StoreUri
+from jobs.importing import import_dataset
 from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
+from jobs.study.folds import prepare_folds
 from jobs.study.outcomes import RunOutcome
 from jobs.study.results import Results
 from jobs.study.runner import measure_study, time_study, train_studies
 from jobs.study.writing import collect, write_document, write_results
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at once; default what fits.")]
-Replace = Annotated[bool, typer.Option(help="Train runs anew whose config has changed.")]
+Replace = Annotated[bool, typer.Option(help="Import and train anew what has another config.")]
 Train = Annotated[bool, typer.Option(help="Or only measure and document what there is.")]
 
 
@@ -53,35 +55,40 @@ def run_studies(
     if len(set(names)) < len(names):
         raise ConfigError(f"expected studies of different names; got {names}: rename one")
     store = storage.store()
+    check(store)
+    studies = []
     for config in configs:
-        prepare(config.dataset, store)
+        import_dataset(config.dataset, store, replace=replace)
+        studies.append((config, prepare_folds(config, store)))
         store.write(dump_config(config).encode(), "studies", config.name, "config.yaml")
+    parts = [fold for _, folds in studies for fold in folds]
     connect()
     outcomes: dict[str, RunOutcome] = {}
-    waiting = advance(configs, store, outcomes, replace=replace and train)
+    waiting = advance(parts, store, outcomes, replace=replace and train)
     broken = False
     if train:
         _say(f"{len(outcomes)} runs have ended before, {len(waiting)} can begin")
-        for done in train_studies(configs, storage, outcomes, workers=workers, replace=replace):
+        for done in train_studies(parts, storage, outcomes, workers=workers, replace=replace):
             end = done.outcome
             broken |= end.failed is not None and not store.exists("runs", done.run, "failure.json")
             figures = f"{end.validation:.3f} bits/dim, {end.cpu_seconds:.0f} CPU s"
             _say(f"[{done.ended}/{done.known}] {done.run}: {end.failed or figures}")
     _say("measuring likelihood, then throughput")
     figures_of = {
-        config.name: measure_study(config, storage, outcomes, workers=workers) for config in configs
+        part.name: measure_study(part, storage, outcomes, workers=workers) for part in parts
     }
-    measured = {
-        config.name: (figures_of[config.name], time_study(config, storage, outcomes))
-        for config in configs
-    }
-    return collect(configs, outcomes, measured, store), broken
+    measured = {}
+    for _, folds in studies:
+        for fold in folds:  # the flows of all folds have the same shapes: the first ones are timed
+            ratios = time_study(fold, storage, outcomes) if fold is folds[0] else {}
+            measured[fold.name] = (figures_of[fold.name], ratios)
+    return collect(studies, outcomes, measured, store), broken
 
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def main(
     config: Annotated[list[Path], typer.Option(help="YAML file of a study; more may follow.")],
     more: Annotated[list[Path] | None, typer.Argument(help="More of them.")] = None,
@@ -94,13 +101,9 @@ def main(
 ) -> None:
     """Train, measure and document studies; what is done is not done again."""
     files = [*config, *(more or [])]
-    try:
-        studies = [load_config(StudyConfig, file) for file in files]
-        storage = StorageConfig.from_uri(store)
-        found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
-    except FlowkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    studies = [load_config(StudyConfig, file) for file in files]
+    storage = StorageConfig.from_uri(store)
+    found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     write_results(found, results)
     write_document(found, document, f"python -m jobs.study --config {' '.join(map(str, files))}")
     end(results, document, broken)

@@ -69,13 +69,15 @@ class CapacityConfig(StudyBase):
             DISTILLED: ArmConfig(about=f"reference, {self.about}", objective=self.objective),
         }
         for name, shape in self.students.items():
-            arms[arm_of(name, distilled=False)] = ArmConfig(
-                about=f"{name}, data alone", flow=shape.flow
+            plain = arm_of(name, distilled=False)
+            arms[plain] = ArmConfig(
+                about=f"{name}, data alone", flow=shape.flow, compared_with=plain
             )
             arms[arm_of(name, distilled=True)] = ArmConfig(
                 about=f"{name}, {self.about}",
                 objective=shape.objective or self.objective,
                 flow=shape.flow,
+                compared_with=plain,
             )
         shared = {key: getattr(self, key) for key in StudyBase.model_fields}
         return StudyConfig(**shared, arms=arms, best=DISTILLED)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from flowkd.data.groups import describe_rows
 from flowkd.evaluation.pareto import pareto_front
 from flowkd.report.style import PNG, png_plot
 from jobs.study.capacity_results import CapacityPoint, CapacityResults, bits
-from jobs.study.config import TEACHER
-from jobs.study.document import learning_rates
+from jobs.study.config import PLAIN, TEACHER
+from jobs.study.document import between, few_rows, learning_rates, minus
 from jobs.study.results import StudyFacts
-from jobs.study.verdict import shortfalls
+from jobs.study.verdict import first_lines, shortfalls
 
 FRAME = """\
 Students of many shapes, each trained twice, with equal steps, batch size and learning rate: *plain*
@@ -22,9 +23,10 @@ for every shape: another shape might do better with another.
 
 {rates}
 
-*bits/dim* is the mean over runs on the test split, after ± the standard deviation between runs;
-*gap closed* compares a distilled student with the plain one of the very same shape: (plain -
-distilled) / (plain - teacher). Throughput is over the teacher's, one thread, batch 256, in turns.
+*bits/dim* is the mean over runs on the test split, after ± its standard error over groups of rows
+that belong together ({rows}). *minus plain* and *gap closed* compare a distilled student with the
+plain one of the very same shape, on the same groups: (plain - distilled) / (plain - teacher), with
+the 95% interval in brackets. Throughput is over the teacher's, one thread, batch 256, in turns.
 A student is on the front of size if none has both fewer parameters and better likelihood, on the
 front of speed if none is both faster in log_prob and better. {spread}"""
 
@@ -44,16 +46,21 @@ def capacity_document(results: CapacityResults, about: str, command: str, image:
     frame = FRAME.format(
         about=about,
         rates=learning_rates(study),
+        rows=_rows(study),
         spread="Each student is one run: small differences may be those of seeds."
         if single
         else "",
     )
     missing = shortfalls(results.study, study)
+    summary = results.study.of(study.name)
+    compared = [row for arm in (TEACHER, PLAIN, study.best) if (row := summary.get(arm))]
     parts = [
         f"# {study.title}",
+        " ".join(first_lines(*compared)) if len(compared) == 3 else "",
         f"`{command}`, {machine.date}, torch {machine.torch}, {machine.cpu}. Every figure and "
         "every sentence that holds one is written by this command.",
         frame,
+        *few_rows(study),
         _teacher(results, study),
         f"![Bits per dimension against parameters and against throughput]({image})",
         *_fronts(results.points),
@@ -142,19 +149,23 @@ def _line(point: CapacityPoint) -> str:
 
 def _table(points: list[CapacityPoint]) -> str:
     lines = [
-        "| student | flow | | bits/dim | gap closed | parameters | log_prob | sampling | front |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| student | flow | | bits/dim | minus plain | gap closed | between runs | parameters | "
+        "log_prob | sampling | front |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for point in points:
-        spread = "" if point.test_spread is None else f" ± {point.test_spread:.3f}"
+        error = "" if point.test_error is None else f" ± {point.test_error:.3f}"
+        spread = "" if point.test_spread is None else f"{point.test_spread:.3f}"
         closed = "" if point.gap_closed is None else f"{point.gap_closed:.0%}"
         fronts = [name for name in ("small", "fast") if getattr(point, name)]
         cells = [
             point.shape,
             point.flow,
             "distilled" if point.distilled else "plain",
-            f"{point.test:.3f}{spread}",
-            closed,
+            f"{point.test:.3f}{error}",
+            minus(point.minus_plain),
+            closed + between(point.gap, ".0%"),
+            spread,
             f"{point.parameters:,} ({point.parameters_share:.0%})",
             f"{point.throughput_ratio:.1f}x",
             f"{point.sampling_ratio:.1f}x",
@@ -164,9 +175,16 @@ def _table(points: list[CapacityPoint]) -> str:
     return "\n".join(lines)
 
 
+def _rows(study: StudyFacts) -> str:
+    count = study.rows.get("test", 0)
+    return f"{describe_rows(count, study.groups.get('test', count))} of test"
+
+
 def _teacher(results: CapacityResults, study: StudyFacts) -> str:
     bits = _teacher_bits(results)
     measured = "not finished" if bits is None else f"{bits:.3f} bits/dim"
+    error = results.study.of(study.name)[TEACHER].test_error
+    measured += "" if error is None else f" ± {error:.3f}"
     return (
         f"Data set `{study.dataset}`. Teacher: {study.teacher.flow}, "
         f"{study.teacher.steps:,} steps: {measured}. Students: {study.student.steps:,} steps."

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from flowkd.config import Config
-from flowkd.evaluation.metrics import gap_closed
 from flowkd.evaluation.pareto import pareto_front
 from jobs.study.capacity_config import CapacityConfig, arm_of
-from jobs.study.config import TEACHER
-from jobs.study.results import Results, SummaryRow
+from jobs.study.results import Results, SummaryRow, Uncertain
 from jobs.study.summary import describe_flow
 
 
@@ -21,7 +19,10 @@ class CapacityPoint(Config):
         runs: Number of runs.
         test: Bits per dimension on the test split.
         test_spread: Standard deviation between runs; None of a single run.
+        test_error: Standard error of `test`, over groups of rows.
         gap_closed: Share of the gap between the plain student of the same shape and the teacher.
+        gap: The same with its error over groups of rows.
+        minus_plain: Test bits per dimension less those of the plain student of the same shape.
         parameters: Number of trainable values.
         parameters_share: The same over the teacher's.
         throughput_ratio: log_prob a second over the teacher's.
@@ -36,7 +37,10 @@ class CapacityPoint(Config):
     runs: int
     test: float
     test_spread: float | None
+    test_error: float | None = None
     gap_closed: float | None
+    gap: Uncertain | None = None
+    minus_plain: Uncertain | None = None
     parameters: int
     parameters_share: float
     throughput_ratio: float
@@ -79,23 +83,18 @@ def _point(
     name: str, flow: str, distilled: bool, summary: dict[str, SummaryRow]
 ) -> CapacityPoint | None:
     row = summary.get(arm_of(name, distilled=distilled))
-    plain = summary.get(arm_of(name, distilled=False))
-    teacher = summary.get(TEACHER)
     if row is None or None in (row.test, row.parameters_share, row.throughput_ratio):
         return None
-    closed = None
-    if distilled and plain and teacher and plain.test is not None and teacher.test is not None:
-        assert row.test is not None
-        share = gap_closed(teacher.test, plain.test, row.test)
-        closed = share if share == share else None  # NaN: there is no gap
     keys = (
-        "runs", "test", "test_spread", "parameters", "parameters_share", "throughput_ratio",
-        "sampling_ratio",
+        "runs", "test", "test_spread", "test_error", "parameters", "parameters_share",
+        "throughput_ratio", "sampling_ratio",
     )  # fmt: skip
     return CapacityPoint(
         shape=name,
         flow=flow,
         distilled=distilled,
-        gap_closed=closed,
+        gap_closed=row.gap_closed if distilled else None,
+        gap=row.gap if distilled else None,
+        minus_plain=row.minus_plain if distilled else None,
         **{key: getattr(row, key) for key in keys},
     )

@@ -63,6 +63,8 @@ class ArmConfig(Config):
             steps as take the same CPU seconds.
         seed_pairs: (teacher seed, student seed) of each run; default every combination.
         flow: Flow of its student; default the study's.
+        compared_with: Name of the arm without teacher that its gain is measured against; default
+            `plain`.
     """
 
     about: str = Field(min_length=1)
@@ -72,6 +74,7 @@ class ArmConfig(Config):
     cpu_matched_to: str | None = None
     seed_pairs: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
     flow: AnyFlowConfig | None = None
+    compared_with: str = PLAIN
 
     @model_validator(mode="after")
     def _agrees(self) -> ArmConfig:
@@ -126,6 +129,9 @@ class StudyBase(Config):
         teachers_of: Name of another study whose teachers, of the same recipe, are used.
         throughput_seconds: About how long to measure log_prob and sampling, each, of a student;
             default 5.
+        folds: Number of folds of a cross-validation over groups of rows, at least 3, for data sets
+            of few: everything is done on each, runs are called after `NAME-fFOLD`, and figures are
+            pooled over all folds' rows; default none, the data set's own split.
     """
 
     name: ShortName
@@ -140,6 +146,7 @@ class StudyBase(Config):
     student_seeds: Seeds
     teachers_of: ShortName | None = None
     throughput_seconds: float = Field(5.0, gt=0)
+    folds: int | None = Field(None, ge=3)
 
     @model_validator(mode="after")
     def _names_each_once(self) -> Self:
@@ -190,6 +197,11 @@ class StudyConfig(StudyBase):
             raise ValueError(
                 f"arms.{name}.cpu_matched_to: expected an arm with an objective, one of "
                 f"{self._distilled()}; got {arm.cpu_matched_to!r}"
+            )
+        if arm.compared_with not in self.arms or arm.compared_with in self._distilled():
+            raise ValueError(
+                f"arms.{name}.compared_with: expected an arm without objective; got "
+                f"{arm.compared_with!r}"
             )
         for teacher, student in arm.seed_pairs or ():
             if teacher not in self.teacher_seeds or student not in self.student_seeds:

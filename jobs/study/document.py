@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from flowkd.data.groups import FEW_GROUPS, describe_rows
 from jobs.study.config import PLAIN, TEACHER
-from jobs.study.results import Results, StudyFacts, SummaryRow
+from jobs.study.results import Results, StudyFacts, SummaryRow, Uncertain
 from jobs.study.verdict import shortfalls, study_headline, verdicts
 
 PROTOCOL = """\
@@ -19,13 +20,18 @@ is read once for each run, after all training is done. An arm that learns from a
 for every pair of teacher and student seed, but for those whose line counts fewer runs; the others
 for every student seed.
 
-**How to read.** *bits/dim* is the mean over runs on the test split, lower is better; after ± stands
-the standard deviation between runs, which holds the differences between teachers as well.
-*gap closed* is, for each run, (plain - run) / (plain - teacher), with the mean of the plain
-students and the run's own teacher (the mean of all teachers where it has none); 100% is as good as
-the teacher, below 0% is worse than no distillation. Where an arm's mean differs from that of the
-plain students by less than the two spreads together (the root of the sum of their squares), or
-where there is no spread because there is one run only, the line says so. *parameters* are a share
+**How to read.** *bits/dim* is the mean over runs on the test split, lower is better. After ± stands
+the standard error that comes from the rows: a bootstrap over groups of rows that belong together,
+such as the crops of one tile (a row is its own group where nothing else is known), with the same
+runs. *minus plain* is the difference from the plain students, and *gap closed* is, for each run,
+(plain - run) / (plain - teacher), with the mean of the plain students and the run's own teacher
+(the mean of all teachers where it has none); 100% is as good as the teacher, below 0% is worse than
+no distillation. Both are of the same groups under all flows: a paired bootstrap, with the 95%
+interval in brackets. *between runs* is the standard deviation of bits/dim between runs, which holds
+the differences between teachers as well. Where an arm's mean differs from that of the plain
+students by less than the two spreads together (the root of the sum of their squares), where there
+is no spread because there is one run only, or where the difference may be none for other groups of
+rows, the line says so. *parameters* are a share
 of the teacher's; *log_prob* and *sampling* are throughputs over the teacher's, both in the form
 that they are served in (`flowkd.flows.inference`), one thread, batch 256, the two measured in turns
 after all training. *CPU s* is process time of the training, one
@@ -62,6 +68,7 @@ def _section(results: Results, study: StudyFacts, images: list[str]) -> str:
     parts = [
         f"## {study.title}",
         _setting(study, summary),
+        *few_rows(study),
         arms_table(summary, study),
         "\n".join(f"- {sentence}" for sentence in verdicts(results, study)),
         "\n".join(["Not there:", "", *(f"- {line}" for line in missing)]) if missing else "",
@@ -71,11 +78,14 @@ def _section(results: Results, study: StudyFacts, images: list[str]) -> str:
 
 
 def _setting(study: StudyFacts, summary: Mapping[str, SummaryRow]) -> str:
-    used = ", ".join(f"{count:,} {split}" for split, count in study.rows.items())
+    used = "; ".join(
+        f"{describe_rows(count, study.groups.get(split, count))} {split}"
+        for split, count in study.rows.items()
+    )
     teacher, student = study.teacher, study.student
     sizes = [_size(summary.get(arm)) for arm in (TEACHER, PLAIN)]
     return (
-        f"Data set `{study.dataset}`, {study.dimensions} dimensions; rows: {used}. "
+        f"Data set `{study.dataset}`, {study.dimensions} dimensions: {used}{_folds(study)}. "
         f"Teacher: {teacher.flow}{sizes[0]}, {teacher.steps:,} steps of {teacher.batch_size}, "
         f"{_count(study.teacher_seeds, 'seed')}. Student: {student.flow}{sizes[1]}, "
         f"{student.steps:,} steps of {student.batch_size}, {_count(study.student_seeds, 'seed')}. "
@@ -91,6 +101,9 @@ def learning_rates(study: StudyFacts) -> str:
         for rate, value in tried.items()
     )
     text = f"Learning rates tried, with the plain student's validation bits/dim: {listed}"
+    if study.rate_of_fold is not None:
+        chosen = ", ".join("none yet" if r is None else f"{r:g}" for r in study.rate_of_fold)
+        return f"{text}; chosen by the folds: {chosen}."
     if study.learning_rate is None:
         return f"{text}; none is chosen yet."
     text += f"; chosen: {study.learning_rate:g}."
@@ -108,9 +121,9 @@ def learning_rates(study: StudyFacts) -> str:
 def arms_table(summary: Mapping[str, SummaryRow], study: StudyFacts) -> str:
     """Returns the arms of a study beside each other, as a Markdown table."""
     lines = [
-        "| arm | what it is | bits/dim | gap closed (runs) | steps | parameters | log_prob | "
-        "sampling | CPU s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| arm | what it is | bits/dim | minus plain | gap closed (runs) | between runs | steps | "
+        "parameters | log_prob | sampling | CPU s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     plain = summary.get(PLAIN)
     for arm, row in summary.items():
@@ -118,8 +131,10 @@ def arms_table(summary: Mapping[str, SummaryRow], study: StudyFacts) -> str:
         cells = [
             name,
             row.about,
-            _with_spread(row.test, row.test_spread, ".3f"),
+            _with_error(row.test, row.test_error),
+            minus(row.minus_plain),
             _gap(row, plain),
+            _optional(row.test_spread, ".3f"),
             "" if row.steps is None else f"{row.steps:,}",
             _optional(row.parameters_share, ".0%"),
             _times(row.throughput_ratio),
@@ -147,22 +162,66 @@ def _gap(row: SummaryRow, plain: SummaryRow | None) -> str:
         return ""
     if row.gap_closed is None:
         return "no gap" if row.runs and plain and plain.test is not None else ""
-    text = f"{_with_spread(row.gap_closed, row.gap_spread, '.0%')} ({row.gap_runs})"
+    text = f"{_share(row.gap_closed)}{between(row.gap, '.0%')} ({row.gap_runs})"
     if row.arm == PLAIN:
         return text
+    if row.minus_plain is not None and row.minus_plain.error is not None:
+        text += ", within the error" if row.minus_plain.interval.nothing else ""
     within = within_spread(row, plain)
     if within is None:
         return f"{text}, spread unknown"
     return f"{text}, within the spread" if within else text
 
 
-def _with_spread(value: float | None, spread: float | None, form: str) -> str:
+def minus(value: Uncertain | None) -> str:
+    """Returns a difference with its standard error; empty if it is not known."""
+    if value is None:
+        return ""
+    return f"{value.estimate:+.3f}" + ("" if value.error is None else f" ± {value.error:.3f}")
+
+
+def between(value: Uncertain | None, form: str) -> str:
+    """Returns a 95% interval in brackets, after a blank; empty if it is not known."""
+    if value is None or value.low is None or value.high is None:
+        return ""
+    return f" [{value.low:{form}}, {value.high:{form}}]"
+
+
+def few_rows(study: StudyFacts) -> list[str]:
+    """Returns a sentence if the study's splits have too few groups, or none."""
+    held_out = {split: n for split, n in study.groups.items() if split != "train"}
+    few = [
+        f"{count} in {split.removeprefix('in ')}"
+        for split, count in held_out.items()
+        if count < FEW_GROUPS
+    ]
+    if not few:
+        return []
+    return [
+        f"**Few independent groups of rows: {' and '.join(few)}.** Errors over so few are "
+        f"themselves uncertain, and other groups may put the arms in another order"
+        + ("." if study.folds else "; `folds` cross-validates.")
+    ]
+
+
+def _folds(study: StudyFacts) -> str:
+    if study.folds is None:
+        return ""
+    return (
+        f", cross-validated over {study.folds} folds: every group is in test once, in validation "
+        f"once, and in training else; figures are of all folds together"
+    )
+
+
+def _share(value: float) -> str:
+    text = f"{value:.0%}"
+    return text if text.strip("-0%") else text.lstrip("-")
+
+
+def _with_error(value: float | None, error: float | None) -> str:
     if value is None:
         return "-"
-    text = f"{value:{form}}"
-    if not text.strip("-0.%"):
-        text = text.lstrip("-")
-    return text + (f" ± {spread:{form}}" if spread is not None else "")
+    return f"{value:.3f}" + (f" ± {error:.3f}" if error is not None else "")
 
 
 def _times(value: float | None) -> str:

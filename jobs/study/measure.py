@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
+from flowkd.evaluation.intervals import GroupBits
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.build import count_parameters
@@ -26,18 +28,22 @@ class RunFigures:
     Attributes:
         created: When the run's result was written, ISO 8601.
         parameters: Number of trainable values.
-        validation: Bits per dimension on the validation rows that the study uses.
-        test: Bits per dimension on the whole test split.
-        test_standard_error: Standard error of `test`.
+        validation: Bits per dimension, by group, on the validation rows that the study uses.
+        test: Bits per dimension, by group, on the whole test split.
         nats: Mean log-likelihood of a test row, in nats.
     """
 
     created: str
     parameters: int
-    validation: float
-    test: float
-    test_standard_error: float
+    validation: GroupBits
+    test: GroupBits
     nats: float
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> RunFigures:
+        """Returns what `asdict` made of them."""
+        bits = {key: GroupBits.read(values[key]) for key in ("validation", "test")}
+        return cls(**{**values, **bits})
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
     path = ("studies", config.name, "figures", f"{run}.json")
     artifact = load_artifact(store, f"runs/{run}")
     if store.exists(*path):
-        known = RunFigures(**store.read_json(*path))
+        known = RunFigures.read(store.read_json(*path))
         if known.created == artifact.manifest.created:
             return known
     manifest = read_manifest(store, config.dataset.name)
@@ -75,9 +81,8 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
     figures = RunFigures(
         created=artifact.manifest.created,
         parameters=count_parameters(artifact.flow),
-        validation=validation.bits_per_dim,
-        test=test.bits_per_dim,
-        test_standard_error=test.standard_error,
+        validation=validation.by_group,
+        test=test.by_group,
         nats=test.nats,
     )
     store.write_json(asdict(figures), *path)

@@ -15,7 +15,10 @@ EARLY = 0.1  # share of the steps at the beginning that may leave the plot
 
 
 def gap_plot(results: Results, study: StudyFacts) -> bytes:
-    """Returns a plot of the share of the gap that each arm closes: a dot a run, a bar the mean."""
+    """Returns a plot of the share of the gap that each arm closes.
+
+    A dot is a run, an upright bar the mean, a level one its 95% interval over groups of rows.
+    """
     arms = [arm for arm, row in results.of(study.name).items() if row.gap_closed is not None]
     return png_plot(lambda axes: _draw_gaps(axes, results, study, arms), 1.0 + 0.3 * len(arms))
 
@@ -43,6 +46,9 @@ def _draw_gaps(axes: Axes, results: Results, study: StudyFacts, arms: list[str])
             markersize=5,
         )
         axes.plot([mean, mean], [place - 0.35, place + 0.35], color=color, linewidth=2)
+        error = results.of(study.name)[arm].gap
+        if error is not None and error.low is not None and error.high is not None:
+            axes.plot([_clipped(error.low), _clipped(error.high)], [place] * 2, color=color)
     for value, style in ((0.0, "-"), (1.0, "-"), (study.targets.gap_closed, ":")):
         axes.axvline(value, color=PNG.muted, linewidth=0.9, linestyle=style, zorder=0)
     axes.set_yticks(range(len(arms)), arms)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
+from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest
-from flowkd.evaluation.metrics import gap_closed
+from flowkd.evaluation.intervals import mean_of
 from flowkd.flows.family import FlowConfig
 from jobs.study.choices import cpu_seconds
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
+from jobs.study.gaps import arm_errors, with_gaps
 from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import Outcomes
 from jobs.study.plan import Choices, MeasuredFlow, PlannedRun, plan, rows
@@ -46,11 +48,12 @@ def run_rows(
     ]
     order = {row: place for place, row in enumerate(rows(config))}
     found.sort(key=lambda row: order[MeasuredFlow(row.arm, row.teacher_seed, row.student_seed)])
-    return _with_gaps(found)
+    return with_gaps(config, found)
 
 
 def summary_rows(config: StudyConfig, lines: Iterable[RunRow]) -> list[SummaryRow]:
     """Returns a line for each arm of the study, the teacher's first."""
+    lines = list(lines)
     by_arm: dict[str, list[RunRow]] = defaultdict(list)
     for line in lines:
         by_arm[line.arm].append(line)
@@ -59,14 +62,31 @@ def summary_rows(config: StudyConfig, lines: Iterable[RunRow]) -> list[SummaryRo
         expected[row.arm] += 1
     about = {TEACHER: "the large flow", **{name: arm.about for name, arm in config.arms.items()}}
     return [
-        _summary_row(config, arm, about[arm], by_arm[arm], count) for arm, count in expected.items()
+        _summary_row(config, arm, about[arm], by_arm[arm], count).model_copy(
+            update=arm_errors(config, arm, lines)
+        )
+        for arm, count in expected.items()
     ]
 
 
 def study_facts(
-    config: StudyConfig, choices: Choices, outcomes: Outcomes, manifest: Manifest, curves: Curves
+    config: StudyConfig,
+    choices: Choices,
+    outcomes: Outcomes,
+    manifest: Manifest,
+    lines: Iterable[RunRow],
+    curves: Curves,
 ) -> StudyFacts:
-    """Returns what the document says of a study beside its figures."""
+    """Returns what the document says of a study beside its figures.
+
+    Args:
+        config: The study.
+        choices: The choices made.
+        outcomes: Outcomes by name of the run.
+        manifest: Of its data set.
+        lines: The rows of its runs.
+        curves: Mean validation by arm.
+    """
     tried: dict[str, float | None] = {}
     for run in plan(config):
         if run.row.arm == PLAIN:
@@ -83,6 +103,7 @@ def study_facts(
         dataset=config.dataset.name,
         dimensions=math.prod(manifest.event_shape),
         rows=used,
+        groups=_groups(config, manifest, lines),
         teacher=_recipe(config.teacher),
         student=_recipe(config.student),
         teacher_seeds=len(config.teacher_seeds),
@@ -93,6 +114,17 @@ def study_facts(
         targets=config.targets,
         curves={arm: list(curve) for arm, curve in curves.items()},
     )
+
+
+def _groups(config: StudyConfig, manifest: Manifest, lines: Iterable[RunRow]) -> dict[str, int]:
+    """Returns the number of groups by split: held out, of the very rows that were measured."""
+    found = {}
+    if config.train_rows is None:
+        found["train"] = groups_of(manifest.splits["train"])
+    for line in lines:
+        if line.validation_bits is not None and line.test_bits is not None:
+            return {**found, "val": line.validation_bits.groups, "test": line.test_bits.groups}
+    return found
 
 
 def _run_row(
@@ -115,17 +147,20 @@ def _run_row(
         "failed": outcomes[run.config.name].failed,
     }
     found = figures.get(run.config.name)
-    if found is not None and not math.isfinite(found.validation + found.test):
-        line["failed"] = f"bits/dim is {found.validation} on validation, {found.test} on test"
+    if found is not None and not math.isfinite(found.validation.mean + found.test.mean):
+        means = f"{found.validation.mean} on validation, {found.test.mean} on test"
+        line["failed"] = f"bits/dim is {means}"
     elif found is not None:
         large = _teacher_figures(planned, run, figures)
         share = found.parameters / large.parameters if large else None
         line |= {
             "parameters": found.parameters,
             "parameters_share": share,
-            "validation": found.validation,
-            "test": found.test,
-            "test_standard_error": _finite(found.test_standard_error),
+            "validation": found.validation.mean,
+            "validation_bits": found.validation,
+            "test": found.test.mean,
+            "test_bits": found.test,
+            "test_standard_error": _finite(mean_of(found.test).error),
             "nats": found.nats,
             "cpu_seconds": spent.get(run.row),
         }
@@ -145,26 +180,6 @@ def _teacher_figures(
             if found is not None:
                 return found
     return None
-
-
-def _with_gaps(lines: list[RunRow]) -> list[RunRow]:
-    teachers = {line.teacher_seed: line.test for line in lines if line.arm == TEACHER}
-    plain = [line.test for line in lines if line.arm == PLAIN and line.test is not None]
-    if not plain:
-        return lines
-    mean = fmean(plain)
-
-    def closed(line: RunRow) -> float | None:
-        # Without a teacher of its own, a run is measured against the teachers' mean.
-        known = [test for test in teachers.values() if test is not None]
-        own = teachers.get(line.teacher_seed) if line.teacher_seed is not None else None
-        if line.teacher_seed is None and known:
-            own = fmean(known)
-        if line.arm == TEACHER or line.test is None or own is None:
-            return None
-        return _finite(gap_closed(own, mean, line.test))
-
-    return [line.model_copy(update={"gap_closed": closed(line)}) for line in lines]
 
 
 def _summary_row(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from flowkd.evaluation.intervals import Interval
+from flowkd.report.caveats import another_order, weak_lead
 from jobs.study.config import PLAIN, TEACHER
-from jobs.study.results import Results, StudyFacts, SummaryRow
+from jobs.study.results import Results, StudyFacts, SummaryRow, Uncertain
 
 
 def study_headline(results: Results, study: StudyFacts) -> str:
@@ -14,18 +16,43 @@ def study_headline(results: Results, study: StudyFacts) -> str:
     absent = [arm for arm, row in needed.items() if row is None or row.test is None]
     if best is None or plain is None or teacher is None or absent:
         return f"no comparison yet, for want of {' and '.join(f'`{arm}`' for arm in absent)}."
+    first = "".join(f"{sentence} " for sentence in first_lines(teacher, plain, best))
     bits = (
-        f"teacher {teacher.test:.3f}, plain student {plain.test:.3f}, `{study.best}` "
+        f"{first}Teacher {teacher.test:.3f}, plain student {plain.test:.3f}, `{study.best}` "
         f"{best.test:.3f} bits/dim"
     )
     if best.gap_closed is None:
         return f"{bits}: the plain student is no worse than the teacher, there is no gap to close."
-    spread = "" if best.gap_spread is None else f" ± {best.gap_spread:.0%}"
+    interval = (
+        ""
+        if best.gap is None or best.gap.low is None or best.gap.high is None
+        else (f", 95% interval {best.gap.low:.0%} to {best.gap.high:.0%}")
+    )
+    spread = "" if best.gap_spread is None else f", ± {best.gap_spread:.0%} between them"
     runs = f"{best.gap_runs} run{'' if best.gap_runs == 1 else 's'}"
     return (
-        f"{bits}: {best.gap_closed:.0%}{spread} of the gap closed ({runs}); target "
+        f"{bits}: {best.gap_closed:.0%} of the gap closed ({runs}{spread}{interval}); target "
         f"{study.targets.gap_closed:.0%}, {_reached(best, study)}."
     )
+
+
+def first_lines(teacher: SummaryRow, plain: SummaryRow, best: SummaryRow) -> list[str]:
+    """Returns what belongs before all else: no better teacher, and splits of different orders."""
+    found, means = [], {}
+    for split, lead in (
+        ("validation", teacher.validation_minus_plain),
+        ("test", teacher.minus_plain),
+    ):
+        bits = {row.arm: getattr(row, split) for row in (teacher, plain, best)}
+        if None in bits.values():
+            continue
+        means[split] = bits
+        ahead = Interval(bits[PLAIN] - bits[TEACHER])
+        if lead is not None and lead.error is not None:
+            known = lead.interval
+            ahead = Interval(-known.estimate, known.error, -known.high, -known.low)
+        found += weak_lead(split, bits[TEACHER], bits[PLAIN], ahead)
+    return [*found, *(another_order(means) if means else [])]
 
 
 def verdicts(results: Results, study: StudyFacts) -> list[str]:
@@ -38,7 +65,7 @@ def verdicts(results: Results, study: StudyFacts) -> list[str]:
     if best.gap_closed is not None:
         found.append(
             f"Target, `{study.best}` closes at least {study.targets.gap_closed:.0%} of the gap: "
-            f"{_reached(best, study)}, at {best.gap_closed:.0%} on average."
+            f"{_reached(best, study)}, at {best.gap_closed:.0%} on average{_open(best, study)}."
         )
     found += _size_and_speed(best, study)
     found += _plain_with_more(summary, best)
@@ -78,6 +105,16 @@ def _reached(best: SummaryRow, study: StudyFacts) -> str:
     return f"reached on average, but only {counted}"
 
 
+def _open(best: SummaryRow, study: StudyFacts) -> str:
+    """Returns that other groups of rows may say otherwise of the target, where they may."""
+    if best.gap is None or best.gap.low is None or best.gap.high is None:
+        return ""
+    interval = f"95% interval {best.gap.low:.0%} to {best.gap.high:.0%}"
+    if best.gap.low < study.targets.gap_closed <= best.gap.high:
+        return f"; the {interval} leaves it open for other rows"
+    return f", {interval}"
+
+
 def _size_and_speed(best: SummaryRow, study: StudyFacts) -> list[str]:
     targets, found = study.targets, []
     if best.parameters_share is not None:
@@ -109,7 +146,8 @@ def _plain_with_more(summary: dict[str, SummaryRow], best: SummaryRow) -> list[s
             times = f" ({row.steps / plain.steps:.1f} times the steps)"
         beside = "better than" if row.test < best.test else "no better than"
         found.append(
-            f"`{arm}`{times}: {row.test:.3f} bits/dim, {beside} `{best.arm}` at {best.test:.3f}."
+            f"`{arm}`{times}: {row.test:.3f} bits/dim, {beside} `{best.arm}` at {best.test:.3f}"
+            f"{_difference(row.minus_best)}."
         )
     return found
 
@@ -130,5 +168,13 @@ def _by_validation(
         return [f"On validation, too, `{first}` is the best of the arms of equal steps."]
     return [
         f"On validation `{first}` is the best of the arms of equal steps, at "
-        f"{judged[first]:.4f} bits/dim against {best.validation:.4f} of `{study.best}`."
+        f"{judged[first]:.4f} bits/dim against {best.validation:.4f} of `{study.best}`"
+        f"{_difference(summary[first].validation_minus_best)}."
     ]
+
+
+def _difference(value: Uncertain | None) -> str:
+    if value is None or value.error is None:
+        return ""
+    chance = ", which may be chance" if value.interval.nothing else ""
+    return f" (difference {value.estimate:+.4f} ± {value.error:.4f}{chance})"

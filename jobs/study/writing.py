@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +19,8 @@ from flowkd.training.metrics_log import read_log
 from jobs.study.choices import choose
 from jobs.study.config import PLAIN, StudyConfig
 from jobs.study.document import document
+from jobs.study.folds import facts_of_folds, pool_folds
+from jobs.study.gaps import with_gaps
 from jobs.study.measure import RunFigures, ThroughputRatio
 from jobs.study.outcomes import Outcomes
 from jobs.study.plan import plan
@@ -29,38 +31,40 @@ from jobs.study.summary import run_rows, study_facts, summary_rows
 CURVES = (PLAIN, "plain-3x", "fold")  # and the best arm's
 
 # For each study, by name: figures, and ratios to the teacher, by run.
+Studies = Sequence[tuple[StudyConfig, Sequence[StudyConfig]]]
 Measured = Mapping[str, tuple[Mapping[str, RunFigures], Mapping[str, ThroughputRatio]]]
 
 
-def collect(
-    configs: list[StudyConfig], outcomes: Outcomes, measured: Measured, store: Store
-) -> Results:
+def collect(studies: Studies, outcomes: Outcomes, measured: Measured, store: Store) -> Results:
     """Returns the results of studies, as far as they are there.
 
     Args:
-        configs: The studies.
+        studies: The studies, each with its folds, or with itself alone.
         outcomes: Outcomes of their runs, by name.
-        measured: Measurements of their finished runs.
+        measured: Measurements of the finished runs of each fold, by its name.
         store: Holds runs and data sets.
     """
     runs, summary, facts = [], [], []
-    for config in configs:
-        choices = choose(config, outcomes, store)
-        figures, ratios = measured[config.name]
-        lines = run_rows(config, choices, outcomes, figures, ratios)
+    for config, folds in studies:
+        lists, own = [], []
+        finished: dict[str, list[str]] = defaultdict(list)
+        for fold in folds:
+            choices = choose(fold, outcomes, store)
+            figures, ratios = measured[fold.name]
+            lists.append(run_rows(fold, choices, outcomes, figures, ratios))
+            for run in plan(fold, choices):
+                if run.reported and run.config.name in figures:
+                    finished[run.row.arm].append(run.config.name)
+            manifest = read_manifest(store, fold.dataset.name)
+            own.append(study_facts(fold, choices, outcomes, manifest, lists[-1], {}))
+        lines = lists[0]
+        if config.folds is not None:
+            lines = with_gaps(config, pool_folds(lists, config.name))
         runs += lines
         summary += summary_rows(config, lines)
-        finished: dict[str, list[str]] = defaultdict(list)
-        for run in plan(config, choices):
-            if run.reported and run.config.name in figures:
-                finished[run.row.arm].append(run.config.name)
-        curves = {
-            arm: mean_curve(finished[arm], store)
-            for arm in dict.fromkeys((*CURVES, config.best))
-            if finished[arm]
-        }
-        manifest = read_manifest(store, config.dataset.name)
-        facts.append(study_facts(config, choices, outcomes, manifest, curves))
+        arms = dict.fromkeys((*CURVES, config.best))
+        curves = {arm: mean_curve(finished[arm], store) for arm in arms if finished[arm]}
+        facts.append(facts_of_folds(config, own).model_copy(update={"curves": curves}))
     return Results(runs=runs, summary=summary, studies=facts, machine=this_machine())
 
 

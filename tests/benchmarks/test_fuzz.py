@@ -48,7 +48,7 @@ def faulty(suffix, data):
         case b"s":
             time.sleep(60)
         case b"m":
-            return f"memory {np.ones(60_000_000).sum():g}"[:0] or None
+            return f"memory {np.ones(120_000_000).sum():g}"[:0] or None
         case b"t":
             return message_fault("<_io.BytesIO object at 0x7f0000000000>")
     return None
@@ -57,7 +57,7 @@ def faulty(suffix, data):
 FAULTS = {
     b"r": "ZeroDivisionError: division by zero",
     b"e": "ended the process, exit code 3",
-    b"s": "no answer within 2 s",
+    b"s": "no answer within 10 s",
     b"m": "MiB of memory for 1 bytes",
     b"t": "a message holds 'at 0x7f0000000000'",
     b"g": None,
@@ -65,7 +65,7 @@ FAULTS = {
 
 
 def test_each_kind_of_fault_is_seen_and_the_next_input_is_judged_all_the_same(monkeypatch):
-    monkeypatch.setattr(watched, "SECONDS", 2)
+    monkeypatch.setattr(watched, "SECONDS", 10)
     process = Watched("own", make=faulty_target)
     try:
         for data, expected in FAULTS.items():

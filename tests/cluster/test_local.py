@@ -23,6 +23,7 @@ from tests.support.queues import wait_for
 
 WITHOUT_RAY = [
     "cluster",
+    "cluster.exits",
     "cluster.storage",
     "cluster.local",
     "cluster.queue.dispatcher",
@@ -30,6 +31,7 @@ WITHOUT_RAY = [
     "cluster.queue.submission",
     "cluster.serve",
     "cluster.train.checkpoints",
+    "cluster.train.preflight",
 ]
 ON_RAY = [
     "cluster.queue.service",
@@ -60,6 +62,28 @@ DRIVER = """
         "threads": [ray.get(threads.options(num_cpus=n).remote()) for n in (1, 2)],
     }))
 """
+
+
+@pytest.mark.parametrize("proc", ["/proc", "/without"])
+def test_a_cluster_is_found_with_and_without_proc(proc, monkeypatch, tmp_path):
+    """A process whose command names the cluster's folder stands for it; macOS has no /proc."""
+    monkeypatch.setattr("cluster.local_record.PROC", Path(proc))
+    code = "import time; time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code, f"--temp-dir={tmp_path}"]) as process:
+        try:
+            clusters = [
+                LocalCluster(pid, "", "", folder)
+                for pid, folder in (
+                    (process.pid, str(tmp_path)),
+                    (process.pid, f"{tmp_path}-of-another"),
+                    (2**22 + 1, str(tmp_path)),
+                )
+            ]
+            wait_for(clusters[0].alive)
+            assert [cluster.alive() for cluster in clusters] == [True, False, False]
+        finally:
+            process.kill()
+    assert not clusters[0].alive()
 
 
 @pytest.fixture(scope="module")

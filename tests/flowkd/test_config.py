@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
-from flowkd.config import dump_config, load_config
+from flowkd.config import dump_config, load_config, parse_config, read_values
 from flowkd.data.importers.celeba import CelebaConfig
 from flowkd.data.importers.cifar import CifarConfig
 from flowkd.data.importers.digits import DigitsConfig
@@ -78,28 +78,34 @@ def without(*keys):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (changed("naem", to=1), r"\n  naem: unknown key; remove it or correct its name"),
-        (changed("train", "stepps", to=1), r"\n  train\.stepps: unknown key"),
-        (changed("flow", "widht", to=1), r"\n  flow\.widht: unknown key"),
-        (changed("objective", "weights", "skd", to=1), r"\n  objective\.weights\.skd: unknown key"),
-        (changed("objective", "hints", 1, "x", to=1), r"\n  objective\.hints\.1\.x: unknown key"),
-        (without("dataset"), r"\n  dataset: missing; add it"),
-        (without("train", "steps"), r"\n  train\.steps: missing; add it"),
-        (without("objective", "hints", 0, "teacher"), r"\n  objective\.hints\.0\.teacher: missing"),
-        (without("flow", "kind"), r"\n  flow: Unable to extract tag using discriminator 'kind'"),
-        (changed("flow", "kind", to="tarflow"), r"\n  flow: .*'tarflow'.*'glow', 'coupling'"),
-        (changed("batch_size", to="many"), r"\n  batch_size: .*valid integer.*; got 'many'"),
-        (changed("train", "steps", to=2.5), r"\n  train\.steps: .*valid integer.*; got 2\.5"),
+        (
+            changed("naem", to=1),
+            r": naem: unknown key; did you mean name\? expected one of name, dataset,",
+        ),
+        (changed("train", "stepps", to=1), r": train\.stepps: unknown key; did you mean steps\?"),
+        (changed("flow", "widht", to=1), r": flow\.widht: unknown key"),
+        (changed("objective", "weights", "skd", to=1), r": objective\.weights\.skd: unknown key"),
+        (changed("objective", "hints", 1, "x", to=1), r": objective\.hints\.1\.x: unknown key"),
+        (without("dataset"), r": dataset: missing; add it"),
+        (without("train", "steps"), r": train\.steps: missing; add it"),
+        (without("objective", "hints", 0, "teacher"), r": objective\.hints\.0\.teacher: missing"),
+        (without("flow", "kind"), r": flow: expected a `kind`, one of glow, coupling; got none"),
+        (
+            changed("flow", "kind", to="tarflow"),
+            r": flow: expected one of glow, coupling as its `kind`; got 'tarflow'",
+        ),
+        (changed("batch_size", to="many"), r": batch_size: .*valid integer.*; got 'many'"),
+        (changed("train", "steps", to=2.5), r": train\.steps: .*valid integer.*; got 2\.5"),
         (
             changed("train", "learning_rate", to=0),
-            r"\n  train\.learning_rate: .*greater than 0; got 0",
+            r": train\.learning_rate: .*greater than 0; got 0",
         ),
         (
             changed("train", "max_gradient_norm", to=float("inf")),
-            r"\n  train\.max_gradient_norm: .*finite number; got inf",
+            r": train\.max_gradient_norm: .*finite number; got inf",
         ),
-        (changed("flow", "mix", to="lu"), r"\n  flow\.mix: .*'linear' or 'reverse'; got 'lu'"),
-        (changed("name", to="a/b"), r"\n  name: .*pattern.*; got 'a/b'"),
+        (changed("flow", "mix", to="lu"), r": flow\.mix: .*'linear' or 'reverse'; got 'lu'"),
+        (changed("name", to="a/b"), r": name: expected letters, digits, .*; got 'a/b'"),
         ([1, 2], r"expected a mapping in .*config\.yaml; got list"),
         ("", r"expected a mapping in .*config\.yaml; got NoneType"),
         ("a: [1", r"config\.yaml is not YAML"),
@@ -217,3 +223,97 @@ def test_what_is_dumped_is_loaded_again(file, config):
     assert load_config(type(config), file(dump_config(config))) == config
     with pytest.raises(ValidationError, match="frozen"):
         setattr(config, next(iter(type(config).model_fields)), None)
+
+
+TEXT = """\
+name: one
+dataset: walks
+flow: {kind: coupling, widht: 8}
+train:
+  steps: many
+  learning_rate: 0.01
+"""
+
+
+def test_each_fault_tells_its_line_and_a_key_that_was_set_tells_none(file):
+    with pytest.raises(ConfigError) as caught:
+        load_config(TrainingConfig, file(TEXT), ["batch_size=x", "train.learning_rate=-1"])
+    faults = {text.split(":")[0].strip(): text for text in str(caught.value).splitlines()[1:]}
+    assert faults["flow.widht"].endswith("(line 3)")
+    assert faults["train.steps"].endswith("got 'many' (line 5)")
+    assert faults["batch_size"].endswith("got 'x'")
+    # The key's own line is gone with its value; that of its mapping is still the file's.
+    assert faults["train.learning_rate"].endswith("got -1 (line 4)")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "key 'a' is there twice, in lines 1 and 3: remove one"),
+        ("a:\n  b: 1\n  b: 1\n", "key 'b' is there twice, in lines 2 and 3"),
+        ("a: [{b: 1, b: 2}]\n", "key 'b' is there twice, in lines 1 and 1"),
+        ("1: a\n1.0: b\n", "is there twice, in lines 1 and 2"),
+        ("[a, b]: 1\n", "line 1: expected a word as a key"),
+        ("a: 1\nb: [1\n", "is not YAML, line 3, column 1: "),
+        ("a: 2024-02-31\n", "is not YAML: day is out of range"),
+        ("a: " + "[" * 5000, "is not YAML: it is nested too deeply"),
+    ],
+)
+def test_what_yaml_would_take_in_silence_or_explain_in_riddles_is_one_line(file, text, message):
+    with pytest.raises(ConfigError) as caught:
+        read_values(file(text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_merged_key_may_be_replaced(file):
+    values = read_values(file("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n"))
+    assert values["mine"] == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize(("text", "steps"), [("4e4", 40000), ("1.0e+5", 100000), ("2E2", 200)])
+def test_a_whole_number_may_have_an_exponent(file, text, steps):
+    config = load_config(TrainingConfig, file(TEXT.replace("many", text).replace("widht", "width")))
+    assert config.train.steps == steps
+    overridden = load_config(TrainingConfig, file(TRAINING), [f"train.steps={text}"])
+    assert overridden.train.steps == steps
+
+
+@pytest.mark.parametrize("value", ["4e-1", "1e400", "nan", "4e4x", True, "yes please"])
+def test_what_is_not_exactly_a_whole_number_is_none(file, value):
+    with pytest.raises(ConfigError, match=r"train\.steps: "):
+        load_config(TrainingConfig, file(changed("train", "steps", to=value)))
+
+
+def test_a_name_that_reads_as_a_number_stays_a_name(file):
+    assert load_config(TrainingConfig, file(changed("name", to="4e4"))).name == "4e4"
+    with pytest.raises(ConfigError, match=r"name: expected text, in quotes .*; got 7"):
+        load_config(TrainingConfig, file(changed("name", to=7)))
+
+
+def test_messages_hold_no_address_no_manual_and_no_long_value(file):
+    for values in ({**TRAINING, "seed": object()}, {**TRAINING, "seed": "x" * 10000}):
+        with pytest.raises(ConfigError) as caught:
+            parse_config(TrainingConfig, values, source="here")
+        said = str(caught.value)
+        assert " at 0x" not in said
+        assert "pydantic" not in said
+        assert len(said) < 300
+
+
+def test_unknown_keys_are_answered_with_those_of_their_place(file):
+    """In models, in members of unions, in mappings and in lists."""
+    for keys, valid in (
+        (("objective", "weights", "skd"), "expected one of nll, samples,"),
+        (("objective", "hints", 1, "teachr"), "did you mean teacher? expected one of student,"),
+        (("scaling", "worker"), "did you mean workers? expected one of workers, min_workers"),
+    ):
+        values = {**TRAINING, "scaling": {}}
+        values = yaml.safe_load(yaml.safe_dump(values))
+        node = values
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = 1
+        with pytest.raises(ConfigError) as caught:
+            load_config(TrainingConfig, file(values))
+        assert valid in str(caught.value)

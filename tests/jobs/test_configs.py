@@ -35,6 +35,7 @@ KINDS = {
 }
 EXPECTED = {
     *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
+    "folds/pictures",
     "capacity/photos",
     "search/photos",
     *(f"quickstart/{name}" for name in KINDS if name != "distill"),
@@ -46,6 +47,7 @@ EXPECTED = {
 FOLDERS = {
     "study": StudyConfig,
     "study/small": StudyConfig,
+    "folds": StudyConfig,
     "capacity": CapacityConfig,
     "queue": QueueConfig,
     "search": SearchConfig,

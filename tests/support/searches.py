@@ -25,7 +25,7 @@ def searching(name: str, **changes: Any) -> SearchConfig:
         "name": name,
         "teacher": "runs/teacher",
         "dataset": "walks",
-        "student": {"kind": "coupling", "depth": 2, "width": 6},
+        "student": {"kind": "coupling", "depth": 2, "width": 6, "context": "ignore"},
         "budget": {"parameters_share": 0.9},
         "space": SPACE,
         "train": {"steps": 8, "warmup_steps": 2, "ema_decay": 0.9},

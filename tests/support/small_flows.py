@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from flowkd.bijectors.transforms import LogitTransform, LogTransform
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
@@ -14,13 +15,14 @@ from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
 
 PICTURES = {"mean": 128.0, "scale": 256.0}
+ENERGIES = {"context_mean": (500.0, -2.0), "context_scale": (300.0, 0.01)}
 CONFIGS: dict[str, FlowConfig] = {
     "glow": GlowConfig(event_shape=(1, 4, 4), levels=2, depth=2, width=4, **PICTURES),
     "glow of classes": GlowConfig(
         event_shape=(1, 4, 4), levels=2, depth=1, width=4, classes=3, **PICTURES
     ),
     "glow of a vector": GlowConfig(
-        event_shape=(2, 4, 4), levels=1, depth=2, width=4, context_size=2, **PICTURES
+        event_shape=(2, 4, 4), levels=1, depth=2, width=4, context_size=2, **ENERGIES, **PICTURES
     ),
     "glow, narrowing": GlowConfig(
         event_shape=(1, 4, 4), levels=2, depth=1, width=(6, 5), inner=(3, 4), **PICTURES
@@ -31,6 +33,14 @@ CONFIGS: dict[str, FlowConfig] = {
     "coupling": CouplingConfig(
         event_shape=(5,), mean=(1.0, 2.0, 3.0, 4.0, 5.0), scale=2.0, depth=2, width=6
     ),
+    "coupling, transformed": CouplingConfig(
+        event_shape=(3,),
+        mean=(1.0, 2.0, -1.0),
+        scale=(0.5, 2.0, 0.75),
+        transforms=(LogTransform(), None, LogitTransform(low=-1.0, high=2.0)),
+        depth=2,
+        width=6,
+    ),
     "coupling, reversing": CouplingConfig(
         event_shape=(4,), mean=0.0, scale=1.0, depth=3, width=6, mix="reverse"
     ),
@@ -38,7 +48,7 @@ CONFIGS: dict[str, FlowConfig] = {
         event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=6, classes=3
     ),
     "coupling of a vector": CouplingConfig(
-        event_shape=(4,), mean=0.0, scale=0.5, depth=2, width=6, context_size=2
+        event_shape=(4,), mean=0.0, scale=0.5, depth=2, width=6, context_size=2, **ENERGIES
     ),
 }
 
@@ -84,5 +94,7 @@ def small_batch(
     if flow.context.classes:
         context = torch.arange(rows) % flow.context.classes
     elif flow.context.size:
-        context = torch.randn(rows, flow.context.size, generator=generator, dtype=dtype)
+        context = torch.randn(rows, flow.context.size, generator=generator, dtype=torch.float64)
+        assert flow.context_units is not None
+        context = flow.context_units.inverse(context).to(dtype)
     return x.to(dtype), context

@@ -28,7 +28,7 @@ SPACE = {
 def small_search(name: str, **changes: object) -> SearchConfig:
     """Config of a search of the small store's teacher."""
     values = {
-        "student": {"kind": "coupling", "width": 4},
+        "student": {"kind": "coupling", "width": 4, "context": "ignore"},
         "budget": {"parameters_share": 0.4},
         "space": SPACE,
         "train": {"steps": 100, "learning_rate": 0.01},

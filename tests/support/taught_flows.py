@@ -23,7 +23,9 @@ CONFIGS: dict[str, FlowConfig] = {
     "glow": GLOW,
     "glow of classes": GLOW.model_copy(update={"classes": 3}),
     "table": TABLE,
-    "table with a vector": TABLE.model_copy(update={"context_size": 2}),
+    "table with a vector": TABLE.model_copy(
+        update={"context_size": 2, "context_mean": (100.0, 0.0), "context_scale": (20.0, 1.0)}
+    ),
 }
 ROWS = 300
 
@@ -39,6 +41,7 @@ def data(config: FlowConfig) -> tuple[Tensor, Tensor | None]:
         context = torch.arange(ROWS) % config.classes
     elif config.context_size:
         context = torch.randn(ROWS, config.context_size, generator=generator, dtype=torch.float64)
+        context = context * torch.tensor(config.context_scale) + torch.tensor(config.context_mean)
     return 0.5 * noise + 0.1 * noise.square(), context
 
 

@@ -193,6 +193,10 @@ def test_a_faulty_config_is_refused(changes: dict[str, Any], said: str) -> None:
             },
             "no student within the budget can begin by fold",
         ),
+        (
+            {"student": {"kind": "coupling", "depth": 2, "width": 6}},
+            r"student: expected the teacher's context, no context; .* set `context: ignore`",
+        ),
     ],
 )
 def test_what_a_teacher_or_budget_does_not_allow_is_refused(

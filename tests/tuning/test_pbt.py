@@ -55,7 +55,8 @@ def end_of(
     number: int, latent: float, state: Any, shared: SharedData, records: SearchRecords
 ) -> tuple[Heard, TrialEnd]:
     training = {
-        "name": "member", "dataset": "walks", "flow": {"kind": "coupling", "depth": 2, "width": 6},
+        "name": "member", "dataset": "walks",
+        "flow": {"kind": "coupling", "depth": 2, "width": 6, "context": "ignore"},
         "objective": {"kind": "distillation", "teacher": "runs/teacher", "weights": {"latent": 1}},
         "train": {"steps": 20, "warmup_steps": 2, "ema_decay": 0.9}, "batch_size": 8,
         "validate_every": 5,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from flowkd.bijectors import Tap
+from flowkd.data.facts import named_values
 from flowkd.data.manifest import read_manifest
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
@@ -83,7 +84,8 @@ def render_search(
     config: SearchConfig, store: Store, trials: list[Trial], outcome: dict[str, Any] | None
 ) -> str:
     """Returns the page; equal searches give equal pages."""
-    teacher = load_artifact(store, config.teacher).flow
+    artifact = load_artifact(store, config.teacher)
+    teacher = artifact.flow
     size = count_parameters(teacher)
     axes = axes_of(trials, config.space)
     bits = [trial.bits_per_dim for trial in trials]
@@ -93,7 +95,7 @@ def render_search(
         Path(__file__).with_name("report.html"),
         title=f"search {config.name}",
         headline=search_headline(config, trials, outcome, size),
-        facts=search_facts(config, trials),
+        facts={**search_facts(config, trials), **named_values(artifact.manifest.data)},
         history=Markup(history_plot(trials)) if ranked(trials) else None,
         choices=_choices(axes, bits),
         fifths=_fifths(bits),

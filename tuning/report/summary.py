@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from flowkd.evaluation.compare import FlowFigures
-from flowkd.report.comparison import percent
+from flowkd.evaluation.intervals import difference
+from flowkd.report.caveats import first_lines, with_error
+from flowkd.report.comparison import by_role, percent
 from tuning.config import BudgetConfig, SearchConfig
 from tuning.records import Trial, best_of
 
@@ -48,7 +51,7 @@ def search_headline(
 
 def figures_of(outcome: Mapping[str, Any]) -> dict[str, FlowFigures]:
     """Returns the figures of an outcome, by role."""
-    return {label: FlowFigures(**values) for label, values in outcome["figures"].items()}
+    return {label: FlowFigures.read(values) for label, values in outcome["figures"].items()}
 
 
 def search_facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
@@ -71,18 +74,32 @@ def search_facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
 
 
 def _concluded(outcome: Mapping[str, Any], figures: Mapping[str, FlowFigures]) -> str:
-    teacher, plain, best = (figures[role] for role in ("teacher", "plain", "distilled"))
+    teacher, plain, best = by_role(figures).values()
     became = (
         f"It is published as {outcome['published']}."
         if outcome["published"]
         else f"It is not published: {outcome['refused']}."
     )
-    return (
+    told = (
         f"The best student has {percent(best.parameters / teacher.parameters)} of the teacher's "
-        f"parameters and {best.bits_per_dim:.3f} bits per dimension on the test split; trained "
-        f"without the teacher it has {plain.bits_per_dim:.3f}, and the teacher has "
-        f"{teacher.bits_per_dim:.3f}. {became}"
+        f"parameters and {_bits(best)} bits per dimension on the test split; trained without the "
+        f"teacher it has {_bits(plain)}, and the teacher has {_bits(teacher)}."
     )
+    return " ".join([*first_lines(figures), told, *_gain(plain, best), became])
+
+
+def _bits(flow: FlowFigures) -> str:
+    error = f" ± {flow.standard_error:.3f}" if math.isfinite(flow.standard_error) else ""
+    return f"{flow.bits_per_dim:.3f}{error}"
+
+
+def _gain(plain: FlowFigures, best: FlowFigures) -> list[str]:
+    """Returns what the teacher was worth on the same rows, where it is known by group."""
+    if not (plain.by_group and best.by_group):
+        return []
+    gain = difference(plain.by_group, best.by_group)
+    unsure = ", which may be chance" if gain.nothing else ""
+    return [f"Distillation gained {with_error(gain)} on the same rows{unsure}."]
 
 
 def _none_finished(trials: list[Trial]) -> str:

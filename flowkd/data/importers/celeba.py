@@ -14,9 +14,11 @@ from pydantic import Field
 
 from flowkd.data.chunked_import import ImportChunk, import_chunks
 from flowkd.data.importers.importer import ImporterConfig
+from flowkd.data.importers.picture_notes import wanted_picture, with_notes
 from flowkd.data.importers.pictures import read_picture
 from flowkd.data.importers.sources import Member, Source, fingerprint_of
 from flowkd.data.manifest import SPLITS, Manifest
+from flowkd.data.notes import Notes
 from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
@@ -65,14 +67,21 @@ class CelebaConfig(ImporterConfig):
                 partition; or the splits have not the published sizes.
         """
         with ExitStack() as stack:
-            sources, pictures, partition = _open(self, stack)
+            sources, found, partition = _open(self, stack)
+            others = Notes()
+            pictures = _pictures(found, others)
             splits = _read_partition(partition)
             members = _matched(pictures, splits, sources[0].uri)
+            chunks = _chunks(members, splits, self.size)
             draft = Manifest(
                 name=self.name,
                 kind="image",
                 event_shape=(3, self.size, self.size),
                 bins=256,
+                remarks=[
+                    "Several pictures show one person, which is not read: errors of figures, which "
+                    "take pictures for independent, are too small."
+                ],
                 splits={},
                 source=f"CelebA, aligned (Liu et al. 2015), from {self.source}",
                 config=self.model_dump(mode="json"),
@@ -80,14 +89,15 @@ class CelebaConfig(ImporterConfig):
             return import_chunks(
                 store,
                 draft,
-                _chunks(members, splits, self.size),
+                chunks,
                 fingerprint=fingerprint_of(sources),
                 seed=self.seed,
+                conclude=lambda manifest, notes: with_notes(manifest, others),
             )
 
 
 def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Member], Member]:
-    """Returns the sources, the members that are pictures, and the partition."""
+    """Returns the sources, the members among which the pictures are, and the partition."""
     source = Source(config.source)
     if source.kind not in ("folder", "zip"):
         raise DataError(
@@ -110,8 +120,17 @@ def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Me
         packed = Source(f"{config.source.rstrip('/')}/{named[PICTURES].name}")
         sources.insert(0, packed)
         found = stack.enter_context(packed.all_members())
-    suffixes = (".jpg", ".png")
-    return sources, [m for m in found if m.name.lower().endswith(suffixes)], partition
+    return sources, found, partition
+
+
+def _pictures(found: Sequence[Member], others: Notes) -> list[Member]:
+    """Returns the members that are pictures, and notes those that are nothing else either."""
+    used = (PARTITION, PICTURES)
+    return [
+        member
+        for member in found
+        if PurePosixPath(member.name).name not in used and wanted_picture(others, member.name)
+    ]
 
 
 def _read_partition(member: Member) -> dict[str, str]:

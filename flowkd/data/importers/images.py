@@ -13,18 +13,34 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from flowkd.data.chunked_import import ImportChunk, import_chunks
+from flowkd.data.importers.bad_pictures import BadPictures, check_headers
 from flowkd.data.importers.crops import (
     MAX_PICTURE_BYTES,
-    SUFFIXES,
     CropsConfig,
     crops_of,
-    is_picture,
     pictures_per_chunk,
 )
 from flowkd.data.importers.importer import ImporterConfig
+from flowkd.data.importers.picture_files import SUFFIXES
+from flowkd.data.importers.picture_notes import describe_others, wanted_picture, with_notes
 from flowkd.data.importers.sources import Member, Source, fingerprint_of
-from flowkd.data.importers.webdataset import Sample, label_of, split_by_name, tar_chunks, tars_at
+from flowkd.data.importers.split_folders import (
+    check_one_split,
+    remark_on_splits,
+    split_by_folder,
+    splits_of_folders,
+    splits_of_tars,
+)
+from flowkd.data.importers.webdataset import (
+    Sample,
+    check_tars,
+    label_of,
+    split_by_name,
+    tar_chunks,
+    tars_at,
+)
 from flowkd.data.manifest import SPLITS, Manifest, random_split_by_fraction
+from flowkd.data.notes import Notes
 from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
@@ -32,7 +48,7 @@ from flowkd.store.store import Store
 
 
 class ImagesConfig(CropsConfig, ImporterConfig):
-    """Crops of pictures; all crops of one file are in one split.
+    """Crops of pictures; all crops of one file are in one split, and are one group.
 
     Attributes:
         source: A folder, searched with all its subfolders; a zip; a tar, a folder of tars, or tars
@@ -40,6 +56,10 @@ class ImagesConfig(CropsConfig, ImporterConfig):
         labels: Whether a class is stored as the context: of folders and zips the first subfolder's
             name; of tars the number in `000123.cls` beside `000123.jpg`.
         classes: Number of classes; only for tars with labels, which require it.
+        split_folders: Whether folders `train`, `val` (or `valid`, `validation`) and `test` at the
+            top are the splits, where all pictures lie in such, as are tars that have these words
+            in their names; default True. One that is missing is drawn from train. A tar with
+            several such folders is refused.
         val_fraction: Share of the files that are val; default 0.1. Of tars, whose files are not
             known before they are read, each file is drawn by a hash of its name.
         test_fraction: Share of the files that are test; default 0.1.
@@ -51,6 +71,7 @@ class ImagesConfig(CropsConfig, ImporterConfig):
     name: DatasetName
     labels: bool = False
     classes: int | None = Field(None, ge=1)
+    split_folders: bool = True
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
 
@@ -67,47 +88,92 @@ class ImagesConfig(CropsConfig, ImporterConfig):
         (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2020,
         https://github.com/webdataset/webdataset).
 
+        All headers are read before the first picture is decoded, but of tars on other machines,
+        which would be fetched twice.
+
         Raises:
-            DataError: The source is missing, has no pictures or too few, or a picture is
-                unreadable, truncated, too large, smaller than the crop, or (with labels) without
-                a class.
+            DataError: The source is missing, has no pictures or too few, or pictures are refused:
+                unreadable, truncated, too large, of more than 8 bits, smaller than the crop, or
+                (with labels) without a class.
         """
-        tars = _tars(self)
-        if tars:
-            draft = _draft(self, f"pictures of {len(tars)} tars, {self.source}", self.classes)
-            return import_chunks(
-                store,
-                draft,
-                _tar_chunks(self, tars),
-                fingerprint=fingerprint_of(tars),
-                seed=self.seed,
-            )
-        source = Source(self.source)
-        with source.all_members(is_picture) as found:
-            files = sorted(found, key=lambda file: file.name)
-            if not files:
-                raise DataError(
-                    f"no pictures in {self.source!r} among its {len(list(source.members()))} "
-                    f"files; looked for names that end in {', '.join(SUFFIXES)}, and for tars"
-                )
-            for file, other in pairwise(files):
-                if file.name == other.name:  # of a zip; one could be train and the other test
-                    raise DataError(f"{file.where} is there twice; remove one, or rename it")
-            classes = _classes(files, self) if self.labels else None
-            names = sorted(set(classes)) if classes else None
-            draft = _draft(self, f"{len(files)} pictures of {self.source}", names)
-            return import_chunks(
-                store,
-                draft,
-                _file_chunks(self, files, classes),
-                fingerprint=source.fingerprint(),
-                seed=self.seed,
-            )
+        notes = Notes()
+        tars = _tars(self, notes)
+        return _write_tars(self, store, tars, notes) if tars else _write_files(self, store, notes)
 
 
-def _tars(config: ImagesConfig) -> list[Source]:
+def _write_tars(
+    config: ImagesConfig, store: Store, tars: Sequence[Source], notes: Notes
+) -> Manifest:
+    if not config.skip_unreadable:
+        check_tars([tar for tar in tars if tar.is_local], config)
+    source = f"pictures of {len(tars)} tars, {config.source}"
+    draft = _draft(config, source, config.classes, tars=True)
+    names = [tar.name for tar in tars]
+    splits = splits_of_tars(names, config.source) if config.split_folders else None
+    if splits:
+        draft = draft.model_copy(update={"remarks": [remark_on_splits(splits, "tars")]})
+    return import_chunks(
+        store,
+        draft,
+        _tar_chunks(config, tars, splits, notes),
+        fingerprint=fingerprint_of(tars),
+        seed=config.seed,
+        conclude=partial(_concluded, notes),
+    )
+
+
+def _write_files(config: ImagesConfig, store: Store, notes: Notes) -> Manifest:
+    source = Source(config.source)
+    with source.all_members(partial(wanted_picture, notes)) as found:
+        notes.merge(source.notes)
+        files = _checked(sorted(found, key=lambda file: file.name), source, config, notes)
+        paths = _paths(files, source)
+        splits = splits_of_folders(paths, source.uri) if config.split_folders else None
+        if splits:
+            paths = [path[1:] for path in paths]
+        classes = _classes(files, paths, config) if config.labels else None
+        names = sorted(set(classes)) if classes else None
+        draft = _draft(config, f"{len(files)} pictures of {config.source}", names)
+        if splits:
+            draft = draft.model_copy(update={"remarks": [remark_on_splits(splits, "folders")]})
+        return import_chunks(
+            store,
+            draft,
+            _file_chunks(config, files, classes, _chosen(config, len(files), splits)),
+            fingerprint=source.fingerprint(),
+            seed=config.seed,
+            conclude=partial(_concluded, notes),
+        )
+
+
+def _checked(
+    files: Sequence[Member], source: Source, config: ImagesConfig, notes: Notes
+) -> list[Member]:
+    """Returns the pictures that are not refused, which are as many as there should be."""
+    if not files:
+        raise DataError(
+            f"no pictures in {config.source!r}; it has {describe_others(notes) or 'no files'}; "
+            f"looked for names that end in {', '.join(SUFFIXES)}, and for tars"
+        )
+    for file, other in pairwise(files):
+        if file.name == other.name:  # of a zip; one could be train and the other test
+            raise DataError(f"{file.where} is there twice; remove one, or rename it")
+    checked = check_headers(source, files, config, notes)
+    if not checked:
+        raise DataError(f"all {len(files):,} pictures of {config.source!r} are refused")
+    return checked
+
+
+def _concluded(found: Notes, manifest: Manifest, notes: Notes) -> Manifest:
+    """Returns the manifest with the notes of all files and of those that were decoded."""
+    both = Notes(found.found)
+    both.merge(notes)
+    return with_notes(manifest, both)
+
+
+def _tars(config: ImagesConfig, notes: Notes) -> list[Source]:
     try:
-        tars = tars_at(config.source)
+        tars = tars_at(config.source, notes)
     except DataError as error:
         raise DataError(f"no folder {config.source!r}, nor a zip or tar of it: {error}") from error
     if tars and config.labels and config.classes is None:
@@ -120,7 +186,9 @@ def _tars(config: ImagesConfig) -> list[Source]:
     return tars
 
 
-def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | None) -> Manifest:
+def _draft(
+    config: ImagesConfig, source: str, classes: Sequence[str] | int | None, *, tars: bool = False
+) -> Manifest:
     names = None if classes is None or isinstance(classes, int) else list(classes)
     return Manifest(
         name=config.name,
@@ -129,36 +197,58 @@ def _draft(config: ImagesConfig, source: str, classes: Sequence[str] | int | Non
         bins=256,
         classes=len(names) if names else classes if isinstance(classes, int) else None,
         class_names=names,
+        group="file" if config.several or tars else None,
         splits={},
         source=source,
         config=config.model_dump(mode="json"),
     )
 
 
-def _tar_chunks(config: ImagesConfig, tars: Sequence[Source]) -> Iterator[ImportChunk]:
-    def rows(sample: Sample) -> tuple[np.ndarray, int | None]:
+def _tar_chunks(
+    config: ImagesConfig, tars: Sequence[Source], splits: Sequence[str] | None, notes: Notes
+) -> Iterator[ImportChunk]:
+    def rows(sample: Sample, noted: Notes) -> tuple[np.ndarray, int | None]:
         label = None if config.classes is None else label_of(sample, config.classes)
-        return crops_of(sample.picture, sample.name, sample.where, config), label
+        return crops_of(sample.picture, sample.name, sample.where, config, noted), label
 
-    split = partial(
-        split_by_name,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-    )
-    return tar_chunks(tars, pictures_per_chunk(config), rows, split)
+    # A split that tars have is not drawn from the others.
+    shares = {
+        f"{split}_fraction": 0.0 if splits and split in splits else share
+        for split, share in (("val", config.val_fraction), ("test", config.test_fraction))
+    }
+    named = dict(zip([tar.uri for tar in tars], splits or (), strict=False))
+    seen: set[str] = set()
+
+    def split(sample: Sample) -> str:
+        if config.split_folders and not named:
+            check_one_split(sample.key, seen, config.source)
+        own = named.get(sample.tar, "train")
+        return split_by_name(sample.key, **shares, seed=config.seed) if own == "train" else own
+
+    skip = config.skip_unreadable
+    return tar_chunks(tars, pictures_per_chunk(config), rows, split, notes, skip=skip)
+
+
+def _chosen(
+    config: ImagesConfig, count: int, splits: Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    """Returns the indices of the files of each split, in the order in which they are read."""
+    shares = {
+        "val_fraction": config.val_fraction,
+        "test_fraction": config.test_fraction,
+    }
+    if splits and len(set(splits)) > 1:
+        return split_by_folder(splits, **shares, seed=config.seed, where=config.source)
+    what = f"pictures in {config.source}"
+    return random_split_by_fraction(count, **shares, seed=config.seed, what=what)
 
 
 def _file_chunks(
-    config: ImagesConfig, files: Sequence[Member], classes: Sequence[str] | None
+    config: ImagesConfig,
+    files: Sequence[Member],
+    classes: Sequence[str] | None,
+    chosen: Mapping[str, np.ndarray],
 ) -> Iterator[ImportChunk]:
-    chosen = random_split_by_fraction(
-        len(files),
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-        what=f"pictures in {config.source}",
-    )
     # In the order drawn, so that a chunk has pictures of all classes.
     drawn = [(split, int(number)) for split in SPLITS for number in chosen[split]]
     names = sorted(set(classes or ()))
@@ -166,7 +256,9 @@ def _file_chunks(
     count = pictures_per_chunk(config)
     for start in range(0, len(drawn), count):
         part = drawn[start : start + count]
-        yield ImportChunk(f"pictures {start}", partial(_read, part, files, labels, config))
+        notes = Notes()
+        read = partial(_read, part, files, labels, config, notes)
+        yield ImportChunk(f"pictures {start}", read, notes)
 
 
 def _read(
@@ -174,28 +266,43 @@ def _read(
     files: Sequence[Member],
     labels: Sequence[int] | None,
     config: ImagesConfig,
+    notes: Notes,
 ) -> Mapping[str, SplitArrays]:
+    bad = BadPictures(notes, skip=config.skip_unreadable)
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     classes: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for split, number in part:
         file = files[number]
-        found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config)
-        crops[split].append(found)
-        if labels is not None:
-            classes[split] += [labels[number]] * len(found)
+        with bad.gather(file.name):
+            found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config, notes)
+            crops[split].append(found)
+            groups[split] += [number] * len(found)
+            if labels is not None:
+                classes[split] += [labels[number]] * len(found)
+    bad.check(config.source)
     return {
         split: SplitArrays(
-            np.concatenate(found), np.array(classes[split], np.int64) if labels else None
+            np.concatenate(found),
+            np.array(classes[split], np.int64) if labels else None,
+            np.array(groups[split], np.int64) if config.several else None,
         )
         for split, found in crops.items()
     }
 
 
-def _classes(files: Sequence[Member], config: ImagesConfig) -> list[str]:
-    """Returns the first subfolder's name of each file; of a zip, below the folder zipped."""
+def _paths(files: Sequence[Member], source: Source) -> list[tuple[str, ...]]:
+    """Returns the parts of each file's path; of a zip, below the folder that was zipped."""
     paths = [PurePosixPath(file.name).parts for file in files]
-    if config.source.lower().endswith(".zip") and len({path[0] for path in paths}) == 1:
+    if source.kind == "zip" and len({path[0] for path in paths}) == 1:
         paths = [path[1:] or path for path in paths]
+    return paths
+
+
+def _classes(
+    files: Sequence[Member], paths: Sequence[Sequence[str]], config: ImagesConfig
+) -> list[str]:
+    """Returns the first subfolder's name of each file, below the folders of splits."""
     for file, path in zip(files, paths, strict=True):
         if len(path) < 2:
             raise DataError(

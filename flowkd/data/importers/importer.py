@@ -16,10 +16,12 @@ class ImporterConfig(Config):
     Attributes:
         kind: Tag by which a config names its importer; a subclass makes it a Literal of its own.
         name: The data set's name in the store.
+        strict: Whether an import is refused that has anything to remark; default false.
     """
 
     kind: str
     name: DatasetName
+    strict: bool = False
 
     @abstractmethod
     def write(self, store: Store) -> Manifest:

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from flowkd.data.importers.sources import explain_damage
+from flowkd.data.importers.damage import explain_damage
 from flowkd.data.npy import read_npy_header
 from flowkd.errors import DataError
 

@@ -21,7 +21,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class PatchesConfig(ImporterConfig):
-    """Grey patches of the photographs, split by tiles as the dataset `photos` is.
+    """Grey patches of the photographs, split by tiles as the dataset `photos` is, a tile a group.
 
     Attributes:
         stride: Distance of neighbouring train patches, in pixels, default 4; patches of val and
@@ -48,24 +48,28 @@ class PatchesConfig(ImporterConfig):
         Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D.
         """
         crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
-        for split, tile in tiles(photographs(), self.seed):
+        groups: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+        for number, (split, tile) in enumerate(tiles(photographs(), self.seed)):
             grey = np.rint(np.einsum("chw,c->hw", tile, LUMA))[None]
             crops[split].append(grid_crops(grey, SIDE, self.stride if split == "train" else SIDE))
+            groups[split].append(np.full(len(crops[split][-1]), number))
         limits = {"train": self.train_limit, "val": self.val_limit, "test": self.test_limit}
         splits = {}
         for split in SPLITS:
             rng = np.random.default_rng(derive_seed(self.seed, f"patches/{split}"))
             grey = np.concatenate(crops.pop(split)).reshape(-1, SIDE * SIDE)
-            grey = grey[rng.permutation(len(grey))[: limits[split]]]
+            chosen = rng.permutation(len(grey))[: limits[split]]
+            grey, group = grey[chosen], np.concatenate(groups[split])[chosen]
             values = (grey + rng.random(grey.shape)) / 256
             values -= values.mean(axis=1, keepdims=True)
-            splits[split] = SplitArrays(values[:, :-1].astype(np.float32))
+            splits[split] = SplitArrays(values[:, :-1].astype(np.float32), group=group)
         train = splits["train"].x
         return write_dataset(
             store,
             self.name,
             splits,
             kind="table",
+            group="tile",
             columns=[f"pixel{number}" for number in range(SIDE * SIDE - 1)],
             mean=train.mean(axis=0, dtype=np.float64).tolist(),
             scale=train.std(axis=0, dtype=np.float64).tolist(),

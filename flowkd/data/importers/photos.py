@@ -41,6 +41,10 @@ FILES = {
 class PhotosConfig(ImporterConfig):
     """Crops of photographs, split by 64x64 tiles so that no two splits share a pixel.
 
+    The crops of a tile are one group. Tiles of one photograph are alike, too, but are in all
+    splits: errors over tiles are those of other tiles of these photographs, not of other
+    photographs.
+
     Attributes:
         crop: Side of a crop, in pixels; default 32.
         stride: Distance of neighbouring train crops, in pixels; default half a crop. Crops of
@@ -65,8 +69,10 @@ class PhotosConfig(ImporterConfig):
         crops: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
         strides = dict.fromkeys(SPLITS, self.crop)
         strides["train"] = self.stride or self.crop // 2
-        for split, tile in tiles(photographs(), self.seed):
+        groups: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+        for number, (split, tile) in enumerate(tiles(photographs(), self.seed)):
             crops[split].append(grid_crops(tile, self.crop, strides[split]))
+            groups[split].append(np.full(len(crops[split][-1]), number))
         limits = {"train": self.train_limit, "val": self.val_limit, "test": self.test_limit}
         splits = {}
         for split in SPLITS:
@@ -76,13 +82,16 @@ class PhotosConfig(ImporterConfig):
                 )
             rows = np.concatenate(crops.pop(split))
             rng = np.random.default_rng(derive_seed(self.seed, f"photos/{split}"))
-            splits[split] = SplitArrays(rows[rng.permutation(len(rows))[: limits[split]]])
+            chosen = rng.permutation(len(rows))[: limits[split]]
+            group = np.concatenate(groups[split])[chosen]
+            splits[split] = SplitArrays(rows[chosen], group=group)
         return write_dataset(
             store,
             self.name,
             splits,
             kind="image",
             bins=256,
+            group="tile",
             source=(
                 f"photographs inside the scikit-image and scikit-learn wheels: {', '.join(FILES)}"
             ),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, RootModel
 
+from flowkd.credentials import values_without_credentials, without_credentials
 from flowkd.data.importers.celeba import CelebaConfig
 from flowkd.data.importers.cifar import CifarConfig
 from flowkd.data.importers.density.bsds300 import Bsds300Config
@@ -14,6 +15,7 @@ from flowkd.data.importers.density.hepmass import HepmassConfig
 from flowkd.data.importers.density.miniboone import MiniBooNEConfig
 from flowkd.data.importers.density.power import PowerConfig
 from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.fold import FoldConfig
 from flowkd.data.importers.imagenet32 import Imagenet32Config
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.importer import ImporterConfig
@@ -22,6 +24,7 @@ from flowkd.data.importers.photos import PhotosConfig
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.errors import DataError
+from flowkd.store.failures import explained
 from flowkd.store.store import Store
 
 # Every data set that a config can name, by its `kind`: here a new importer is registered.
@@ -38,7 +41,8 @@ DatasetConfig = Annotated[
     | Bsds300Config
     | CifarConfig
     | Imagenet32Config
-    | CelebaConfig,
+    | CelebaConfig
+    | FoldConfig,
     Field(discriminator="kind"),
 ]
 
@@ -47,13 +51,24 @@ class PrepareConfig(RootModel[DatasetConfig]):
     """A data set's config as a file of its own: `kind` says which importer it is for."""
 
 
-def prepare(config: ImporterConfig, store: Store) -> Manifest:
+class DatasetExistsError(DataError):
+    """A data set of the same name from another import, which nobody said may be replaced."""
+
+
+def prepare(config: ImporterConfig, store: Store, *, replace: bool = True) -> Manifest:
     """Returns the manifest of the configured data set, which is imported unless it is there.
 
-    A data set of the same name is kept if its config is equal and its shards are all there, and
-    replaced otherwise. That a source file has changed is not noticed.
+    A data set of the same name is kept if its config is equal, and imported again if its shards are
+    not all there. That a source file has changed is not noticed.
+
+    Args:
+        config: Of the importer.
+        store: Where the data set goes.
+        replace: Whether it takes the place of one of another config, which else is an error; the
+            commands ask before.
 
     Raises:
+        DatasetExistsError: There is another data set of this name.
         DataError: The source is missing or faulty, as each importer says.
 
     Examples:
@@ -64,17 +79,39 @@ def prepare(config: ImporterConfig, store: Store) -> Manifest:
         {'train': 1200, 'val': 250, 'test': 347}
         >>> store.remove()
     """
+    manifest = kept_manifest(config, store, replace=replace)
+    if manifest is not None:
+        return manifest
+    source = without_credentials(str(getattr(config, "source", None) or config.kind))
+    with explained(f"data set {config.name!r} from {source}", DataError):
+        return config.write(store)
+
+
+def kept_manifest(
+    config: ImporterConfig, store: Store, *, replace: bool = False
+) -> Manifest | None:
+    """Returns the manifest of the very same import, whole in the store; None where it is to be run.
+
+    Raises:
+        DatasetExistsError: There is another data set of this name, not to be replaced.
+    """
     try:
         manifest = read_manifest(store, config.name)
     except DataError:
-        manifest = None
-    if (
-        manifest is not None
-        and manifest.config == config.model_dump(mode="json")
-        and _is_whole(store, manifest)
-    ):
-        return manifest
-    return config.write(store)
+        return None
+    ours = values_without_credentials(config.model_dump(mode="json"))
+    if manifest.config == ours:
+        return manifest if _is_whole(store, manifest) else None
+    if replace:
+        return None
+    differ = [key for key in ours | manifest.config if manifest.config.get(key) != ours.get(key)]
+    changes = ", ".join(
+        f"{key} {manifest.config.get(key)!r}, now {ours.get(key)!r}" for key in differ
+    )
+    raise DatasetExistsError(
+        f"there is another data set {config.name!r} in {store}: {manifest.source}; it had "
+        f"{changes}: choose another name, or replace it by --replace"
+    )
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,11 @@ from pathlib import PurePosixPath
 from typing import IO, Literal
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
+from flowkd.data.importers.damage import RANGES, DamageError, explain_damage
+from flowkd.data.importers.local_folder import LINKS, walk_folder
+from flowkd.data.notes import Notes
 from flowkd.errors import DataError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -30,9 +34,8 @@ MAX_NAME_BYTES = 2**20
 NAMES = (b"L", b"K", b"x", b"g", b"X")  # tar's headers that are read whole to tell a name
 RANDOM_BLOCK = 2**18
 
-# What damaged archives make the standard library raise; its OSErrors have no number then.
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
-REFUSALS = (FileNotFoundError, PermissionError, ConnectionError, TimeoutError)
+ENCRYPTED = 1  # bit of a zip member's flags
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Member:
     where: str
     opened: Callable[[], IO[bytes]]
 
+    def head(self, count: int) -> bytes:
+        """Returns its first bytes; raises DataError as `read` does."""
+        with explain_damage(self.where, self.size), self.opened() as file:
+            return file.read(min(count, self.size))
+
     def read(self, max_bytes: int = MAX_MEMBER_BYTES) -> bytes:
         """Returns its bytes.
 
@@ -65,7 +73,7 @@ class Member:
         with explain_damage(self.where, self.size), self.opened() as file:
             data = file.read(self.size + 1)
         if len(data) != self.size:
-            raise DataError(
+            raise DamageError(
                 f"{self.where} is cut off: expected {self.size:,} bytes; got {len(data):,}; "
                 f"fetch {self.where.split(' in ')[-1]} again"
             )
@@ -74,6 +82,9 @@ class Member:
 
 class Source:
     """A file, a folder, a tar or a zip on any fsspec URL.
+
+    Links of a local folder are followed; `notes` has those that were passed over by the latest
+    walk through the source.
 
     Args:
         uri: A path, or any fsspec URL.
@@ -84,6 +95,7 @@ class Source:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self.notes = Notes()
         try:
             self.fs, self.path = fsspec.core.url_to_fs(uri)
             there = self.fs.exists(self.path)
@@ -101,6 +113,11 @@ class Source:
         return "zip" if self.path.lower().endswith(".zip") else "file"
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is on a disk of this machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    @property
     def name(self) -> str:
         """The last part of its path."""
         return PurePosixPath(self.path.rstrip("/")).name
@@ -116,7 +133,8 @@ class Source:
         """Yields the regular files whose names are wanted: in an archive's order, else by name.
 
         Raises:
-            DataError: The archive is cut off or damaged, or claims too much.
+            DataError: The archive is cut off or damaged, or claims too much; or it is a zip that
+                is encrypted, or on a server that does not answer requests for ranges.
         """
         if self.kind == "tar":
             yield from self._tar_members(wanted)
@@ -124,6 +142,11 @@ class Source:
             yield from self._zip_members(wanted)
         else:
             for name, size, path in sorted(self._files()):
+                if size is None:
+                    raise DataError(
+                        f"{self.uri} cannot be read: its server does not tell how many bytes it "
+                        f"has; fetch it and name it on disk"
+                    )
                 if wanted(name):
                     yield Member(name, size, self._where(name), self._opener(path))
 
@@ -142,21 +165,30 @@ class Source:
         with ExitStack() as stack:
             if self.kind == "zip":
                 with explain_damage(self.uri):
-                    file = self.fs.open(self.path, "rb", block_size=RANDOM_BLOCK)
-                    archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(file)))
+                    archive = stack.enter_context(zipfile.ZipFile(self._seekable(stack)))
                     found = list(self._in_zip(archive, wanted))
             else:
                 found = list(self.members(wanted))
             yield found
 
-    def _files(self) -> Iterator[tuple[str, int, str]]:
+    def _files(self) -> Iterator[tuple[str, int | None, str]]:
         """Yields relative name, size and path of the files themselves, archives unopened."""
         if self.kind != "folder":
             yield self.name, self.fs.size(self.path), self.path
             return
+        self.notes = Notes()
+        if self.is_local:
+            yield from walk_folder(self.path, self.notes)
+            return
         prefix = self.path.rstrip("/") + "/"
         for path, info in self.fs.find(self.path, detail=True).items():
             yield path.removeprefix(prefix), info["size"], path
+
+    def _seekable(self, stack: ExitStack) -> IO[bytes]:
+        file: IO[bytes] = self.fs.open(self.path, "rb", block_size=RANDOM_BLOCK)
+        if not stack.enter_context(file).seekable():
+            raise ValueError(f"{self.uri} has no {RANGES}")
+        return file
 
     def _opener(self, path: str) -> Callable[[], IO[bytes]]:
         return lambda: self.fs.open(path, "rb")
@@ -166,6 +198,7 @@ class Source:
 
     def _tar_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
         last = "its beginning"
+        self.notes = Notes()
         with (
             explain_damage(self.uri, after=lambda: last),
             self.fs.open(self.path, "rb") as file,
@@ -180,6 +213,8 @@ class Source:
                 name = info.name.removeprefix("./")
                 if info.isfile() and wanted(name):
                     yield Member(name, info.size, self._where(name), self._in_tar(tar, info))
+                elif (info.issym() or info.islnk()) and wanted(name):
+                    self.notes.add(LINKS, "in archives", name)
                 last = name
 
     @staticmethod
@@ -196,12 +231,31 @@ class Source:
             yield from members
 
     def _in_zip(self, archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> Iterator[Member]:
+        self.notes = Notes()
         for number, info in enumerate(archive.infolist()):
             name = info.filename
             self._check(name, info.file_size, number)
-            if not info.is_dir() and wanted(name):
+            if info.is_dir() or not wanted(name):
+                continue
+            self._check_packing(info)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                self.notes.add(LINKS, "in archives", name)
+            else:
                 opened = partial(archive.open, info)
                 yield Member(name, info.file_size, self._where(name), opened)
+
+    def _check_packing(self, info: zipfile.ZipInfo) -> None:
+        if info.flag_bits & ENCRYPTED:
+            raise DataError(
+                f"{self._where(info.filename)} is encrypted with a password; unpack the zip and "
+                f"name the folder"
+            )
+        if info.compress_type not in ZIP_METHODS:
+            raise DataError(
+                f"{self._where(info.filename)} is compressed by method {info.compress_type}; "
+                f"expected one of {', '.join(map(str, ZIP_METHODS))}: stored, deflated, bzip2 or "
+                f"LZMA; unpack the zip and name the folder"
+            )
 
     def _check(self, name: str, size: int, number: int) -> None:
         if size > MAX_MEMBER_BYTES:
@@ -235,27 +289,3 @@ def fingerprint_of(sources: Sequence[Source]) -> str:
     """Returns a hash of the names and sizes of all files of several sources."""
     prints = [source.fingerprint() for source in sources]
     return hashlib.sha256(" ".join(prints).encode()).hexdigest()
-
-
-@contextmanager
-def explain_damage(
-    where: str, expected: int | None = None, after: Callable[[], str] | None = None
-) -> Iterator[None]:
-    """Turns the errors that the standard library raises for a damaged archive into a DataError.
-
-    The message tells damage, which asks for another download, from a failure to read.
-    """
-    try:
-        yield
-    except DAMAGE as error:
-        if isinstance(error, REFUSALS) or (isinstance(error, OSError) and error.errno):
-            raise DataError(
-                f"{where} cannot be read: {error}; see whether it is there, answers, and may be "
-                f"read, and start again: what is done is kept"
-            ) from error
-        place = f" after {after()}" if after else ""
-        sizes = f"; expected {expected:,} bytes" if expected is not None else ""
-        raise DataError(
-            f"{where} is cut off or damaged{place}: {error or type(error).__name__}{sizes}; "
-            f"fetch {where.split(' in ')[-1]} again"
-        ) from error

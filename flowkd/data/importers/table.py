@@ -1,44 +1,74 @@
-"""Data set `table`: the user's CSV, Parquet or .npy, each row an example."""
+"""Data set `table`: the user's table, in a format of `flowkd.data.tables`, each row an example."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from flowkd.data.checks.options import ColumnOptions
+from flowkd.data.checks.prepare import check_names, prepare_columns, rows_with_values
+from flowkd.data.groups import number_groups, split_by_group
 from flowkd.data.importers.importer import ImporterConfig
-from flowkd.data.importers.table_checks import remarks_on
+from flowkd.data.importers.table_context import TableContext, class_context, vector_context
+from flowkd.data.importers.table_left_out import (
+    left_out_columns,
+    left_out_of,
+    remarks_of,
+)
 from flowkd.data.manifest import Manifest, random_split_by_fraction
-from flowkd.data.npy import read_npy
+from flowkd.data.tables.columns import (
+    Column,
+    check_numeric,
+    check_once,
+    columns_of,
+    named,
+    variables,
+)
+from flowkd.data.tables.opening import open_table
+from flowkd.data.tables.rows import read_rows
+from flowkd.data.tables.table import ReadOptions, Table
 from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
-SUFFIXES = (".csv", ".npy", ".parquet")
-# A spread of fewer float32 steps than this is a staircase rather than a density.
-MIN_STEPS = 64
 
-
-class TableConfig(ImporterConfig):
+class TableConfig(ColumnOptions, ImporterConfig):
     """Rows of a table of numbers, stored as float32 in data units.
 
+    What is done with single columns is in ColumnOptions.
+
     Attributes:
-        source: A file, or any fsspec URL, that ends in .csv, .parquet or .npy (2-D; its columns are
-            called x0, x1, ...).
-        columns: Columns of x; default all that are not context_columns.
+        source: A file, a folder of files, or a pattern such as `part-*.parquet`, on any fsspec URL:
+            CSV and other text, Parquet, Arrow, .npy (its columns are called x0, x1, ...), .npz,
+            HDF5, FITS or ROOT, compressed or not.
+        columns: Columns of x; default all that are no index and not used otherwise. The name of a
+            vector stands for all its elements.
         context_columns: Columns of the context vector; default none.
-        constant: Whether to `refuse` columns of x that are constant over the train split, or to
-            `drop` them, which the manifest remarks; default `refuse`.
-        val_fraction: Share of the rows that are val; default 0.1.
-        test_fraction: Share of the rows that are test; default 0.1.
+        label_column: Column of categories, as strings, whole numbers or booleans, whose class is
+            the context; default none.
+        group: Column, of numbers or text, that is equal for rows which belong together and are not
+            independent, such as those of one patient; it is no dimension, and the split is by its
+            values; default none, each row is one of its own.
+        constant: Whether to `refuse` columns of x or of the context vector that are constant over
+            the train split, or to `drop` them, which the manifest remarks; default `refuse`.
+        incomplete: Whether to `refuse` a row without a value in one of these columns, or to `drop`
+            it, which the manifest remarks; default `refuse`.
+        missing_texts: Cells of a text that stand for no value, such as `?`, besides those that are
+            empty, NA, NaN or null; default none.
+        key: The table in a file of several: a path in HDF5 or ROOT, an array's name in .npz, number
+            or name of a FITS extension; default the only one.
+        delimiter: What separates columns of a text; a blank for any run of blanks and tabs;
+            default a guess, which the manifest remarks.
+        decimal: The decimal mark of a text; default a guess, which the manifest remarks.
+        header: Whether the first line of a text has names; without, columns are called x0, x1, ...;
+            default yes, but refused where it has numbers.
+        val_fraction: Share of the rows, or groups, that are val; default 0.1.
+        test_fraction: Share of the rows, or groups, that are test; default 0.1.
         seed: Seed of the split; default 0.
     """
 
@@ -47,10 +77,26 @@ class TableConfig(ImporterConfig):
     name: DatasetName
     columns: list[str] | None = Field(None, min_length=1)
     context_columns: list[str] | None = Field(None, min_length=1)
+    label_column: str | None = None
+    group: str | None = None
     constant: Literal["refuse", "drop"] = "refuse"
+    incomplete: Literal["refuse", "drop"] = "refuse"
+    missing_texts: list[str] = Field(default_factory=list)
+    key: str | None = None
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    decimal: Literal[".", ","] | None = None
+    header: bool | None = None
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_context(self) -> TableConfig:
+        if self.label_column is not None and self.context_columns:
+            raise ValueError("expected context_columns or label_column; got both: leave one out")
+        if self.label_column in (self.columns or ()):
+            raise ValueError(f"expected label_column apart from columns; got {self.label_column!r}")
+        return self
 
     def write(self, store: Store) -> Manifest:
         """Writes the data set and returns its manifest.
@@ -60,43 +106,125 @@ class TableConfig(ImporterConfig):
                 numeric, chosen twice, or constant over the train split and not to be dropped; a
                 value is missing, NaN or infinite.
         """
-        table = _read(self.source)
-        context_columns = self.context_columns or []
-        columns = self.columns
-        if columns is None:
-            columns = [name for name in table.column_names if name not in context_columns]
-            if not columns:
-                raise DataError(f"{self.source} has no columns for x besides {context_columns}")
-        _check_columns(table, [*columns, *context_columns], self.source)
-        chosen = random_split_by_fraction(
-            table.num_rows,
-            val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
-            seed=self.seed,
-            what=f"rows in {self.source}",
+        with open_table(self.source, self._options()) as table:
+            x_columns, context_columns, aside = self._columns(table)
+            numbers = [*x_columns, *context_columns]
+            read = read_rows(table, numbers, aside, incomplete=self.incomplete)
+            used = [*numbers, *aside]
+            left_out, remarks = left_out_of(table, used, read), remarks_of(table, used, read)
+        x, exact = np.split(read.values, [len(x_columns)], axis=1)
+        columns, context_names = (
+            [c.name for c in chosen] for chosen in (x_columns, context_columns)
         )
-        x = _matrix(table, columns, self.source)
-        context = _matrix(table, context_columns, self.source) if context_columns else None
-        varied = _varied(x[chosen["train"]], columns, self)
-        dropped = [name for name in columns if name not in varied]
-        x, columns = x[:, [columns.index(name) for name in varied]], varied
-        train = x[chosen["train"]]
-        mean, scale = _statistics(train, columns, self.source)
+        check_names(self, columns, context_names, self.source)
+        kept, without_values = rows_with_values(x, columns, self, self.source)
+        x, exact = x[kept], exact[kept]
+        others = pa.table(read.others).take(kept) if aside else pa.table({})
+        group = _groups(others, self)
+        chosen = _split(group, len(x), self)
+        context = self._context(exact, context_names, others, chosen)
+        made = prepare_columns(
+            x,
+            columns,
+            chosen["train"],
+            self,
+            self.source,
+            constant=self.constant,
+            row_numbers=read.row_numbers[kept],
+            seed=self.seed,
+        )
+        dropped = [name for name in columns if name not in made.columns]
+        if dropped:
+            left_out.append(left_out_columns("constant over the train split", dropped))
         return write_dataset(
             store,
             self.name,
             {
-                split: SplitArrays(x[rows], None if context is None else context[rows])
+                split: SplitArrays(
+                    made.x[rows], context.of(rows), None if group is None else group[rows]
+                )
                 for split, rows in chosen.items()
             },
             kind="table",
-            columns=columns,
-            mean=mean.tolist(),
-            scale=scale.tolist(),
-            remarks=remarks_on(train, columns, dropped),
+            columns=made.columns,
+            units=self.units,
+            classes=None if context.class_names is None else len(context.class_names),
+            class_names=context.class_names,
+            context_columns=context.columns,
+            group=self.group,
+            steps=made.steps,
+            transforms=made.transforms,
+            mean=made.mean,
+            scale=made.scale,
+            left_out=[*left_out, *without_values],
+            remarks=[*remarks, *made.remarks, *context.remarks],
             source=f"{len(x)} rows of {self.source}",
             config=self.model_dump(mode="json"),
         )
+
+    def _options(self) -> ReadOptions:
+        return ReadOptions(
+            self.key, self.delimiter, self.decimal, self.header, tuple(self.missing_texts)
+        )
+
+    def _columns(self, table: Table) -> tuple[list[Column], list[Column], list[Column]]:
+        """Returns the columns of x, of the context vector, and of the label and the group."""
+        columns = columns_of(table)
+        _check_group(self, [column.name for column in columns])
+        context = named(table, columns, self.context_columns or [])
+        aside = named(table, columns, [n for n in (self.label_column, self.group) if n is not None])
+        dropped = named(table, columns, self.drop)
+        if self.columns is None:
+            taken = [self.label_column, self.group, *(self.context_columns or []), *self.drop]
+            x = variables(table, columns, [name for name in taken if name is not None])
+        else:
+            x = named(table, columns, self.columns)
+        check_once(table, [*x, *context, *aside, *dropped])
+        check_numeric(table, [*x, *context])
+        return x, context, aside
+
+    def _context(
+        self,
+        exact: np.ndarray,
+        names: list[str],
+        others: pa.Table,
+        chosen: Mapping[str, np.ndarray],
+    ) -> TableContext:
+        if self.label_column is not None:
+            return class_context(others, self.label_column, chosen, self.source)
+        if not names:
+            return TableContext()
+        return vector_context(exact, names, chosen["train"], self.constant, self.source)
+
+
+def _check_group(config: TableConfig, known: list[str]) -> None:
+    name, path = config.group, config.source
+    if name in (config.columns or []) or name in (config.context_columns or []):
+        raise DataError(f"group: expected a column of {path} that is no other; got {name!r} twice")
+    if name is not None and known.count(name) != 1:
+        found = "more than one" if name in known else "no"
+        raise DataError(
+            f"{path} has {found} column {name!r} for group; expected one of: {', '.join(known)}"
+        )
+
+
+def _groups(others: pa.Table, config: TableConfig) -> np.ndarray | None:
+    """Returns the group (N,) of each row."""
+    if config.group is None:
+        return None
+    return number_groups(others[config.group], f"{config.source}, column {config.group!r}")
+
+
+def _split(group: np.ndarray | None, count: int, config: TableConfig) -> dict[str, np.ndarray]:
+    shares: dict[str, Any] = {
+        "val_fraction": config.val_fraction,
+        "test_fraction": config.test_fraction,
+        "seed": config.seed,
+    }
+    if group is None:
+        return random_split_by_fraction(count, what=f"rows in {config.source}", **shares)
+    what = f"groups in column {config.group!r} of {config.source}"
+    return split_by_group(group, what=what, **shares)
 
 
 def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:
@@ -105,117 +233,9 @@ def read_text_numbers(path: str) -> tuple[list[str], np.ndarray]:
     Raises:
         DataError: As `TableConfig.write`.
     """
-    table = _read(path)
-    _check_columns(table, table.column_names, path)
-    return table.column_names, _matrix(table, table.column_names, path, np.float64)
-
-
-def _read(path: str) -> pa.Table:
-    suffix = PurePosixPath(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(f"expected a table that ends in {', '.join(SUFFIXES)}; got {path!r}")
-    try:
-        with fsspec.open(path, "rb") as file:
-            if suffix == ".csv":
-                return _with_header(pa.csv.read_csv(file), path)
-            if suffix == ".parquet":
-                return pq.read_table(file)
-            return _from_array(read_npy(file.read(), path))
-    except FileNotFoundError as error:
-        raise DataError(f"no file {path!r}; expected a table") from error
-    except (pa.ArrowException, ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
-
-
-def _with_header(table: pa.Table, path: str) -> pa.Table:
-    if all(_is_number(name) for name in table.column_names):
-        raise DataError(
-            f"expected a header of column names in the first line of {path}; got numbers: "
-            f"{', '.join(table.column_names[:5])}; add a line of names"
-        )
-    return table
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_array(array: np.ndarray) -> pa.Table:
-    columns = array.astype(np.float64).T
-    return pa.table({f"x{number}": pa.array(column) for number, column in enumerate(columns)})
-
-
-def _check_columns(table: pa.Table, chosen: Sequence[str], path: str) -> None:
-    known = ", ".join(table.column_names)
-    for name in chosen:
-        if chosen.count(name) > 1 or table.column_names.count(name) > 1:
-            raise DataError(f"expected each column of {path} once; got more than one {name!r}")
-    unknown = [name for name in chosen if name not in table.column_names]
-    if unknown:
-        raise DataError(f"{path} has no column {', '.join(unknown)}; expected some of: {known}")
-    texts = [name for name in chosen if not _is_numeric(table.schema.field(name).type)]
-    if texts:
-        found = ", ".join(f"{name} ({table.schema.field(name).type})" for name in texts)
-        raise DataError(
-            f"{path} has columns that are not numeric: {found}; choose others by `columns`"
-        )
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    types = pa.types
-    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-
-
-def _matrix(
-    table: pa.Table, columns: Sequence[str], path: str, dtype: type[np.floating[Any]] = np.float32
-) -> np.ndarray:
-    """Returns the columns as (N, D), every value finite."""
-    matrix = np.empty((table.num_rows, len(columns)), dtype)
-    for number, name in enumerate(columns):
-        values = table[name].cast(pa.float64(), safe=False).to_numpy()
-        with np.errstate(over="ignore"):
-            matrix[:, number] = values
-        faulty = np.flatnonzero(~np.isfinite(matrix[:, number]))
-        if len(faulty):
-            row = int(faulty[0])
-            value = table[name][row].as_py()
-            found = "no value" if value is None else value
-            raise DataError(
-                f"{path}, row {row + 1} (from 1, without a header), column {name!r}: expected a "
-                f"finite {matrix.dtype}; got {found}; {len(faulty)} "
-                f"such rows: correct or remove them"
-            )
-    return matrix
-
-
-def _varied(train: np.ndarray, columns: Sequence[str], config: TableConfig) -> list[str]:
-    """Returns the columns that are not constant over the train split."""
-    varied = [name for name, column in zip(columns, train.T, strict=True) if np.ptp(column) > 0]
-    if not varied or (len(varied) < len(columns) and config.constant == "refuse"):
-        constant = [name for name in columns if name not in varied]
-        raise DataError(
-            f"{config.source} has columns that are constant over the train split, so that their "
-            f"density is infinite: {', '.join(constant)}; choose others by `columns`"
-            + ("" if not varied else ", or leave them out by `constant: drop`")
-        )
-    return varied
-
-
-def _statistics(
-    train: np.ndarray, columns: Sequence[str], path: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and standard deviation (D,) of the train split, none of them 0."""
-    mean = train.mean(axis=0, dtype=np.float64)
-    scale = train.std(axis=0, dtype=np.float64)
-    steps = np.spacing(np.abs(train).max(axis=0))
-    for number, name in enumerate(columns):
-        if scale[number] < MIN_STEPS * steps[number]:
-            raise DataError(
-                f"{path}, column {name!r}: a spread of {scale[number]:g} around {mean[number]:g} "
-                f"is lost in float32; subtract an offset from the column, or leave it out"
-            )
-    return mean, scale
+    with open_table(path) as table:
+        columns = variables(table, columns_of(table), [])
+        check_once(table, columns)
+        check_numeric(table, columns)
+        read = read_rows(table, columns, stored=np.float64)
+    return [column.name for column in columns], read.values

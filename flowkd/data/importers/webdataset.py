@@ -14,8 +14,11 @@ import fsspec
 import numpy as np
 
 from flowkd.data.chunked_import import ImportChunk
-from flowkd.data.importers.crops import MAX_PICTURE_BYTES, is_picture
+from flowkd.data.importers.bad_pictures import BadPictures, check_header
+from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, is_picture
+from flowkd.data.importers.picture_notes import wanted_picture
 from flowkd.data.importers.sources import TARS, Source
+from flowkd.data.notes import Notes
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
@@ -32,6 +35,7 @@ class Sample:
     Attributes:
         key: Name that its files share: all before the first dot.
         name: Name of the picture's file.
+        tar: URI of the tar.
         where: What error messages call it.
         picture: Bytes of the picture's file.
         label: Content of the file `key.cls`; None if there is none.
@@ -39,16 +43,18 @@ class Sample:
 
     key: str
     name: str
+    tar: str
     where: str
     picture: bytes
     label: bytes | None
 
 
-def tars_at(uri: str) -> list[Source]:
+def tars_at(uri: str, notes: Notes) -> list[Source]:
     """Returns the tars that a source names, in order; none if it is something else.
 
     Args:
         uri: A tar, a folder that directly has tars, or tars by `{000..012}` or `*`.
+        notes: Takes the files beside the tars of a folder.
 
     Raises:
         DataError: One of those named is missing, or a folder has pictures beside its tars.
@@ -59,7 +65,9 @@ def tars_at(uri: str) -> list[Source]:
         return [
             tar
             for number in range(int(first), int(last) + 1)
-            for tar in tars_at(uri[: span.start()] + f"{number:0{len(first)}d}" + uri[span.end() :])
+            for tar in tars_at(
+                uri[: span.start()] + f"{number:0{len(first)}d}" + uri[span.end() :], notes
+            )
         ]
     if "*" in uri:
         fs, path = fsspec.core.url_to_fs(uri)
@@ -72,13 +80,20 @@ def tars_at(uri: str) -> list[Source]:
         return [source] if source.kind == "tar" else []
     paths = sorted(source.fs.ls(source.path, detail=False))
     tars = [Source(f"{uri.rstrip('/')}/{PurePosixPath(p).name}") for p in paths if _is_tar(p)]
-    loose = next(source.members(is_picture), None) if tars else None
+    if not tars:
+        return []
+    loose = next(source.members(lambda name: _is_loose(name, notes)), None)
     if loose is not None:
         raise DataError(
             f"expected tars or pictures in {uri}; it has both, {tars[0].name} and {loose.name}; "
             f"name the tars as in '{uri.rstrip('/')}/*.tar', or move them"
         )
     return tars
+
+
+def _is_loose(name: str, notes: Notes) -> bool:
+    """Tells whether a file in a folder of tars is a picture; notes it if it is neither."""
+    return not ("/" not in name and _is_tar(name)) and wanted_picture(notes, name)
 
 
 def _is_tar(path: str) -> bool:
@@ -89,28 +104,47 @@ def _is_tar(path: str) -> bool:
 def tar_chunks(
     tars: Sequence[Source],
     count: int,
-    rows: Callable[[Sample], tuple[np.ndarray, int | None]],
-    split: Callable[[str], str],
+    rows: Callable[[Sample, Notes], tuple[np.ndarray, int | None]],
+    split: Callable[[Sample], str],
+    notes: Notes,
+    *,
+    skip: bool,
 ) -> Iterator[ImportChunk]:
     """Yields chunks of `count` pictures each, none with pictures of two tars.
 
     A tar cannot be read from the middle: pictures that an earlier attempt has written are read
-    past, but not decoded.
+    past, but not decoded. Each row's group is a hash of its sample's key, by which it is split.
 
     Args:
         tars: Read one after the other.
         count: Number of pictures in a chunk.
-        rows: Returns the crops of a sample, and their class.
-        split: Returns the split of a sample by its key.
+        rows: Returns the crops of a sample, and their class; notes what it leaves out of it.
+        split: Returns the split of a sample.
+        notes: Takes the files that are no pictures.
+        skip: Whether pictures that are refused are left out.
     """
     for tar in tars:
-        found = _samples(tar)
+        found = _samples(tar, notes)
         for number, first in enumerate(found):
             rest = islice(found, count - 1)
-            key = f"{tar.uri} {number}"
-            yield ImportChunk(key, partial(_read, chain([first], rest), rows, split))
+            key, own = f"{tar.uri} {number}", Notes()
+            samples = chain([first], rest)
+            yield ImportChunk(
+                key, partial(_read, samples, rows, split, BadPictures(own, skip=skip), own), own
+            )
             for _ in rest:  # what the chunk has not read
                 pass
+        notes.merge(tar.notes)
+
+
+def check_tars(tars: Sequence[Source], config: CropsConfig) -> None:
+    """Raises DataError, which names them, where pictures of tars are refused by their headers."""
+    bad = BadPictures(Notes(), skip=False)
+    for tar in tars:
+        for sample in _samples(tar, Notes()):
+            with bad.gather(sample.where):
+                check_header(sample.picture, sample.where, config)
+    bad.check("the tars")
 
 
 def split_by_name(key: str, *, val_fraction: float, test_fraction: float, seed: int) -> str:
@@ -123,31 +157,40 @@ def split_by_name(key: str, *, val_fraction: float, test_fraction: float, seed: 
 
 def _read(
     samples: Iterator[Sample],
-    rows: Callable[[Sample], tuple[np.ndarray, int | None]],
-    split: Callable[[str], str],
+    rows: Callable[[Sample, Notes], tuple[np.ndarray, int | None]],
+    split: Callable[[Sample], str],
+    bad: BadPictures,
+    notes: Notes,
 ) -> Mapping[str, SplitArrays]:
     crops: dict[str, list[np.ndarray]] = defaultdict(list)
     labels: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
+    where = ""
     for sample in samples:
-        found, label = rows(sample)
-        chosen = split(sample.key)
-        crops[chosen].append(found)
-        if label is not None:
-            labels[chosen] += [label] * len(found)
+        where = sample.tar
+        with bad.gather(sample.name):
+            found, label = rows(sample, notes)
+            chosen = split(sample)
+            crops[chosen].append(found)
+            groups[chosen] += [derive_seed(0, f"images/group/{sample.key}")] * len(found)
+            if label is not None:
+                labels[chosen] += [label] * len(found)
+    bad.check(where)
     return {
         chosen: SplitArrays(
             np.concatenate(found),
             np.array(labels[chosen], np.int64) if chosen in labels else None,
+            np.array(groups[chosen], np.int64),
         )
         for chosen, found in crops.items()
     }
 
 
-def _samples(tar: Source) -> Iterator[Sample]:
+def _samples(tar: Source, notes: Notes) -> Iterator[Sample]:
     """Yields the pictures of a tar: files that follow each other under one key are one sample."""
 
     def wanted(name: str) -> bool:
-        return is_picture(name) or name.endswith(".cls")
+        return name.endswith(".cls") or wanted_picture(notes, name)
 
     for key, members in groupby(tar.members(wanted), lambda member: _key(member.name)):
         label, pictures = None, []
@@ -162,7 +205,7 @@ def _samples(tar: Source) -> Iterator[Sample]:
             else:
                 label = member.read(MAX_LABEL_BYTES)
         for member, data in pictures:
-            yield Sample(key, member.name, member.where, data, label)
+            yield Sample(key, member.name, tar.uri, member.where, data, label)
 
 
 def _key(name: str) -> str:

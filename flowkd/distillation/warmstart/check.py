@@ -55,17 +55,18 @@ def _check_same_family(student: FlowConfig, source: FlowConfig) -> None:
             f"expected a student of its source's kind, {source.kind}; got {student.kind}: "
             f"choose a source of the student's kind"
         )
-    if student.context != source.context:
+    ours, theirs = student.context_spec, source.context_spec
+    if ours != theirs:
         raise ValueError(
-            f"expected a student of its source's context, {source.context}; got {student.context}: "
-            f"give both the same classes and context_size"
+            f"expected a student of its source's context, {theirs}; got {ours}: "
+            f"{ours.remedy(theirs)}"
         )
-    exclude = {*get_args(Size), "classes", "context_size"}
-    ours, theirs = student.model_dump(exclude=exclude), source.model_dump(exclude=exclude)
-    for key, value in theirs.items():
-        if ours[key] != value:
+    exclude = {*get_args(Size), "context", "classes", "context_size"}
+    given = student.model_dump(exclude=exclude)
+    for key, value in source.model_dump(exclude=exclude).items():
+        if given[key] != value:
             raise ValueError(
-                f"expected a student of its source's {key}, {value}; got {ours[key]}: "
+                f"expected a student of its source's {key}, {value}; got {given[key]}: "
                 f"only depth, width and inner may be smaller"
             )
 

@@ -8,9 +8,12 @@ from ray import serve
 from cluster.serve.config import ServingConfig
 from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
+from flowkd.flows.coupling import CouplingConfig
 from flowkd.predict.predictor import Predictor
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact
+from flowkd.store.store import Store
+from tests.support.api import serve_flow
 from tests.support.serving import CONFIGS, LIMITS, publish, replica_in_process
 
 
@@ -39,6 +42,40 @@ def config(serve_port):
     return ServingConfig(
         models=references, port=serve_port, limits=LIMITS, batch_wait_timeout_s=0.02
     )
+
+
+@pytest.fixture(scope="package")
+def tables():
+    """Models of tables with names: of stars, given a vector; of kinds, given a class; of neither.
+
+    And one of pictures.
+    """
+    store = Store("memory://named-tables")
+    names = ["ra", "dec", "the, flux", "z"]
+    table = {"event_shape": (4,), "mean": 0.0, "scale": 1.0, "width": 8}
+    yield {
+        "stars": serve_flow(
+            store,
+            "stars",
+            CouplingConfig(**table, context_size=2, context_mean=0.0, context_scale=1.0),
+            columns=names,
+            units={"z": "km/s"},
+            context_columns=["energy", "angle"],
+            context_minimum=[0.0, -1.0],
+            context_maximum=[9.0, 1.0],
+        ),
+        "kinds": serve_flow(
+            store,
+            "kinds",
+            CouplingConfig(**table, classes=3),
+            columns=names,
+            context_columns=["kind"],
+            class_names=["star", "galaxy", "quasar"],
+        ),
+        "plain": serve_flow(store, "plain", CouplingConfig(**table)),
+        "photos": serve_flow(store, "photos", *CONFIGS["photos"]),
+    }
+    store.remove()
 
 
 @pytest.fixture(scope="session")  # files of other packages may run between those of this one

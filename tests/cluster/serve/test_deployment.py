@@ -1,5 +1,6 @@
 """A service on Ray Serve: limits, swaps without a failed request, and models that do not load."""
 
+import logging.handlers
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -96,6 +97,19 @@ def test_a_model_that_cannot_be_loaded_leaves_the_others(ray_client, config, sto
     served = ok(ray_client.get("/healthz")).json()["models"]
     assert served == list(CONFIGS)
     ok(post(ray_client, "photos", {}))
+
+
+def test_a_deployment_keeps_rays_own_lines_out_of_the_output(ray_client, config, storage):
+    lines = logging.handlers.BufferingHandler(1000)
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(lines)
+    try:
+        deploy(config, storage)
+        assert [line.getMessage() for line in lines.buffer] == []
+        logger.info("of a user's own deployment")
+        assert len(lines.buffer) == 1
+    finally:
+        logger.removeHandler(lines)
 
 
 def test_a_store_in_memory_is_refused(config):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cluster.serve.media import TABLES
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.predict.requests import LogProbRequest, SampleRequest
 from flowkd.report.images import encode_png, picture_grid
@@ -85,9 +86,14 @@ def test_models_are_described(client):
     assert set(described) == set(CONFIGS)
     digits = described["digits"]
     assert digits["event_shape"] == [1, 8, 8]
-    assert digits["context"] == {"classes": 10, "size": 0}
+    assert digits["context"]["classes"] == 10
+    assert digits["context"]["size"] == 0
+    assert digits["columns"] is None
+    assert digits["aliases"] == ["best"]
+    assert digits["dimensions"] == 64
+    assert ok(client.get("/v1/models/digits")).json() == digits
     assert digits["parameters"] == count_parameters(build_flow(CONFIGS["digits"][0]))
-    assert digits["metrics"] == {"bits_per_dim": 3.5}
+    assert digits["metrics"]["bits_per_dim"] == 3.5
     assert digits["lineage"]["dataset"] == "digits"
     assert digits["bins"] == 17
     assert digits["version"] in digits["reference"]
@@ -106,7 +112,7 @@ def test_the_docs_need_no_network(client):
 def test_answers_and_requests_are_as_openapi_describes_them(client):
     described = ok(client.get("/openapi.json")).json()
     table = {"n": 2, "temperature": 0.5, "seed": 1}
-    rows = {"x": [[0.0, 1, 2, 3, 4]]}
+    rows = {"x": [{"x4": 4, "x0": 0.0, "x1": 1, "x2": 2, "x3": 3}]}
     exchanges = {
         ("post", "/v1/models/{name}/sample"): (table, post(client, "table", table)),
         ("post", "/v1/models/{name}/log_prob"): (
@@ -114,6 +120,7 @@ def test_answers_and_requests_are_as_openapi_describes_them(client):
             post(client, "table", rows, JSON, "log_prob"),
         ),
         ("get", "/v1/models"): (None, client.get("/v1/models")),
+        ("get", "/v1/models/{name}"): (None, client.get("/v1/models/table")),
         ("get", "/healthz"): (None, client.get("/healthz")),
     }
     assert set(described["paths"]) == {path for _, path in exchanges}
@@ -132,5 +139,5 @@ def test_answers_and_requests_are_as_openapi_describes_them(client):
     refused = client.get("/v1/models/table/sample")
     check(refused.json(), described["paths"]["/healthz"]["get"]["responses"]["4XX"]["content"])
     log_prob = described["paths"]["/v1/models/{name}/log_prob"]["post"]
-    assert set(log_prob["requestBody"]["content"]) == {JSON, NPY}
+    assert set(log_prob["requestBody"]["content"]) == {JSON, NPY, *TABLES}
     assert {each["name"] for each in log_prob["parameters"]} == {"name", "context", "seed"}

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.train.checkpoints import STATE, read_state, write_state
+from cluster.train.checkpoints import STATE, read_state, restore_run, save_run, write_state
 from flowkd.errors import StoreError
+from flowkd.store.store import Store
+from flowkd.training.metrics_log import RunLog, read_log
+from tests.support.small_runs import prepared, training
 
 
 class Bomb:
@@ -44,3 +47,39 @@ def test_what_is_no_checkpoint_is_refused_and_not_executed(tmp_path: Path) -> No
         with pytest.raises(StoreError, match=r"last checkpoint cannot be read: .*another name"):
             read_state(tmp_path, "cpu")
     assert not executed.exists()
+
+
+def train_until(store: Store, name: str, folder: Path, stop: int, flushes: int) -> None:
+    """Trains from the last checkpoint to a step, and ends as a process that is killed does.
+
+    Its log, of a line a step, writes after some steps alone; what it holds then is lost.
+    """
+    run = prepared(training(name, log_every=1, checkpoint_every=2), store)
+    unwritten = restore_run(run, folder, "cpu") if (folder / STATE).exists() else []
+    log = RunLog(store, name, run.step, unwritten)
+    for result in run.steps():
+        log.append(run.record(result))
+        if result.step % 2 == 0:
+            save_run(run, log, folder)
+        if result.step % flushes == 0:
+            log.flush()
+        if result.step == stop:
+            return
+    log.flush()
+
+
+@pytest.mark.parametrize("flushes", [1, 3, 100])
+def test_a_training_that_is_killed_again_and_again_has_every_line_of_its_log(
+    taught_store: Store, tmp_path: Path, flushes: int
+) -> None:
+    def lines(name: str) -> list[dict[str, Any]]:
+        timed = ("time", "seconds")
+        records = read_log(taught_store, name)
+        return [{key: each[key] for key in each if key not in timed} for each in records]
+
+    (tmp_path / "calm").mkdir()
+    train_until(taught_store, "calm", tmp_path / "calm", 0, 1)
+    for stop in (1, 3, 3, 5, 5, 0):
+        train_until(taught_store, "killed", tmp_path, stop, flushes)
+    assert lines("killed") == lines("calm")
+    assert [line["step"] for line in lines("killed")] == [1, 2, 3, 4, 5, 6]

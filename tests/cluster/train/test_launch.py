@@ -69,7 +69,7 @@ def losses(store: Store, run: str) -> list[float]:
 ALL_TERMS = {
     "kind": "distillation",
     "teacher": "runs/plain-1",
-    "hints": [{"student": "level0", "teacher": "level0"}],
+    "hints": [{"student": "level0", "teacher": "level0", "normalize": True}],
     "weights": {
         "nll": 1, "samples": 1, "density": 1, "latent": {"kind": "cosine", "start": 1},
         "hints": 1, "log_det": 1, "synthesis": {"kind": "linear", "end": 1},

@@ -30,7 +30,7 @@ STEPS, EVERY = 1500, 250
 def config(name: str) -> TrainingConfig:
     return training(
         name,
-        flow={"kind": "coupling", "depth": 4, "width": 32},
+        flow={"kind": "coupling", "depth": 4, "width": 32, "context": "ignore"},
         train={"steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 2},
         checkpoint_every=EVERY,
         validate_every=EVERY,

@@ -27,7 +27,7 @@ STEPS = 3000
 def config(workers: int) -> TrainingConfig:
     return training(
         "stopped",
-        flow={"kind": "coupling", "depth": 3, "width": 16},
+        flow={"kind": "coupling", "depth": 3, "width": 16, "context": "ignore"},
         train={"steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 2},
         checkpoint_every=10 * STEPS,  # none but what stopping leaves
         validate_every=500,

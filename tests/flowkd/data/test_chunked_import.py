@@ -129,3 +129,33 @@ def test_what_is_done_is_not_read_again_but_another_source_is_read_anew(store):
 def test_a_split_without_rows_is_refused(store):
     with pytest.raises(DataError, match="split 'val'"):
         import_chunks(store, about(), parts([])[:1], fingerprint="f")
+
+
+def test_a_strict_import_with_a_remark_reads_nothing(store):
+    read: list[str] = []
+    draft = about(strict=True).model_copy(update={"remarks": ["It is not what it seems."]})
+    with pytest.raises(DataError, match=r"`strict` refuses .*\n- It is not what it seems\."):
+        import_chunks(store, draft, parts(read), fingerprint="f")
+    assert (read, store.list("datasets")) == ([], [])
+
+
+def test_groups_are_counted_over_parts_and_attempts(memory_store):
+    def grouped(stop=None):
+        for number, key in enumerate(KEYS):
+            if key == stop:
+                raise Crash
+            groups = np.array([0, 0, 0, 1, 1], np.int64) + 2 * number
+            found = {
+                split: SplitArrays(rows(key, split), group=groups + 10 * place)
+                for place, split in enumerate(("train", "val", "test"))
+            }
+            yield ImportChunk(key, lambda found=found: found)
+
+    draft = about().model_copy(update={"group": "file"})
+    with pytest.raises(Crash):
+        import_chunks(memory_store, draft, grouped(stop="c"), fingerprint="f")
+    manifest = import_chunks(memory_store, draft, grouped(), fingerprint="f")
+    assert [split.groups for split in manifest.splits.values()] == [6, 6, 6]
+    train = load_split(memory_store, manifest, "train")
+    # Shuffled as their rows are: rows 0 to 2 of each part are of its first group.
+    assert ((train.x.flatten() - 1) % 40 > 2).long().tolist() == (train.group % 2).tolist()

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,18 @@ def noise(x, seed=0):
     return torch.randn(len(x), math.prod(x.shape[1:]), generator=generator, dtype=x.dtype)
 
 
+def in_order_one(flow, x):
+    """Data in units of the config's scale, by NumPy; the mean drops out of differences."""
+    config, x = flow.config, x.numpy().copy()
+    for column, transform in enumerate(config.transforms or ()):
+        if transform is not None and transform.kind == "log":
+            x[:, column] = np.log(x[:, column])
+        elif transform is not None:
+            below, above = x[:, column] - transform.low, transform.high - x[:, column]
+            x[:, column] = np.log(below / above)
+    return x / np.asarray(config.scale)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_terms_are_what_they_are_defined_to_be(name):
@@ -50,7 +63,7 @@ def test_terms_are_what_they_are_defined_to_be(name):
 
     ours, theirs = (flow(x, context, list(flow.taps)) for flow in (student, teacher))
     scaled = 0.7 * z.view(len(x), *student.latent_shape)
-    difference = (student.inverse(scaled, context) - teacher.inverse(scaled, context)).numpy()
+    ends = [in_order_one(flow, flow.inverse(scaled, context)) for flow in (student, teacher)]
     distances = [
         (ours.states[h.student].h - theirs.states[h.teacher].h).numpy() ** 2 for h in hints
     ]
@@ -67,7 +80,7 @@ def test_terms_are_what_they_are_defined_to_be(name):
         "log_det": sum(((c / dimensions) ** 2).mean() for c in contributions) / len(hints),
         "latent": ((ours.z - theirs.z).numpy() ** 2).mean(),
         "hints": sum(distance.mean() for distance in distances) / len(distances),
-        "synthesis": (abs(difference) / student.preprocess.scale.numpy()).mean(),
+        "synthesis": abs(ends[0] - ends[1]).mean(),
     }
     assert {key: term.item() for key, term in losses.terms.items()} == pytest.approx(expected)
     assert all(expected[key] > 0 for key in set(expected) - {"nll", "samples"})
@@ -92,6 +105,38 @@ def test_a_term_of_weight_zero_is_left_out():
         )
         assert set(losses.terms) == {"nll", key}
     assert set(Distillation(student, teacher)(Batch(x)).terms) == {"nll"}
+
+
+@pytest.mark.parametrize("key", ["samples", "synthesis"])
+def test_rows_of_no_weight_change_neither_the_loss_nor_its_gradient(key):
+    student, teacher, _ = pair("coupling")
+    x, _ = small_batch(student)
+    z = noise(x)
+    far = x.clone()
+    far[:-DRAWN] = 1e200  # its likelihood is 0, and 0 times infinity no number
+    assert student.log_prob(far)[0].isneginf()
+    objective = Distillation(student, teacher, weights=LossWeights(**{"nll": 0.0, key: 1.0}))
+    found = []
+    for rows in (x, far):
+        student.zero_grad()
+        losses = objective(Batch(rows, z=z, samples=DRAWN))
+        losses.total.backward()
+        assert set(losses.terms) == {key}
+        found.append([losses.total, *(each.grad for each in student.parameters())])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert found[0][0].item() != 0.0
+
+
+def test_every_parameter_has_a_gradient_though_no_term_reaches_it():
+    student, teacher, hints = pair("glow")
+    weights = LossWeights(nll=0.0, hints=Linear(start=1.0, end=0.0))
+    x, _ = small_batch(student)
+    for progress in (0.0, 1.0):  # at the end no term is left
+        student.zero_grad(set_to_none=True)
+        losses = Distillation(student, teacher, hints[:1], weights)(Batch(x), progress)
+        losses.total.backward()
+        assert all(parameter.grad is not None for parameter in student.parameters())
+    assert losses.total.item() == 0.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

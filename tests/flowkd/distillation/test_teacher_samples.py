@@ -1,5 +1,7 @@
 """Properties of what a student learns from: teacher samples, cached targets, both with data."""
 
+import math
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from flowkd.data.rows import Examples
 from flowkd.distillation.cache import CacheConfig, cache_targets, check_cache
 from flowkd.distillation.targets import compute_targets
 from flowkd.distillation.teacher_samples import (
+    ATTEMPTS,
     FreshSamples,
     MixedLoader,
     bounds_of,
@@ -89,6 +92,24 @@ def test_a_teacher_without_a_finite_sample_is_refused():
         draw_samples(teacher, 600, temperature=1.0, seed=0)
     with pytest.raises(NonFiniteError, match=r"none of 100 samples .* lower samples.temperature"):
         FreshSamples(teacher, batch_size=3, temperature=1.0, seed=0).batch(0)
+
+
+def test_a_sample_that_only_the_last_try_finds_is_taken():
+    teacher = teacher_of("coupling")
+    inverse, calls = teacher.inverse, []
+
+    def at_last(z, context=None):
+        calls.append(len(z))
+        x = inverse(z, context)
+        if len(calls) < ATTEMPTS:
+            x[0] = math.inf
+        return x
+
+    teacher.inverse = at_last
+    fresh = FreshSamples(teacher, batch_size=3, temperature=1.0, seed=0)
+    assert fresh.batch(0).x.isfinite().all()
+    assert calls == [3, *[1] * (ATTEMPTS - 1)]
+    assert fresh.take_dropped() == ATTEMPTS - 1
 
 
 def test_contexts_come_from_the_data_or_from_the_classes():

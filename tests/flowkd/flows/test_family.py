@@ -92,9 +92,9 @@ from tests.support.small_runs import furnish, training
 
 store = Store("memory://families")
 furnish(store)
-text = "{kind: nice, depth: 4, width: 16}"
+text = "{kind: nice, depth: 4, width: 16, context: ignore}"
 list(run_in_process(training("nice", flow=yaml.safe_load(text)), store))  # from YAML
-publish_run(PublishConfig(model="nice", source="runs/nice"), store)  # to a model
+publish_run(PublishConfig(model="nice", source="runs/nice", force=True), store)  # to a model
 teacher = flowkd.load("models/nice@best", store=store)
 assert isinstance(teacher.config, NiceConfig), teacher
 assert teacher.chain["add0"].seen == 1  # initialized, once

@@ -16,7 +16,14 @@ from flowkd.flows.glow import GlowConfig
 from flowkd.flows.inference import UNROLLED_VALUES, for_inference
 from flowkd.nn import Conditioner
 from flowkd.predict.batching import choose_chunk_size
-from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch, small_flow
+from tests.support.small_flows import (
+    CONFIGS,
+    ENERGIES,
+    PICTURES,
+    randomise,
+    small_batch,
+    small_flow,
+)
 
 # What these flows make of rounding, of values of order one.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-3}
@@ -129,7 +136,7 @@ def test_an_unrolled_convolution_is_the_convolution(height, width):
     torch.testing.assert_close(got, conv2d(x, weight, padding=1), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("context", [{}, {"classes": 3}, {"context_size": 2}], ids=str)
+@pytest.mark.parametrize("context", [{}, {"classes": 3}, {"context_size": 2, **ENERGIES}], ids=str)
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 16)])
 def test_levels_of_many_and_of_few_places_are_one_flow(shape, context):
     config = GlowConfig(

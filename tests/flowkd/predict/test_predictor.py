@@ -19,7 +19,15 @@ MODELS = {
     "photos": (GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, **GLOW), 256),
     "digits": (GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, classes=10, **GLOW), 17),
     "table": (
-        CouplingConfig(event_shape=(5,), mean=1.0, scale=2.0, context_size=2, width=16),
+        CouplingConfig(
+            event_shape=(5,),
+            mean=1.0,
+            scale=2.0,
+            context_size=2,
+            width=16,
+            context_mean=(0.5, -0.3),
+            context_scale=(2.0, 0.5),
+        ),
         None,
     ),
 }
@@ -174,3 +182,17 @@ def test_an_answer_that_is_not_finite_fails_alone(photos):
     assert isinstance(bad, InvalidRequestError)
     assert "example 1 is too far" in str(bad)
     assert torch.isfinite(good.log_prob).all()
+
+
+def test_what_is_not_finite_because_of_its_context_blames_the_context():
+    table = Predictor(random_flow(MODELS["table"][0]))
+    good, bad = [0.1, 0.2], [3e38, 1.0]
+    for ask in (
+        lambda context: table.sample(SampleRequest(n=2, seed=1, context=context)),
+        lambda context: table.log_prob(LogProbRequest(x=[[0.0] * 5] * 2, context=context)),
+    ):
+        ask([good, good])
+        with pytest.raises(InvalidRequestError, match=r"^context: with \[3.*of example 1, not"):
+            ask([good, bad])
+    with pytest.raises(InvalidRequestError, match=r"^x: example 0 is too far"):
+        table.log_prob(LogProbRequest(x=[[1e30] * 5], context=good))

@@ -23,7 +23,17 @@ GLOW = {"levels": 2, "depth": 1, "width": 8}
 MODELS = {
     "photos": (GlowConfig(event_shape=(3, 8, 8), mean=128.0, scale=256.0, **GLOW), 256),
     "digits": (GlowConfig(event_shape=(1, 8, 8), mean=8.5, scale=17.0, classes=10, **GLOW), 17),
-    "table": (CouplingConfig(event_shape=(5,), mean=1.0, scale=2.0, context_size=2), None),
+    "table": (
+        CouplingConfig(
+            event_shape=(5,),
+            mean=1.0,
+            scale=2.0,
+            context_size=2,
+            context_mean=(0.5, -0.3),
+            context_scale=(2.0, 0.5),
+        ),
+        None,
+    ),
 }
 
 
@@ -49,11 +59,14 @@ BAD_DATA = {
     "no example": (PIXELS[:0], r"N of at least 1; got shape \(0, 3, 8, 8\)"),
     "a number": (3, r"got shape \(\)"),
     "ragged": ([[1, 2], [3]], "lists of equal lengths"),
-    "text": ("cat", "expected integers or floats; got dtype <U3"),
-    "null": ([None], "expected integers or floats; got NoneType"),
+    "text": ("cat", "x: expected integers or floats; got 'cat'"),
+    "text in a row": ([[1, 2], [3, "4"]], r"x\[1, 1\]: expected integers or floats; got '4'"),
+    "null": ([None], r"x\[0\]: expected integers or floats; got null"),
+    "true among floats": ([[0.5, 2], [True, 1.5]], r"x\[1, 0\]: expected .* got true"),
+    "false among integers": ([[[3, 0], [1, False]]], r"x\[0, 1, 1\]: expected .* got false"),
     "bool": (PIXELS > 0, "got dtype bool"),
     "complex": (PIXELS * 1j, "got dtype complex128"),
-    "beyond int64": ([2**70], "got int"),
+    "beyond int64": ([1, 2**70], r"x\[1\]: expected integers or floats; got 11805"),
     "NaN": (np.where(PIXELS == 7, np.nan, 0), r"got nan at \[0, 0, 0, 0\], 384 such"),
     "infinite": (np.where(PIXELS == 7, np.inf, 0), "expected finite float32 values; got inf"),
     "beyond float32": (PIXELS * 1e300, "expected finite float32 values; got 7e"),
@@ -82,6 +95,8 @@ BAD_CONTEXTS = {
     ("table", None): r"vector \(2,\) for all or vectors \(2, 2\); got none",
     ("table", (1.0, 2.0, 3.0)): r"got floats of shape \(3,\)",
     ("table", (1.0, math.nan)): r"got nan at \[1\]",
+    ("table", (2.5, True)): r"context\[1\]: expected integers or floats; got true",
+    ("digits", (1, False)): r"context\[1\]: expected integers or floats; got false",
 }
 
 

@@ -17,6 +17,7 @@ from flowkd.registry.artifacts import (
     versions,
     write_artifact,
 )
+from flowkd.store.store import Store
 from tests.support.small_flows import CONFIGS, small_batch, small_flow
 
 FOLDER = "runs/one/result"
@@ -177,3 +178,27 @@ def test_a_model_name_of_another_form_is_refused(memory_store, name):
     with pytest.raises(StoreError, match="expected a model name of letters"):
         publish_artifact(memory_store, name, flow, CouplingConfig())
     assert memory_store.list("models") == []
+
+
+class CountingStore(Store):
+    """Counts the operations on it."""
+
+    operations = 0
+
+    def retry(self, what, operation, *parts):
+        self.operations += 1
+        return super().retry(what, operation, *parts)
+
+
+@pytest.mark.parametrize("by", ["version", "alias"])
+def test_resolving_costs_the_same_however_many_versions_there_are(memory_store, by):
+    counted = []
+    for count in (1, 30):
+        store = CountingStore(memory_store.uri)
+        for number in range(count):
+            memory_store.write_json({}, "models", "photos", f"v{number}", "manifest.json")
+            set_alias(memory_store, "photos", f"alias{number}", f"v{number}")
+        reference = "models/photos@v0" if by == "version" else "models/photos@alias0"
+        assert resolve(store, reference) == "models/photos/v0"
+        counted.append(store.operations)
+    assert counted[0] == counted[1] <= 4

@@ -65,6 +65,18 @@ def report(**changes):
     return replace(quick, **changes)
 
 
+def test_the_page_says_which_weights_are_kept_and_what_a_training_warns_of():
+    overfit = [
+        {"step": 10, "validation_bits_per_dim": 213.0},
+        {"step": 20, "validation_bits_per_dim": 405.0, "warning": "validation has <risen>"},
+    ]
+    page = render(report(curves={"teacher": overfit, "plain": records(4)}))
+    assert "teacher: the weights of step 10 of 20 are kept, at 213.000 bits/dim" in page
+    assert "plain: the weights of step 4 of 4 are kept, at 3.250 bits/dim" in page
+    assert "The teacher flow's training warns:</b> validation has &lt;risen&gt;." in page
+    assert page.count("training warns") == 1
+
+
 REPORTS = {
     "whole": report(curves={role: records() for role in ROLES}),
     "not served": report(endpoint=None),

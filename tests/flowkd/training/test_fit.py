@@ -24,7 +24,7 @@ X, JUDGED = (torch.from_numpy(walks(count, seed).x) for seed, count in enumerate
 
 def job(store: Store, name: str, **options: object) -> list[float]:
     """Losses of a job on the very rows, in the store."""
-    flow = {"kind": "coupling", "depth": 3, "width": 8}
+    flow = {"kind": "coupling", "depth": 3, "width": 8, "context": "ignore"}
     values = {
         "name": name, "dataset": "rows", "flow": flow, "train": TRAIN, "batch_size": 16,
         "validate_every": 4, **options,
@@ -63,7 +63,7 @@ def test_distill_is_the_job_of_distillation(store, warm_start):
     job(store, "teacher")
     teacher = flowkd.load("runs/teacher", store=store)
     weights = {"nll": 0.5, "samples": {"kind": "cosine", "start": 0.5}, "latent": 0.1}
-    shape = {"kind": "coupling", "depth": 2, "width": 5}
+    shape = {"kind": "coupling", "depth": 2, "width": 5, "context": "ignore"}
     objective = {
         "kind": "distillation", "teacher": "runs/teacher", "weights": weights,
         "samples": {"rows": 60}, "warm_start": warm_start,
@@ -170,3 +170,27 @@ def test_what_cannot_be_distilled_says_why():
         flowkd.distill(flowkd.for_inference(teacher), X)
     with pytest.raises(DataError, match="expected a share of 80 rows for validation"):
         flowkd.fit(teacher, X, validation=0.001)
+
+
+def test_a_flow_with_a_logarithm_learns_the_logarithm_in_data_units():
+    """The density is that of the logarithm itself, but for the change of units."""
+    x = torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
+    widened = torch.stack([x[:, 0], (4 * x[:, 1]).exp()], dim=1)
+    plain = flowkd.coupling(2, depth=2, width=8)
+    mapped = flowkd.coupling(2, depth=2, width=8, transforms=[None, "log"])
+    flowkd.fit(plain, torch.stack([x[:, 0], 4 * x[:, 1]], dim=1), **QUICK)
+    flowkd.fit(mapped, widened, **QUICK)
+    torch.testing.assert_close(
+        mapped.log_prob(widened) + 4 * x[:, 1], plain.log_prob(x * torch.tensor([1.0, 4.0])),
+        rtol=1e-3, atol=1e-3,
+    )  # fmt: skip
+    assert bool((mapped.sample(50)[:, 1] > 0).all())
+    assert mapped.log_prob(torch.tensor([[0.0, -1.0]])).item() == -torch.inf
+
+
+def test_a_value_that_a_transform_does_not_take_is_named():
+    flow = flowkd.coupling(2, depth=2, width=8, transforms=[None, "log"])
+    x = torch.randn(20, 2).abs()
+    x[7, 1] = -2.5
+    with pytest.raises(DataError, match=r"above 0 .* in column 1, for its log; got -2\.5; 1 such"):
+        flowkd.fit(flow, x, **QUICK)

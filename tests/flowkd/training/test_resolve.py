@@ -25,7 +25,7 @@ def store(taught_store: Store) -> Store:
     """A store with two versions of a model; the alias `best` points at the first."""
     list(run_in_process(training("other", flow=TEACHER, seed=1), taught_store))
     for source in ("runs/other", "runs/teacher"):
-        publish_run(PublishConfig(model="large", source=source), taught_store)
+        publish_run(PublishConfig(model="large", source=source, force=True), taught_store)
     return taught_store
 
 

@@ -46,15 +46,15 @@ def assert_bitwise(one, other, path=""):
 
 
 @pytest.mark.parametrize(
-    ("objective", "classes"),
+    ("objective", "context"),
     [
+        ({"kind": "maximum_likelihood"}, "ignore"),
         ({"kind": "maximum_likelihood"}, None),
-        ({"kind": "maximum_likelihood"}, 3),
-        (DISTILLATION, None),
+        (DISTILLATION, "ignore"),
     ],
 )
-def test_a_resumed_run_is_bitwise_that_which_never_stopped(taught_store, objective, classes):
-    config = training("student", objective=objective, flow={**STUDENT, "classes": classes})
+def test_a_resumed_run_is_bitwise_that_which_never_stopped(taught_store, objective, context):
+    config = training("student", objective=objective, flow={**STUDENT, "context": context})
 
     def steps(run, until):
         losses = []
@@ -214,9 +214,10 @@ NO_HINT = with_teacher("runs/teacher", hints=[{"student": "step9", "teacher": "s
         (with_teacher("teacher"), StoreError, "models/NAME@VERSION_OR_ALIAS.*; got 'teacher'"),
         (NO_HINT, ConfigError, "run 'new': objective: hint step9 .* student has no tap 'step9'"),
         (
-            {**with_teacher("runs/teacher"), "flow": {**STUDENT, "classes": 3}},
+            {**with_teacher("runs/teacher"), "flow": {"kind": "coupling", "depth": 2}},
             ConfigError,
-            "run 'new': objective: expected a student of the teacher's context no context",
+            "run 'new': objective: expected a student of the teacher's context no context; got "
+            r"int64 classes \(B,\) below 3: set `context: ignore` in its flow",
         ),
     ],
 )
@@ -234,15 +235,15 @@ def test_a_sound_run_is_not_refused(taught_store):
 
 
 @pytest.mark.parametrize(
-    ("objective", "classes"), [({"kind": "maximum_likelihood"}, 3), (DISTILLATION, None)]
+    ("objective", "context"), [({"kind": "maximum_likelihood"}, None), (DISTILLATION, "ignore")]
 )
-def test_a_run_that_streams_its_rows_is_one_that_keeps_them(taught_store, objective, classes):
+def test_a_run_that_streams_its_rows_is_one_that_keeps_them(taught_store, objective, context):
     splits = {name: walks(200, seed) for seed, name in enumerate(("train", "val", "test"))}
     write_dataset(
         taught_store, "many", splits, kind="table", source="a test", classes=3,
         mean=[10.0] * 4, scale=[3.0] * 4, shard_bytes=5 * 4 * 4,
     )  # fmt: skip
-    flow = {**STUDENT, "classes": classes}
+    flow = {**STUDENT, "context": context}
     config = training("student", objective=objective, flow=flow, dataset="many")
     least = 2 * 8 * 5 * (4 * 4 + 8) / 2**30  # two blocks of five rows in each of eight groups
     small = config.model_copy(update={"scaling": ScalingConfig(resident_gib=least)})

@@ -1,14 +1,18 @@
 """What a student learns from and begins as: teacher samples, cached targets, no data, a fold."""
 
+from collections import Counter
+
 import pytest
 import torch
 
+from flowkd.data.writing import write_dataset
 from flowkd.errors import ConfigError
 from flowkd.registry.artifacts import load_artifact
+from flowkd.store.store import Store
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from tests.support.small_flows import with_infinite_samples
-from tests.support.small_runs import DISTILLATION, prepared, training
+from tests.support.small_runs import DISTILLATION, STUDENT, TEACHER, prepared, training, walks
 
 FROM_SAMPLES = {
     "kind": "distillation",
@@ -17,6 +21,48 @@ FROM_SAMPLES = {
     "weights": {"nll": 0.5, "samples": 0.5, "density": 0.1, "latent": 0.1},
 }
 WITHOUT_DATA = {**FROM_SAMPLES, "weights": {"nll": 0, "samples": 1, "synthesis": 0.1}}
+
+
+class CountingStore(Store):
+    """Counts how often each object is read."""
+
+    def __init__(self, uri):
+        super().__init__(uri)
+        self.reads = Counter()
+
+    def read(self, *parts):
+        self.reads["/".join(parts)] += 1
+        return super().read(*parts)
+
+
+@pytest.mark.parametrize("objective", ["maximum_likelihood", "distillation", "cached", "fresh"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_preparing_a_worker_reads_each_shard_once(taught_store, objective, rank):
+    splits = {name: walks(160, seed) for seed, name in enumerate(("train", "val", "test"))}
+    write_dataset(
+        taught_store, "many", splits, kind="table", source="a test", classes=3,
+        mean=[10.0] * 4, scale=[3.0] * 4, shard_bytes=10 * 4 * 4,
+    )  # fmt: skip
+    wide = {"dataset": "many", "batch_size": 16}
+    list(
+        run_in_process(
+            training("wide", flow={**TEACHER, "context": None, "classes": 3}, **wide), taught_store
+        )
+    )
+    changes = {"cached": {"cache": {"kind": "memory"}}, "fresh": {"samples": {"rows": None}}}
+    learns = {**FROM_SAMPLES, "teacher": "runs/wide", **changes.get(objective, {})}
+    if objective == "maximum_likelihood":
+        learns = {"kind": "maximum_likelihood"}
+    flow = {**STUDENT, "context": None, "classes": 3}
+    store = CountingStore(taught_store.uri)
+    run = prepared(training("student", objective=learns, flow=flow, **wide), store, rank, 2)
+    shards = {name: count for name, count in store.reads.items() if "train-" in name}
+    assert set(shards.values()) == {1}
+    assert len(shards) == 16 if learns["kind"] == "distillation" else len(shards) >= 8
+    assert run.inputs.batches.batch(0).x.isfinite().all()
+    store.reads.clear()
+    run.inputs.batches.batch(1)
+    assert not any("train-" in name for name in store.reads)
 
 
 def last(run):
@@ -131,7 +177,7 @@ def test_the_limit_of_a_cache_is_for_data_and_samples_together(taught_store):
 
 
 def test_a_student_may_begin_from_another_flow_than_its_teacher(taught_store):
-    between = {"kind": "coupling", "depth": 3, "width": 7}
+    between = {"kind": "coupling", "depth": 3, "width": 7, "context": "ignore"}
     fold = {"kind": "distillation", "teacher": "runs/teacher", "warm_start": "fold"}
     list(run_in_process(training("between", flow=between, objective=fold), taught_store))
     starts = [

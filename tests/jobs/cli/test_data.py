@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.store.store import Store
+from flowkd.training.setup import run_in_process
 from jobs.cli.main import app
+from tests.support.small_runs import training
 
 ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 
@@ -62,7 +64,7 @@ def test_pictures_and_histograms_are_drawn(
     ("arguments", "messages"),
     [
         (["import", "table"], ["source: missing", "name: missing"]),
-        (["import", "nothing"], ["'nothing'", "'table'"]),
+        (["import", "nothing"], ["'nothing'", " table,"]),
         (["import", "table", "--source", "gone.csv", "--name", "a"], ["no file 'gone.csv'"]),
         (["import", "digits", "--set", "sed=1"], ["sed: unknown key"]),
         (["show", "gone"], ["no dataset 'gone'", "datasets there: none yet"]),
@@ -71,7 +73,46 @@ def test_pictures_and_histograms_are_drawn(
 def test_a_mistake_is_explained(
     local_store: Store, arguments: list[str], messages: list[str]
 ) -> None:
+    Path(local_store.path()).mkdir()
     code, said = call(local_store, *arguments)
     assert code == 1
     assert all(message in said for message in messages), said
     assert local_store.list("datasets") == []
+
+
+def test_remarks_are_said_by_the_import_and_by_show_with_the_option_that_mends_them(
+    local_store: Store, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.normal(size=500), rng.poisson(3.0, 500)], axis=1)
+    np.save(tmp_path / "rows.npy", rows)
+    arguments = ["import", "table", "--source", str(tmp_path / "rows.npy"), "--name", "mine"]
+    for words in (arguments, ["show", "mine"]):
+        code, said = call(local_store, *words)
+        assert code == 0, said
+        assert "remark: `x1` has" in said
+        assert "`--set dequantize.x1=1`" in said
+        assert "`--set 'drop=[x1]'`" in said
+    arguments = [*arguments, "--replace"]
+    code, said = call(local_store, *arguments, "--set", "strict=true")
+    assert (code, "- `x1` has" in said) == (1, True), said
+    code, said = call(local_store, *arguments, "--set", "missing.x1=2")
+    assert "left out: " in said
+    assert "rows whose x1 is 2" in said
+    mended = [*arguments, "--set", "strict=true", "--set", "dequantize.x1=1"]
+    code, said = call(local_store, *mended, "--set", "transforms.x1=log")
+    assert (code, "remark: " in said) == (0, False), said
+    line = next(line for line in said.splitlines() if line.startswith("x1"))
+    assert line.split()[-2:] == ["1", "log"]
+
+
+def test_the_columns_are_shown_of_a_model_too(memory_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(
+        "ra,dec\n" + "".join(f"{a},{b}\n" for a, b, _ in ROWS.tolist())
+    )
+    arguments = ["import", "table", "--source", str(tmp_path / "rows.csv"), "--name", "walks"]
+    assert call(memory_store, *arguments, "--set", "units.ra=deg")[0] == 0
+    list(run_in_process(training("teacher"), memory_store))
+    shown = ["models", "show", "runs/teacher", "--store", memory_store.uri, "--json"]
+    data = json.loads(CliRunner().invoke(app, shown).output)["data"]
+    assert data == {"columns": ["ra", "dec"], "units": {"ra": "deg"}}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +18,17 @@ from cluster.queue.events import Event
 from cluster.queue.job_log import log_folder
 from cluster.queue.messages import JobRow, QueueTable
 from cluster.queue.records import QueueRecords
+from flowkd.data.importers.digits import DigitsConfig
+from flowkd.data.importers.prepare import prepare
 from flowkd.store.store import Store
 from jobs.cli.main import app
+from tests.support import ROOT
 
 TRAINING = {
     "name": "teacher",
     "dataset": "digits",
     "flow": {"kind": "glow", "levels": 1, "depth": 1, "width": 4},
-    "train": {"steps": 3},
+    "train": {"steps": 5, "warmup_steps": 1},
     "batch_size": 32,
     "scaling": {"workers": 2, "cpus": 1},
 }
@@ -55,6 +62,8 @@ def call(store: Store, *arguments: str) -> tuple[int, str]:
 
 
 def submit(store: Store, configs: Path, *more: str, kind: str = "train_teacher") -> tuple[int, str]:
+    if kind != "pipeline":  # which makes the data set
+        prepare(DigitsConfig(), store)
     name = {"train_teacher": "teacher", "distill": "teacher"}.get(kind, kind)
     return call(store, "submit", kind, "--config", str(configs / f"{name}.yaml"), *more)
 
@@ -68,7 +77,7 @@ def test_a_job_is_accepted_once_with_what_it_takes(local_store: Store, configs: 
     spec = QueueRecords(local_store).spec("one").spec
     assert (spec.priority, spec.owner, spec.timeouts.running) == (3, "ann", 60)
     assert (spec.resources.workers, spec.resources.cpus, spec.resources.gpus) == (2, 1, 0)
-    assert spec.config["train"]["steps"] == 3
+    assert spec.config["train"]["steps"] == 5
     code, said = submit(local_store, configs, *options, "--set", "train.steps=4")
     assert code == 1
     assert "job 'one' is in the queue with another config" in said
@@ -234,3 +243,37 @@ def test_a_damaged_job_is_shown_with_the_others_and_can_be_repaired_or_removed(
     code, said = call(local_store, "queue", "repair", "gone")
     assert code == 1
     assert "no job 'gone'" in said
+
+
+def test_a_log_reaches_a_terminal_without_what_controls_it_and_a_file_as_it_is(
+    local_store: Store, configs: Path
+) -> None:
+    submit(local_store, configs, "--id", "one")
+    log = "half é\n\x1b]0;title\x07\x1b[31mred\x1b[0m 1%\r2%\n".encode()
+    for number, data in enumerate((log[:6], log[6:]), start=1):  # within the letter
+        local_store.write(data, *log_folder("one", 1), f"{number:08}.txt")
+    command = [sys.executable, "-m", "jobs.cli.main", "logs", "one", "--attempt", "1"]
+    command += ["--store", local_store.uri]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    piped = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=120)
+    assert piped.stdout == log
+    terminal, slave = pty.openpty()
+    subprocess.run(command, env=environment, stdout=slave, check=True, timeout=120)
+    os.close(slave)
+    shown = os.read(terminal, 10_000).decode().replace("\r\n", "\n")
+    os.close(terminal)
+    assert shown == "half é\n\\x1b]0;title\\x07red 1%\n2%\n"
+
+
+def test_a_job_is_checked_before_it_is_accepted(local_store: Store, configs: Path) -> None:
+    arguments = ["submit", "train_teacher", "--config", str(configs / "teacher.yaml")]
+    code, said = call(local_store, *arguments)
+    assert code == 1
+    assert "no dataset 'digits'" in said
+    code, said = call(local_store, "submit", "prepare", "--config", str(configs / "data.yaml"))
+    assert code == 0
+    # A job that waits will make the data set.
+    assert call(local_store, *arguments, "--check")[0] == 0
+    assert len(QueueRecords(local_store).jobs()) == 1
+    assert call(local_store, *arguments)[0] == 0
+    assert len(QueueRecords(local_store).jobs()) == 2

@@ -49,7 +49,7 @@ def test_a_study_that_was_dumped_is_read_back_equal() -> None:
         (with_arm("x", cpu_matched_to="best", objective={}), r"expected no objective beside it"),
         ({"student_seeds": [1, 1]}, r"student_seeds: expected each once; got \[1, 1\]"),
         ({"learning_rates": []}, r"learning_rates: .*at least 1 item"),
-        ({"name": "a/b"}, r"name: String should match"),
+        ({"name": "a/b"}, r"name: expected letters"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_with_what_is_expected(

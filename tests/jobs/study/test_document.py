@@ -35,6 +35,8 @@ SUMMARY: dict[str, dict[str, Any]] = {
     "plain": {"runs": 3, "test": 3.4, "test_spread": 0.02, "gap_closed": 0.0, "plain": True},
     "fold": {
         "runs": 6, "test": 3.08, "test_spread": 0.02, "gap_closed": 0.8, "gap_spread": 0.06,
+        "test_error": 0.15, "gap": {"estimate": 0.8, "error": 0.03, "low": 0.74, "high": 0.86},
+        "minus_plain": {"estimate": -0.32, "error": 0.01, "low": -0.34, "high": -0.3},
         "gap_runs": 6, "reached": 6, "parameters_share": 0.24, "throughput_ratio": 4.21,
         "sampling_ratio": 4.0,
     },
@@ -73,13 +75,21 @@ def text(facts: dict[str, Any] | None = None, **changes: dict[str, Any] | None) 
 def test_an_arms_line_holds_its_figures() -> None:
     (line,) = [line for line in text().splitlines() if line.startswith("| **fold** ")]
     assert line == (
-        "| **fold** | about fold | 3.080 ± 0.020 | 80% ± 6% (6) | 100 | 24% | 4.2x | 4.0x |  |"
+        "| **fold** | about fold | 3.080 ± 0.150 | -0.320 ± 0.010 | 80% [74%, 86%] (6) | 0.020 "
+        "| 100 | 24% | 4.2x | 4.0x |  |"
     )
 
 
 def test_what_lies_within_the_spread_is_said_to() -> None:
     (line,) = [line for line in text().splitlines() if line.startswith("| latent ")]
-    assert "2% ± 3% (3), within the spread" in line
+    assert "2% (3), within the spread" in line
+    unsure = {"estimate": -0.01, "error": 0.1, "low": -0.2, "high": 0.2}
+    (line,) = [
+        line
+        for line in text(latent={"minus_plain": unsure, "test": 3.3}).splitlines()
+        if line.startswith("| latent ")
+    ]
+    assert "2% (3), within the error |" in line
     one = text(latent={"runs": 1, "test_spread": None})
     (line,) = [line for line in one.splitlines() if line.startswith("| latent ")]
     assert "spread unknown" in line
@@ -103,6 +113,8 @@ def test_the_spread_is_that_of_both_arms(
         ({"reached": 4}, "reached on average, but only in 4 of 6 runs, at 80%"),
         ({"gap_closed": 0.6, "reached": 0}, "**missed**, at 60%"),
         ({"gap_closed": 0.6, "reached": 1}, "**missed** (reached in 1 of 6 runs), at 60%"),
+        ({}, "at 80% on average; the 95% interval 74% to 86% leaves it open for other rows."),
+        ({"gap": {"estimate": 0.8, "error": 0.01, "low": 0.78, "high": 0.82}}, "age, 95% interv"),
         ({"parameters_share": 0.26}, "at most 25% of the teacher's parameters: **missed**"),
         ({"sampling_ratio": 3.1}, "3.2 times the teacher's throughput: **missed**"),
         ({"gap_closed": None}, "there is no gap to close"),
@@ -111,6 +123,38 @@ def test_the_spread_is_that_of_both_arms(
 )
 def test_targets_are_reached_or_missed_in_words(fold: dict[str, Any], expected: str) -> None:
     assert expected in text(fold=fold)
+
+
+def test_a_teacher_that_is_no_better_and_another_order_are_told_first() -> None:
+    def headline(**changes: dict[str, Any] | None) -> str:
+        (line,) = [line for line in text(None, **changes).splitlines() if "**Some data**" in line]
+        return line
+
+    assert headline().startswith("- **Some data**: Teacher 3.000, plain student 3.400")
+    sure = {"estimate": 0.1, "error": 0.01, "low": 0.08, "high": 0.12}
+    worse = headline(teacher={"validation": 3.55, "validation_minus_plain": sure})
+    first = "- **Some data**: The teacher is no better than the plain student on validation: 3.550"
+    assert worse.startswith(first)
+    assert "a difference of 0.100 ± 0.010, by more than its error." in worse
+    assert "the best first: fold, plain, teacher on validation; teacher, fold, plain on te" in worse
+    chance = {"estimate": -0.1, "error": 0.2, "low": -0.5, "high": 0.3}
+    found = headline(teacher={"minus_plain": chance})
+    assert "The teacher's lead over the plain student on test is within its error: 0.100" in found
+
+
+def test_few_groups_and_folds_are_told() -> None:
+    assert "Few independent groups" not in text({"groups": {"train": 9, "val": 30, "test": 30}})
+    few = text({"groups": {"train": 9, "val": 2, "test": 30}})
+    assert "1,000 rows in 9 groups train; 10 rows in 2 groups val; 20 rows in 30 groups test" in few
+    assert "**Few independent groups of rows: 2 in val.**" in few
+    folds = {
+        "folds": 4, "rows": {"in all": 80000}, "groups": {"in all": 24}, "learning_rate": None,
+        "rate_of_fold": [0.001, 0.002, None],
+    }  # fmt: skip
+    found = text(folds)
+    assert "80,000 rows in 24 groups in all, cross-validated over 4 folds" in found
+    assert "Few independent groups of rows: 24 in all.**" in found
+    assert "chosen by the folds: 0.001, 0.002, none yet." in found
 
 
 def test_a_learning_rate_at_the_edge_is_named() -> None:
@@ -159,6 +203,6 @@ def test_the_capacity_document_lists_its_fronts() -> None:
     found = capacity_document(whole, "folded", "make capacity", "capacity.png")
     assert "- w16, distilled: 3.200 bits/dim, 10% of the parameters, 9.0 times" in found
     assert "- w64" not in found
-    assert "| w64 | glow | plain | 3.300 |  | 400 (40%) | 2.0x | 2.0x |  |" in found
+    assert "| w64 | glow | plain | 3.300 |  |  |  | 400 (40%) | 2.0x | 2.0x |  |" in found
     assert "Each student is one run" in found
     assert capacity_plot(whole).startswith(b"\x89PNG")

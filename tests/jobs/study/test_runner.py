@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from cluster.storage import StorageConfig
@@ -191,6 +193,48 @@ def test_a_run_of_another_config_is_refused_or_replaced_with_what_was_made_from_
     assert len(outcomes) == len(RUNS)
     if after["teacher-t0"] > before["fold-t0-s0"]:  # times are whole seconds
         assert {f"study-tiny-{name}" for name in RUNS if "-t0-" in name} <= trained
+
+
+def test_few_pictures_are_cross_validated(tmp_path: Path, ray_driver: None) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (7, 8, 12, 3)).astype(np.uint8)
+    for number, pixels in enumerate(pictures):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"pictures/{number}.png")
+    dataset = {"kind": "images", "source": str(tmp_path / "pictures"), "name": "mine"}
+    arms = {key: STUDY["arms"][key] for key in ("plain", "fold")}
+    changes = {
+        "dataset": {**dataset, "crop": 4, "mode": "grid"}, "train_rows": None, "folds": 3,
+        "arms": arms, "student_seeds": [0], "learning_rates": [0.001],
+    }  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**STUDY, **changes}, sort_keys=False))
+    arguments = ["--config", str(tmp_path / "tiny.yaml"), "--store", str(tmp_path / "store")]
+    arguments += ["--results", str(tmp_path / "study.json")]
+    done = CliRunner().invoke(app, [*arguments, "--document", str(tmp_path / "study.md")])
+    assert done.exit_code == 0, done.output
+    store = Store(str(tmp_path / "store"))
+    runs = [f"study-tiny-f{n}-{name}" for n in range(3) for name in ("fold-t0-s0", "teacher-t0")]
+    assert set(runs) < set(store.list("runs"))
+    results = json.loads((tmp_path / "study.json").read_text())
+    assert [line["arm"] for line in results["runs"]] == ["teacher", "plain", "fold"]
+    text = (tmp_path / "study.md").read_text()
+    assert "42 rows in 7 groups in all, cross-validated over 3 folds" in text
+    assert "Few independent groups of rows: 7 in all." in text
+    for line in results["runs"]:
+        assert line["test_standard_error"] > 0
+        # Every row is in test once: pooled means are those of all pictures.
+        own = [
+            store.read_json("studies", f"tiny-f{n}", "figures", f"{name}.json")
+            for n, name in _runs(store, line["arm"])
+        ]
+        rows = [sum(each["test"]["rows"]) for each in own]
+        bits = [sum(each["test"]["bits"]) for each in own]
+        assert (len(own), sum(rows)) == (3, 42)
+        assert line["test"] == pytest.approx(sum(bits) / 42)
+
+
+def _runs(store: Store, arm: str) -> list[tuple[int, str]]:
+    names = [name for name in store.list("runs") if f"-{arm}-" in name]
+    return [(int(name.split("-f")[1][0]), name) for name in names]
 
 
 def created(store: Store) -> dict[str, str]:

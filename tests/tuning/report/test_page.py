@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.store.store import Store
 from jobs.cli.main import app
+from tests.support.figures import figures_on, flows
 from tests.support.pages import Page, assert_stands_alone
 from tests.support.small_runs import furnish
 from tests.support.small_searches import SPACE, searched, small_search
@@ -141,11 +142,23 @@ def test_hostile_text_is_shown_as_it_is(store, trials_of):
 def test_the_page_tells_the_outcome(store, trials_of):
     config, trials = SEARCHES["random"][0], trials_of["random"]
     published = Page(render_search(config, store, trials, outcome())).text
-    assert "has 24% of the teacher's parameters and 3.400 bits per dimension" in published
+    assert "has 24% of the teacher's parameters and 3.400 ± 0.010 bits per dimension" in published
     assert "It is published as models/small@20260101T000000-abcdef." in published
     refused = Page(render_search(config, store, trials, outcome("it is no better"))).text
     assert "It is not published: it is no better." in refused
     assert "published as" not in refused
+
+
+def test_what_must_be_known_before_is_told_first(store, trials_of):
+    config, trials = SEARCHES["random"][0], trials_of["random"]
+    compared = figures_on(flows(3.4, 3.3, 3.2, 2), flows(3.0, 3.3, 3.2, 2))
+    values = {role: asdict(each) for role, each in compared.items()}
+    page = Page(render_search(config, store, trials, {**outcome(), "figures": values})).text
+    first = page.index("The teacher is no better than the plain student on test: 3.400 against")
+    assert first < page.index("The splits put the flows in different orders")
+    assert page.index("in different orders") < page.index("The best student has")
+    assert "Distillation gained 0.100 ± " in page
+    assert "Only 6 rows in 2 groups in validation" in page
 
 
 def test_the_page_tells_that_nothing_was_concluded(store, trials_of):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import IO, TypeVar
 
-from flowkd.data.importers.sources import GIB, Member, Source, explain_damage
+from flowkd.data.importers.damage import explain_damage
+from flowkd.data.importers.sources import GIB, Member, Source
 from flowkd.errors import DataError
 
 ADDRESS = "https://zenodo.org/record/1161203"

@@ -44,12 +44,15 @@ class PublishedTable:
         columns: Number of columns of x.
         rows: Number of rows of train, val and test.
         values: How the stored numbers were made, in words.
+        dependence: Why its rows are not independent, as half a sentence; default they are. Which
+            of them belong together is not published.
     """
 
     title: str
     columns: int
     rows: tuple[int, int, int]
     values: str
+    dependence: str = ""
 
 
 def last_tenth(x: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +148,17 @@ def _check(splits: Mapping[str, np.ndarray], columns: Sequence[str], what: str) 
 
 
 def _remarks(published: PublishedTable, rows: tuple[int, ...]) -> list[str]:
+    found = []
+    if published.dependence:
+        found.append(
+            f"{published.dependence}, and which belong together is not in the file: errors of "
+            f"figures, which take them for independent, are too small."
+        )
     if rows == published.rows:
-        return []
-    expected, found = (" / ".join(f"{n:,}" for n in count) for count in (published.rows, rows))
+        return found
+    expected, counts = (" / ".join(f"{n:,}" for n in count) for count in (published.rows, rows))
     return [
+        *found,
         f"The source is not the archive of {ADDRESS}: expected {expected} rows in train / val / "
-        f"test; got {found}. Figures of the literature do not compare."
+        f"test; got {counts}. Figures of the literature do not compare.",
     ]

@@ -17,7 +17,11 @@ from flowkd.store.store import Store
 FILE = "BSDS300/BSDS300.hdf5"
 GROUPS = {"train": "train", "val": "validation", "test": "test"}
 PUBLISHED = PublishedTable(
-    "BSDS300", 63, (1_000_000, 50_000, 250_000), "dequantised and centred, not standardised"
+    "BSDS300",
+    63,
+    (1_000_000, 50_000, 250_000),
+    "dequantised and centred, not standardised",
+    "Rows are patches of 300 photographs",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -19,6 +18,8 @@ from flowkd.data.importers.pandas_pickle import read_pandas_pickle
 from flowkd.data.importers.sources import Member
 from flowkd.data.importers.table import read_text_numbers
 from flowkd.data.manifest import Manifest
+from flowkd.data.tables.location import Location
+from flowkd.data.tables.opening import FORMATS
 from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
@@ -26,11 +27,17 @@ from flowkd.store.store import Store
 FILE = "gas/ethylene_CO.pickle"
 NOT_SENSORS = ("Meth", "Eth", "Time")
 MAX_CORRELATION = 0.98
-PUBLISHED = PublishedTable("GAS", 8, (852_174, 94_685, 105_206), "standardised by all rows")
+PUBLISHED = PublishedTable(
+    "GAS",
+    8,
+    (852_174, 94_685, 105_206),
+    "standardised by all rows",
+    "Rows are readings of sensors that follow each other in time",
+)
 
 
 class GasConfig(DensityConfig):
-    """GAS, as in DensityConfig; its file may be converted to .parquet or .csv."""
+    """GAS, as in DensityConfig; its file may be converted to a table of any format."""
 
     kind: Literal["gas"] = "gas"
     name: DatasetName = "gas"
@@ -41,7 +48,7 @@ class GasConfig(DensityConfig):
         Source: Masked Autoregressive Flow, 2017, https://arxiv.org/abs/1705.07057, appendix D;
         https://github.com/gpapamak/maf, datasets/gas.py.
         """
-        if PurePosixPath(self.source).suffix in (".csv", ".parquet"):
+        if Location(self.source).suffix in FORMATS:
             names, rows = read_text_numbers(self.source)
             values = np.ascontiguousarray(rows.T)
         else:

@@ -2,18 +2,21 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from flowkd.data.importers import pictures
+from flowkd.data.importers.bad_pictures import check_header
+from flowkd.data.importers.crops import CropsConfig, crops_of
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.prepare import prepare
+from flowkd.data.notes import Notes
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 from flowkd.store.store import Store
+from tests.support.picture_files import chunk, encoded, png, several_frames, told
 
 SPLITS = ("train", "val", "test")
 
@@ -111,22 +114,16 @@ def test_exif_turns_a_picture_upright(tmp_path):
 
 def bomb(width, height):
     """A PNG of 100 bytes that says it has width x height pixels."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
+    data = png(np.zeros((1, 1, 3), int), 8, 2)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(20))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
+    return data[:8] + chunk(b"IHDR", header) + data[33:]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"no picture at all", "cannot be read as a picture"),
-        (b"", "cannot be read as a picture"),
+        (b"", "is empty; replace or remove it"),
         (bomb(8000, 9000), "is refused: 8000x9000 pixels"),
         (bomb(50000, 50000), "is refused"),
         (bomb(100, 100), "cannot be read as a picture, or is truncated"),
@@ -140,14 +137,14 @@ def test_a_bad_picture_is_named(store, folder, content, message):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp"])
-def test_a_truncated_picture_is_named(kind):
+def test_a_picture_truncated_anywhere_is_named(kind):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(noise).save(sink, kind)
-    data = sink.getvalue()
+    data = encoded(Image.fromarray(noise), kind)
     assert pictures.read_picture(data, "a").shape == (3, 64, 64)
-    with pytest.raises(DataError, match=r"torn.* cannot be read as a picture, or is truncated"):
-        pictures.read_picture(data[: len(data) // 2], "torn")
+    end = len(data) - 24  # without its checksum and closing chunk a PNG has all its pixels
+    for length in [*range(1, end, end // 30), end]:
+        with pytest.raises(DataError, match=r"torn cannot be read as a picture"):
+            pictures.read_picture(data[:length], "torn")
 
 
 def test_what_would_be_huge_once_scaled_is_refused():
@@ -155,12 +152,14 @@ def test_what_would_be_huge_once_scaled_is_refused():
     Image.new("L", (20000, 1)).save(sink, "png")
     with pytest.raises(DataError, match="scaled to a shorter side of 64 is refused: 1280000x64"):
         pictures.read_picture(sink.getvalue(), "strip", shorter_side=64)
+    with pytest.raises(DataError, match="1280000x64"):  # by its header alone
+        check_header(sink.getvalue()[:60], "strip", CropsConfig(crop=64, resize=64))
 
 
 def test_sixteen_bits_are_refused_rather_than_clipped():
     sink = io.BytesIO()
     Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(sink, "png")
-    with pytest.raises(DataError, match="expected 8 bits a channel in deep"):
+    with pytest.raises(DataError, match="deep has 16 bits a channel; expected at most 8"):
         pictures.read_picture(sink.getvalue(), "deep")
 
 
@@ -178,7 +177,7 @@ def test_bad_folders_are_refused(store, folder, tmp_path):
         images(store, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").write_text("a")
-    with pytest.raises(DataError, match=r"among its 1 files; looked for .*\.jpg, \.png"):
+    with pytest.raises(DataError, match=r"it has 1 \.txt; looked for .*\.jpg, \.png"):
         images(store, tmp_path / "empty")
     for name in ("a.png", "b.png"):
         Image.new("RGB", (40, 40)).save(tmp_path / "empty" / name)
@@ -187,3 +186,57 @@ def test_bad_folders_are_refused(store, folder, tmp_path):
     Image.new("RGB", (40, 40)).save(folder / "loose.png")
     with pytest.raises(DataError, match=r"loose\.png lies directly in .*set labels: false"):
         images(store, folder, crop=8, labels=True)
+
+
+def test_files_that_are_left_out_are_told_with_their_suffix(store, folder):
+    for name in ("a.gif", "b.svg", "cats/c.gif", "README"):
+        (folder / name).write_bytes(b"something")
+    manifest, _ = images(store, folder, crop=8)
+    found = {part.why: (part.count, part.names) for part in manifest.left_out}
+    assert {why.split(",")[0]: count for why, (count, _) in found.items()} == {
+        "of suffix .gif": 2,
+        "of suffix .svg": 1,
+        "of suffix .txt": 1,
+        "without a suffix": 1,
+        "hidden": 1,
+    }
+    assert sorted(found["of suffix .gif, not a picture's"][1]) == ["a.gif", "cats/c.gif"]
+    (remark,) = told(manifest)
+    assert remark.startswith("6 files are left out")
+    assert "2 .gif (" in remark
+
+
+def test_a_picture_laid_over_a_background_is_remarked(store, folder):
+    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(folder / "cats" / "clear.png")
+    manifest, splits = images(store, folder, crop=8, background="#112233")
+    (remark,) = [remark for remark in manifest.remarks if "background" in remark]
+    assert remark.startswith("1 pictures have transparent pixels")
+    rows = [row for part in splits.values() for row in part.x[:, :, 0, 0].tolist()]
+    assert [0x11, 0x22, 0x33] in rows
+    with pytest.raises(DataError, match=r"clear\.png in .* has transparent pixels"):
+        images(store, folder, crop=8, background=None)
+    with pytest.raises(ValueError, match="'nowhite'"):
+        ImagesConfig(source="a", name="a", background="nowhite")
+
+
+def test_all_frames_become_rows_if_asked(store, folder):
+    (folder / "cats" / "many.tiff").write_bytes(several_frames("tiff", size=(16, 16)))
+    manifest, _ = images(store, folder, crop=8)
+    rows = sum(split.rows for split in manifest.splits.values())
+    assert [(part.what, part.count) for part in manifest.left_out if part.what == "frames"] == [
+        ("frames", 2)
+    ]
+    every, splits = images(store, folder, crop=8, frames="all")
+    assert sum(split.rows for split in every.splits.values()) == rows + 2
+    assert all(part.what != "frames" for part in every.left_out)
+    levels = {int(row) for part in splits.values() for row in part.x[:, 2, 0, 0]}
+    assert {40, 80, 120} <= levels
+
+
+def test_random_crops_of_frames_are_drawn_apart():
+    places = np.stack(np.meshgrid(*[np.arange(100)] * 2), -1).astype(np.uint8)
+    frame = Image.fromarray(np.dstack([places, places[..., 0]]))
+    data = encoded(frame, "tiff", save_all=True, append_images=[frame] * 4)
+    config = CropsConfig(crop=8, mode="random", frames="all")
+    found = crops_of(data, "a", "a", config, Notes())
+    assert len(np.unique(found[:, :2, 0, 0], axis=0)) > 1

@@ -2,15 +2,21 @@
 
 import gzip
 import io
+import stat
 import tarfile
 import tracemalloc
 import uuid
 import zipfile
 import zlib
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
 from flowkd.data.importers import sources
+from flowkd.data.importers.damage import explain_damage
+from flowkd.data.importers.local_folder import LINKS
 from flowkd.data.importers.sources import Source
 from flowkd.errors import DataError
 from flowkd.store.store import Store
@@ -211,6 +217,72 @@ def test_nothing_is_written_and_links_and_devices_are_passed_over(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_links_in_archives_are_noted(tmp_path):
+    path = tmp_path / "links.tar"
+    with tarfile.open(path, "w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            info = tarfile.TarInfo(f"{kind.decode()}.png")
+            info.type, info.linkname = kind, "a.png"
+            archive.addfile(info)
+    packed = tmp_path / "links.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        info = zipfile.ZipInfo("1.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "a.png")
+    for file, count in ((path, 2), (packed, 1)):
+        source = Source(str(file))
+        assert list(source.members()) == []
+        assert source.notes.count(LINKS) == count
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (8, (1).to_bytes(2, "little"), r"one\.txt in .* is encrypted with a password; unpack"),
+        (10, (9).to_bytes(2, "little"), r"one\.txt in .* is compressed by method 9; expected"),
+    ],
+)
+def test_a_zip_that_cannot_be_unpacked_is_told_before_it_is_read(tmp_path, place, value, message):
+    path = make(".zip", tmp_path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02") + place
+    data[start : start + 2] = value
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        list(Source(str(path)).members())
+    assert len(list(Source(str(path)).members(lambda name: name == "three.txt"))) == 1
+
+
+class NoLengths(SimpleHTTPRequestHandler):
+    """Serves files, but no ranges of them; of .bin files it does not tell the length."""
+
+    def log_message(self, *arguments):
+        pass
+
+    def send_header(self, keyword, value):
+        if keyword != "Content-Length" or not self.path.endswith(".bin"):
+            super().send_header(keyword, value)
+
+
+@pytest.fixture
+def web(tmp_path):
+    make(".zip", tmp_path)
+    make(".tar", tmp_path)
+    (tmp_path / "a.bin").write_bytes(b"a" * 5000)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(NoLengths, directory=tmp_path)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_server_without_ranges_is_told_or_read_from_beginning_to_end(web):
+    with pytest.raises(DataError, match=r"files\.zip cannot be read: .* a range of bytes"):
+        list(Source(f"{web}/files.zip").members())
+    assert {m.name: m.read() for m in Source(f"{web}/files.tar").members()} == FILES
+    with pytest.raises(DataError, match=r"a\.bin cannot be read: .* how many bytes"):
+        list(Source(f"{web}/a.bin").members())
+
+
 def test_headers_of_a_long_tar_do_not_pile_up(tmp_path):
     path = tar(tmp_path / "many.tar", {f"{number:06d}": b"" for number in range(5000)})
     tracemalloc.start()
@@ -235,8 +307,9 @@ def test_a_missing_source_is_named(tmp_path):
         (OSError(28, "no space left"), "cannot be read"),
         (OSError("Invalid data stream"), "is cut off or damaged: Invalid data stream"),
         (EOFError("ended"), "is cut off or damaged: ended"),
+        (RuntimeError("File 'x.npy' is encrypted, password required"), "with a password; unpack"),
     ],
 )
 def test_what_cannot_be_reached_is_not_called_damaged(error, message):
-    with pytest.raises(DataError, match=message), sources.explain_damage("a in b"):
+    with pytest.raises(DataError, match=message), explain_damage("a in b"):
         raise error

@@ -158,7 +158,7 @@ REFUSED = {
         "inherit",
         TABLE,
         {"classes": 3},
-        r"its source's context, no context; got int64 classes \(B,\) below 3: give both",
+        r"its source's context, no context; got int64 classes \(B,\) below 3: set `context:",
     ),
     "a narrower copy": ("copy", GLOW, {"width": 8}, "width, 16, for copy; got 8: use fold"),
     "a copy narrower inside": ("copy", GLOW, {"inner": 8}, "inner, 16, for copy; got 8: use fold"),

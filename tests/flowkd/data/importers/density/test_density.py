@@ -116,13 +116,16 @@ def test_published_numbers_of_rows_need_no_remark(memory_store, archive, monkeyp
     assert (published.columns, *published.rows) == PUBLISHED[kind]
     manifest, found = imported(memory_store, kind, archive)
     counts = tuple(map(len, found))
-    [remark] = manifest.remarks
+    *dependent, remark, few = manifest.remarks
+    assert len(dependent) == (kind in ("power", "gas", "bsds300"))
+    assert all("which take them for independent, are too small" in each for each in dependent)
+    assert few.startswith("Fewer than 30 independent rows: ")
     for wanted in (published.rows, counts):
         assert " / ".join(f"{count:,}" for count in wanted) in remark
     known = type(published)(published.title, published.columns, counts, published.values)
     monkeypatch.setattr(module, "PUBLISHED", known)
     manifest, _ = imported(memory_store, kind, archive, seed=1)
-    assert manifest.remarks == []
+    assert manifest.remarks == [few]
 
 
 @pytest.mark.parametrize("kind", ["power", "gas", "miniboone", "hepmass"])
@@ -148,7 +151,7 @@ def test_an_import_cut_short_leaves_nothing_to_be_seen(memory_store, archive, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write_json", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(DataError, match="no space"):
             imported(memory_store, kind, archive)
     with pytest.raises(DataError, match="no dataset"):
         read_manifest(memory_store, kind)

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flowkd.data.checks.remarks import MAX_REMARKS, remarks_on
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.importers.table import TableConfig
-from flowkd.data.importers.table_checks import MAX_REMARKS, remarks_on
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
 
@@ -24,7 +24,8 @@ def prepared(memory_store, tmp_path):
     def of(columns, **options):
         path = tmp_path / "t.parquet"
         pq.write_table(pa.table(columns), path)
-        config = TableConfig(source=str(path), name="mine", **options)
+        enough = {"val_fraction": 0.15, "test_fraction": 0.15}  # for no remark on few rows
+        config = TableConfig(source=str(path), name="mine", **enough, **options)
         return prepare(config, memory_store), memory_store
 
     return of
@@ -78,7 +79,7 @@ def test_pairs_that_are_nearly_a_line_are_named_with_their_correlation(prepared)
 def test_columns_of_few_values_are_named(prepared):
     manifest, _ = prepared({"a": A, "dice": RNG.integers(1, 7, ROWS), "rounded": B.round(3)})
     [remark] = manifest.remarks
-    assert remark.startswith("`dice` has 6 distinct values in 160 train rows: ")
+    assert remark.startswith("`dice` has 6 distinct values in 140 train rows: ")
 
 
 def test_remarks_on_many_columns_are_few():

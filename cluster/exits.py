@@ -1,0 +1,70 @@
+"""How a command ends: an exit code, and one line on stderr where something went wrong."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from flowkd.config import reason
+from flowkd.credentials import without_credentials
+from flowkd.errors import FlowkdError, StoppedError
+from flowkd.store.failures import explain_failure
+from flowkd.text import visible
+
+# README.md has them as a table; 2 is that of wrong arguments, which argparse and typer give.
+ERROR = 1
+FAULT = 70  # what sysexits.h calls an internal error
+AGAIN = 75  # and a temporary failure; the queue always tries it again
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
+
+
+@contextmanager
+def exits() -> Iterator[None]:
+    """Ends the process with a line and an exit code, whatever is raised.
+
+    What is known to be the user's, or of disks, servers and packages, is a line `error: ...`. What
+    is not, keeps its traceback, and a line asks to report it.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # the reader has gone: typer ends quietly
+        raise
+    except KeyboardInterrupt as error:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("click", "typer"):  # usage, and exits
+            raise
+        raise SystemExit(tell(error)) from error
+
+
+def tell(error: Exception) -> int:
+    """Prints what went wrong to stderr; returns the exit code."""
+    said = explain(error)
+    if said is not None:
+        print(visible(f"error: {without_credentials(said)}"), file=sys.stderr)
+        return AGAIN if isinstance(error, StoppedError) else ERROR
+    lines = "".join(traceback.format_exception(error))
+    print(visible(without_credentials(lines)), file=sys.stderr, end="")
+    print(
+        f"error: {type(error).__name__}: this is a fault of flowkd's own: please report it, with "
+        f"the lines above",
+        file=sys.stderr,
+    )
+    return FAULT
+
+
+def explain(error: BaseException) -> str | None:
+    """Returns an error's message for users; None for one that may be a fault of flowkd's own."""
+    cause = getattr(error, "cause", None)  # what a task of Ray's raised, without its traceback
+    if isinstance(cause, Exception):
+        return explain(cause)
+    if isinstance(error, FlowkdError):
+        return str(error)
+    if isinstance(error, ValidationError):
+        return f"{error.title}: {reason(error)}"
+    return explain_failure(error)

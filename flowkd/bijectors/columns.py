@@ -1,0 +1,122 @@
+"""Maps from a bounded range to all numbers, and what puts them before the standardising map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from flowkd.bijectors.base import Bijector, Chain
+from flowkd.bijectors.elementwise import per_channel
+
+
+class Log(Bijector):
+    """Maps positive numbers to all numbers: z = log x.
+
+    A row with a value that is not positive has log_det -inf, so that its density is 0.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps positive numbers to all numbers."""
+        inside = x > 0
+        z = torch.where(inside, x, torch.ones_like(x)).log()
+        return z, _log_det(-z, inside)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps all numbers to positive ones."""
+        return z.exp(), z.flatten(1).sum(1)
+
+
+class Logit(Bijector):
+    """Maps the numbers between two bounds to all numbers: z = log((x - low) / (high - x)).
+
+    A row with a value that is not between them has log_det -inf, so that its density is 0.
+
+    Args:
+        low: Lower bound, one number or one for each of C channels.
+        high: Upper bound, in the same form.
+
+    Raises:
+        ValueError: A lower bound that is not below the upper one.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, low: float | Sequence[float] = 0.0, high: float | Sequence[float] = 1.0):
+        super().__init__()
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float64).float())
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float64).float())
+        if not bool((self.low < self.high).all()):
+            raise ValueError(f"expected low below high in float32; got {low} and {high}")
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps the numbers between the bounds to all numbers."""
+        low, high = (per_channel(end, x) for end in (self.low, self.high))
+        inside = (x > low) & (x < high)
+        x = torch.where(inside, x, (low + high) / 2)
+        below, above = (x - low).log(), (high - x).log()
+        return below - above, _log_det((high - low).log() - below - above, inside)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps all numbers between the bounds, and never onto one, where rounding would."""
+        low, high = (per_channel(end, z) for end in (self.low, self.high))
+        x = low + (high - low) * z.sigmoid()
+        x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
+        log_det = (high - low).log() + logsigmoid(z) + logsigmoid(-z)
+        return x, log_det.flatten(1).sum(1)
+
+
+class Selected(Bijector):
+    """Applies a bijector to some channels; the others pass through.
+
+    Args:
+        bijector: Keeps the shape of what it maps.
+        channels: Which channels, of dimension 1, it maps.
+    """
+
+    channels: Tensor
+
+    def __init__(self, bijector: Bijector, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.bijector = bijector
+        self.register_buffer("channels", torch.tensor(channels, dtype=torch.int64))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps the selected channels forward."""
+        z, log_det = self.bijector(x.index_select(1, self.channels), context)
+        return x.index_copy(1, self.channels, z), log_det
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps the selected channels back."""
+        x, log_det = self.bijector.inverse(z.index_select(1, self.channels), context)
+        return z.index_copy(1, self.channels, x), log_det
+
+
+class Preprocess(Bijector):
+    """A chain that is one place: its inner states are no taps.
+
+    Args:
+        chain: What it does.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        super().__init__()
+        self.chain = chain
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Applies the chain."""
+        z, log_det = self.chain(x, context)
+        return z, log_det
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undoes the chain."""
+        return self.chain.inverse(z, context)
+
+
+def _log_det(log_slope: Tensor, inside: Tensor) -> Tensor:
+    """Returns the sum over the event of the logarithms of slopes, -inf where a value is outside."""
+    known = log_slope.flatten(1).sum(1)
+    return torch.where(inside.flatten(1).all(1), known, torch.full_like(known, -torch.inf))

@@ -1,0 +1,133 @@
+"""Values that float32 cannot hold apart, or whose squares it cannot hold at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from flowkd.bijectors.transforms import ColumnTransforms, LogTransform
+from flowkd.data.checks.options import ColumnOptions, drop_option, quoted, set_option
+from flowkd.errors import DataError
+
+# Squares of these, and sums of many of them, are finite and not 0 in float32.
+LARGEST, SMALLEST = 1e18, 1e-18
+# Of a column that goes through a logarithm first: room for samples beyond all data.
+LARGEST_OF_LOG, SMALLEST_OF_LOG = 1e30, 1e-30
+# A spread of fewer float32 steps than this is a staircase rather than a density.
+MIN_STEPS = 64
+TOLD_APART = 0.98  # share of the distinct values that float32 must leave distinct
+COUNTED_ROWS = 20_000  # of more rows, some would be equal in float32 by chance
+# A positive column whose middle 99% span more than this factor is one point to an affine map.
+WIDE = 1e4
+EDGE, CROWDED = 1e-3, 0.05
+
+
+def check_magnitudes(
+    x: np.ndarray,
+    columns: Sequence[str],
+    transforms: ColumnTransforms,
+    source: str,
+    row_numbers: np.ndarray | None = None,
+) -> None:
+    """Raises DataError for values that float32 cannot square, or not hold at all.
+
+    Args:
+        x: All rows (N, D), in float64.
+        columns: Names of the columns.
+        transforms: What each column goes through first.
+        source: What the message calls the table.
+        row_numbers: Where each row is in the source, from 0; default as here.
+    """
+    for name, column, transform in zip(columns, x.T, transforms, strict=True):
+        most = LARGEST_OF_LOG if isinstance(transform, LogTransform) else LARGEST
+        bad = np.flatnonzero(np.abs(column) > most)
+        if len(bad):
+            row = int(bad[0] if row_numbers is None else row_numbers[bad[0]])
+            raise DataError(
+                f"{source}, row {row + 1} (from 1, without a header), column {name!r}: expected at "
+                f"most {most:g}, whose square float32 holds; got {column[bad[0]]:g}; {len(bad)} "
+                f"such rows: rescale the column, for example to units of {column[bad[0]]:.0e}"
+            )
+
+
+def check_spread(
+    train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms, source: str
+) -> None:
+    """Raises DataError for columns of which float32 leaves one value, or a staircase, or zeros.
+
+    Args:
+        train: Train rows (N, D), in float64, no column constant.
+        columns: Names of the columns.
+        transforms: What each column goes through first.
+        source: What the message calls the table.
+    """
+    stored = train.astype(np.float32)
+    scale, mean = stored.std(axis=0, dtype=np.float64), train.mean(axis=0)
+    steps = np.spacing(np.abs(stored).max(axis=0))
+    for number, name in enumerate(columns):
+        least = SMALLEST_OF_LOG if isinstance(transforms[number], LogTransform) else SMALLEST
+        exact = train[:, number].std()
+        if exact < least:
+            raise DataError(
+                f"{source}, column {name!r}: a spread of {exact:g} is too small, for its square is "
+                f"0 in float32; rescale the column, for example to units of {exact:.0e}"
+            )
+        distinct = len(np.unique(stored[:, number]))
+        if distinct == 1 or scale[number] < MIN_STEPS * steps[number]:
+            told = (
+                f"; of {len(np.unique(train[:, number])):,} distinct values it leaves {distinct:,}"
+            )
+            raise DataError(
+                f"{source}, column {name!r}: a spread of {exact:g} around {mean[number]:g} "
+                f"is lost in float32{told}; subtract an offset from the column, or leave it out, "
+                f"by {drop_option(ColumnOptions(), name)}"
+            )
+
+
+def indistinct(train: np.ndarray, columns: Sequence[str], options: ColumnOptions) -> Iterator[str]:
+    """Tells the columns of which float32 makes equal what was different.
+
+    Args:
+        train: Train rows (N, D), in float64, as the source has them.
+        columns: Names of the columns.
+        options: What is done with them already.
+    """
+    for name, column in zip(columns, train[:COUNTED_ROWS].T, strict=True):
+        exact, stored = len(np.unique(column)), len(np.unique(column.astype(np.float32)))
+        if stored < TOLD_APART * exact:
+            step = np.spacing(np.float32(np.abs(column).max()))
+            yield (
+                f"{quoted([name])} has {exact:,} distinct values, of which float32 leaves "
+                f"{stored:,}, for its steps are {step:g} there; subtract an offset from the "
+                f"column, or leave it out by {drop_option(options, name)}."
+            )
+
+
+def wide(train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms) -> Iterator[str]:
+    """Tells the columns that want a logarithm or a logit: all but a few values seem equal.
+
+    Args:
+        train: Train rows (N, D), in data units, with the noise of their steps.
+        columns: Names of the columns.
+        transforms: What each column goes through first.
+    """
+    for name, column, transform in zip(columns, train.T, transforms, strict=True):
+        if transform is not None or column.min() <= 0:
+            continue
+        low, high = np.quantile(column, [0.005, 0.995])
+        near = (np.mean(column < EDGE), np.mean(column > 1 - EDGE))
+        if column.max() <= 1 and min(near) > CROWDED:
+            if column.max() == 1:
+                continue  # its logit is infinite there, and `repeats` tells of it
+            yield (
+                f"{quoted([name])} crowds at its bounds 0 and 1, {sum(near):.0%} of its train rows "
+                f"within {EDGE:g} of them; let a flow learn its logit, by "
+                f"{set_option('transforms', name, 'logit')}."
+            )
+        elif high > WIDE * low:
+            yield (
+                f"{quoted([name])} is positive and spans {np.log10(high / low):.0f} orders of "
+                f"magnitude, so that most of it seems one point; let a flow learn its logarithm, "
+                f"by {set_option('transforms', name, 'log')}."
+            )

@@ -1,0 +1,63 @@
+"""A run's metrics as they come: each look reads what is new, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowkd.errors import StoreError
+from flowkd.store.store import Store
+from flowkd.training.metrics_log import parse_records, read_records
+
+
+class LogFollower:
+    """Reads what a run has written since the last look.
+
+    A look costs one listing, and reads of the new bytes alone. Records that a lost attempt has
+    written, and a resumed run replaces, have been returned by then.
+
+    Args:
+        store: The store that holds the run.
+        run: Name of the run.
+
+    Examples:
+        >>> from flowkd.training.metrics_log import RunLog
+        >>> store = Store("memory://follow-log")
+        >>> follower = LogFollower(store, "run")
+        >>> with RunLog(store, "run") as log:
+        ...     log.append({"step": 1, "loss": 0.5})
+        >>> follower.new_records(), follower.new_records()
+        ([{'step': 1, 'loss': 0.5}], [])
+        >>> store.remove()
+    """
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store, self._folder = store, ("runs", run, "metrics")
+        self._seen: dict[str, int] = {}  # bytes that were read of each segment
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """Returns the records that are new, oldest first.
+
+        Raises:
+            StoreError: The store cannot be read, or a line is damaged.
+        """
+        records: list[dict[str, Any]] = []
+        found = sorted(self._store.sizes(*self._folder).items())
+        self._seen = {name: min(self._seen.get(name, 0), size) for name, size in found}
+        for name, size in found:
+            if name.endswith(".jsonl") and size > self._seen[name]:
+                data = self._read(name)
+                try:
+                    records += parse_records(data, (*self._folder, name))
+                except StoreError:  # whose line counts from what was read
+                    read_records(self._store, (*self._folder, name))
+                    raise
+        return records
+
+    def _read(self, name: str) -> bytes:
+        """Returns what is new in a segment, or all of one that a resumed run has replaced."""
+        last = max(0, self._seen[name] - 1)
+        data = self._store.read(*self._folder, name, start=last)
+        if last and not data.startswith(b"\n"):
+            last, data = 0, self._store.read(*self._folder, name)
+        self._seen[name] = last + len(data)
+        return data.removeprefix(b"\n")
