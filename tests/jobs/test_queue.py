@@ -78,7 +78,7 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
             "batch_size": 32,
             "trials": 2,
         },
-        "publish": {"model": "digits", "source": "runs/teacher"},
+        "publish": {"model": "digits", "source": "runs/teacher", "force": True},
     }
     for name, values in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))

@@ -60,7 +60,9 @@ def most_telling(products: Tensor, read: Tensor, count: int) -> Selection:
     Source: orthogonal matching pursuit with several targets; Tropp, Gilbert, Strauss, Algorithms
     for simultaneous sparse approximation I, 2006, https://doi.org/10.1016/j.sigpro.2005.05.030.
     """
-    ridge = products.diagonal().mean() * torch.eye(len(products)).to(products)
+    scale = products.diagonal().mean()
+    # Where all units are silent, nothing can be rebuilt, and any of them may stay.
+    ridge = (scale if scale > 0 else 1.0) * torch.eye(len(products)).to(products)
     residual, targets = products + RIDGE * ridge, products @ read.T
     chosen: list[int] = []
     for _ in range(count):

@@ -53,6 +53,16 @@ def test_no_unit_is_kept_twice(products: Tensor, read: float) -> None:
     assert torch.isfinite(rebuild).all()
 
 
+def test_of_units_that_are_all_silent_some_stay_and_rebuild_nothing() -> None:
+    kept, rebuild = most_telling(
+        torch.zeros(UNITS, UNITS).double(), torch.ones(2, UNITS).double(), 3
+    )
+    assert kept.tolist() == sorted(set(kept.tolist()))
+    others = [unit for unit in range(UNITS) if unit not in kept.tolist()]
+    assert rebuild[others].abs().max() == 0
+    assert torch.equal(rebuild[kept], torch.eye(3).double())
+
+
 def test_the_largest_are_those_that_add_most_to_what_is_read() -> None:
     products = torch.diag(torch.tensor([1.0, 4.0, 9.0, 100.0])).double()
     read = torch.tensor([[3.0, 1.0, 1.0, 0.1]]).double()  # contributions 9, 4, 9.0, 1
