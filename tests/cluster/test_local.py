@@ -72,7 +72,7 @@ def test_a_cluster_is_found_with_and_without_proc(proc, monkeypatch, tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, f"--temp-dir={tmp_path}"]) as process:
         try:
             clusters = [
-                LocalCluster(pid, "", "", folder)
+                LocalCluster(pid, "", "", folder, "")
                 for pid, folder in (
                     (process.pid, str(tmp_path)),
                     (process.pid, f"{tmp_path}-of-another"),
