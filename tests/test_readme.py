@@ -47,6 +47,8 @@ def test_each_block_says_what_it_is():
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_is_one(command: str) -> None:
+    if inner := re.fullmatch(r'eval "\$\((.*)\)"', command):  # of what it prints
+        command = inner[1]
     words = [word for word in shlex.split(command) if "=" not in word or word.startswith("-")]
     if words[0] == "make":
         done = subprocess.run(
