@@ -101,6 +101,6 @@ def answer_fault(suffix: str, data: bytes) -> str | None:
 
 
 async def _ask(path: str, content_type: str, data: bytes) -> tuple[int, str]:
-    async with httpx.AsyncClient(transport=transport(), base_url="http://fuzz") as client:
+    async with httpx.AsyncClient(transport=transport(), base_url="http://localhost") as client:
         answer = await client.post(path, content=data, headers={"Content-Type": content_type})
         return answer.status_code, answer.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cluster.serve.config import ServingLimits
 from cluster.serve.errors import ApiError, add_error_handlers
+from cluster.serve.hosts import HostCheck
 from cluster.serve.http import HeadAsGet, decode_body, json_response, read_body
 from cluster.serve.media import JSON, NPY, PNG, TABLES, content_encoding, content_type, negotiate
 from cluster.serve.reading import body_types, log_prob_fields, read_query, sample_fields
@@ -53,7 +54,9 @@ class Backend(Protocol):
         """Returns log-densities."""
 
 
-def build_api(backend: Backend, limits: ServingLimits) -> FastAPI:
+def build_api(
+    backend: Backend, limits: ServingLimits, allowed_hosts: Sequence[str] = ()
+) -> FastAPI:
     """Returns the ASGI application that answers requests with a backend."""
     api = FastAPI(
         title="flowkd",
@@ -80,6 +83,7 @@ def build_api(backend: Backend, limits: ServingLimits) -> FastAPI:
 
     add_error_handlers(api)
     api.add_middleware(HeadAsGet)
+    api.add_middleware(HostCheck, names=allowed_hosts)
     return api
 
 

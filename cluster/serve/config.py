@@ -32,6 +32,8 @@ class ServingConfig(Config):
         models: Reference, such as `models/photos@best`, of each model, by its name in URLs.
         host: Address to listen on, default loopback: there is no authentication, so another one
             only behind a proxy that authenticates.
+        allowed_hosts: Names, as in URLs, by which clients may call the service, besides localhost
+            and addresses; `*` for any, behind a proxy that checks them; default none.
         port: TCP port to listen on; default 8000.
         num_replicas: Processes that answer requests, each with all models; default 1.
         num_cpus: CPU cores, and threads of torch, of each replica; default 1.
@@ -43,6 +45,7 @@ class ServingConfig(Config):
 
     models: dict[ModelName, str] = Field(min_length=1)
     host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
     port: int = Field(8000, ge=1, le=65535)
     num_replicas: int = Field(1, ge=1)
     num_cpus: int = Field(1, ge=1)

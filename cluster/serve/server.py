@@ -48,7 +48,7 @@ class FlowServer:
             batch.set_batch_wait_timeout_s(self.config.batch_wait_timeout_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_api(self, self.config.limits)
+        return build_api(self, self.config.limits, (self.config.host, *self.config.allowed_hosts))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serves {"models": {name: reference}}; ongoing requests keep the model they began with.

@@ -47,7 +47,7 @@ def ask(models, method, path, content=None, headers=None, **limits):
     async def run():
         api = build_api(DirectBackend(models), ServingLimits(**limits))
         transport = httpx.ASGITransport(api, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path, content=content, headers=headers)
 
     return asyncio.run(run())

@@ -61,7 +61,7 @@ def replica_in_process(config, storage, portal):
         patch.setattr(serve, "get_replica_context", lambda: context)
         server = FlowServer(config.model_dump(mode="json"), storage.model_dump(mode="json"))
         transport = httpx.ASGITransport(server.__serve_build_asgi_app__())
-        client = httpx.AsyncClient(transport=transport, base_url="http://replica")
+        client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
         def deploy():
             user_config = {"models": pinned_models(config, storage)}

@@ -112,7 +112,7 @@ def client_of(backend, **limits):
         build_api(backend, ServingLimits(**limits)), raise_app_exceptions=False
     )
     return httpx.AsyncClient(
-        transport=transport, base_url="http://test", headers={"Content-Type": JSON}
+        transport=transport, base_url="http://localhost", headers={"Content-Type": JSON}
     )
 
 
