@@ -98,6 +98,7 @@ def main(
     workers: Workers = None,
     replace: Replace = False,
     train: Train = True,
+    note: Annotated[str, typer.Option(help="What the document's reader should know before.")] = "",
 ) -> None:
     """Train, measure and document studies; what is done is not done again."""
     files = [*config, *(more or [])]
@@ -105,7 +106,8 @@ def main(
     storage = StorageConfig.from_uri(store)
     found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     write_results(found, results)
-    write_document(found, document, f"python -m jobs.study --config {' '.join(map(str, files))}")
+    command = f"python -m jobs.study --config {' '.join(map(str, files))}"
+    write_document(found, document, command, note)
     end(results, document, broken)
 
 

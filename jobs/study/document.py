@@ -38,13 +38,16 @@ after all training. *CPU s* is process time of the training, one
 thread, of a whole run: the start and an intermediate flow included, the teacher not."""
 
 
-def document(results: Results, command: str, images: Mapping[str, list[str]]) -> str:
+def document(
+    results: Results, command: str, images: Mapping[str, list[str]], note: str = ""
+) -> str:
     """Returns the document of all studies in the results.
 
     Args:
         results: What was measured.
         command: The command that makes the document again.
         images: For each study, its plots' paths relative to the document.
+        note: What its reader should know before; default nothing.
     """
     machine = results.machine
     parts = [
@@ -52,6 +55,7 @@ def document(results: Results, command: str, images: Mapping[str, list[str]]) ->
         f"`{command}`, {machine.date}, torch {machine.torch}, {machine.cpu}, "
         f"{_count(machine.threads, 'thread')} for each training. Every figure and every sentence "
         "that holds one is written by this command.",
+        *([note] if note else []),
         PROTOCOL,
         "## In short",
         "\n".join(

@@ -85,7 +85,7 @@ def write_results(results: Config, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def write_document(results: Results, path: Path, command: str) -> None:
+def write_document(results: Results, path: Path, command: str, note: str = "") -> None:
     """Writes the document, and its plots beside it, named after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def write_document(results: Results, path: Path, command: str) -> None:
                 image = f"{path.stem}-{study.name}-{kind}.png"
                 (path.parent / image).write_bytes(plot(results, study))
                 images[study.name].append(image)
-    path.write_text(document(results, command, images), encoding="utf-8")
+    path.write_text(document(results, command, images, note), encoding="utf-8")
 
 
 def this_machine() -> Machine:
