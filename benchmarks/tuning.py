@@ -32,6 +32,7 @@ from cluster.local import connect, disconnect, down, up
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.data.importers.prepare import PrepareConfig, prepare
+from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.setup import run_in_process
@@ -103,7 +104,7 @@ def _teacher(store: Store) -> float:
     config = load_config(TrainingConfig, QUICKSTART / "teacher.yaml")
     for _ in run_in_process(config.model_copy(update={"scaling": ScalingConfig()}), store):
         pass
-    metrics = store.read_json("runs", config.name, "result", "metrics.json")
+    metrics = load_artifact(store, f"runs/{config.name}").metrics
     return float(metrics["validation_bits_per_dim"])
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flowkd.config import reason
 from flowkd.credentials import without_credentials
-from flowkd.errors import FlowkdError, StoppedError
+from flowkd.errors import FencedError, FlowkdError, HeldError, StoppedError
 from flowkd.store.failures import explain_failure
 from flowkd.text import visible
 
@@ -19,6 +19,7 @@ from flowkd.text import visible
 ERROR = 1
 FAULT = 70  # what sysexits.h calls an internal error
 AGAIN = 75  # and a temporary failure; the queue always tries it again
+FENCED = 77  # and a permission that was denied: another process has taken the run over
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
@@ -47,7 +48,7 @@ def tell(error: Exception) -> int:
     said = explain(error)
     if said is not None:
         print(visible(f"error: {without_credentials(said)}"), file=sys.stderr)
-        return AGAIN if isinstance(error, StoppedError) else ERROR
+        return _code(error)
     lines = "".join(traceback.format_exception(error))
     print(visible(without_credentials(lines)), file=sys.stderr, end="")
     print(
@@ -56,6 +57,16 @@ def tell(error: Exception) -> int:
         file=sys.stderr,
     )
     return FAULT
+
+
+def _code(error: BaseException) -> int:
+    """Returns the exit code of an error that is not a fault of flowkd's own."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return _code(cause)
+    if isinstance(error, FencedError):
+        return FENCED
+    return AGAIN if isinstance(error, StoppedError | HeldError) else ERROR
 
 
 def explain(error: BaseException) -> str | None:

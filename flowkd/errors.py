@@ -35,5 +35,13 @@ class StoppedError(FlowkdError):
     """A training was asked to stop: it has written a checkpoint, and can be resumed from it."""
 
 
+class HeldError(FlowkdError):
+    """Another process trains this run, and is alive."""
+
+
+class FencedError(FlowkdError):
+    """Another process has taken this run over: nothing that this one writes counts any more."""
+
+
 class RefusedError(FlowkdError):
     """A model that is not published, because it is not sound or worse than a simple one."""

@@ -56,6 +56,7 @@ class ArtifactManifest(Config):
     Attributes:
         format: Version of this format.
         created: When it was written, ISO 8601.
+        within: Folder of its parts in the artifact's; default none, they are beside the manifest.
         parts: Each other file, by name.
         lineage: What it was made from.
         data: What the values are called that the flow was trained on, and the range of its context.
@@ -64,10 +65,15 @@ class ArtifactManifest(Config):
 
     format: Literal[1] = FORMAT
     created: str
+    within: str = ""
     parts: dict[str, ArtifactPart]
     lineage: Lineage = Lineage()
     data: DataFacts = DataFacts()
     remarks: list[str] = Field(default_factory=list)
+
+    def part(self, folder: str, name: str) -> str:
+        """Returns the path of a part of the artifact in a folder."""
+        return "/".join(filter(None, (folder, self.within, name)))
 
 
 class ArtifactConfig(Config):
@@ -122,6 +128,7 @@ def write_artifact(
     lineage: Lineage | None = None,
     data: DataFacts | None = None,
     remarks: Sequence[str] = (),
+    within: str = "",
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
@@ -135,6 +142,8 @@ def write_artifact(
         lineage: What it was made from; default unknown.
         data: What its data are called, and the range of its context; default unknown.
         remarks: What its user should know; default nothing.
+        within: Folder in the artifact's to write to, its manifest, too: who copies that into the
+            artifact's folder makes it the artifact. Default none.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -153,8 +162,9 @@ def write_artifact(
         (2,)
         >>> store.remove()
     """
-    if store.exists(folder, "manifest.json"):
-        raise StoreError(f"{folder} of {store.uri} holds an artifact, and artifacts never change")
+    place = f"{folder}/{within}" if within else folder
+    if store.exists(place, "manifest.json"):
+        raise StoreError(f"{place} of {store.uri} holds an artifact, and artifacts never change")
     whole = ArtifactConfig(flow=config, training=dict(training or {}))
     lineage, data = lineage or Lineage(), data or DataFacts()
     weights = {name: value.contiguous() for name, value in flow.state_dict().items()}
@@ -169,17 +179,18 @@ def write_artifact(
         for name, content in contents.items()
     }
     for name, content in contents.items():
-        store.write(content, folder, name)
+        store.write(content, place, name)
     for name, part in parts.items():
-        _verify(store.read(folder, name), part, f"{folder}/{name}", store)
+        _verify(store.read(place, name), part, f"{place}/{name}", store)
     manifest = ArtifactManifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        within=within,
         parts=parts,
         lineage=lineage,
         data=data,
         remarks=list(remarks),
     )
-    store.write_json(manifest.model_dump(mode="json"), folder, "manifest.json")
+    store.write_json(manifest.model_dump(mode="json"), place, "manifest.json")
     return manifest
 
 
@@ -299,7 +310,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
         raise StoreError(f"{folder}: expected parts {', '.join(PARTS)}; got {list(manifest.parts)}")
     contents = {}
     for name, part in manifest.parts.items():
-        contents[name] = store.read(folder, name)
+        contents[name] = store.read(manifest.part(folder, name))
         _verify(contents[name], part, f"{folder}/{name}", store)
     try:
         values = yaml.safe_load(contents["config.yaml"])

@@ -60,13 +60,15 @@ def find_damage(store: Store, reference: str) -> list[str]:
     """
     folder = resolve(store, reference)
     damage = []
-    for name, part in read_artifact_manifest(store, folder).parts.items():
-        if not store.exists(folder, name):
-            damage.append(f"{folder}/{name}: expected {part.bytes} bytes; it is missing")
+    manifest = read_artifact_manifest(store, folder)
+    for name, part in manifest.parts.items():
+        path = manifest.part(folder, name)
+        if not store.exists(path):
+            damage.append(f"{path}: expected {part.bytes} bytes; it is missing")
             continue
-        found = mismatch(store.read(folder, name), part)
+        found = mismatch(store.read(path), part)
         if found:
-            damage.append(f"{folder}/{name}: {found}")
+            damage.append(f"{path}: {found}")
     return damage
 
 

@@ -54,7 +54,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
     """
     folder = resolve(store, reference)
     manifest = read_artifact_manifest(store, folder)
-    path = f"{folder}/config.yaml"
+    path = manifest.part(folder, "config.yaml")
     config = parse_config(ArtifactConfig, yaml.safe_load(store.read(path)), source=path)
     kind, name, version = folder.split("/")
     return PinnedArtifact(

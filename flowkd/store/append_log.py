@@ -17,7 +17,7 @@ class AppendLog:
         store: Where the log lies.
         folder: Path of the folder of segments.
         suffix: End of the segments' names, such as `.jsonl`.
-        first: Number of the first segment to write.
+        prefix: Begin of their names; default none.
 
     Examples:
         >>> store = Store("memory://append-log")
@@ -29,9 +29,11 @@ class AppendLog:
         >>> store.remove()
     """
 
-    def __init__(self, store: Store, folder: tuple[str, ...], suffix: str, first: int = 0) -> None:
+    def __init__(
+        self, store: Store, folder: tuple[str, ...], suffix: str, prefix: str = ""
+    ) -> None:
         self._store, self._folder, self._suffix = store, folder, suffix
-        self._number, self._last = first, b""
+        self._prefix, self._number, self._last = prefix, 0, b""
 
     @property
     def free_bytes(self) -> int:
@@ -45,7 +47,7 @@ class AppendLog:
             StoreError: The store refused it.
         """
         grown = self._last + data
-        self._store.write(grown, *self._folder, f"{self._number:08d}{self._suffix}")
+        self._store.write(grown, *self._folder, f"{self._prefix}{self._number:08d}{self._suffix}")
         self._last = grown
         if self.free_bytes <= 0:
             self._number, self._last = self._number + 1, b""

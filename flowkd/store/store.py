@@ -213,6 +213,27 @@ class Store:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
+    def copy(self, source: str, target: str) -> None:
+        """Copies all that is below a folder into another, object by object, within the store.
+
+        Raises:
+            StoreError: There is nothing, or something was removed meanwhile.
+        """
+        try:
+            self.retry("copy", lambda path: self._copy(path, self.path(target)), source)
+        except FileNotFoundError as error:
+            raise StoreError(f"no folder {source!r} in store {self.uri}") from error
+
+    def _copy(self, source: str, target: str) -> None:
+        found = self.fs.find(source)
+        if not found:
+            raise FileNotFoundError(source)
+        for path in found:
+            goal = f"{target}{path[len(source) :]}"
+            if self.is_local:
+                Path(goal).parent.mkdir(parents=True, exist_ok=True)
+            self.fs.cp_file(path, goal)
+
     def retry(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
         """Returns what an operation on a path returns, retried while its errors are transient.
 

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from flowkd.errors import StoreError
+from flowkd.errors import FencedError, StoreError
 from flowkd.store.append_log import AppendLog
 from flowkd.store.store import Store
+from flowkd.training.segments import Segment, next_opening, segments_of
 
 FLUSH_SECONDS = 1.0
 
@@ -17,29 +18,35 @@ FLUSH_SECONDS = 1.0
 class RunLog:
     """Appends records to `runs/<run>/metrics/`; a thread writes, so that steps don't wait.
 
-    Object stores cannot append, so the log is a row of segments, `00000000.jsonl` and on.
+    Object stores cannot append, so the log is a row of segments. Once it is open, no record of a
+    later step than `start` counts that was or will be written by who opened it before.
 
     Use as a context manager: leaving it writes what is left and raises what a write raised.
 
     Args:
         store: The store that holds the run.
         run: Name of the run.
-        start: Steps already done; records of later steps, from a lost attempt, are dropped.
+        start: Steps already done.
         unwritten: What `unwritten` returned when these steps were done, and a lost attempt may
             not have written since.
+        token: Number of the run's lease that this process has; default 0, for none.
     """
 
     def __init__(
-        self, store: Store, run: str, start: int = 0, unwritten: Sequence[dict[str, Any]] = ()
+        self,
+        store: Store,
+        run: str,
+        start: int = 0,
+        unwritten: Sequence[dict[str, Any]] = (),
+        token: int = 0,
     ) -> None:
         self._fresh: list[bytes] = []  # lines that are not written
-        number = _drop_after(store, run, start)
-        if unwritten:
-            last = last_record(store, run)
-            for record in unwritten:
-                if last is None or record["step"] > last["step"]:
-                    self.append(record)
-        self._segments = AppendLog(store, ("runs", run, "metrics"), ".jsonl", number)
+        folder = ("runs", run, "metrics")
+        opening = next_opening(store.list(*folder), token, start)
+        self._segments = AppendLog(store, folder, ".jsonl", opening.prefix)
+        self._segments.append(b"")  # from now on nothing counts that others write of later steps
+        for record in unwritten:
+            self.append(record)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._flush_regularly, daemon=True)
 
@@ -47,10 +54,11 @@ class RunLog:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         self._closing.set()
         self._thread.join()
-        self.flush()
+        if kind is None or not issubclass(kind, FencedError):
+            self.flush()
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a record; it has a `step`, greater than the last one's."""
@@ -82,47 +90,30 @@ class RunLog:
 
 def read_log(store: Store, run: str) -> list[dict[str, Any]]:
     """Returns the records that a run has written so far; none if it has not begun."""
-    records: list[dict[str, Any]] = []
-    for path in _segments(store, run):
-        found = read_records(store, path)
-        # A lost attempt's, read just before a resumed run replaced them.
-        while found and records and records[-1]["step"] >= found[0]["step"]:
-            records.pop()
-        records += found
-    return records
+    records: dict[int, dict[str, Any]] = {}
+    opening = None
+    for segment in _segments(store, run):
+        if segment.opening != opening:
+            opening = segment.opening
+            records = {step: each for step, each in records.items() if step <= opening.start}
+        for record in read_records(store, ("runs", run, "metrics", segment.name)):
+            if record["step"] <= segment.limit:
+                records[record["step"]] = record
+    return [records[step] for step in sorted(records)]
 
 
 def last_record(store: Store, run: str) -> dict[str, Any] | None:
-    """Returns a run's latest record, of which only the last segment is read; None before any."""
-    for path in reversed(_segments(store, run)):
-        found = read_records(store, path)
-        if found:
-            return found[-1]
+    """Returns a run's latest record; of a log that is not new, only the last segment is read."""
+    for segment in reversed(_segments(store, run)):
+        found = read_records(store, ("runs", run, "metrics", segment.name))
+        counted = [record for record in found if record["step"] <= segment.limit]
+        if counted:
+            return counted[-1]
     return None
 
 
-def _drop_after(store: Store, run: str, start: int) -> int:
-    """Drops records of steps after `start`; returns the number of the next segment.
-
-    From the last segment to the first: what is left at any moment is a log without its end.
-    """
-    for path in reversed(_segments(store, run)):
-        found = read_records(store, path)
-        kept = [record for record in found if record["step"] <= start]
-        if not kept:
-            store.remove(*path)
-            continue
-        if len(kept) < len(found):
-            store.write(b"".join(json.dumps(each).encode() + b"\n" for each in kept), *path)
-        number = path[-1].removesuffix(".jsonl")
-        return int(number) + 1 if number.isdecimal() else 0
-    return 0
-
-
-def _segments(store: Store, run: str) -> list[tuple[str, ...]]:
-    names = [name for name in store.list("runs", run, "metrics") if name.endswith(".jsonl")]
-    # Before there were segments, a run's whole log was one file.
-    return [("runs", run, "metrics.jsonl"), *(("runs", run, "metrics", name) for name in names)]
+def _segments(store: Store, run: str) -> list[Segment]:
+    return segments_of(store.list("runs", run, "metrics"))
 
 
 def read_records(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -130,7 +121,7 @@ def read_records(store: Store, path: tuple[str, ...]) -> list[dict[str, Any]]:
     try:
         data = store.read(*path)
     except StoreError as error:
-        if isinstance(error.__cause__, FileNotFoundError):  # a resumed run has just removed it
+        if isinstance(error.__cause__, FileNotFoundError):  # the run has just been removed
             return []
         raise
     return parse_records(data, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunInputs
+from flowkd.training.lease import Token
 from flowkd.training.loop import AveragedFlow, StepResult, train
 from flowkd.training.outcome import warning_of
 from flowkd.training.resolve import ResolvedRun
@@ -192,11 +194,15 @@ class Run:
         theirs = teacher.remarks if teacher is not None else []
         return [*ours, *(f"Of its teacher: {remark}" for remark in theirs)]
 
-    def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
-        """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
+    def finish(self, store: Store, seconds: float, token: Token, commit: str | None = None) -> None:
+        """Makes the best weights the run's result, `runs/NAME/result`.
+
+        Raises:
+            FencedError: Another process has taken the run over.
+        """
         folder = f"runs/{self.config.name}/result"
-        if store.exists(folder, "manifest.json"):
-            return
+        # Who was fenced out may write here, too, and must not touch what counts.
+        within = f"{token.name}-{uuid.uuid4().hex[:6]}"
         flow = copy.deepcopy(self.average.flow)
         flow.load_state_dict(self.best)
         teacher = self.resolved.teacher
@@ -224,4 +230,6 @@ class Run:
                 groups=self.resolved.groups,
             ),
             data=self.resolved.facts,
+            within=within,
         )
+        token.finish(within, self.step)

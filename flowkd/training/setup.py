@@ -13,6 +13,8 @@ from flowkd.flows.flow import Flow
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunData, Worker, load_data
+from flowkd.training.lease import take
+from flowkd.training.lease_keeper import LeaseKeeper
 from flowkd.training.loop import AveragedFlow, StepResult, make_optimizer
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.resolve import CALIBRATION_ROWS, ResolvedRun, record_run, resolve_run
@@ -65,24 +67,32 @@ def run_in_process(
     """Trains in this process, without Ray: yields the steps; writes config, metrics and result.
 
     Args:
-        config: What to train; a run that cannot begin leaves nothing in the store.
+        config: What to train; a run that cannot begin leaves nothing in the store, and one that is
+            finished has no steps left.
         store: The store that data are read from, and metrics and result written to.
         commit: Of the code, for the result's lineage.
 
     Raises:
+        HeldError: Another process trains it.
+        FencedError: Another process has taken it over, because this one stood still.
         FlowkdError: What `resolve_run`, `prepare_run` and the training raise.
     """
     began = time.perf_counter()
     resolved = resolve_run(config, store)
     run = prepare_run(resolved, load_data(resolved, store))
-    record_run(config, resolved, store)
-    with RunLog(store, config.name) as log:
-        for result in run.steps():
-            line = run.record(result)
-            if line:
-                log.append(line)
-            yield result
-    run.finish(store, time.perf_counter() - began, commit)
+    token = take(store, config.name, config.train.steps)
+    if token is None:
+        return
+    with LeaseKeeper(token) as keeper:
+        record_run(config, resolved, store)
+        with RunLog(store, config.name, token=token.number) as log:
+            for result in run.steps():
+                keeper.check()
+                line = run.record(result)
+                if line:
+                    log.append(line)
+                yield result
+        run.finish(store, time.perf_counter() - began, token, commit)
 
 
 def _warm_start(

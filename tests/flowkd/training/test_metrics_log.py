@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from flowkd.errors import StoreError
 from flowkd.store import append_log
 from flowkd.store.store import Store
+from flowkd.training.follow_log import LogFollower
 from flowkd.training.metrics_log import RunLog, last_record, read_log
 from tests.support.servers.faults import FaultProxy
 
@@ -73,13 +73,13 @@ def test_what_is_written_grows_with_the_records_not_with_their_square(
 
 
 def test_a_full_segment_is_never_written_again(store: CountingStore) -> None:
-    log = RunLog(store, "run")
+    log = RunLog(store, "run", token=3)
     store.changes = 0
     for record in records(1, 50):
         log.append(record)
     log.flush()
     names = store.list("runs", "run", "metrics")
-    assert names == [f"{number:08d}.jsonl" for number in range(len(names))]
+    assert names == [f"00000003-0001-0-{number:08d}.jsonl" for number in range(len(names))]
     assert len(names) > 3
     assert store.changes == len(names)  # records that come together are written together
     sizes = [len(store.read("runs", "run", "metrics", name)) for name in names]
@@ -125,22 +125,44 @@ def test_a_resumed_run_that_dies_at_any_change_leaves_a_log_of_one_record_a_step
         moment += 1
 
 
-def test_a_reader_between_two_attempts_sees_each_step_once(store: CountingStore) -> None:
-    # It has read the first segments of a lost attempt, and then the last of the resumed one.
+@pytest.mark.parametrize("old", [0, 7])
+@pytest.mark.parametrize("start", [0, 12, 19, 20])
+def test_what_an_old_holder_writes_late_counts_no_more(
+    store: CountingStore, start: int, old: int
+) -> None:
+    # The old one wakes at each of the new one's writes, and after its end.
+    expected = [*records(1, start), *records(start + 1, 30, attempt=2)]
+    for wakes in (start, 25, 30):
+        store.remove("runs", "run")
+        woken = RunLog(store, "run", token=old)
+        follower = LogFollower(store, "run")
+        for record in records(1, 20):
+            woken.append(record)
+        woken.flush()
+        assert follower.new_records() == records(1, 20)
+        new = RunLog(store, "run", start, token=old + 1)
+        followed = []
+        for step in range(start, 31):
+            if step > start:
+                new.append(records(step, step, attempt=2)[0])
+                new.flush()
+            if step == wakes:
+                for record in records(21, 60):
+                    woken.append(record)
+                    woken.flush()
+            followed += follower.new_records()
+        assert read_log(store, "run") == expected
+        assert followed == records(start + 1, 30, attempt=2)
+        last = last_record(store, "run")
+        assert last == expected[-1]
+
+
+def test_a_log_that_was_just_opened_ends_where_its_run_goes_on(store: CountingStore) -> None:
     write(store, records(1, 20))
-    late = "".join(json.dumps(each) + "\n" for each in records(15, 30, attempt=2))
-    store.write(late.encode(), "runs", "run", "metrics", "00000099.jsonl")
-    assert read_log(store, "run") == [*records(1, 14), *records(15, 30, attempt=2)]
-
-
-def test_a_log_of_one_file_is_still_read_and_continued(store: CountingStore) -> None:
-    lines = "".join(json.dumps(each) + "\n" for each in records(1, 9))
-    store.write(lines.encode(), "runs", "run", "metrics.jsonl")
-    assert read_log(store, "run") == records(1, 9)
-    write(store, records(6, 20, attempt=2), start=5)
-    assert read_log(store, "run") == [*records(1, 5), *records(6, 20, attempt=2)]
-    write(store, records(1, 3, attempt=3))
-    assert read_log(store, "run") == records(1, 3, attempt=3)
+    RunLog(store, "run", 12)
+    assert last_record(store, "run") == records(12, 12)[0]
+    RunLog(store, "run", 0)
+    assert last_record(store, "run") is None
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])

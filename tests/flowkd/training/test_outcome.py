@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowkd.registry.artifacts import load_artifact
+from flowkd.registry.artifacts import load_artifact, read_artifact_manifest
 from flowkd.store.store import Store
 from flowkd.training.loop import StepResult
 from flowkd.training.metrics_log import read_log
@@ -40,7 +40,9 @@ def test_a_run_that_overfits_says_so_in_its_log_and_in_its_card(taught_store: St
     assert artifact.metrics["best_step"] == best["step"]
     low, high = (line["validation_bits_per_dim"] for line in (best, judged[-1]))
     said = f"risen from {low:.3f} bits/dim after step {best['step']} to {high:.3f} after 40"
-    card = taught_store.read("runs", "hasty", "result", "README.md").decode()
+    folder = "runs/hasty/result"
+    manifest = read_artifact_manifest(taught_store, folder)
+    card = taught_store.read(manifest.part(folder, "README.md")).decode()
     for text in (judged[-1]["warning"], artifact.manifest.remarks[0], card):
         assert said in text
     learns = {"kind": "distillation", "teacher": "runs/hasty"}
