@@ -22,6 +22,7 @@ from cluster.queue.messages import (
 from cluster.queue.spec import JobSpec
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, FlowkdError, StoreError
+from flowkd.store.exclusive import create_alone
 from flowkd.store.store import Store
 
 QUEUE = "queue"
@@ -213,7 +214,8 @@ class QueueRecords:
         sure that it never runs.
         """
         claim = {"nonce": uuid.uuid4().hex, "time": self.clock()}
-        return self.store.create(json.dumps(claim).encode(), *_attempt(job, attempt, "begun.json"))
+        *folder, name = _attempt(job, attempt, "begun.json")
+        return create_alone(self.store, json.dumps(claim).encode(), "/".join(folder), name)
 
     def has_begun(self, job: str, attempt: int) -> bool:
         """Tells whether a process has claimed an attempt."""

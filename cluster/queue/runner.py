@@ -31,6 +31,7 @@ from cluster.queue.rules import StopReason, stop_reason
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
+from flowkd.training.lease import ATTEMPT, JOB
 
 BEAT_SECONDS = 2.0
 STORE_RETRY_SECONDS = 5.0  # of each operation: what fails is tried again by the caller
@@ -109,7 +110,8 @@ class AttemptRunner:
         command = [places.get(word, word) for word in self.spec.command]
         if command[0] == "python":
             command[0] = sys.executable
-        environment = {**os.environ, "FLOWKD_JOB": self.job, "PYTHONUNBUFFERED": "1"}
+        mine = {JOB: self.job, ATTEMPT: str(self.number)}  # for the lease of a run
+        environment = {**os.environ, **mine, "PYTHONUNBUFFERED": "1"}
         try:
             return subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment,
@@ -132,13 +134,21 @@ class AttemptRunner:
             if self._stopping.wait(POLL_SECONDS):
                 os.killpg(group, signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
-                    child.wait(self.grace_period)
+                    child.wait(self._grace())
                 break
         os.killpg(group, signal.SIGKILL)
         code = child.wait()
         if self._reason is not None and self._reason.exit_code is not None:
             return self._reason.exit_code
         return 128 - code if code < 0 else code
+
+    def _grace(self) -> float:
+        """Returns how long the command may take to end: no longer than the dispatcher waits.
+
+        An attempt that stood still may have a successor when it wakes.
+        """
+        silent = time.monotonic() - self._heard
+        return min(self.grace_period, max(0, self.heartbeat_timeout + self.grace_period - silent))
 
     def _stop(self, reason: StopReason) -> None:
         self._reason = self._reason or reason

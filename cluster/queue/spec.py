@@ -56,13 +56,14 @@ class Retries(Config):
             default 10.
         never_retry_exit_codes: Exit codes that end the job at once; default 2, a usage error.
         always_retry_exit_codes: Exit codes after which another attempt follows, whatever
-            `max_retries` says; default 75, a temporary failure.
+            `max_retries` says; default 75, a temporary failure, and 77, of a run that another
+            process has taken over.
     """
 
     max_retries: int = Field(2, ge=0)
     backoff: float = Field(10.0, ge=0)
     never_retry_exit_codes: tuple[int, ...] = (2,)
-    always_retry_exit_codes: tuple[int, ...] = (75,)
+    always_retry_exit_codes: tuple[int, ...] = (75, 77)
 
     @model_validator(mode="after")
     def _apart(self) -> Retries:

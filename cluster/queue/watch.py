@@ -72,6 +72,8 @@ def _look_at_begun(
     """Waits for the attempt to end, and stops it if its job is cancelled."""
     attempt = job.state.attempt
     status = None if overdue else cluster.status(job.id, attempt)
+    if overdue:  # should it only stand still, it ends as soon as it wakes
+        records.ask_to_stop(job.id, attempt)
     if overdue or status == "exited":
         return _after_loss(job, records)
     if job.state.state in STOPPING and status == "alive":

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from cluster.exits import FENCED
 from cluster.storage import StorageConfig
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
-from cluster.train.preemption import forget_stop, stops_on_sigterm
+from cluster.train.preemption import stops_on_sigterm
 from cluster.train.preflight import check_name
+from cluster.train.takeover import take_over_checkpoints
 from cluster.train.worker import train_worker
-from flowkd.errors import NonFiniteError, StoppedError
+from flowkd.errors import FencedError, NonFiniteError, StoppedError
 from flowkd.training.config import TrainingConfig
-from flowkd.training.resolve import record_run, resolve_run
+from flowkd.training.lease import Token, take
+from flowkd.training.lease_keeper import LeaseKeeper
+from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
 
 ROOT = Path(__file__).parents[2]  # of the checkout, if this is one
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
 # the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
+FENCED_SECONDS = 10.0  # in which workers notice it by themselves
+FENCED_SECONDS = 10.0  # in which workers notice it by themselves
 HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
 
@@ -45,6 +54,8 @@ def run_training(
     Raises:
         ConfigError: The name is taken by a run of another config, or the config does not fit.
         NonFiniteError: A term became NaN or infinite.
+        HeldError: Another process trains it.
+        FencedError: Another process has taken it over, because this one stood still.
         StoppedError: SIGTERM came; the run can go on from where it was.
         InsufficientResourcesError: The cluster does not have what the workers take.
     """
@@ -54,7 +65,41 @@ def run_training(
     if store.exists(reference, "result", "manifest.json"):
         return reference
     run = resolve_run(config, store)
-    record_run(config, run, store)
+    token = take(store, config.name, config.train.steps)
+    if token is None:
+        return reference
+    with _held(token):
+        record_run(config, run, store)
+        take_over_checkpoints(token)
+        _fit(config, run, storage, token, callbacks)
+    return reference
+
+
+@contextmanager
+def _held(token: Token) -> Iterator[None]:
+    """Holds a run; where another takes it over, this process ends soon, whatever Ray waits for."""
+    left = threading.Event()
+
+    def end(error: FencedError) -> None:
+        if not left.wait(FENCED_SECONDS):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            os._exit(FENCED)
+
+    with LeaseKeeper(token, on_fenced=end):
+        try:
+            yield
+        finally:
+            left.set()
+
+
+def _fit(
+    config: TrainingConfig,
+    run: ResolvedRun,
+    storage: StorageConfig,
+    token: Token,
+    callbacks: Sequence[UserCallback],
+) -> None:
+    """Trains on Ray Train; raises what becomes of it."""
     os.environ.setdefault(HEALTH_CHECK, HEALTH_CHECK_SECONDS)  # `fit` passes it to its controller
     filesystem, root = storage.ray_filesystem()
     scaling = config.scaling
@@ -65,6 +110,7 @@ def run_training(
             "run": run.model_dump(mode="json"),
             "storage": storage.model_dump(mode="json"),
             "commit": git_commit(),
+            "token": token.number,
         },
         torch_config=TorchConfig(backend="nccl" if scaling.gpu else "gloo"),
         scaling_config=RayScalingConfig(
@@ -73,8 +119,8 @@ def run_training(
             resources_per_worker=resources_per_worker(scaling),
         ),
         run_config=RunConfig(
-            name="checkpoints",
-            storage_path=f"{root}/{reference}",
+            name=token.name,
+            storage_path=f"{root}/runs/{config.name}/checkpoints",
             storage_filesystem=filesystem,
             failure_config=FailureConfig(
                 max_failures=scaling.max_failures, controller_failure_limit=scaling.max_waits
@@ -83,17 +129,17 @@ def run_training(
             callbacks=[*callbacks, *([ResourceTimeout(scaling.max_waits)] if elastic else [])],
         ),
     )
-    with stops_on_sigterm(store, config.name), explained_errors(config.name, scaling):
+    with stops_on_sigterm(token), explained_errors(config.name, scaling):
         outcome = trainer.fit().return_value
+    if outcome["fenced"] is not None:
+        raise FencedError(outcome["fenced"])
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")
     if outcome["stopped"] is not None:
-        forget_stop(store, config.name)
         raise StoppedError(
             f"run {config.name!r} was stopped after {outcome['stopped']} steps, of which it keeps "
             f"a checkpoint: the same command goes on from there"
         )
-    return reference
 
 
 def git_commit(root: Path = ROOT) -> str | None:

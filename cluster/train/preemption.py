@@ -1,7 +1,8 @@
 """Stops a training on SIGTERM: it leaves a checkpoint, from which the same run goes on.
 
 SIGTERM reaches the driver, of Ray Jobs' `stop` as of a machine that is taken away. The driver says
-so in the store, and the first worker, who looks there now and then, tells the others.
+so in the store, beside its lease, and the first worker, who looks there now and then, tells the
+others. There it also sees whether another driver has taken the run over.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from contextlib import contextmanager
 from types import FrameType
 
 from flowkd.errors import FlowkdError
-from flowkd.store.store import Store
+from flowkd.training.lease import Token
 
-STOP = "stop.json"
 LOOK_SECONDS = 1.0
+# What workers are asked; the greatest counts.
+NOTHING, STOP, FENCED = 0, 1, 2
+
+
+def _stop_name(token: Token) -> str:
+    return f"{token.name}.stop.json"
 
 
 @contextmanager
-def stops_on_sigterm(store: Store, run: str) -> Iterator[None]:
-    """Within it, SIGTERM asks a run to stop instead of ending this process.
+def stops_on_sigterm(token: Token) -> Iterator[None]:
+    """Within it, SIGTERM asks the holder's workers to stop instead of ending this process.
 
-    Other threads than the main one get no signals: there it does nothing. What an earlier attempt
-    was asked is forgotten.
+    Other threads than the main one get no signals: there it does nothing.
     """
-    forget_stop(store, run)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -34,7 +38,8 @@ def stops_on_sigterm(store: Store, run: str) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         print("stopping: a checkpoint first", flush=True)
         # Not in the handler itself, which may have interrupted a request to the store.
-        threading.Thread(target=store.write_json, args=({}, "runs", run, STOP)).start()
+        asked = (b"{}\n", token.folder, _stop_name(token))
+        threading.Thread(target=token.store.write, args=asked).start()
 
     before = signal.signal(signal.SIGTERM, ask)
     try:
@@ -43,40 +48,38 @@ def stops_on_sigterm(store: Store, run: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def forget_stop(store: Store, run: str) -> None:
-    """Forgets that a run was asked to stop."""
-    store.remove("runs", run, STOP)
-
-
 class StopWatch:
-    """Looks in the background whether a run is asked to stop.
+    """Looks in the background whether a run is asked to stop, or taken over.
 
     Args:
-        store: Store of the run.
-        run: Name of the run.
+        token: What the run's driver holds.
         looks: Whether this worker is the one that asks the store.
     """
 
-    def __init__(self, store: Store, run: str, looks: bool) -> None:
-        self._store, self._run = store, run
-        self._asked, self._done = threading.Event(), threading.Event()
+    def __init__(self, token: Token, looks: bool) -> None:
+        self._token, self._asked = token, NOTHING
+        self._done = threading.Event()
         if looks:
             threading.Thread(target=self._look, daemon=True).start()
 
     @property
-    def asked(self) -> bool:
-        """Whether the run is asked to stop, as far as this worker knows."""
-        return self._asked.is_set()
+    def asked(self) -> int:
+        """What the run is asked, as far as this worker knows: NOTHING, STOP or FENCED."""
+        return self._asked
 
     def close(self) -> None:
         """Ends the background thread."""
         self._done.set()
 
     def _look(self) -> None:
+        token = self._token
         while not self._done.wait(LOOK_SECONDS):
             try:
-                if self._store.exists("runs", self._run, STOP):
-                    self._asked.set()
+                names = token.store.list(token.folder)
+                if token.successor(names) is not None:
+                    self._asked = FENCED
                     return
+                if _stop_name(token) in names:
+                    self._asked = STOP
             except (FlowkdError, OSError) as error:
                 print(f"cannot look whether to stop, trying again: {error}", flush=True)

@@ -17,9 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cluster.storage import StorageConfig
 from cluster.train.checkpoints import new_folder, restore_run, save_run, sweep
-from cluster.train.preemption import StopWatch
-from flowkd.errors import NonFiniteError
+from cluster.train.preemption import FENCED, NOTHING, STOP, StopWatch
+from flowkd.errors import FencedError, NonFiniteError
 from flowkd.training.inputs import Worker, load_data
+from flowkd.training.lease import Token, fenced
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.resolve import ResolvedRun
 from flowkd.training.run import Run
@@ -30,13 +31,16 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Trains a run on this worker, from its last checkpoint if there is one.
 
     Args:
-        settings: `run`, a dumped ResolvedRun; `storage`, a dumped StorageConfig; `commit`, the git
-            commit of the code, or None.
+        settings: `run`, a dumped ResolvedRun; `storage`, a dumped StorageConfig; `token`, the
+            number of the run's lease that the driver has; `commit`, the git commit of the code,
+            or None.
 
     Returns:
         On every rank: `error`, a message if a term became non-finite, else None; `stopped`, the
-        number of steps after which the run was asked to stop before its end, else None.
+        number of steps after which the run was asked to stop before its end, else None; `fenced`,
+        a message if another driver has taken the run over, else None.
     """
+    ended: dict[str, Any] = {"error": None, "stopped": None, "fenced": None}
     resolved = ResolvedRun.model_validate(settings["run"])
     config = resolved.config
     store = StorageConfig.model_validate(settings["storage"]).store()
@@ -53,33 +57,49 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
         else DistributedDataParallel(run.objective, broadcast_buffers=False)
     )
     began = time.perf_counter()
-    watch = StopWatch(store, config.name, looks=rank == 0)
+    token = Token(store, config.name, settings["token"])
+    watch = StopWatch(token, looks=rank == 0)
     try:
-        ours = RunLog(store, config.name, run.step, unwritten) if rank == 0 else nullcontext()
-        with ours as log:
+        with _log(token, run, unwritten) if rank == 0 else nullcontext() as log:
             for result in run.steps(objective):
                 line = run.record(result, _sum_over_workers)
                 if line and log is not None:
                     log.append(line)
-                stopping = _must_stop(run, watch)
-                if stopping or run.is_due(config.checkpoint_every):
+                asked = _asked(run, watch)
+                if asked == FENCED:
+                    raise _fenced(token)
+                if asked == STOP or run.is_due(config.checkpoint_every):
                     _checkpoint(run, log)
-                if stopping:
-                    return {"error": None, "stopped": run.step}
+                if asked == STOP:
+                    return {**ended, "stopped": run.step}
+        if rank == 0:
+            run.finish(store, time.perf_counter() - began, token, settings["commit"])
     except NonFiniteError as error:
-        return {"error": _first_message(str(error), world), "stopped": None}
+        return {**ended, "error": _first_message(str(error), world)}
+    except FencedError as error:
+        return {**ended, "fenced": str(error)}
     finally:
         watch.close()
-    if rank == 0:
-        run.finish(store, time.perf_counter() - began, settings["commit"])
-    return {"error": None, "stopped": None}
+    return ended
 
 
-def _must_stop(run: Run, watch: StopWatch) -> bool:
-    """Tells whether all workers stop after this step: where they add up their losses anyway."""
+def _log(token: Token, run: Run, unwritten: list[dict[str, Any]]) -> RunLog:
+    other = token.successor()
+    if other is not None:  # while the driver stood still
+        raise fenced(token.run, other)
+    return RunLog(token.store, token.run, run.step, unwritten, token.number)
+
+
+def _fenced(token: Token) -> FencedError:
+    other = token.successor()
+    return fenced(token.run, other) if other else FencedError(f"run {token.run!r} was taken over")
+
+
+def _asked(run: Run, watch: StopWatch) -> int:
+    """Returns what all workers are asked after this step: where they add up their losses anyway."""
     if not run.is_due(run.config.log_every) or run.step == run.config.train.steps:
-        return False
-    return bool(_sum_over_workers(torch.tensor([float(watch.asked)])).item())
+        return NOTHING
+    return int(_sum_over_workers(torch.tensor([float(watch.asked)])).item())
 
 
 def _checkpoint(run: Run, log: RunLog | None) -> None:

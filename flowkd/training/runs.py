@@ -7,6 +7,7 @@ from typing import Literal
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import SNAPSHOT, current_checkpoints, current_folder
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import BITS
 
@@ -62,7 +63,7 @@ def run_state(store: Store, run: str) -> RunState:
         validation_bits_per_dim=best.get(BITS),
         best_step=best.get("step"),
         warning=judged[-1].get("warning") if judged else None,
-        checkpoints=tuple(_checkpoints(store, run)),
+        checkpoints=tuple(current_checkpoints(store, run)),
     )
 
 
@@ -72,7 +73,8 @@ def prune_checkpoints(
     """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
 
     A run that is not finished also keeps those that Ray Train's snapshot names: it could not go
-    on without them. No lineage names a checkpoint.
+    on without them. What was written by a process that another had fenced out is removed. No
+    lineage names a checkpoint.
 
     Args:
         store: Where the runs lie.
@@ -89,25 +91,22 @@ def prune_checkpoints(
     if keep < 1:
         raise StoreError(f"expected to keep at least 1 checkpoint; got {keep}")
     runs = [run_state(store, run)] if run is not None else run_states(store)
-    removed = [
-        ("runs", each.run, "checkpoints", name)
-        for each in runs
-        for name in each.checkpoints[:-keep]
-        if each.state == "finished" or f'"{name}"' not in _snapshot(store, each.run)
-    ]
+    removed = [path for each in runs for path in _to_remove(store, each, keep)]
     if not dry_run:
-        for folder in removed:
-            store.remove(*folder)
-    return ["/".join(folder) for folder in removed]
+        for path in removed:
+            store.remove(path)
+    return removed
 
 
-def _checkpoints(store: Store, run: str) -> list[str]:
-    # Ray Train's checkpoint_manager_snapshot.json lies beside them.
-    names = store.list("runs", run, "checkpoints")
-    return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]
-
-
-def _snapshot(store: Store, run: str) -> str:
-    """Returns the text of Ray Train's list of a run's checkpoints; empty if there is none."""
-    path = ("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
-    return store.read(*path).decode() if store.exists(*path) else ""
+def _to_remove(store: Store, state: RunState, keep: int) -> list[str]:
+    folder = current_folder(store, state.run)
+    if folder is None:
+        return []
+    noted = store.read(folder, SNAPSHOT).decode() if store.exists(folder, SNAPSHOT) else ""
+    parent, _, current = folder.rpartition("/")
+    fenced = [f"{parent}/{name}" for name in store.list(parent) if name < current]
+    return fenced + [
+        f"{folder}/{name}"
+        for name in state.checkpoints[:-keep]
+        if state.state == "finished" or f'"{name}"' not in noted
+    ]

@@ -11,6 +11,7 @@ from flowkd.distillation.warmstart import warm_start
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import begin_without_checkpoints
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunData, Worker, load_data
 from flowkd.training.lease import take
@@ -85,6 +86,7 @@ def run_in_process(
         return
     with LeaseKeeper(token) as keeper:
         record_run(config, resolved, store)
+        begin_without_checkpoints(token)
         with RunLog(store, config.name, token=token.number) as log:
             for result in run.steps():
                 keeper.check()

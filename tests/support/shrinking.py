@@ -21,8 +21,8 @@ from ray.cluster_utils import Cluster
 from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.config import parse_config
-from flowkd.errors import StoreError
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import SNAPSHOT, current_folder
 from flowkd.training.config import TrainingConfig
 
 SECONDS = 120
@@ -56,11 +56,8 @@ def end(processes: list[psutil.Process]) -> None:
 
 def known_checkpoint(store: Store, run: str) -> bool:
     """Tells whether Ray Train knows of a checkpoint to go on from."""
-    try:
-        known = store.read("runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
-    except StoreError:
-        return False
-    return b"checkpoint_2" in known
+    folder = current_folder(store, run)
+    return folder is not None and b"checkpoint_2" in store.read(folder, SNAPSHOT)
 
 
 def lose_a_node(cluster: Cluster, store: Store, run: str, found: dict[str, float]) -> None:

@@ -22,6 +22,7 @@ from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact, write_artifact
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
@@ -166,13 +167,8 @@ def _kill_once(store: Store, run: str, cluster: LocalCluster, killed: list[int])
     """Kills the training worker once the store shows a checkpoint and steps beyond it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        checkpoints = [
-            name
-            for name in store.list("runs", run, "checkpoints")
-            if name.startswith("checkpoint_2")
-        ]
         records = read_log(store, run)
-        if checkpoints and records and records[-1]["step"] > 50:
+        if current_checkpoints(store, run) and records and records[-1]["step"] > 50:
             for process in psutil.Process(cluster.pid).children(recursive=True):
                 if "TrainWorker" in " ".join(process.cmdline()):
                     process.kill()

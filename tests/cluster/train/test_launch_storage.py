@@ -18,6 +18,7 @@ from cluster.train import checkpoints
 from cluster.train.launch import run_training
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.setup import run_in_process
@@ -139,9 +140,7 @@ def test_steps_go_on_while_a_checkpoint_is_uploaded(
         time.sleep(2)
         seen["step"] = last_step(direct, "held")
         seen["folders"] = len(local_checkpoints(workers(ray_cluster)))
-        seen["uploaded"] = [
-            name for name in direct.list("runs", "held", "checkpoints") if "checkpoint_2" in name
-        ]
+        seen["uploaded"] = current_checkpoints(direct, "held")
 
     proxy.hold("state.pt")
     with Watch(look, proxy.release):

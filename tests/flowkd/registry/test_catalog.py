@@ -13,6 +13,7 @@ from flowkd.registry.aliases import alias_versions, set_alias
 from flowkd.registry.artifacts import Lineage, load_artifact, publish_artifact, versions
 from flowkd.registry.catalog import find_damage, model_versions, remove_version
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import SNAPSHOT
 from flowkd.training.runs import prune_checkpoints, run_state
 from jobs.cli.main import app
 from tests.support.small_flows import CONFIGS, small_flow
@@ -25,6 +26,10 @@ def publish(store: Store, model: str, **lineage: str) -> str:
     )
 
 
+def folder(run: str, number: int = 2) -> str:
+    return f"runs/{run}/checkpoints/{number:08}"
+
+
 @pytest.fixture
 def store(local_store: Store) -> Store:
     """Two models, one of two versions with an alias, and two runs with checkpoints."""
@@ -33,11 +38,11 @@ def store(local_store: Store) -> Store:
     publish(local_store, "small", teacher="models/large@best", run="one")
     for run, count in (("one", 3), ("two", 1)):
         for number in range(count):
-            local_store.write(b"x", "runs", run, "checkpoints", f"checkpoint_{number}", "state")
-        local_store.write(b"{}", "runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
+            local_store.write(b"x", folder(run), f"checkpoint_{number}", "state")
+        local_store.write(b"{}", folder(run), SNAPSHOT)
     lines = [{"step": 5, "validation_bits_per_dim": 3.0}, {"step": 9}]
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    local_store.write(text.encode(), "runs", "one", "metrics", "00000000.jsonl")
+    local_store.write(text.encode(), "runs", "one", "metrics", "00000001-0001-0-00000000.jsonl")
     return local_store
 
 
@@ -112,25 +117,35 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
     state = run_state(store, "one")
     assert (state.state, state.step, state.validation_bits_per_dim) == ("unfinished", 9, 3.0)
     assert state.checkpoints == ("checkpoint_0", "checkpoint_1", "checkpoint_2")
-    going = ["runs/one/checkpoints/checkpoint_0", "runs/one/checkpoints/checkpoint_1"]
+    going = [f"{folder('one')}/checkpoint_0", f"{folder('one')}/checkpoint_1"]
     assert prune_checkpoints(store, 1, dry_run=True) == going
     assert run_state(store, "one") == state
     assert prune_checkpoints(store, 2) == going[:1]
     assert prune_checkpoints(store, 1, "one") == going[1:]
     assert run_state(store, "one").checkpoints == ("checkpoint_2",)
     assert run_state(store, "two").checkpoints == ("checkpoint_0",)
-    assert store.exists("runs", "one", "checkpoints", "checkpoint_manager_snapshot.json")
+    assert store.exists(folder("one"), SNAPSHOT)
     with pytest.raises(StoreError, match="at least 1 checkpoint; got 0"):
         prune_checkpoints(store, 0)
 
 
 def test_a_run_that_may_go_on_keeps_the_checkpoints_that_ray_has_noted(store: Store) -> None:
-    path = ("runs", "one", "checkpoints", "checkpoint_manager_snapshot.json")
+    path = (folder("one"), SNAPSHOT)
     noted = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_1"}]}
     store.write_json(noted, *path)
-    assert prune_checkpoints(store, 1) == ["runs/one/checkpoints/checkpoint_0"]
+    assert prune_checkpoints(store, 1) == [f"{folder('one')}/checkpoint_0"]
     store.write(b"{}", "runs", "one", "result", "manifest.json")  # now it is finished
-    assert prune_checkpoints(store, 1) == ["runs/one/checkpoints/checkpoint_1"]
+    assert prune_checkpoints(store, 1) == [f"{folder('one')}/checkpoint_1"]
+
+
+def test_what_was_written_by_who_was_fenced_out_counts_not_and_is_removed(store: Store) -> None:
+    state = run_state(store, "one")
+    store.write(b"x", folder("one", 1), "checkpoint_9", "state")  # by one who woke
+    store.write(b"{}", folder("one", 1), SNAPSHOT)
+    store.write(b"x", folder("one", 3), "checkpoint_9", "state")  # by one who has not begun
+    assert run_state(store, "one") == state
+    assert prune_checkpoints(store, 3) == [folder("one", 1)]
+    assert run_state(store, "one") == state
 
 
 def test_the_command_lists_shows_and_explains(store: Store) -> None:

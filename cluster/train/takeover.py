@@ -1,0 +1,54 @@
+"""Takes over the checkpoints of a run's last holder, so that Ray Train goes on from them."""
+
+from __future__ import annotations
+
+import json
+
+from flowkd.errors import StoreError
+from flowkd.training.checkpoint_folders import (
+    SNAPSHOT,
+    begin_without_checkpoints,
+    checkpoints_folder,
+    current_folder,
+)
+from flowkd.training.lease import Token
+
+TRIES = 3  # while the last holder is still removing checkpoints of its own
+
+
+def take_over_checkpoints(token: Token) -> None:
+    """Copies the checkpoints that count into the holder's folder, and removes the older folders.
+
+    What Ray Train's snapshot names is copied first, and the snapshot last: without one a folder
+    does not count, for who comes after this holder, too.
+
+    Raises:
+        StoreError: The last holder removed them meanwhile, again and again.
+    """
+    store = token.store
+    theirs = current_folder(store, token.run) if token.number > 1 else None
+    if theirs is not None and store.exists(theirs, SNAPSHOT):
+        _copy(token, theirs)
+    else:
+        begin_without_checkpoints(token)
+    if token.number > 1:
+        parent = f"runs/{token.run}/checkpoints"
+        for name in store.list(parent):
+            if name < token.name:
+                store.remove(parent, name)
+
+
+def _copy(token: Token, theirs: str) -> None:
+    store, mine = token.store, checkpoints_folder(token)
+    for left in reversed(range(TRIES)):
+        try:
+            snapshot = store.read(theirs, SNAPSHOT)
+            for each in json.loads(snapshot)["checkpoint_results"]:
+                name = each["checkpoint_dir_name"]
+                store.copy(f"{theirs}/{name}", f"{mine}/{name}")
+        except StoreError:
+            if not left:
+                raise
+            continue
+        store.write(snapshot, mine, SNAPSHOT)
+        return
