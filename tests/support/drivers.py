@@ -15,13 +15,13 @@ from flowkd.training.metrics_log import last_record, read_log
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import training
 
-STEPS = 60
-LEASE, RENEWAL, FLUSH = 2.0, 0.3, 0.1  # seconds
+STEPS = 30
+LEASE, RENEWAL, FLUSH = 1.0, 0.2, 0.1  # seconds
 
 
 def config(name: str) -> Any:
     train = {"steps": STEPS, "learning_rate": 0.01, "warmup_steps": 2}
-    return training(name, train=train, log_every=1, validate_every=20)
+    return training(name, train=train, log_every=1, validate_every=10)
 
 
 def driver(store: Store, name: str, pause: float) -> subprocess.Popen[str]:

@@ -105,9 +105,12 @@ def test_what_ray_forgot_or_gave_up_is_lost_only_after_its_silence(watched: Watc
     for status in ("unknown", "unreachable"):
         watched.cluster.status = lambda job, attempt, status=status: status
         assert watched.look(START + CONFIG.loss_timeout) is None
+        assert not watched.records.must_stop("job", 1)
         found = watched.look(START + CONFIG.loss_timeout + 1)
         assert found is not None
         assert found.lost
+        assert watched.records.must_stop("job", 1)  # should it wake
+        watched.records.store.remove("queue", "job", "attempts", "1", "stop.json")
     watched.records.beat("job", 1, Heartbeat(beats=9, time=0))
     assert watched.look(START + CONFIG.loss_timeout + 1) is None
 

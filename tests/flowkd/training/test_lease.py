@@ -214,9 +214,11 @@ def test_a_holder_that_lives_is_named_and_one_that_ended_is_not_waited_for(
     other = second.successor()
     assert other is not None
     assert (other.number, third.successor()) == (3, None)
-    with LeaseKeeper(second) as keeper:
-        with pytest.raises(FencedError, match="attempt 2 of job other"):
-            check_until_fenced(keeper)
+    with (
+        pytest.raises(FencedError, match="attempt 2 of job other"),
+        LeaseKeeper(second) as keeper,
+    ):
+        check_until_fenced(keeper)
     assert "00000002.alive.json" not in memory_store.list("runs", "run", "lease")
 
 
