@@ -21,18 +21,18 @@ class Opening(NamedTuple):
 
     Attributes:
         token: Number of the lease under which it was opened.
-        count: How often the log was opened under that number, this time included.
+        time: How often the log was opened under that number, this time included.
         start: How many steps were done.
     """
 
     token: int
-    count: int
+    time: int
     start: int
 
     @property
     def prefix(self) -> str:
         """What the names of its segments begin with."""
-        return f"{self.token:08}-{self.count:04}-{self.start}-"
+        return f"{self.token:08}-{self.time:04}-{self.start}-"
 
 
 class Segment(NamedTuple):
@@ -51,7 +51,7 @@ class Segment(NamedTuple):
 
 def next_opening(names: Iterable[str], token: int, start: int) -> Opening:
     """Returns the opening that follows those whose segments are there."""
-    counts = [each.count for each, _ in _parsed(names) if each.token == token]
+    counts = [each.time for each, _ in _parsed(names) if each.token == token]
     return Opening(token, max(counts, default=0) + 1, start)
 
 

@@ -159,6 +159,7 @@ def check_store(store: StoreUri = None, as_json: Json = False) -> None:
             "store": str(opened),
             "conditional_writes": "atomic" if atomic else "not atomic",
             "aliases": "compare-and-swap" if atomic else "one writer at a time, under a lock",
+            "leases": "created once" if atomic else "created once, under a lock",
         }
         say_facts(facts, as_json)
 

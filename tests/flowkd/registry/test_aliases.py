@@ -207,5 +207,6 @@ def test_the_command_tells_the_scheme(
         "store": store.uri,
         "conditional_writes": writes,
         "aliases": scheme,
+        "leases": "created once" if writes == "atomic" else "created once, under a lock",
     }
     assert store.list() == []
