@@ -15,6 +15,7 @@ from cluster.storage import StorageConfig
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import forget_stop, stops_on_sigterm
 from cluster.train.preflight import check_name
+from cluster.train.resume import forget_damaged_snapshot
 from cluster.train.worker import train_worker
 from flowkd.errors import NonFiniteError, StoppedError
 from flowkd.training.config import TrainingConfig
@@ -55,6 +56,7 @@ def run_training(
         return reference
     run = resolve_run(config, store)
     record_run(config, run, store)
+    forget_damaged_snapshot(store, config.name)
     os.environ.setdefault(HEALTH_CHECK, HEALTH_CHECK_SECONDS)  # `fit` passes it to its controller
     filesystem, root = storage.ray_filesystem()
     scaling = config.scaling

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_versions, set_alias
 from flowkd.registry.artifacts import Lineage, load_artifact, publish_artifact, versions
-from flowkd.registry.catalog import find_damage, model_versions, remove_version
+from flowkd.registry.catalog import find_damage, model_versions
+from flowkd.registry.removal import remove_version
+from flowkd.store.sealed import seal_line
 from flowkd.store.store import Store
 from flowkd.training.runs import prune_checkpoints, run_state
 from jobs.cli.main import app
@@ -36,8 +38,8 @@ def store(local_store: Store) -> Store:
             local_store.write(b"x", "runs", run, "checkpoints", f"checkpoint_{number}", "state")
         local_store.write(b"{}", "runs", run, "checkpoints", "checkpoint_manager_snapshot.json")
     lines = [{"step": 5, "validation_bits_per_dim": 3.0}, {"step": 9}]
-    text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    local_store.write(text.encode(), "runs", "one", "metrics", "00000000.jsonl")
+    text = b"".join(map(seal_line, lines))
+    local_store.write(text, "runs", "one", "metrics", "00000000.jsonl")
     return local_store
 
 
@@ -113,9 +115,11 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
     assert (state.state, state.step, state.validation_bits_per_dim) == ("unfinished", 9, 3.0)
     assert state.checkpoints == ("checkpoint_0", "checkpoint_1", "checkpoint_2")
     going = ["runs/one/checkpoints/checkpoint_0", "runs/one/checkpoints/checkpoint_1"]
-    assert prune_checkpoints(store, 1, dry_run=True) == going
+    assert prune_checkpoints(store, 1, dry_run=True) == going[:1]  # it may have to go on
     assert run_state(store, "one") == state
     assert prune_checkpoints(store, 2) == going[:1]
+    assert prune_checkpoints(store, 1, "one") == []
+    store.write(b"{}", "runs", "one", "result", "manifest.json")
     assert prune_checkpoints(store, 1, "one") == going[1:]
     assert run_state(store, "one").checkpoints == ("checkpoint_2",)
     assert run_state(store, "two").checkpoints == ("checkpoint_0",)
@@ -126,11 +130,12 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
 
 def test_a_run_that_may_go_on_keeps_the_checkpoints_that_ray_has_noted(store: Store) -> None:
     path = ("runs", "one", "checkpoints", "checkpoint_manager_snapshot.json")
-    noted = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_1"}]}
+    noted = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_0"}]}
     store.write_json(noted, *path)
-    assert prune_checkpoints(store, 1) == ["runs/one/checkpoints/checkpoint_0"]
+    assert prune_checkpoints(store, 1) == []
     store.write(b"{}", "runs", "one", "result", "manifest.json")  # now it is finished
-    assert prune_checkpoints(store, 1) == ["runs/one/checkpoints/checkpoint_1"]
+    gone = [f"runs/one/checkpoints/checkpoint_{number}" for number in (0, 1)]
+    assert prune_checkpoints(store, 1) == gone
 
 
 def test_the_command_lists_shows_and_explains(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from flowkd.errors import StoreError
 from flowkd.store import append_log
+from flowkd.store.sealed import seal_line
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import RunLog, last_record, read_log
 from tests.support.servers.faults import FaultProxy
@@ -128,14 +128,13 @@ def test_a_resumed_run_that_dies_at_any_change_leaves_a_log_of_one_record_a_step
 def test_a_reader_between_two_attempts_sees_each_step_once(store: CountingStore) -> None:
     # It has read the first segments of a lost attempt, and then the last of the resumed one.
     write(store, records(1, 20))
-    late = "".join(json.dumps(each) + "\n" for each in records(15, 30, attempt=2))
-    store.write(late.encode(), "runs", "run", "metrics", "00000099.jsonl")
+    late = b"".join(map(seal_line, records(15, 30, attempt=2)))
+    store.write(late, "runs", "run", "metrics", "00000099.jsonl")
     assert read_log(store, "run") == [*records(1, 14), *records(15, 30, attempt=2)]
 
 
 def test_a_log_of_one_file_is_still_read_and_continued(store: CountingStore) -> None:
-    lines = "".join(json.dumps(each) + "\n" for each in records(1, 9))
-    store.write(lines.encode(), "runs", "run", "metrics.jsonl")
+    store.write(b"".join(map(seal_line, records(1, 9))), "runs", "run", "metrics.jsonl")
     assert read_log(store, "run") == records(1, 9)
     write(store, records(6, 20, attempt=2), start=5)
     assert read_log(store, "run") == [*records(1, 5), *records(6, 20, attempt=2)]

@@ -7,9 +7,9 @@ import pytest
 from flowkd.errors import ConfigError, StoreError
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, versions
-from flowkd.registry.catalog import remove_version
 from flowkd.registry.pins import load_pinned, pin_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.registry.removal import remove_version
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig
 from flowkd.training.inputs import load_data
