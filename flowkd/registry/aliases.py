@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.names import is_name
-from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic
+from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic, current_locks
 from flowkd.store.retry import is_transient
 from flowkd.store.sealed import read_sealed, seal_json
 from flowkd.store.store import Store
@@ -127,7 +127,7 @@ def set_alias(
             f"no version models/{model}/{version} in {store.uri}: `flowkd models list` tells which "
             "there are"
         )
-    held = store.list(removals(model, version), "locks")
+    held = current_locks(store, f"{removals(model, version)}/locks")
     if held:
         raise _being_removed(store, model, version, held)
     move = _move_by_create if creates_are_atomic(store) else _move_locked
@@ -143,7 +143,7 @@ def _stay_clear_of_removals(store: Store, model: str, alias: str, version: str) 
         StoreError: It was removed at the same time, or may be yet.
     """
     deadline = time.monotonic() + store.retry_seconds
-    while held := store.list(removals(model, version), "locks"):
+    while held := current_locks(store, f"{removals(model, version)}/locks"):
         if time.monotonic() > deadline:
             raise _being_removed(store, model, version, held)
         time.sleep(MAX_PAUSE)
@@ -157,9 +157,8 @@ def _stay_clear_of_removals(store: Store, model: str, alias: str, version: str) 
 def _being_removed(store: Store, model: str, version: str, held: list[str]) -> StoreError:
     return StoreError(
         f"models/{model}@{version} of {store.uri} is being removed: move the alias to another "
-        f"version, or try again; if that removal has died ({removals(model, version)}/locks/"
-        f"{held[0]}), `flowkd models remove` ends it, at the latest after "
-        f"{LOCK_SECONDS / 60:g} minutes"
+        f"version, or try again; if that removal has died, remove {removals(model, version)}/locks/"
+        f"{held[0]}, or wait until it expires after {LOCK_SECONDS / 60:g} minutes"
     )
 
 
