@@ -58,6 +58,20 @@ def test_its_lineage_names_the_version_which_then_may_not_be_removed(store):
         remove_version(store, "large", lineage.teacher.split("@")[1])
 
 
+@pytest.mark.parametrize("role", ["teacher", "source"])
+def test_what_a_run_that_has_not_ended_learns_from_may_not_be_removed(store, role):
+    objective = BEST
+    if role == "source":
+        objective = {**DISTILLATION, "warm_start": "fold", "warm_from": "models/large@best"}
+    config = training("student", objective=objective)
+    run = resolve_run(config, store)
+    record_run(config, run, store)
+    pinned = run.teacher if role == "teacher" else run.source
+    set_alias(store, "large", "best", another(store, pinned.reference))
+    with pytest.raises(StoreError, match=r"is what runs/student learns from, and has not ended"):
+        remove_version(store, "large", pinned.reference.split("@")[1])
+
+
 def test_a_source_to_begin_from_is_pinned_too(store):
     objective = {**DISTILLATION, "warm_start": "fold", "warm_from": "models/large@best"}
     run = resolve_run(training("student", objective=objective), store)
