@@ -181,11 +181,11 @@ def test_a_worker_goes_on_from_what_all_of_them_can_read(storage: StorageConfig)
     assert run.step == 2
 
 
-STEPS = 4000
+STEPS = 3000
 LONG = {
     "train": {"steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 2},
-    "validate_every": 2000,
-    "checkpoint_every": 200,
+    "validate_every": 1500,
+    "checkpoint_every": 500,
     "scaling": {"max_failures": 0},
 }
 
