@@ -97,7 +97,7 @@ def makes(config: BaseModel) -> set[str]:
 def _check_search(config: SearchConfig, storage: StorageConfig) -> None:
     store = storage.store()
     records = SearchRecords(store, config.name)
-    CandidateSpace(config, store, records.read("throughputs.json"))
+    CandidateSpace(records.pin(config), store, records.read("throughputs.json"))
 
 
 def _check_evaluation(config: EvaluationConfig, storage: StorageConfig) -> None:

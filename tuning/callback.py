@@ -49,7 +49,7 @@ class StatusCallback(Callback):
     ) -> None:
         """Adds a trial that begins, or begins again after its worker was lost."""
         number = self._numbers.setdefault(trial.trial_id, trial_values(trial)["number"])
-        begun = TrialStart(**self._records.store.read_json(self._records.folder, *_path(number)))
+        begun = TrialStart(**self._records.read(f"trials/{number:04}.json"))
         self._curves.setdefault(number, [])
         self._rows[number] = TrialRow(
             number, "running", 0, None, begun.parameter_count, chosen(begun.params)
@@ -139,7 +139,3 @@ class StatusCallback(Callback):
             rows=rows,
             outcome=outcome,
         )
-
-
-def _path(number: int) -> tuple[str, str]:
-    return "trials", f"{number:04}.json"

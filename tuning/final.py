@@ -26,6 +26,7 @@ def conclude(
     """Trains the best candidate and the plain student in full, and publishes it if it passes.
 
     What was done before is not done again: neither training nor the evaluation on the test split.
+    A search that was resumed with more trials, one of which is better, concludes anew.
 
     Args:
         config: The search.
@@ -34,32 +35,55 @@ def conclude(
 
     Returns:
         `trial`, its number; `figures` of teacher, plain and distilled student on the test split, by
-        role; `refused`, why it is not published, or None; `published`, a reference or None. None
-        instead of all this if no trial was finished, or the config has no `final`.
+        role; `refused`, why it is not published, or None; `published`, a reference or None;
+        `earlier`, the same of what the search published before another trial was the best, or
+        None. None instead of all this if no trial was finished, or the config has no `final`.
     """
     best, final = best_of(trials), config.final
     if best is None or final is None:
         return None
     records = SearchRecords(storage.store(), config.name)
     known = records.read("outcome.json")
-    if known is not None:
+    if known is not None and known["trial"] == best.start.number:
         return known
+    earlier = _published(known)
     student = final_run(config, final, best)
     plain = student.model_copy(
-        update={"name": f"search-{config.name}-plain", "objective": MaximumLikelihoodConfig()}
+        update={
+            "name": _run_name(config, best, "plain"),
+            "objective": MaximumLikelihoodConfig(),
+        }
     )
     flows = {
         "teacher": config.teacher,
         "plain": run_training(plain, storage),
         "distilled": run_training(student, storage),
     }
-    outcome = {"trial": best.start.number, **judge(config, final, flows, storage.store())}
+    judged = judge(config, final, flows, storage.store(), earlier)
+    outcome = {"trial": best.start.number, **judged, "earlier": earlier}
     records.write(outcome, "outcome.json")
     return outcome
 
 
+def _published(known: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Returns the last outcome of which a student was published."""
+    if known is None or known["published"]:
+        return None if known is None else {**known, "earlier": None}
+    found: dict[str, Any] | None = known["earlier"]
+    return found
+
+
+def _run_name(config: SearchConfig, best: Trial, role: str) -> str:
+    # By its trial: another one is another run.
+    return f"search-{config.name}-{best.start.number:04}-{role}"
+
+
 def judge(
-    config: SearchConfig, final: FinalConfig, flows: dict[str, str], store: Store
+    config: SearchConfig,
+    final: FinalConfig,
+    flows: dict[str, str],
+    store: Store,
+    earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluates flows on the test split, and publishes the distilled student if it passes.
 
@@ -68,6 +92,7 @@ def judge(
         final: What the student must pass, and what it is published as.
         flows: References of `teacher`, `plain` and `distilled` student.
         store: Holds the flows and the data set.
+        earlier: The outcome of which the search has published a student before; default none.
 
     Returns:
         `figures`, `refused` and `published`, as `conclude` returns them.
@@ -80,7 +105,7 @@ def judge(
         seconds=final.throughput_seconds,
     )
     figures = evaluate(evaluation, store)
-    refused = refusal(figures, final)
+    refused = refusal(figures, final) or worse_than_earlier(figures["distilled"], earlier)
     published = None
     if refused is None:
         publication = PublishConfig(
@@ -109,7 +134,7 @@ def final_run(config: SearchConfig, final: FinalConfig, best: Trial) -> Training
     steps = final.steps or config.train.steps
     return values.model_copy(
         update={
-            "name": f"search-{config.name}-best",
+            "name": _run_name(config, best, "best"),
             "train": values.train.model_copy(update={"steps": steps}),
             "scaling": config.scaling,
         }
@@ -133,6 +158,24 @@ def refusal(figures: dict[str, FlowFigures], final: FinalConfig) -> str | None:
             f"space, may do better"
         )
     return None
+
+
+def worse_than_earlier(distilled: FlowFigures, earlier: dict[str, Any] | None) -> str | None:
+    """Returns why a student must not take the place of the one that was published before it.
+
+    What one trial promised over another, in few steps and by chance, a whole training may not keep.
+    They are compared on validation: the test split chooses nothing.
+    """
+    before = FlowFigures.read(earlier["figures"]["distilled"]) if earlier else None
+    if earlier is None or before is None or before.validation is None:
+        return None
+    if distilled.validation is None or distilled.validation.mean <= before.validation.mean:
+        return None
+    return (
+        f"trained in full it has {distilled.validation.mean:.4f} bits/dim on validation, and the "
+        f"student of trial {earlier['trial']} {before.validation.mean:.4f}: "
+        f"{earlier['published']} stays"
+    )
 
 
 def _error(distilled: FlowFigures, plain: FlowFigures) -> str:

@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.storage import StorageConfig
+from cluster.train.checkpoints import read_state, write_state
 from flowkd.data.shuffle import derive_seed
 from flowkd.distillation.schedules import Piecewise
 from flowkd.training.config import TrainingConfig
@@ -28,7 +29,6 @@ from tuning.trial import CANDIDATE_ERRORS, TrialReporter
 
 # Weights by term, each with the step from which they hold.
 WeightPath = list[tuple[int, dict[str, float]]]
-STATE_FILE = "state.pt"
 MEMBER = "member"  # key of a trial's config in Tune
 
 
@@ -142,7 +142,7 @@ def _report(run: Run, config: TrainingConfig, path: WeightPath, reports: TrialRe
         state = {
             "run": run.state_dict(), "path": path, "curve": curve, "seconds": reports.seconds,
         }  # fmt: skip
-        torch.save(state, Path(folder, STATE_FILE))
+        write_state(state, Path(folder))
         checkpoint = tune.Checkpoint.from_directory(folder)
         reports.add(run.step, run.best_bits_per_dim, last, training, checkpoint)
 
@@ -179,4 +179,4 @@ def _restored() -> dict[str, Any] | None:
     if checkpoint is None:
         return None
     with checkpoint.as_directory() as folder:
-        return torch.load(Path(folder, STATE_FILE), weights_only=True)
+        return read_state(Path(folder), "cpu")

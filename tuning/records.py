@@ -10,10 +10,18 @@ from typing import Any, Literal
 import yaml
 
 from flowkd.config import dump_config, parse_config
-from flowkd.errors import ConfigError
+from flowkd.errors import ConfigError, StoreError
+from flowkd.registry.pins import pin_artifact
+from flowkd.store.sealed import (
+    read_sealed,
+    read_sealed_text,
+    write_sealed,
+    write_sealed_text,
+)
 from flowkd.store.store import Store
 from tuning.config import SearchConfig
 
+TEACHER = "teacher.json"  # of a search: the version that its reference meant when it began
 TrialStatus = Literal["begun", "finished", "stopped", "failed"]
 
 
@@ -111,16 +119,44 @@ class SearchRecords:
         path = f"{self.folder}/config.yaml"
         if not self.store.exists(path):
             return None
-        return parse_config(SearchConfig, yaml.safe_load(self.store.read(path)), source=path)
+        values = yaml.safe_load(read_sealed_text(self.store, path))
+        return parse_config(SearchConfig, values, source=path)
 
-    def open(self, config: SearchConfig, resume: bool) -> None:
+    def open(self, config: SearchConfig, pinned: SearchConfig, resume: bool) -> None:
         """Begins a search, or goes on with it.
+
+        Args:
+            config: As it was given.
+            pinned: As `pin` returned it.
+            resume: Whether to go on with a search of this name.
 
         Raises:
             ConfigError: It exists already and is not to be resumed, or was another one.
         """
         self.check(config, resume)
-        self.store.write(dump_config(config).encode(), self.folder, "config.yaml")
+        weights = pin_artifact(self.store, pinned.teacher).weights
+        teacher = {"asked": config.teacher, "reference": pinned.teacher, "weights": weights}
+        self.write(teacher, TEACHER)
+        write_sealed_text(self.store, dump_config(config), self.folder, "config.yaml")
+
+    def pin(self, config: SearchConfig) -> SearchConfig:
+        """Returns a search with its teacher by version: as when it began, if it has.
+
+        Raises:
+            StoreError: No such teacher, or it was trained anew since.
+        """
+        kept = self.read(TEACHER)
+        if kept is None or kept["asked"] != config.teacher:
+            found = pin_artifact(self.store, config.teacher)
+        else:
+            found = pin_artifact(self.store, kept["reference"])
+            if found.weights != kept["weights"]:
+                raise StoreError(
+                    f"{found.reference} of {self.store.uri}: expected weights of SHA-256 "
+                    f"{kept['weights'][:12]}, as when search {self.name!r} began; got "
+                    f"{found.weights[:12]}: it was trained anew; begin a search of another name"
+                )
+        return config.model_copy(update={"teacher": found.reference})
 
     def check(self, config: SearchConfig, resume: bool) -> None:
         """Raises ConfigError where `open` would."""
@@ -160,7 +196,9 @@ class SearchRecords:
         """Returns all trials, in the order in which they began."""
         done = set(self.store.list(self.folder, "results"))
         names = sorted(self.store.list(self.folder, "trials"))
-        begun = [TrialStart(**self.store.read_json(self.folder, "trials", name)) for name in names]
+        begun = [
+            TrialStart(**read_sealed(self.store, self.folder, "trials", name)) for name in names
+        ]
         return [
             Trial(each, self.ended(each.number) if f"{each.number:04}.json" in done else None)
             for each in begun
@@ -170,11 +208,11 @@ class SearchRecords:
         """Returns a JSON file of the search, or None if it is not there."""
         if not self.store.exists(self.folder, path):
             return None
-        return self.store.read_json(self.folder, path)
+        return read_sealed(self.store, self.folder, path)
 
-    def write(self, value: Any, path: str) -> None:
+    def write(self, value: dict[str, Any], path: str) -> None:
         """Writes a JSON file of the search."""
-        self.store.write_json(value, self.folder, path)
+        write_sealed(self.store, value, self.folder, path)
 
 
 def best_of(trials: list[Trial]) -> Trial | None:

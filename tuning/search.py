@@ -43,10 +43,12 @@ def search(
         FlowkdError: No trial could be trained to its end.
     """
     store = storage.store()
-    records = SearchRecords(store, config.name)
+    records, given = SearchRecords(store, config.name), config
+    records.check(given, resume)
+    config = records.pin(given)
     candidates = CandidateSpace(config, store, records.read("throughputs.json"))
     points = grid(candidates.draw, config.trials) if config.algorithm == "grid" else []
-    records.open(config, resume)
+    records.open(given, config, resume)
     if candidates.rates:
         records.write(candidates.rates, "throughputs.json")
     connect()

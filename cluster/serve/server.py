@@ -19,8 +19,8 @@ from cluster.serve.responses import ServedModel
 from cluster.storage import StorageConfig
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, Predictor, SampleInputs
 from flowkd.predict.requests import InvalidRequestError
-from flowkd.registry.aliases import alias_versions
 from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.registry.catalog import aliases_of
 
 log = logging.getLogger(__name__)
 Inputs = TypeVar("Inputs")
@@ -105,7 +105,7 @@ class FlowServer:
 
     def _aliases(self, artifact: Artifact) -> list[str]:
         kind, _, name = artifact.reference.partition("@")[0].partition("/")
-        found = alias_versions(self.store, name) if kind == "models" else {}
+        found = aliases_of(self.store, name)[0] if kind == "models" else {}
         return [alias for alias, version in found.items() if version == artifact.version]
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -16,7 +17,7 @@ from flowkd.errors import StoreError
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.run import Run
 
-STATE = "state.pt"
+STATE, SEAL = "state.pt", "state.sha256"
 PREFIX = "flowkd-checkpoint"
 MAX_PENDING = 2  # checkpoints of a worker that are not yet uploaded
 POLL_SECONDS = 0.05
@@ -38,36 +39,45 @@ def save_run(run: Run, log: RunLog, folder: Path) -> None:
     write_state({"run": run.state_dict(), "unwritten": log.unwritten()}, folder)
 
 
-def restore_run(run: Run, folder: Path, device: torch.device | str) -> list[dict[str, Any]]:
-    """Lets a run go on from a checkpoint; returns the lines that its log may lack.
-
-    Raises:
-        StoreError: It is cut off, or holds what no checkpoint does.
-    """
-    state = read_state(folder, device)
+def restore_run(run: Run, state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lets a run go on from a checkpoint's state; returns the lines that its log may lack."""
     run.load_state_dict(state["run"])
-    return state["unwritten"]
+    unwritten: list[dict[str, Any]] = state["unwritten"]
+    return unwritten
 
 
 def write_state(state: dict[str, Any], folder: Path) -> None:
-    """Writes a checkpoint's state: tensors, numbers and plain containers of them."""
+    """Writes a checkpoint's state, tensors, numbers and plain containers of them, and its hash."""
     torch.save(state, folder / STATE)
+    (folder / SEAL).write_text(_sha256(folder / STATE), encoding="ascii")
 
 
 def read_state(folder: Path, device: torch.device | str) -> dict[str, Any]:
     """Reads a checkpoint's state, its tensors onto a device, and executes nothing.
 
     Raises:
-        StoreError: It is cut off, or holds what no checkpoint does.
+        StoreError: It is not what was written, or holds what no checkpoint does.
     """
     try:
-        return torch.load(folder / STATE, weights_only=True, map_location=device)
-    except Exception as error:  # a damaged file makes torch raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        expected = (folder / SEAL).read_bytes()
+        found = _sha256(folder / STATE).encode()
+    except FileNotFoundError as error:
+        raise StoreError(f"{Path(str(error.filename)).name} is missing") from error
+    if found != expected:
         raise StoreError(
-            f"the last checkpoint cannot be read: {reason}; remove it below the run's checkpoints/ "
-            f"and its name in checkpoint_manager_snapshot.json, or train under another name"
-        ) from error
+            f"expected {STATE} of SHA-256 {expected[:12]!r}, as it was written; got {found[:12]!r}"
+        )
+    try:
+        state: dict[str, Any] = torch.load(folder / STATE, weights_only=True, map_location=device)
+    except Exception as error:  # what is no checkpoint makes torch raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreError(f"{STATE} is no checkpoint: {reason}") from error
+    return state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sweep() -> None:

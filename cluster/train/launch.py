@@ -19,6 +19,7 @@ from cluster.storage import StorageConfig
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import stops_on_sigterm
 from cluster.train.preflight import check_name
+from cluster.train.resume import forget_damaged_snapshot
 from cluster.train.takeover import take_over_checkpoints
 from cluster.train.worker import train_worker
 from flowkd.errors import FencedError, NonFiniteError, StoppedError
@@ -71,6 +72,7 @@ def run_training(
     with _held(token):
         record_run(config, run, store)
         take_over_checkpoints(token)
+        forget_damaged_snapshot(token)
         _fit(config, run, storage, token, callbacks)
     return reference
 

@@ -12,6 +12,7 @@ from cluster.local import least_cpus, recorded
 from cluster.storage import StorageConfig
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
+from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.loop import TrainConfig
@@ -73,7 +74,8 @@ def check_name(config: TrainingConfig, store: Store) -> None:
     path = ("runs", config.name, "config.yaml")
     if not store.exists(*path):
         return
-    known = parse_config(TrainingConfig, yaml.safe_load(store.read(*path)), source="/".join(path))
+    values = yaml.safe_load(read_sealed_text(store, *path))
+    known = parse_config(TrainingConfig, values, source="/".join(path))
     # What a run is made on may change between its attempts; what it is may not.
     before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
     difference = _first_difference(before, now)

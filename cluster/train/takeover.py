@@ -8,6 +8,7 @@ from flowkd.errors import StoreError
 from flowkd.training.checkpoint_folders import (
     SNAPSHOT,
     begin_without_checkpoints,
+    checkpoint_names,
     checkpoints_folder,
     current_folder,
 )
@@ -27,7 +28,7 @@ def take_over_checkpoints(token: Token) -> None:
     """
     store = token.store
     theirs = current_folder(store, token.run) if token.number > 1 else None
-    if theirs is not None and store.exists(theirs, SNAPSHOT):
+    if theirs is not None:
         _copy(token, theirs)
     else:
         begin_without_checkpoints(token)
@@ -42,13 +43,35 @@ def _copy(token: Token, theirs: str) -> None:
     store, mine = token.store, checkpoints_folder(token)
     for left in reversed(range(TRIES)):
         try:
-            snapshot = store.read(theirs, SNAPSHOT)
-            for each in json.loads(snapshot)["checkpoint_results"]:
-                name = each["checkpoint_dir_name"]
+            snapshot = store.read(theirs, SNAPSHOT) if store.exists(theirs, SNAPSHOT) else b""
+            names, known = _named(snapshot), checkpoint_names(store, theirs)
+            if names is not None and not set(names) <= set(known) and not left:
+                names = None  # it names what is not there, and nobody is removing anything
+            if names is None and snapshot:
+                print(
+                    f"run {token.run!r}: {theirs}/{SNAPSHOT} is damaged: its checkpoints are "
+                    f"tried, the last first",
+                    flush=True,
+                )
+            for name in known if names is None else names:
                 store.copy(f"{theirs}/{name}", f"{mine}/{name}")
         except StoreError:
             if not left:
                 raise
             continue
-        store.write(snapshot, mine, SNAPSHOT)
+        if names is None:
+            begin_without_checkpoints(token)
+        else:
+            store.write(snapshot, mine, SNAPSHOT)
         return
+
+
+def _named(snapshot: bytes) -> list[str] | None:
+    """Returns the checkpoints that Ray Train's list names; None where it is missing or damaged.
+
+    Then all that lie beside it are tried, the last that is whole first.
+    """
+    try:
+        return [each["checkpoint_dir_name"] for each in json.loads(snapshot)["checkpoint_results"]]
+    except (ValueError, LookupError, TypeError):
+        return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -16,9 +15,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from cluster.storage import StorageConfig
-from cluster.train.checkpoints import new_folder, restore_run, save_run, sweep
+from cluster.train.checkpoints import new_folder, save_run, sweep
 from cluster.train.preemption import FENCED, NOTHING, STOP, StopWatch
+from cluster.train.resume import last_checkpoint, resume_run
 from flowkd.errors import FencedError, NonFiniteError
+from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.lease import Token, fenced
 from flowkd.training.metrics_log import RunLog
@@ -43,21 +44,23 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     ended: dict[str, Any] = {"error": None, "stopped": None, "fenced": None}
     resolved = ResolvedRun.model_validate(settings["run"])
     config = resolved.config
-    store = StorageConfig.model_validate(settings["storage"]).store()
+    storage = StorageConfig.model_validate(settings["storage"])
+    store = storage.store()
     torch.set_num_threads(config.scaling.cpus)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     worker = Worker(rank, world, ray.train.torch.get_device())
     run = prepare_run(resolved, load_data(resolved, store), worker)
     sweep()
-    unwritten = _resume(run)
+    token = Token(store, config.name, settings["token"])
+    folder, last, tells = checkpoints_folder(token), last_checkpoint(), rank == 0
+    unwritten = resume_run(run, storage, folder, last, _sum_over_workers, tells=tells)
     objective = (
         run.objective
         if world == 1
         else DistributedDataParallel(run.objective, broadcast_buffers=False)
     )
     began = time.perf_counter()
-    token = Token(store, config.name, settings["token"])
     watch = StopWatch(token, looks=rank == 0)
     try:
         with _log(token, run, unwritten) if rank == 0 else nullcontext() as log:
@@ -114,16 +117,6 @@ def _checkpoint(run: Run, log: RunLog | None) -> None:
         checkpoint=checkpoint,
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
     )
-
-
-def _resume(run: Run) -> list[dict[str, Any]]:
-    """Goes on from the last checkpoint, if any; returns the lines that the log may lack."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return []
-    device = next(run.objective.flow.parameters()).device
-    with checkpoint.as_directory() as folder:
-        return restore_run(run, Path(folder), device)
 
 
 def _sum_over_workers(values: Tensor) -> Tensor:

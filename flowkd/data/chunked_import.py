@@ -28,6 +28,7 @@ from flowkd.data.writing import (
     write_shards,
 )
 from flowkd.errors import ConfigError, DataError, StoreError
+from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
 
 PROGRESS = "import.json"
@@ -101,7 +102,7 @@ def import_chunks(
             done[chunk.key] = _write_chunk(store, draft, chunk, numbers, seed, shard_bytes)
             notes.merge(chunk.notes)
             progress = ImportProgress(identity=identity, chunks=done, notes=notes.found)
-            store.write_json(progress.model_dump(mode="json"), "datasets", draft.name, PROGRESS)
+            write_sealed(store, progress.model_dump(mode="json"), "datasets", draft.name, PROGRESS)
         for split, part in done[chunk.key].items():
             numbers[split] += len(part.shards)
             splits[split].append(part)
@@ -173,7 +174,7 @@ def _read_progress(
     if not store.exists("datasets", name, PROGRESS):
         return {}, Notes()
     try:
-        values = store.read_json("datasets", name, PROGRESS)
+        values = read_sealed(store, "datasets", name, PROGRESS)
         progress = parse_config(ImportProgress, values, source=PROGRESS)
     except (ConfigError, StoreError):
         return {}, Notes()

@@ -15,6 +15,7 @@ from flowkd.data.shuffle import derive_seed
 from flowkd.data.steps import ColumnStep
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.names import DatasetName
+from flowkd.store.sealed import read_sealed
 from flowkd.store.store import Store
 
 SPLITS = ("train", "val", "test")
@@ -149,7 +150,7 @@ def read_manifest(store: Store, name: str) -> Manifest:
         )
     source = f"manifest of dataset {name!r} in store {store.uri}"
     try:
-        return parse_config(Manifest, store.read_json("datasets", name, MANIFEST), source=source)
+        return parse_config(Manifest, read_sealed(store, "datasets", name, MANIFEST), source=source)
     except (ConfigError, StoreError) as error:
         raise DataError(
             f"{error}\nprepare the dataset again with this version of flowkd"

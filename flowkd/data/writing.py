@@ -18,6 +18,7 @@ from flowkd.data.groups import count_groups, remarks_on_groups
 from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
 from flowkd.data.steps import ColumnSteps
 from flowkd.errors import DataError
+from flowkd.store.sealed import write_sealed
 from flowkd.store.store import Store
 
 SHARD_BYTES = 16 * 2**20  # of x, uncompressed
@@ -221,7 +222,7 @@ def commit_manifest(store: Store, manifest: Manifest) -> Manifest:
     refuse_remarks(manifest)
     # Only shards of the previous manifest: another writer's may lie here as well.
     older = shard_files(store, manifest.name)
-    store.write_json(manifest.model_dump(mode="json"), "datasets", manifest.name, MANIFEST)
+    write_sealed(store, manifest.model_dump(mode="json"), "datasets", manifest.name, MANIFEST)
     for file in sorted(older - _files(manifest)):
         store.remove("datasets", manifest.name, file)
     return manifest

@@ -23,6 +23,7 @@ from flowkd.flows.context import ContextSpec
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.store.sealed import write_sealed
 from flowkd.store.store import Store
 
 
@@ -57,7 +58,7 @@ class FlowFigures:
     Throughput was measured beside the other flows', each in its form for inference.
 
     Attributes:
-        reference: Reference of the artifact, as it was given.
+        reference: Reference of the artifact, its alias replaced by the version that it meant.
         bits_per_dim: Mean over the split.
         standard_error: Standard error of bits_per_dim, over groups of rows.
         parameters: Number of trainable values.
@@ -135,7 +136,8 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for label, artifact in artifacts.items()
     }
-    store.write_json(
+    write_sealed(
+        store,
         {label: asdict(value) for label, value in figures.items()},
         "evaluations",
         f"{config.name}.json",
@@ -165,7 +167,7 @@ def _figures(
     by_group = _bits(label, artifact, rows, bins)
     first = next(evaluation_batches(rows_for(flow, rows), bins, 256, seed=0))
     return FlowFigures(
-        reference=artifact.reference,
+        reference=artifact.pinned,
         bits_per_dim=by_group.mean,
         standard_error=mean_of(by_group).error,
         parameters=sum(parameter.numel() for parameter in flow.parameters()),

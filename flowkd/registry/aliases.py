@@ -4,11 +4,16 @@
 highest number counts. Whoever moves it creates the next number, which only one can. Older files
 stay: were a number free again, a slow writer could take it, and believe to have moved an alias
 that has long pointed elsewhere.
+
+A move and the removal of its version exclude each other without a lock that both would have to
+take. Who removes a version first says so, then looks for aliases; who moves one first moves it,
+then looks for removals. Whatever the order, at least one of the two sees the other, and gives way.
+Should the one who moves die in between, its move is void once the version is removed: the alias
+points where it did before, and never at nothing.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import time
@@ -19,11 +24,14 @@ from datetime import UTC, datetime
 from flowkd.config import Config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.names import is_name
-from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic
+from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic, current_locks
+from flowkd.store.retry import is_transient
+from flowkd.store.sealed import read_sealed, seal_json
 from flowkd.store.store import Store
 
 MOVE_FILE = re.compile(r"([0-9]{8})\.json")
 MAX_PAUSE = 0.1  # seconds after a lost race
+MOVE_AGAIN = "move the alias again, without expecting a version"
 
 _warned: set[str] = set()  # URIs of stores whose weak semantics were told
 
@@ -50,9 +58,18 @@ def alias_names(store: Store, model: str) -> list[str]:
 
 
 def alias_version(store: Store, model: str, alias: str) -> str | None:
-    """Returns the version that an alias points at; None where there is no such alias."""
-    numbers = _numbers(store, model, alias)
-    return _read(store, model, alias, numbers[-1]).version if numbers else None
+    """Returns the version that an alias points at; None where there is no such alias.
+
+    Raises:
+        StoreError: Its last move is damaged.
+    """
+    move = _last_move(store, model, alias, _numbers(store, model, alias))
+    return move.version if move else None
+
+
+def removals(model: str, version: str) -> str:
+    """Returns the folder that tells of removals of a version: `locks/`, and `removed.json`."""
+    return f"models/{model}/removals/{version}"
 
 
 def alias_versions(store: Store, model: str) -> dict[str, str]:
@@ -61,9 +78,17 @@ def alias_versions(store: Store, model: str) -> dict[str, str]:
     return {alias: version for alias, version in found.items() if version is not None}
 
 
-def alias_history(store: Store, model: str, alias: str) -> list[AliasMove]:
-    """Returns all moves of an alias, the current one last."""
-    return [_read(store, model, alias, n) for n in _numbers(store, model, alias)]
+def alias_history(store: Store, model: str, alias: str) -> tuple[list[AliasMove], list[str]]:
+    """Returns all moves of an alias, the current one last, and what is wrong with damaged ones."""
+    moves, damage = [], []
+    for number in _numbers(store, model, alias):
+        try:
+            moves.append(_read(store, model, alias, number))
+        except StoreError as error:
+            if is_transient(error):
+                raise
+            damage.append(str(error))
+    return moves, damage
 
 
 def set_alias(
@@ -80,8 +105,8 @@ def set_alias(
         expected: Version that it must point at now, else it is not moved; default any.
 
     Raises:
-        StoreError: No such version; the alias does not point at the expected one; or others kept
-            moving it for all of the store's `retry_seconds`.
+        StoreError: No such version, or it is being removed; the alias does not point at the
+            expected one; or others kept moving it for all of the store's `retry_seconds`.
 
     Examples:
         >>> store = Store("memory://aliases")
@@ -102,9 +127,39 @@ def set_alias(
             f"no version models/{model}/{version} in {store.uri}: `flowkd models list` tells which "
             "there are"
         )
-    if creates_are_atomic(store):
-        return _move_by_create(store, model, alias, version, expected)
-    return _move_locked(store, model, alias, version, expected)
+    held = current_locks(store, f"{removals(model, version)}/locks")
+    if held:
+        raise _being_removed(store, model, version, held)
+    move = _move_by_create if creates_are_atomic(store) else _move_locked
+    number = move(store, model, alias, version, expected)
+    _stay_clear_of_removals(store, model, alias, version)
+    return number
+
+
+def _stay_clear_of_removals(store: Store, model: str, alias: str, version: str) -> None:
+    """Returns once no removal of a version can miss that an alias points at it now.
+
+    Raises:
+        StoreError: It was removed at the same time, or may be yet.
+    """
+    deadline = time.monotonic() + store.retry_seconds
+    while held := current_locks(store, f"{removals(model, version)}/locks"):
+        if time.monotonic() > deadline:
+            raise _being_removed(store, model, version, held)
+        time.sleep(MAX_PAUSE)
+    if not store.exists("models", model, version, "manifest.json"):
+        raise StoreError(
+            f"models/{model}@{version} was removed while alias {alias!r} was moved to it: the "
+            f"alias stays where it was; see `flowkd models list`"
+        )
+
+
+def _being_removed(store: Store, model: str, version: str, held: list[str]) -> StoreError:
+    return StoreError(
+        f"models/{model}@{version} of {store.uri} is being removed: move the alias to another "
+        f"version, or try again; if that removal has died, remove {removals(model, version)}/locks/"
+        f"{held[0]}, or wait until it expires after {LOCK_SECONDS / 60:g} minutes"
+    )
 
 
 def _move_by_create(
@@ -155,7 +210,7 @@ def _next_number(store: Store, model: str, alias: str, expected: str | None) -> 
     """Returns the number after the highest; raises StoreError if that points elsewhere."""
     numbers = _numbers(store, model, alias)
     if expected is not None:
-        found = _read(store, model, alias, numbers[-1]) if numbers else None
+        found = _last_move(store, model, alias, numbers)
         if found is None or found.version != expected:
             there = f"{found.version} since {found.time}" if found else "no such alias"
             raise StoreError(
@@ -169,8 +224,18 @@ def _next_number(store: Store, model: str, alias: str, expected: str | None) -> 
 def _create(store: Store, model: str, alias: str, version: str, number: int) -> bool:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     pointer = {"version": version, "time": now, "nonce": uuid.uuid4().hex}
-    data = json.dumps(pointer, indent=2).encode() + b"\n"
-    return store.create(data, _folder(model, alias), f"{number:08}.json")
+    return store.create(seal_json(pointer), _folder(model, alias), f"{number:08}.json")
+
+
+def _last_move(store: Store, model: str, alias: str, numbers: list[int]) -> AliasMove | None:
+    """Returns the last move that counts: those to a version that was removed do not."""
+    for number in reversed(numbers):
+        move = _read(store, model, alias, number)
+        if store.exists("models", model, move.version, "manifest.json"):
+            return move
+        if not store.exists(removals(model, move.version), "removed.json"):
+            return move  # its manifest is lost, which nobody wanted
+    return None
 
 
 def _numbers(store: Store, model: str, alias: str) -> list[int]:
@@ -181,9 +246,13 @@ def _numbers(store: Store, model: str, alias: str) -> list[int]:
 def _read(store: Store, model: str, alias: str, number: int) -> AliasMove:
     path = f"{_folder(model, alias)}/{number:08}.json"
     try:
-        return parse_config(AliasMove, {"number": number, **store.read_json(path)}, source=path)
-    except (ConfigError, TypeError) as error:
-        raise StoreError(f"{error}; move the alias again, without expecting a version") from error
+        return parse_config(AliasMove, {"number": number, **read_sealed(store, path)}, source=path)
+    except ConfigError as error:
+        raise StoreError(f"{error}; {MOVE_AGAIN}") from error
+    except StoreError as error:
+        if is_transient(error):
+            raise
+        raise StoreError(f"{error}; {MOVE_AGAIN}") from error
 
 
 def _folder(model: str, alias: str) -> str:

@@ -32,6 +32,7 @@ from flowkd.names import is_name
 from flowkd.registry.aliases import alias_names, alias_version
 from flowkd.registry.card import Lineage, model_card
 from flowkd.registry.checks import check_round_trip
+from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
 
 FORMAT: Literal[1] = 1
@@ -107,6 +108,12 @@ class Artifact:
     config: ArtifactConfig
     metrics: dict[str, Any]
     manifest: ArtifactManifest
+
+    @property
+    def pinned(self) -> str:
+        """The reference that stays this one: `models/NAME@VERSION`, or `runs/RUN`."""
+        name, _, alias = self.reference.partition("@")
+        return f"{name}@{self.version}" if alias else name
 
     @property
     def columns(self) -> list[str] | None:
@@ -190,7 +197,7 @@ def write_artifact(
         data=data,
         remarks=list(remarks),
     )
-    store.write_json(manifest.model_dump(mode="json"), place, "manifest.json")
+    write_sealed(store, manifest.model_dump(mode="json"), place, "manifest.json")
     return manifest
 
 
@@ -286,11 +293,19 @@ def resolve(store: Store, reference: str) -> str:
 
 def read_artifact_manifest(store: Store, folder: str) -> ArtifactManifest:
     """Returns the manifest of the artifact in a folder; raises StoreError if it is not one."""
-    values = store.read_json(folder, "manifest.json")
+    values = read_sealed(store, folder, "manifest.json")
     try:
         return parse_config(ArtifactManifest, values, source=f"{folder}/manifest.json")
     except ConfigError as error:
         raise StoreError(str(error)) from error
+
+
+def read_part(store: Store, folder: str, manifest: ArtifactManifest, name: str) -> bytes:
+    """Returns a part of an artifact; raises StoreError unless it is what its manifest says."""
+    path = manifest.part(folder, name)
+    data = store.read(path)
+    _verify(data, manifest.parts[name], path, store)
+    return data
 
 
 def load_artifact(store: Store, reference: str) -> Artifact:
@@ -308,10 +323,7 @@ def load_artifact(store: Store, reference: str) -> Artifact:
     manifest = read_artifact_manifest(store, folder)
     if set(manifest.parts) != set(PARTS):
         raise StoreError(f"{folder}: expected parts {', '.join(PARTS)}; got {list(manifest.parts)}")
-    contents = {}
-    for name, part in manifest.parts.items():
-        contents[name] = store.read(manifest.part(folder, name))
-        _verify(contents[name], part, f"{folder}/{name}", store)
+    contents = {name: read_part(store, folder, manifest, name) for name in manifest.parts}
     try:
         values = yaml.safe_load(contents["config.yaml"])
         metrics = json.loads(contents["metrics.json"])

@@ -14,11 +14,12 @@ from flowkd.registry.artifacts import (
     ArtifactConfig,
     load_artifact,
     read_artifact_manifest,
+    read_part,
     resolve,
 )
 from flowkd.store.store import Store
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"
 
 
 class PinnedArtifact(Config):
@@ -54,8 +55,9 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
     """
     folder = resolve(store, reference)
     manifest = read_artifact_manifest(store, folder)
-    path = manifest.part(folder, "config.yaml")
-    config = parse_config(ArtifactConfig, yaml.safe_load(store.read(path)), source=path)
+    path = manifest.part(folder, CONFIG)
+    values = yaml.safe_load(read_part(store, folder, manifest, CONFIG))
+    config = parse_config(ArtifactConfig, values, source=path)
     kind, name, version = folder.split("/")
     return PinnedArtifact(
         reference=f"{kind}/{name}" if kind == "runs" else f"{kind}/{name}@{version}",

@@ -14,6 +14,7 @@ from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.registry.checks import check_beats_gaussian
 from flowkd.registry.held_out import held_out
+from flowkd.store.sealed import read_sealed
 from flowkd.store.store import Store
 
 
@@ -96,7 +97,7 @@ def publish_run(config: PublishConfig, store: Store) -> str:
 
 
 def _evaluated(evaluation: str, source: str, store: Store) -> dict[str, object]:
-    figures = store.read_json("evaluations", f"{evaluation}.json")
+    figures = read_sealed(store, "evaluations", f"{evaluation}.json")
     for found in figures.values():
         if found["reference"] == source:
             return _without_groups(found)

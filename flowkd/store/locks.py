@@ -48,12 +48,12 @@ def acquire_lock(store: Store, folder: str) -> str:
     deadline = time.monotonic() + store.retry_seconds
     pause = FIRST_PAUSE
     while True:
-        others = _current_locks(store, folder)
+        others = current_locks(store, folder)
         if not others:
             # Named by its time, so that a listing tells all; what is in it is for people.
             mine = f"{time.time():.0f}-{uuid.uuid4().hex}"
             store.write_json({"host": socket.gethostname(), "process": os.getpid()}, folder, mine)
-            found = _current_locks(store, folder, mine)
+            found = current_locks(store, folder, mine)
             # Its own must show: a listing that lags behind does not tell of others', either.
             if found == [mine]:
                 return f"{folder}/{mine}"
@@ -66,7 +66,7 @@ def acquire_lock(store: Store, folder: str) -> str:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _current_locks(store: Store, folder: str, mine: str = "") -> list[str]:
+def current_locks(store: Store, folder: str, mine: str = "") -> list[str]:
     """Returns the names of all locks, and removes those that have expired."""
     current = []
     for name in store.list(folder):

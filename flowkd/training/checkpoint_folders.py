@@ -36,5 +36,10 @@ def current_folder(store: Store, run: str) -> str | None:
 def current_checkpoints(store: Store, run: str) -> list[str]:
     """Returns the names of the checkpoints that count, oldest first."""
     folder = current_folder(store, run)
-    names = store.list(folder) if folder else []
+    return checkpoint_names(store, folder) if folder else []
+
+
+def checkpoint_names(store: Store, folder: str) -> list[str]:
+    """Returns the names of the checkpoints in a folder, oldest first."""
+    names = store.list(folder)
     return [n for n in names if n.startswith("checkpoint_") and not n.endswith(".json")]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from flowkd.errors import FencedError, StoreError
 from flowkd.store.append_log import AppendLog
+from flowkd.store.sealed import seal_line, unseal_line
 from flowkd.store.store import Store
 from flowkd.training.segments import Segment, next_opening, segments_of
 
@@ -62,11 +62,11 @@ class RunLog:
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a record; it has a `step`, greater than the last one's."""
-        self._fresh.append(json.dumps(record).encode() + b"\n")
+        self._fresh.append(seal_line(record))
 
     def unwritten(self) -> list[dict[str, Any]]:
         """Returns the records that may not be in the store yet, for a checkpoint to keep."""
-        return [json.loads(line) for line in list(self._fresh)]
+        return parse_records(b"".join(self._fresh), ("unwritten",))
 
     def flush(self) -> None:
         """Writes what is new. The thread does so every second."""
@@ -133,13 +133,11 @@ def parse_records(data: bytes, path: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _record(line: bytes, number: int, path: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError:  # UnicodeDecodeError, too
-        record = None
-    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+    record = unseal_line(line)
+    if record is None or not isinstance(record.get("step"), int):
         raise StoreError(
-            f"{'/'.join(path)}, line {number}: expected metrics with their step, in JSON; "
-            f"got {line[:40].decode(errors='replace')!r}: remove this line, the others stay"
+            f"{'/'.join(path)}, line {number}: expected metrics with their step and checksum, as "
+            f"they were written; got {line[:40].decode(errors='replace')!r}: remove this line, "
+            f"the others stay"
         )
     return record

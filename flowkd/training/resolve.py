@@ -18,6 +18,7 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact, pin_artifact
+from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import NO_DATA, TrainingConfig
 
@@ -138,8 +139,8 @@ def complete_run(
 
 def record_run(config: TrainingConfig, run: ResolvedRun, store: Store) -> None:
     """Keeps what a run is: its config as it was given, and resolved."""
-    store.write(dump_config(run).encode(), "runs", config.name, "resolved.yaml")
-    store.write(dump_config(config).encode(), "runs", config.name, "config.yaml")
+    write_sealed_text(store, dump_config(run), "runs", config.name, "resolved.yaml")
+    write_sealed_text(store, dump_config(config), "runs", config.name, "config.yaml")
 
 
 def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None:
@@ -147,12 +148,13 @@ def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None
     folder = ("runs", config.name)
     if not store.exists(*folder, "config.yaml") or not store.exists(*folder, "resolved.yaml"):
         return None
-    values = yaml.safe_load(store.read(*folder, "config.yaml"))
+    values = yaml.safe_load(read_sealed_text(store, *folder, "config.yaml"))
     here = {"scaling": config.scaling.model_dump(mode="json")}
     if {**values, **here} != config.model_dump(mode="json"):
         return None
     path = (*folder, "resolved.yaml")
-    run = parse_config(ResolvedRun, yaml.safe_load(store.read(*path)), source="/".join(path))
+    resolved = yaml.safe_load(read_sealed_text(store, *path))
+    run = parse_config(ResolvedRun, resolved, source="/".join(path))
     return run.model_copy(
         update={"config": run.config.model_copy(update={"scaling": config.scaling})}
     )

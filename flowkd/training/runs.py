@@ -6,6 +6,8 @@ from typing import Literal
 
 from flowkd.config import Config
 from flowkd.errors import StoreError
+from flowkd.registry.catalog import said_of
+from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import SNAPSHOT, current_checkpoints, current_folder
 from flowkd.training.metrics_log import read_log
@@ -18,24 +20,26 @@ class RunState(Config):
     Attributes:
         run: Name of the run.
         state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
-        step: Last step in its metrics.
+        step: Last step in its metrics; None where these are damaged.
         validation_bits_per_dim: Lowest value so far; None before the first.
         best_step: Steps before that validation, whose weights are kept; None before the first.
         warning: What the last validation has to warn of; None for nothing.
         checkpoints: Names of the checkpoints that are kept, oldest first.
+        damage: What cannot be read of its records, and why; None where all can.
     """
 
     run: str
     state: Literal["finished", "failed", "unfinished"]
-    step: int
+    step: int | None
     validation_bits_per_dim: float | None
     best_step: int | None
     warning: str | None
     checkpoints: tuple[str, ...]
+    damage: str | None = None
 
 
 def run_states(store: Store) -> list[RunState]:
-    """Returns all runs, by name."""
+    """Returns all runs, by name, those whose records are damaged among them."""
     return [run_state(store, run) for run in store.list("runs")]
 
 
@@ -48,7 +52,14 @@ def run_state(store: Store, run: str) -> RunState:
     known = store.list("runs")
     if run not in known:
         raise StoreError(f"no run {run!r} in {store.uri}; there are {', '.join(known) or 'none'}")
-    log = read_log(store, run)
+    log, damage = [], None
+    try:
+        log = read_log(store, run)
+        for name in ("config.yaml", "resolved.yaml"):
+            if store.exists("runs", run, name):
+                read_sealed_text(store, "runs", run, name)
+    except StoreError as error:
+        damage = said_of(error)
     judged = [line for line in log if BITS in line]
     best = min(judged, key=lambda line: line[BITS], default={})
     state: Literal["finished", "failed", "unfinished"] = "unfinished"
@@ -59,11 +70,12 @@ def run_state(store: Store, run: str) -> RunState:
     return RunState(
         run=run,
         state=state,
-        step=log[-1]["step"] if log else 0,
+        step=log[-1]["step"] if log else (None if damage else 0),
         validation_bits_per_dim=best.get(BITS),
         best_step=best.get("step"),
         warning=judged[-1].get("warning") if judged else None,
         checkpoints=tuple(current_checkpoints(store, run)),
+        damage=damage,
     )
 
 
@@ -72,13 +84,13 @@ def prune_checkpoints(
 ) -> list[str]:
     """Removes all but the last checkpoints of a run, or of all; results and metrics stay.
 
-    A run that is not finished also keeps those that Ray Train's snapshot names: it could not go
-    on without them. What was written by a process that another had fenced out is removed. No
-    lineage names a checkpoint.
+    A run that is not finished keeps two at least, as the last may be damaged, and those that Ray
+    Train's snapshot names: it could not go on without them. What was written by a process that
+    another had fenced out is removed. No lineage names a checkpoint.
 
     Args:
         store: Where the runs lie.
-        keep: How many checkpoints of a run stay, at least 1, so that an unfinished run can go on.
+        keep: How many checkpoints of a run stay, at least 1.
         run: Name of the run; default all.
         dry_run: Removes nothing.
 
@@ -107,6 +119,6 @@ def _to_remove(store: Store, state: RunState, keep: int) -> list[str]:
     fenced = [f"{parent}/{name}" for name in store.list(parent) if name < current]
     return fenced + [
         f"{folder}/{name}"
-        for name in state.checkpoints[:-keep]
+        for name in state.checkpoints[: -(keep if state.state == "finished" else max(keep, 2))]
         if state.state == "finished" or f'"{name}"' not in noted
     ]

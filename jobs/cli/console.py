@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -99,6 +99,21 @@ def say(
         return
     names = columns or list(rows[0]) if rows else []
     PlainConsole(120).print(make_table(rows, names) if rows else "none")
+
+
+def end_with_damage(damage: Mapping[str, str | None], as_json: bool) -> None:
+    """Ends a command with 1 where records are damaged: a line for each that has a reason.
+
+    Args:
+        damage: Why each cannot be read, by reference; None where it can.
+        as_json: Whether the lines are left out: the rows tell it themselves.
+    """
+    found = {name: reason for name, reason in damage.items() if reason}
+    for name, reason in found.items():
+        if not as_json:
+            print(visible(f"{name} is damaged: {' '.join(without_credentials(reason).split())}"))
+    if found:
+        raise typer.Exit(1)
 
 
 def make_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:

@@ -13,8 +13,10 @@ from flowkd.data.facts import column_names
 from flowkd.data.groups import groups_of
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
+from flowkd.errors import DataError
+from flowkd.registry.catalog import said_of
 from flowkd.text import visible
-from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
+from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say, say_facts
 from jobs.importing import Replace
 from jobs.importing import import_dataset as import_into
 
@@ -44,10 +46,19 @@ def import_dataset(
 
 @data.command("list")
 def list_datasets(store: StoreUri = None, as_json: Json = False) -> None:
-    """List all data sets."""
+    """List all data sets; exit with 1 if the manifest of one cannot be read."""
     with opened_store(store) as opened:
-        found = [facts(read_manifest(opened, name)) for name in dataset_names(opened)]
+        found: list[dict[str, Any]] = []
+        damage: dict[str, str | None] = {}
+        for name in dataset_names(opened):
+            try:
+                found.append({**facts(read_manifest(opened, name)), "damage": None})
+            except DataError as error:
+                damage[f"datasets/{name}"] = said_of(error)
+                unknown = dict.fromkeys(("kind", "event_shape", "rows", "bytes"))
+                found.append({"name": name, **unknown, "damage": str(error)})
         say(found, as_json, ["name", "kind", "event_shape", "rows", "bytes"])
+        end_with_damage(damage, as_json)
 
 
 @data.command("show")

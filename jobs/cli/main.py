@@ -11,13 +11,14 @@ from flowkd.errors import StoreError
 from flowkd.flows.build import count_parameters
 from flowkd.registry.aliases import alias_history, set_alias
 from flowkd.registry.artifacts import load_artifact
-from flowkd.registry.catalog import find_damage, model_versions, remove_version
+from flowkd.registry.catalog import damaged_aliases, find_damage, model_versions
+from flowkd.registry.removal import remove_version
 from flowkd.store.locks import creates_are_atomic
 from flowkd.training.runs import prune_checkpoints, run_state, run_states
 from jobs.cli.boundary import Group
 from jobs.cli.cluster import add_cluster
 from jobs.cli.config import config
-from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
+from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say, say_facts
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
 from jobs.cli.search import app as searches
@@ -42,10 +43,19 @@ add_cluster(app)
 
 @models.command("list")
 def list_models(store: StoreUri = None, as_json: Json = False) -> None:
-    """List all versions of all models."""
+    """List all versions of all models; exit with 1 if one, or an alias, cannot be read."""
     with opened_store(store) as opened:
         found = [version.model_dump() for version in model_versions(opened)]
+        damage = {f"models/{each['model']}@{each['version']}": each["damage"] for each in found}
+        aliases = damaged_aliases(opened)
+        if as_json:
+            found += [
+                {"model": name.split("@")[0].removeprefix("models/"), "version": None,
+                 "aliases": [name.split("@")[1]], "created": None, "bytes": None, "damage": reason}
+                for name, reason in aliases.items()
+            ]  # fmt: skip
         say(found, as_json, ["model", "version", "aliases", "created", "bytes"])
+        end_with_damage({**damage, **aliases}, as_json)
 
 
 @models.command("show")
@@ -76,7 +86,10 @@ def verify_models(
 ) -> None:
     """Read all parts again and compare them with their manifests; exit with 1 if one differs."""
     with opened_store(store) as opened:
-        asked = references or [version.reference for version in model_versions(opened)]
+        asked = references or [
+            *(version.reference for version in model_versions(opened)),
+            *damaged_aliases(opened),
+        ]
         found = [{"reference": each, "damage": find_damage(opened, each)} for each in asked]
         say([{**each, "damage": each["damage"] or "none"} for each in found], as_json)
         if any(each["damage"] for each in found):
@@ -99,8 +112,10 @@ def move_alias(
     """Point an alias of a model at one of its versions, or tell where it has pointed."""
     with opened_store(store) as opened:
         if version is None:
-            moves = [move.model_dump() for move in alias_history(opened, name, alias)]
-            say(moves, as_json, ["number", "version", "time"])
+            moves, damage = alias_history(opened, name, alias)
+            told = [move.model_dump() for move in moves]
+            say(told, as_json, ["number", "version", "time"])
+            end_with_damage({f"a move of models/{name}@{alias}": each for each in damage}, as_json)
             return
         set_alias(opened, name, alias, version, expect)
         print(f"models/{name}@{alias} is {version}")
@@ -120,12 +135,14 @@ def remove_model(reference: Reference, store: StoreUri = None) -> None:
 
 @runs.command("list")
 def list_runs(store: StoreUri = None, as_json: Json = False) -> None:
-    """List all runs with how far they came."""
+    """List all runs with how far they came; exit with 1 if records of one cannot be read."""
     with opened_store(store) as opened:
         found = [state.model_dump() for state in run_states(opened)]
+        damage = {f"runs/{each['run']}": each["damage"] for each in found}
         if not as_json:
             found = [{**each, "checkpoints": len(each["checkpoints"])} for each in found]
         say(found, as_json, ["run", "state", "step", "validation_bits_per_dim", "checkpoints"])
+        end_with_damage(damage, as_json)
 
 
 @runs.command("show")

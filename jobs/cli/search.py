@@ -72,6 +72,7 @@ def report_command(name: str, store: StoreUri = None) -> None:
         config = records.config()
         if config is None:
             raise no_search(opened, name)
+        config = records.pin(config)
         write_report(config, opened, records.trials(), records.read("outcome.json"))
         console.print(f"report    searches/{name}/report.html in {opened}")
 

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from flowkd.errors import ConfigError
+from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
 from jobs.study.config import PLAIN, StudyConfig
 from jobs.study.outcomes import Outcomes, RunOutcome, find_outcome
@@ -70,11 +71,11 @@ def _kept(config: StudyConfig, arm: str, run: PlannedRun, ratio: float, store: S
     path = ("studies", config.name, f"steps-{arm}.json")
     matched = run.config.model_dump(mode="json")
     if store.exists(*path):
-        kept = store.read_json(*path)
+        kept = read_sealed(store, *path)
         if kept["matched"] == matched:
             return int(kept["steps"])
     steps = max(1, round(config.student.train.steps * ratio))
-    store.write_json({"steps": steps, "cpu_ratio": ratio, "matched": matched}, *path)
+    write_sealed(store, {"steps": steps, "cpu_ratio": ratio, "matched": matched}, *path)
     return steps
 
 

@@ -15,6 +15,7 @@ from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.build import count_parameters
 from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
 from jobs.study.config import StudyConfig
 
@@ -68,7 +69,7 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
     path = ("studies", config.name, "figures", f"{run}.json")
     artifact = load_artifact(store, f"runs/{run}")
     if store.exists(*path):
-        known = RunFigures.read(store.read_json(*path))
+        known = RunFigures.read(read_sealed(store, *path))
         if known.created == artifact.manifest.created:
             return known
     manifest = read_manifest(store, config.dataset.name)
@@ -85,7 +86,7 @@ def run_figures(config: StudyConfig, run: str, store: Store) -> RunFigures:
         test=test.by_group,
         nats=test.nats,
     )
-    store.write_json(asdict(figures), *path)
+    write_sealed(store, asdict(figures), *path)
     return figures
 
 
@@ -105,11 +106,11 @@ def throughput_ratio(
     key = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:16]
     path = ("studies", config.name, "throughput", f"{key}.json")
     if store.exists(*path):
-        return ThroughputRatio(**store.read_json(*path)["ratio"])
+        return ThroughputRatio(**read_sealed(store, *path)["ratio"])
     rows = load_split(store, read_manifest(store, config.dataset.name), "val", limit=BATCH)
     bins = read_manifest(store, config.dataset.name).bins
     ratio = _ratio(artifacts, rows, bins, config.throughput_seconds)
-    store.write_json({"ratio": asdict(ratio), **shapes}, *path)
+    write_sealed(store, {"ratio": asdict(ratio), **shapes}, *path)
     return ratio
 
 

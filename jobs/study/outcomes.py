@@ -10,6 +10,7 @@ from typing import Any
 from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from flowkd.registry.artifacts import load_artifact
+from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from jobs.study.plan import PlannedRun
@@ -65,7 +66,7 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcom
         seconds = metrics.get("cpu_seconds", metrics.get("seconds", math.nan))
         return RunOutcome(created, metrics["validation_bits_per_dim"], seconds)
     if store.exists("runs", name, "failure.json"):
-        failure = store.read_json("runs", name, "failure.json")
+        failure = read_sealed(store, "runs", name, "failure.json")
         if _difference(run.config, failure["config"]) is None:
             return RunOutcome(failed=failure["reason"])
     return None
@@ -74,7 +75,7 @@ def find_outcome(store: Store, run: PlannedRun, outcomes: Outcomes) -> RunOutcom
 def record_failure(store: Store, config: TrainingConfig, reason: str) -> None:
     """Writes why a run failed, so that it is not tried again with the same config."""
     failure = {"reason": reason, "config": config.model_dump(mode="json")}
-    store.write_json(failure, "runs", config.name, "failure.json")
+    write_sealed(store, failure, "runs", config.name, "failure.json")
 
 
 def _check_equal(store: Store, config: TrainingConfig, known: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
         states: Of the first ones, and so on again: finished, stopped, failed (x), not ended (.).
     """
     records, candidates = SearchRecords(store, config.name), CandidateSpace(config, store)
-    records.open(config, resume=False)
+    records.open(config, records.pin(config), resume=False)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     points = iter(grid(candidates.draw, 10_000) if config.algorithm == "grid" else [])

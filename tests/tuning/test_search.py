@@ -86,7 +86,7 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     assert outcome is not None
     assert outcome["trial"] == best.start.number
     assert set(outcome["figures"]) == {"teacher", "plain", "distilled"}
-    artifact = load_artifact(store, "runs/search-whole-best")
+    artifact = load_artifact(store, f"runs/search-whole-{best.start.number:04}-best")
     assert artifact.metrics["steps"] == 8
     assert outcome["refused"] is None
     version = alias_version(store, "walks", "best")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.train.checkpoints import STATE, read_state, restore_run, save_run, write_state
+from cluster.train.checkpoints import SEAL, STATE, read_state, restore_run, save_run, write_state
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import RunLog, read_log
@@ -44,7 +45,14 @@ def test_what_is_no_checkpoint_is_refused_and_not_executed(tmp_path: Path) -> No
     whole = (tmp_path / STATE).read_bytes()
     for data in (whole, pickle.dumps(Bomb(executed)), whole[: len(whole) // 2], b"", b"text"):
         (tmp_path / STATE).write_bytes(data)
-        with pytest.raises(StoreError, match=r"last checkpoint cannot be read: .*another name"):
+        (tmp_path / SEAL).write_text(hashlib.sha256(data).hexdigest())
+        with pytest.raises(StoreError, match=r"state.pt is no checkpoint: "):
+            read_state(tmp_path, "cpu")
+        (tmp_path / SEAL).write_text("0" * 64)
+        with pytest.raises(StoreError, match=r"expected state.pt of SHA-256 b'000000000000'"):
+            read_state(tmp_path, "cpu")
+        (tmp_path / SEAL).unlink()
+        with pytest.raises(StoreError, match=r"state.sha256 is missing"):
             read_state(tmp_path, "cpu")
     assert not executed.exists()
 
@@ -55,7 +63,7 @@ def train_until(store: Store, name: str, folder: Path, stop: int, flushes: int) 
     Its log, of a line a step, writes after some steps alone; what it holds then is lost.
     """
     run = prepared(training(name, log_every=1, checkpoint_every=2), store)
-    unwritten = restore_run(run, folder, "cpu") if (folder / STATE).exists() else []
+    unwritten = restore_run(run, read_state(folder, "cpu")) if (folder / STATE).exists() else []
     log = RunLog(store, name, run.step, unwritten)
     for result in run.steps():
         log.append(run.record(result))

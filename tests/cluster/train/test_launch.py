@@ -21,6 +21,7 @@ from flowkd.errors import ConfigError, DataError, NonFiniteError, StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact, write_artifact
+from flowkd.store.sealed import write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
@@ -195,7 +196,7 @@ def test_a_name_taken_by_another_config_is_refused(
 ) -> None:
     store = storage.store()
     (Path(store.path("runs", "taken"))).mkdir(parents=True)
-    store.write(dump_config(training("taken")).encode(), "runs", "taken", "config.yaml")
+    write_sealed_text(store, dump_config(training("taken")), "runs", "taken", "config.yaml")
     with pytest.raises(ConfigError, match=r"train\.steps was 6, now 7.*choose another name"):
         run_training(training("taken", train=TrainConfig(steps=7, warmup_steps=2)), storage)
 

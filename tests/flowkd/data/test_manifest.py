@@ -114,7 +114,7 @@ def test_a_rewrite_that_is_cut_short_leaves_the_older_dataset(store, monkeypatch
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(store, "write_json", full)
+    monkeypatch.setattr("flowkd.data.writing.write_sealed", full)
     with pytest.raises(OSError, match="no space"):
         write(store, arrays("digits", seed=1))
     assert read_manifest(store, "a") == before

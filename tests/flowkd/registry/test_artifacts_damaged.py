@@ -12,6 +12,7 @@ import torch
 from flowkd.config import dump_config
 from flowkd.errors import FlowkdError, StoreError
 from flowkd.registry.artifacts import PARTS, ArtifactConfig, load_artifact, write_artifact
+from flowkd.store.sealed import read_sealed, seal_json, write_sealed
 from tests.support.small_flows import CONFIGS, small_flow
 
 FOLDER = "runs/one/result"
@@ -29,9 +30,9 @@ def written(memory_store):
 def replace(store, name, data):
     """Puts other bytes in place of a part, and a manifest that says that they belong there."""
     store.write(data, FOLDER, name)
-    manifest = store.read_json(FOLDER, "manifest.json")
+    manifest = read_sealed(store, FOLDER, "manifest.json")
     manifest["parts"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    store.write_json(manifest, FOLDER, "manifest.json")
+    write_sealed(store, manifest, FOLDER, "manifest.json")
 
 
 def flip(data):
@@ -64,9 +65,9 @@ def with_more(manifest):
 
 @pytest.mark.parametrize("change", [without_metrics, with_more])
 def test_a_manifest_of_other_parts_is_refused(written, change):
-    manifest = written.read_json(FOLDER, "manifest.json")
+    manifest = read_sealed(written, FOLDER, "manifest.json")
     change(manifest)
-    written.write_json(manifest, FOLDER, "manifest.json")
+    write_sealed(written, manifest, FOLDER, "manifest.json")
     with pytest.raises(
         StoreError, match=r"expected parts config.yaml, weights.safetensors, .*; got"
     ):
@@ -76,10 +77,14 @@ def test_a_manifest_of_other_parts_is_refused(written, change):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "expected JSON"),
-        (b'{"format": 1, "par', "expected JSON"),
-        (b'{"format": 2, "created": "", "parts": {}}', "format: Input should be 1; got 2"),
-        (b'{"format": 1, "created": ""}', "parts: missing"),
+        (b"", "manifest.json of memory.* is damaged: expected a record"),
+        (b'{"format": 1, "par', "is damaged: expected a record that ends with its SHA-256"),
+        (seal_json({"format": 1, "created": ""})[1:], "is damaged: expected content of SHA-256"),
+        (
+            seal_json({"format": 2, "created": "", "parts": {}}),
+            "format: Input should be 1; got 2",
+        ),
+        (seal_json({"format": 1, "created": ""}), "parts: missing"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_refused(written, text, message):

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_versions, set_alias
 from flowkd.registry.artifacts import Lineage, load_artifact, publish_artifact, versions
-from flowkd.registry.catalog import find_damage, model_versions, remove_version
+from flowkd.registry.catalog import find_damage, model_versions
+from flowkd.registry.removal import remove_version
+from flowkd.store.sealed import seal_line
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import SNAPSHOT
 from flowkd.training.runs import prune_checkpoints, run_state
@@ -41,8 +43,8 @@ def store(local_store: Store) -> Store:
             local_store.write(b"x", folder(run), f"checkpoint_{number}", "state")
         local_store.write(b"{}", folder(run), SNAPSHOT)
     lines = [{"step": 5, "validation_bits_per_dim": 3.0}, {"step": 9}]
-    text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    local_store.write(text.encode(), "runs", "one", "metrics", "00000001-0001-0-00000000.jsonl")
+    text = b"".join(map(seal_line, lines))
+    local_store.write(text, "runs", "one", "metrics", "00000001-0001-0-00000000.jsonl")
     return local_store
 
 
@@ -118,9 +120,11 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
     assert (state.state, state.step, state.validation_bits_per_dim) == ("unfinished", 9, 3.0)
     assert state.checkpoints == ("checkpoint_0", "checkpoint_1", "checkpoint_2")
     going = [f"{folder('one')}/checkpoint_0", f"{folder('one')}/checkpoint_1"]
-    assert prune_checkpoints(store, 1, dry_run=True) == going
+    assert prune_checkpoints(store, 1, dry_run=True) == going[:1]  # it may have to go on
     assert run_state(store, "one") == state
     assert prune_checkpoints(store, 2) == going[:1]
+    assert prune_checkpoints(store, 1, "one") == []
+    store.write(b"{}", "runs", "one", "result", "manifest.json")
     assert prune_checkpoints(store, 1, "one") == going[1:]
     assert run_state(store, "one").checkpoints == ("checkpoint_2",)
     assert run_state(store, "two").checkpoints == ("checkpoint_0",)
@@ -131,11 +135,11 @@ def test_the_last_checkpoints_stay(store: Store) -> None:
 
 def test_a_run_that_may_go_on_keeps_the_checkpoints_that_ray_has_noted(store: Store) -> None:
     path = (folder("one"), SNAPSHOT)
-    noted = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_1"}]}
+    noted = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_0"}]}
     store.write_json(noted, *path)
-    assert prune_checkpoints(store, 1) == [f"{folder('one')}/checkpoint_0"]
+    assert prune_checkpoints(store, 1) == []
     store.write(b"{}", "runs", "one", "result", "manifest.json")  # now it is finished
-    assert prune_checkpoints(store, 1) == [f"{folder('one')}/checkpoint_1"]
+    assert prune_checkpoints(store, 1) == [f"{folder('one')}/checkpoint_{n}" for n in (0, 1)]
 
 
 def test_what_was_written_by_who_was_fenced_out_counts_not_and_is_removed(store: Store) -> None:

@@ -17,6 +17,7 @@ from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.report.caveats import few_groups, first_lines
 from flowkd.report.comparison import comparison_headline, comparison_table
 from flowkd.report.page import Report, render
+from flowkd.store.sealed import read_sealed
 from flowkd.store.store import Store
 from flowkd.training.setup import run_in_process
 from jobs.cli.tables import figures_table
@@ -102,7 +103,7 @@ def test_an_evaluation_keeps_groups_and_validation_and_a_card_their_numbers(
     flows = {"teacher": "runs/teacher", "student": "runs/student"}
     config = EvaluationConfig(name="e", flows=flows, dataset=training("a").dataset, seconds=0.02)
     figures = evaluate(config, taught_store)
-    kept = taught_store.read_json("evaluations", "e.json")
+    kept = read_sealed(taught_store, "evaluations", "e.json")
     assert {label: FlowFigures.read(values) for label, values in kept.items()} == figures
     student = figures["student"]
     assert student.by_group is not None

@@ -44,7 +44,7 @@ def test_each_byte_is_read_once(store: ReadStore) -> None:
     for step in range(1, 41):
         store.read_bytes = 0
         assert append(log, step) == follower.new_records()
-        assert store.read_bytes < 60
+        assert store.read_bytes < 80
     assert len(store.list("runs", "run", "metrics")) > 3
     store.read_bytes = 0
     assert (follower.new_records(), store.read_bytes) == ([], 0)

@@ -7,9 +7,9 @@ import pytest
 from flowkd.errors import ConfigError, StoreError
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, versions
-from flowkd.registry.catalog import remove_version
 from flowkd.registry.pins import load_pinned, pin_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.registry.removal import remove_version
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig
 from flowkd.training.inputs import load_data
@@ -56,6 +56,20 @@ def test_its_lineage_names_the_version_which_then_may_not_be_removed(store):
     set_alias(store, "large", "best", another(store, lineage.teacher))
     with pytest.raises(StoreError, match="is the teacher of runs/student"):
         remove_version(store, "large", lineage.teacher.split("@")[1])
+
+
+@pytest.mark.parametrize("role", ["teacher", "source"])
+def test_what_a_run_that_has_not_ended_learns_from_may_not_be_removed(store, role):
+    objective = BEST
+    if role == "source":
+        objective = {**DISTILLATION, "warm_start": "fold", "warm_from": "models/large@best"}
+    config = training("student", objective=objective)
+    run = resolve_run(config, store)
+    record_run(config, run, store)
+    pinned = run.teacher if role == "teacher" else run.source
+    set_alias(store, "large", "best", another(store, pinned.reference))
+    with pytest.raises(StoreError, match=r"is what runs/student learns from, and has not ended"):
+        remove_version(store, "large", pinned.reference.split("@")[1])
 
 
 def test_a_source_to_begin_from_is_pinned_too(store):
