@@ -91,11 +91,7 @@ class RunLog:
 def read_log(store: Store, run: str) -> list[dict[str, Any]]:
     """Returns the records that a run has written so far; none if it has not begun."""
     records: dict[int, dict[str, Any]] = {}
-    opening = None
     for segment in _segments(store, run):
-        if segment.opening != opening:
-            opening = segment.opening
-            records = {step: each for step, each in records.items() if step <= opening.start}
         for record in read_records(store, ("runs", run, "metrics", segment.name)):
             if record["step"] <= segment.limit:
                 records[record["step"]] = record
