@@ -11,7 +11,7 @@ from cluster.storage import StorageConfig
 from flowkd.credentials import values_without_credentials
 from flowkd.errors import ConfigError, FlowkdError
 from jobs.checks import check_job, makes, needs
-from jobs.kinds import KINDS, check_config
+from jobs.kinds import KINDS, check_config, find_kind
 
 
 def check_specs(specs: Sequence[JobSpec], records: QueueRecords, storage: StorageConfig) -> None:
@@ -22,12 +22,15 @@ def check_specs(specs: Sequence[JobSpec], records: QueueRecords, storage: Storag
     """
     coming: set[str] = set()
     for spec in specs:
+        known = spec.kind in KINDS
         if values_without_credentials(spec.config) != spec.config:
             raise ConfigError(
                 f"job {spec.id!r}: expected a config without passwords and tokens, since the queue "
-                f"keeps it in the store: give them by the environment of the cluster's nodes, or "
-                f"run {spec.command[2]} here"
+                f"keeps it in the store: give them by the environment of the cluster's nodes"
+                + (f", or run {find_kind(spec.kind).module} here" if known else "")
             )
+        if not known:  # of the cluster's own, whose config is not ours
+            continue
         config = check_config(spec.kind, spec.config, f"job {spec.id!r}")
         try:
             check_job(config, storage, here=False, coming=coming)

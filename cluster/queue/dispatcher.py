@@ -79,14 +79,19 @@ class Dispatcher:
                 self._move(job, watch(job, self.records, self.cluster, self.config, self.now()))
         for job in self.jobs.in_state("queued"):
             with self.jobs.own_fault(job.id):
-                self._move(job, after_waiting(job, self.jobs.known, self.now()))
+                impossible = self.config.no_command(job.spec.kind)
+                if impossible:
+                    self._move(job, Transition("failed", reason=impossible))
+                else:
+                    self._move(job, after_waiting(job, self.jobs.known, self.now()))
         nodes: list[dict[str, float]] = []
         with _reported("nothing is started"):
             nodes = self.cluster.nodes()
             self._start_what_fits(self._line(nodes), nodes)
         possible = self.config.possible_nodes(nodes) if nodes else []
-        line, limits = self._line(nodes), self.config.limits
-        self._table.write(table_of(self.jobs, line, self.now(), self.name, limits, possible))
+        line = self._line(nodes)
+        table = table_of(self.jobs, line, self.now(), self.name, self.config, possible)
+        self._table.write(table)
 
     def _next_order(self) -> int:
         return max((job.state.order for job in self.jobs.known.values()), default=0) + 1
@@ -199,7 +204,7 @@ class Dispatcher:
         attempt = job.state.attempt + 1
         with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
             if self._move(job, Transition("starting", attempt=attempt, backfill=backfill)):
-                self.cluster.submit(job.id, attempt)
+                self.cluster.submit(job.id, attempt, job.spec.kind)
 
     def _make_room(self, job: Job, other: Waiting | None) -> None:
         reason = f"made room for {other.job}" if other else ""
