@@ -18,6 +18,7 @@ from cluster.train.preflight import check_name
 from cluster.train.worker import train_worker
 from flowkd.errors import NonFiniteError, StoppedError
 from flowkd.training.config import TrainingConfig
+from flowkd.training.growth import is_finished
 from flowkd.training.resolve import record_run, resolve_run
 
 ROOT = Path(__file__).parents[2]  # of the checkout, if this is one
@@ -31,8 +32,8 @@ def run_training(
 ) -> str:
     """Trains a run on the cluster that this process is connected to.
 
-    A run of the same name and config goes on from its last checkpoint; a finished one is
-    returned at once.
+    A run of the same name and config goes on from its last checkpoint, and so does a finished one
+    that is to have more steps; else a finished one is returned at once.
 
     Args:
         config: The training.
@@ -51,7 +52,7 @@ def run_training(
     store = storage.store()
     reference = f"runs/{config.name}"
     check_name(config, store)
-    if store.exists(reference, "result", "manifest.json"):
+    if is_finished(store, config):
         return reference
     run = resolve_run(config, store)
     record_run(config, run, store)

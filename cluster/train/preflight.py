@@ -14,6 +14,7 @@ from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.growth import check_growth, with_steps
 from flowkd.training.loop import TrainConfig
 from flowkd.training.resolve import resolve_run
 
@@ -69,19 +70,21 @@ def check_machine(scaling: ScalingConfig) -> None:
 
 
 def check_name(config: TrainingConfig, store: Store) -> None:
-    """Raises ConfigError where a run of this name has another config."""
+    """Raises ConfigError where a run of this name has another config, but for steps that grow."""
     path = ("runs", config.name, "config.yaml")
     if not store.exists(*path):
         return
     known = parse_config(TrainingConfig, yaml.safe_load(store.read(*path)), source="/".join(path))
     # What a run is made on may change between its attempts; what it is may not.
-    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
+    grown = with_steps(known, config.train.steps)
+    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (grown, config))
     difference = _first_difference(before, now)
     if difference:
         raise ConfigError(
             f"run {config.name!r} exists in {store.uri} with another config: {difference}; "
-            f"choose another name, or remove runs/{config.name} first"
+            f"choose another name, or `flowkd runs remove {config.name}` first"
         )
+    check_growth(known, config.train.steps, store)
 
 
 def _first_difference(known: Any, now: Any, path: str = "") -> str | None:

@@ -282,6 +282,12 @@ def read_artifact_manifest(store: Store, folder: str) -> ArtifactManifest:
         raise StoreError(str(error)) from error
 
 
+def read_metrics(store: Store, folder: str) -> dict[str, Any]:
+    """Returns the figures of the artifact in a folder; raises StoreError where there are none."""
+    values = store.read_json(folder, "metrics.json")
+    return values if isinstance(values, dict) else {}
+
+
 def load_artifact(store: Store, reference: str) -> Artifact:
     """Reads an artifact and verifies each part against its manifest.
 

@@ -143,18 +143,25 @@ def record_run(config: TrainingConfig, run: ResolvedRun, store: Store) -> None:
 
 
 def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None:
-    """Returns what a run of this config has resolved, on the machines that it is to have now."""
+    """Returns what a run of this config has resolved, with the machines and steps of now."""
     folder = ("runs", config.name)
     if not store.exists(*folder, "config.yaml") or not store.exists(*folder, "resolved.yaml"):
         return None
     values = yaml.safe_load(store.read(*folder, "config.yaml"))
     here = {"scaling": config.scaling.model_dump(mode="json")}
-    if {**values, **here} != config.model_dump(mode="json"):
+    now = config.model_dump(mode="json")
+    if isinstance(values.get("train"), dict):
+        here["train"] = {**values["train"], "steps": now["train"]["steps"]}
+    if {**values, **here} != now:
         return None
     path = (*folder, "resolved.yaml")
     run = parse_config(ResolvedRun, yaml.safe_load(store.read(*path)), source="/".join(path))
     return run.model_copy(
-        update={"config": run.config.model_copy(update={"scaling": config.scaling})}
+        update={
+            "config": run.config.model_copy(
+                update={"scaling": config.scaling, "train": config.train}
+            )
+        }
     )
 
 

@@ -20,6 +20,7 @@ from flowkd.registry.artifacts import write_artifact
 from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
+from flowkd.training.growth import is_finished
 from flowkd.training.inputs import RunInputs
 from flowkd.training.loop import AveragedFlow, StepResult, train
 from flowkd.training.outcome import warning_of
@@ -53,6 +54,8 @@ class Run:
         warning: What the last validation has to warn of; None for nothing.
         dropped: How many teacher samples to learn from were of no use, on all workers, as far as
             they are counted: at every line of metrics and every checkpoint.
+        before_end: What was best before a validation at the end that no longer run would have; None
+            where there was none.
         began: This process's CPU clock when the run was prepared, in seconds.
     """
 
@@ -67,6 +70,7 @@ class Run:
     warning: str | None = None
     dropped: int = 0
     step: int = 0
+    before_end: dict[str, Any] | None = None
     began: float = field(default_factory=time.process_time)
 
     @property
@@ -149,13 +153,24 @@ class Run:
         return {"step": self.step, "time": time.time(), **line} if line else {}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
+        off_schedule = self.step % self.config.validate_every != 0
+        if off_schedule:
+            self.before_end = self._kept()
         bits = self.keep_if_best(over_workers(self.validation_nats()))
         rows = self.inputs.probe
         error = undo_error(self.average.flow, rows.x, rows.context, SAMPLES)
         best = self.best_step, self.best_bits_per_dim
         self.warning = warning_of(self.step, bits, *best, error)
         warned = {} if self.warning is None else {"warning": self.warning}
-        return {"validation_bits_per_dim": bits, "round_trip_error": error, **warned}
+        noted = {"at_end": True} if off_schedule else {}
+        return {"validation_bits_per_dim": bits, "round_trip_error": error, **noted, **warned}
+
+    def _kept(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "best_bits_per_dim": self.best_bits_per_dim,
+            "best_step": self.best_step,
+        }
 
     def is_due(self, every: int) -> bool:
         """Tells whether something that happens every so many steps, and at the end, is due."""
@@ -168,9 +183,8 @@ class Run:
             "flow": self.objective.flow.state_dict(),
             "average": self.average.flow.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best": self.best,
-            "best_bits_per_dim": self.best_bits_per_dim,
-            "best_step": self.best_step,
+            **self._kept(),
+            "before_end": self.before_end,
             "warning": self.warning,
             "dropped": self.dropped,
         }
@@ -180,9 +194,11 @@ class Run:
         self.objective.flow.load_state_dict(state["flow"])
         self.average.flow.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
-        self.best_bits_per_dim = state["best_bits_per_dim"]
-        self.best_step, self.warning = state["best_step"], state["warning"]
+        # A run that goes on from its end chooses among what it would have validated anyway.
+        kept = state["before_end"] if state["step"] < self.config.train.steps else None
+        kept = kept or state
+        self.best, self.best_bits_per_dim = kept["best"], kept["best_bits_per_dim"]
+        self.best_step, self.warning = kept["best_step"], state["warning"]
         self.dropped = state["dropped"]
         self.step = state["step"]
 
@@ -193,10 +209,14 @@ class Run:
         return [*ours, *(f"Of its teacher: {remark}" for remark in theirs)]
 
     def finish(self, store: Store, seconds: float, commit: str | None = None) -> None:
-        """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there."""
+        """Writes the best weights as the run's result, `runs/NAME/result`, unless it is there.
+
+        One of fewer steps is replaced.
+        """
         folder = f"runs/{self.config.name}/result"
-        if store.exists(folder, "manifest.json"):
+        if is_finished(store, self.config):
             return
+        store.remove(folder, "manifest.json")  # of fewer steps
         flow = copy.deepcopy(self.average.flow)
         flow.load_state_dict(self.best)
         teacher = self.resolved.teacher

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import yaml
+
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
+from flowkd.training.growth import result_steps
 from flowkd.training.metrics_log import read_log
-from flowkd.training.outcome import BITS
+from flowkd.training.outcome import BITS, judged_of
 
 
 class RunState(Config):
@@ -48,10 +51,10 @@ def run_state(store: Store, run: str) -> RunState:
     if run not in known:
         raise StoreError(f"no run {run!r} in {store.uri}; there are {', '.join(known) or 'none'}")
     log = read_log(store, run)
-    judged = [line for line in log if BITS in line]
+    judged = judged_of(log)
     best = min(judged, key=lambda line: line[BITS], default={})
     state: Literal["finished", "failed", "unfinished"] = "unfinished"
-    if store.exists("runs", run, "result", "manifest.json"):
+    if _has_whole_result(store, run):
         state = "finished"
     elif store.exists("runs", run, "failure.json"):
         state = "failed"
@@ -99,6 +102,24 @@ def prune_checkpoints(
         for folder in removed:
             store.remove(*folder)
     return ["/".join(folder) for folder in removed]
+
+
+def _has_whole_result(store: Store, run: str) -> bool:
+    """Tells whether a run has a result of all the steps that its config wants."""
+    try:
+        steps = result_steps(store, run)
+    except StoreError:  # `flowkd models verify` says what is wrong with it
+        return True
+    return steps is not None and steps >= _wanted_steps(store, run)
+
+
+def _wanted_steps(store: Store, run: str) -> int:
+    """Returns how many steps a run is to have; 0 where that is not known."""
+    path = ("runs", run, "config.yaml")
+    values = yaml.safe_load(store.read(*path)) if store.exists(*path) else None
+    train = values.get("train") if isinstance(values, dict) else None
+    steps = train.get("steps") if isinstance(train, dict) else None
+    return steps if isinstance(steps, int) else 0
 
 
 def _checkpoints(store: Store, run: str) -> list[str]:
