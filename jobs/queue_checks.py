@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel
 
 from cluster.queue.events import ENDED
-from cluster.queue.records import QueueRecords
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.credentials import values_without_credentials
@@ -40,13 +42,28 @@ def check_specs(specs: Sequence[JobSpec], records: QueueRecords, storage: Storag
         coming |= makes(config)
 
 
+def jobs_of(run: str, records: QueueRecords) -> list[str]:
+    """Returns the jobs, not ended, that make or need a run."""
+    return [
+        job for job, config in _not_ended(records) if f"runs/{run}" in makes(config) | needs(config)
+    ]
+
+
 def _coming(records: QueueRecords) -> set[str]:
     """Returns what the jobs make that wait or run."""
+    return {made for _, config in _not_ended(records) for made in makes(config)}
+
+
+def _not_ended(records: QueueRecords) -> Iterator[tuple[str, BaseModel]]:
+    """Yields id and config of each job that waits or runs, and can be read."""
     table = records.table()
     ended = {row.job for row in table.rows if row.state in ENDED} if table else set()
-    found: set[str] = set()
-    for job in set(records.jobs()) - ended:
-        spec = records.spec(job).spec
-        if spec.kind in KINDS:
-            found |= makes(check_config(spec.kind, spec.config, f"job {job!r}"))
-    return found
+    for job in sorted(set(records.jobs()) - ended):
+        try:
+            if records.state(job).state in ENDED:  # since the table was written
+                continue
+            spec = records.spec(job).spec
+            if spec.kind in KINDS:
+                yield job, check_config(spec.kind, spec.config, f"job {job!r}")
+        except (ConfigError, QueueError):  # damaged: `flowkd queue` shows it
+            continue

@@ -16,7 +16,7 @@ from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.growth import check_growth, with_steps
 from flowkd.training.loop import TrainConfig
-from flowkd.training.resolve import resolve_run
+from flowkd.training.resolve import check_not_removed, resolve_run
 
 
 def check_training(config: TrainingConfig, storage: StorageConfig) -> None:
@@ -71,6 +71,7 @@ def check_machine(scaling: ScalingConfig) -> None:
 
 def check_name(config: TrainingConfig, store: Store) -> None:
     """Raises ConfigError where a run of this name has another config, but for steps that grow."""
+    check_not_removed(store, config.name)
     path = ("runs", config.name, "config.yaml")
     if not store.exists(*path):
         return

@@ -12,6 +12,9 @@ from flowkd.store.store import Store
 from flowkd.training.growth import result_steps
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import BITS, judged_of
+from flowkd.training.resolve import REMOVING
+
+RunStatus = Literal["finished", "failed", "removing", "unfinished"]
 
 
 class RunState(Config):
@@ -19,7 +22,8 @@ class RunState(Config):
 
     Attributes:
         run: Name of the run.
-        state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
+        state: `finished`: its result is there; `failed`: for good; `removing`: it is removed in
+            part; `unfinished`: none of these.
         step: Last step in its metrics.
         validation_bits_per_dim: Lowest value so far; None before the first.
         best_step: Steps before that validation, whose weights are kept; None before the first.
@@ -28,7 +32,7 @@ class RunState(Config):
     """
 
     run: str
-    state: Literal["finished", "failed", "unfinished"]
+    state: RunStatus
     step: int
     validation_bits_per_dim: float | None
     best_step: int | None
@@ -53,8 +57,10 @@ def run_state(store: Store, run: str) -> RunState:
     log = read_log(store, run)
     judged = judged_of(log)
     best = min(judged, key=lambda line: line[BITS], default={})
-    state: Literal["finished", "failed", "unfinished"] = "unfinished"
-    if _has_whole_result(store, run):
+    state: RunStatus = "unfinished"
+    if store.exists("runs", run, REMOVING):
+        state = "removing"
+    elif _has_whole_result(store, run):
         state = "finished"
     elif store.exists("runs", run, "failure.json"):
         state = "failed"

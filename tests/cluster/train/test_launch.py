@@ -220,8 +220,8 @@ def test_a_name_taken_by_another_config_is_refused(
     store = storage.store()
     (Path(store.path("runs", "taken"))).mkdir(parents=True)
     store.write(dump_config(training("taken")).encode(), "runs", "taken", "config.yaml")
-    with pytest.raises(ConfigError, match=r"train\.steps was 6, now 7.*choose another name"):
-        run_training(training("taken", train=TrainConfig(steps=7, warmup_steps=2)), storage)
+    with pytest.raises(ConfigError, match=r"seed was 0, now 7.*choose another name"):
+        run_training(training("taken", seed=7), storage)
 
 
 @pytest.mark.parametrize(

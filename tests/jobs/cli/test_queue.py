@@ -379,3 +379,18 @@ def test_a_pipeline_and_a_job_never_have_one_name(local_store: Store, configs: P
     code, said = submit(local_store, configs, "--id", "line")
     assert code == 1
     assert "there is a pipeline of this name in the queue: submit under another --id" in said
+
+
+def test_a_run_that_a_job_makes_or_needs_is_not_removed(local_store: Store, configs: Path) -> None:
+    local_store.write(b"{}", "runs", "teacher", "config.yaml")
+    assert submit(local_store, configs, "--id", "one")[0] == 0
+    for more in ([], ["--force"]):
+        code, said = call(local_store, "runs", "remove", "teacher", *more)
+        assert code == 1
+        assert "run 'teacher' is what one of the queue makes or needs" in said
+    ended = {"number": 1, "state": "cancelled", "time": 1.0}
+    QueueRecords(local_store).append("one", Event.model_validate(ended))
+    assert call(local_store, "runs", "remove", "teacher") == (0, "removed runs/teacher\n")
+    code, said = call(local_store, "runs", "remove", "teacher")
+    assert code == 1
+    assert "no run 'teacher'" in said
