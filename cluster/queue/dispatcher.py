@@ -147,8 +147,10 @@ class Dispatcher:
     def _answer_damaged(self, request: Request) -> bool:
         """Mends or removes a job that is set aside; what else is asked waits for that."""
         damaged = self.jobs.damaged.get(request.job)
-        if damaged is None:
-            return True  # it was removed
+        if damaged is None:  # it was removed, or was none: a folder without a spec
+            if request.what == "remove" and not self.records.exists(request.job):
+                self._remove(request.job)
+            return True
         if request.what == "remove":
             if damaged.job is not None:
                 self.cluster.stop(request.job, damaged.job.state.attempt)

@@ -208,8 +208,8 @@ class QueueRecords:
         return moved
 
     def remove(self, job: str) -> None:
-        """Removes all records of a job."""
-        self.store.remove(QUEUE, job)
+        """Removes all records of a job, or of what is none, whatever it is called."""
+        self.store.remove_child(job, QUEUE)
 
     def begin(self, job: str, attempt: int) -> bool:
         """Claims an attempt for this process; False if another one has.

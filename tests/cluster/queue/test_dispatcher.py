@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cluster.queue.config import QueueConfig
@@ -285,3 +287,23 @@ def test_a_kind_that_is_no_name_sets_its_job_aside(memory_store: Store) -> None:
     queue.tick(5)
     assert "odd" in queue.dispatcher.jobs.damaged
     assert queue.cluster.ran == []
+
+
+ODD = ["*", "a?", "[a]", "two words", "a\nb", "--force", "good*"]
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("what", ["spec.json", "attempts"])
+def test_a_folder_of_any_name_can_be_removed_and_nothing_else_is(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    queue = Queue(Store(str(tmp_path)), cpus=10)
+    queue.submit("good")
+    (tmp_path / "queue" / name).mkdir(parents=True)
+    (tmp_path / "queue" / name / what).write_text("{}")
+    queue.tick(3)
+    queue.records.ask(name, "remove")
+    queue.tick(2)
+    assert queue.records.jobs() == ["good"]
+    assert queue.records.inbox() == ({}, {})
+    assert queue.states("good") == ["succeeded"]

@@ -382,7 +382,7 @@ def test_a_pipeline_and_a_job_never_have_one_name(local_store: Store, configs: P
 
 
 def test_a_run_that_a_job_makes_or_needs_is_not_removed(local_store: Store, configs: Path) -> None:
-    local_store.write(b"{}", "runs", "teacher", "config.yaml")
+    local_store.write(b"{}", "runs", "teacher", "failure.json")
     assert submit(local_store, configs, "--id", "one")[0] == 0
     for more in ([], ["--force"]):
         code, said = call(local_store, "runs", "remove", "teacher", *more)
@@ -394,3 +394,25 @@ def test_a_run_that_a_job_makes_or_needs_is_not_removed(local_store: Store, conf
     code, said = call(local_store, "runs", "remove", "teacher")
     assert code == 1
     assert "no run 'teacher'" in said
+
+
+@pytest.mark.parametrize("name", ["*", "a?", "two words", "no-spec"])
+def test_a_folder_that_is_no_job_can_be_named_to_be_removed(local_store: Store, name: str) -> None:
+    folder = Path(local_store.path("queue")) / name
+    folder.mkdir(parents=True)
+    assert call(local_store, "queue", "remove", name) == (0, f"{name}: to be removed\n")
+    assert [each.job for each in QueueRecords(local_store).inbox()[0].values()] == [name]
+
+
+def test_the_records_of_a_pipeline_are_removed_once_all_has_ended(
+    local_store: Store, line: QueueRecords
+) -> None:
+    code, said = call(local_store, "queue", "remove", "line")
+    assert code == 1
+    assert "cannot remove job 'line.other': expected one that has ended" in said
+    assert "`flowkd cancel line` ends it" in said
+    assert line.inbox()[0] == {}
+    ended = {"number": 2, "state": "cancelled", "time": 9.0}
+    line.append("line.other", Event.model_validate(ended))
+    assert call(local_store, "queue", "remove", "line")[0] == 0
+    assert len(line.inbox()[0]) == 4
