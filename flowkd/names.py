@@ -14,6 +14,7 @@ DatasetName = Annotated[str, Field(pattern=NAME, max_length=100)]
 RunName = Annotated[str, Field(pattern=NAME, max_length=100)]
 ModelName = Annotated[str, Field(pattern=NAME, max_length=100)]
 JobId = Annotated[str, Field(pattern=NAME, max_length=80)]
+KindName = Annotated[str, Field(pattern=NAME, max_length=40)]
 StageName = Annotated[str, Field(pattern=NAME, max_length=40)]
 # Its jobs are called PIPELINE.STAGE.
 PipelineName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=39)]

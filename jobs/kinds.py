@@ -59,6 +59,12 @@ def find_kind(name: str) -> Kind:
     return KINDS[name]
 
 
+def command_of(kind: str) -> tuple[str, ...]:
+    """Returns what runs a kind of job."""
+    known = find_kind(kind)
+    return "python", "-m", known.module, "--config", "{config}", "--store", "{store}", *known.again
+
+
 def read_config(kind: str, path: Path, overrides: Sequence[str] = ()) -> BaseModel:
     """Reads a job's config file as the job itself would, so that a mistake is found at once.
 

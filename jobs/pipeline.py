@@ -89,6 +89,7 @@ def pipeline_specs(path: Path, options: Options) -> list[JobSpec]:
                         "depends_on": before or options.depends_on,
                     }
                 ),
+                pipeline.name,
             )
         )
     return specs

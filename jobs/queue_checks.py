@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel
 
 from cluster.queue.events import ENDED
-from cluster.queue.records import QueueRecords
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.credentials import values_without_credentials
 from flowkd.errors import ConfigError, FlowkdError
 from jobs.checks import check_job, makes, needs
-from jobs.kinds import KINDS, check_config
+from jobs.kinds import KINDS, check_config, find_kind
 
 
 def check_specs(specs: Sequence[JobSpec], records: QueueRecords, storage: StorageConfig) -> None:
@@ -22,12 +24,15 @@ def check_specs(specs: Sequence[JobSpec], records: QueueRecords, storage: Storag
     """
     coming: set[str] = set()
     for spec in specs:
+        known = spec.kind in KINDS
         if values_without_credentials(spec.config) != spec.config:
             raise ConfigError(
                 f"job {spec.id!r}: expected a config without passwords and tokens, since the queue "
-                f"keeps it in the store: give them by the environment of the cluster's nodes, or "
-                f"run {spec.command[2]} here"
+                f"keeps it in the store: give them by the environment of the cluster's nodes"
+                + (f", or run {find_kind(spec.kind).module} here" if known else "")
             )
+        if not known:  # of the cluster's own, whose config is not ours
+            continue
         config = check_config(spec.kind, spec.config, f"job {spec.id!r}")
         try:
             check_job(config, storage, here=False, coming=coming)
@@ -37,13 +42,28 @@ def check_specs(specs: Sequence[JobSpec], records: QueueRecords, storage: Storag
         coming |= makes(config)
 
 
+def jobs_of(run: str, records: QueueRecords) -> list[str]:
+    """Returns the jobs, not ended, that make or need a run."""
+    return [
+        job for job, config in _not_ended(records) if f"runs/{run}" in makes(config) | needs(config)
+    ]
+
+
 def _coming(records: QueueRecords) -> set[str]:
     """Returns what the jobs make that wait or run."""
+    return {made for _, config in _not_ended(records) for made in makes(config)}
+
+
+def _not_ended(records: QueueRecords) -> Iterator[tuple[str, BaseModel]]:
+    """Yields id and config of each job that waits or runs, and can be read."""
     table = records.table()
     ended = {row.job for row in table.rows if row.state in ENDED} if table else set()
-    found: set[str] = set()
-    for job in set(records.jobs()) - ended:
-        spec = records.spec(job).spec
-        if spec.kind in KINDS:
-            found |= makes(check_config(spec.kind, spec.config, f"job {job!r}"))
-    return found
+    for job in sorted(set(records.jobs()) - ended):
+        try:
+            if records.state(job).state in ENDED:  # since the table was written
+                continue
+            spec = records.spec(job).spec
+            if spec.kind in KINDS:
+                yield job, check_config(spec.kind, spec.config, f"job {job!r}")
+        except (ConfigError, QueueError):  # damaged: `flowkd queue` shows it
+            continue

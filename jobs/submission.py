@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cluster.queue.spec import JobSpec, Retries, Timeouts
 from flowkd.config import Config, parse_config
-from jobs.kinds import bounded, find_kind, name_of, resources_of
+from jobs.kinds import bounded, name_of, resources_of
 
 
 class Options(Config):
@@ -39,34 +39,44 @@ class Options(Config):
     preemptible: bool = False
 
 
-def make_spec(kind: str, config: BaseModel, options: Options) -> JobSpec:
+def make_spec(
+    kind: str, config: BaseModel, options: Options, pipeline: str | None = None
+) -> JobSpec:
     """Returns the job of a kind and a config; raises ConfigError for options that are none."""
     config = bounded(config)
-    values: dict[str, Any] = options.model_dump(exclude={"id", "owner"})
-    return parse_config(
-        JobSpec,
-        {
-            **values,
-            "id": options.id or _new_id(name_of(config, kind)),
-            "kind": kind,
-            "command": command_of(kind),
-            "config": config.model_dump(mode="json"),
-            "resources": resources_of(config).model_dump(),
-            "owner": options.owner or this_user(),
-        },
-        source=f"job of kind {kind}",
-    )
+    found = {
+        "pipeline": pipeline,
+        "config": config.model_dump(mode="json"),
+        "resources": resources_of(config).model_dump(),
+    }
+    return _spec(kind, name_of(config, kind), options, found)
+
+
+def make_own_spec(kind: str, values: dict[str, Any], options: Options) -> JobSpec:
+    """Returns the job of a kind of the cluster's own; raises ConfigError for options that are none.
+
+    Args:
+        kind: One of those that `commands` of the dispatcher's config names.
+        values: What its config file is to hold.
+        options: What a user says of it besides.
+    """
+    return _spec(kind, kind, options, {"config": values})
+
+
+def _spec(kind: str, name: str, options: Options, found: dict[str, Any]) -> JobSpec:
+    values = {
+        **options.model_dump(exclude={"id", "owner"}),
+        **found,
+        "id": options.id or _new_id(name),
+        "kind": kind,
+        "owner": options.owner or this_user(),
+    }
+    return parse_config(JobSpec, values, source=f"job of kind {kind}")
 
 
 def this_user() -> str:
     """Returns FLOWKD_OWNER, or the user of this machine."""
     return os.environ.get("FLOWKD_OWNER") or getpass.getuser()
-
-
-def command_of(kind: str) -> tuple[str, ...]:
-    """Returns what runs a kind of job."""
-    known = find_kind(kind)
-    return "python", "-m", known.module, "--config", "{config}", "--store", "{store}", *known.again
 
 
 def _new_id(name: str) -> str:

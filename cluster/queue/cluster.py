@@ -22,8 +22,8 @@ class ClusterError(FlowkdError):
 class Cluster(Protocol):
     """A cluster that runs attempts; each method raises ClusterError when it cannot be asked."""
 
-    def submit(self, job: str, attempt: int) -> None:
-        """Submits an attempt, unless it was submitted before."""
+    def submit(self, job: str, attempt: int, kind: str) -> None:
+        """Submits an attempt at a job of a kind, unless it was submitted before."""
 
     def status(self, job: str, attempt: int) -> AttemptStatus:
         """Returns what is known of an attempt."""

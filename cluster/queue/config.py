@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
 from cluster.queue.admission import QueueLimits
 from flowkd.config import Config
+from flowkd.names import KindName
+
+# A program and its arguments.
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class NodeType(Config):
@@ -28,6 +33,10 @@ class QueueConfig(Config):
     Attributes:
         autoscaling_nodes: Nodes that the cluster may add, and that the dispatcher asks for; default
             none: the cluster does not grow.
+        commands: The program, and its arguments, that runs each kind of job beside flowkd's own;
+            the words `{config}` and `{store}` stand for the path of the job's config file and the
+            URI of the store, and `python` for the cluster's own. Nothing else is run, whatever is
+            written to the store; default none.
         limits: How many jobs it takes and runs.
         poll_interval: Time between two looks at all jobs; default 1.
         heartbeat_timeout: An attempt that could not write a heartbeat for so long stops itself;
@@ -44,6 +53,7 @@ class QueueConfig(Config):
     """
 
     autoscaling_nodes: tuple[NodeType, ...] = ()
+    commands: dict[KindName, Command] = Field(default_factory=dict)
     limits: QueueLimits = QueueLimits()
     poll_interval: float = Field(1.0, gt=0)
     heartbeat_timeout: float = Field(60.0, gt=0)
@@ -59,6 +69,17 @@ class QueueConfig(Config):
             dict(each.resources) for each in self.autoscaling_nodes for _ in range(each.max_nodes)
         ]
         return [*map(dict, nodes), *added]
+
+    def no_command(self, kind: str) -> str | None:
+        """Returns why a job of a kind cannot be run; None if it can.
+
+        >>> QueueConfig(commands={"report": ("report.sh",)}).no_command("bake")
+        "the queue runs no jobs of kind 'bake'; expected one of report"
+        """
+        if kind in self.commands:
+            return None
+        known = ", ".join(self.commands) or "none"
+        return f"the queue runs no jobs of kind {kind!r}; expected one of {known}"
 
     @property
     def loss_timeout(self) -> float:

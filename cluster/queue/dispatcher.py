@@ -79,14 +79,19 @@ class Dispatcher:
                 self._move(job, watch(job, self.records, self.cluster, self.config, self.now()))
         for job in self.jobs.in_state("queued"):
             with self.jobs.own_fault(job.id):
-                self._move(job, after_waiting(job, self.jobs.known, self.now()))
+                impossible = self.config.no_command(job.spec.kind)
+                if impossible:
+                    self._move(job, Transition("failed", reason=impossible))
+                else:
+                    self._move(job, after_waiting(job, self.jobs.known, self.now()))
         nodes: list[dict[str, float]] = []
         with _reported("nothing is started"):
             nodes = self.cluster.nodes()
             self._start_what_fits(self._line(nodes), nodes)
         possible = self.config.possible_nodes(nodes) if nodes else []
-        line, limits = self._line(nodes), self.config.limits
-        self._table.write(table_of(self.jobs, line, self.now(), self.name, limits, possible))
+        line = self._line(nodes)
+        table = table_of(self.jobs, line, self.now(), self.name, self.config, possible)
+        self._table.write(table)
 
     def _next_order(self) -> int:
         return max((job.state.order for job in self.jobs.known.values()), default=0) + 1
@@ -142,8 +147,10 @@ class Dispatcher:
     def _answer_damaged(self, request: Request) -> bool:
         """Mends or removes a job that is set aside; what else is asked waits for that."""
         damaged = self.jobs.damaged.get(request.job)
-        if damaged is None:
-            return True  # it was removed
+        if damaged is None:  # it was removed, or was none: a folder without a spec
+            if request.what == "remove" and not self.records.exists(request.job):
+                self._remove(request.job)
+            return True
         if request.what == "remove":
             if damaged.job is not None:
                 self.cluster.stop(request.job, damaged.job.state.attempt)
@@ -199,7 +206,7 @@ class Dispatcher:
         attempt = job.state.attempt + 1
         with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
             if self._move(job, Transition("starting", attempt=attempt, backfill=backfill)):
-                self.cluster.submit(job.id, attempt)
+                self.cluster.submit(job.id, attempt, job.spec.kind)
 
     def _make_room(self, job: Job, other: Waiting | None) -> None:
         reason = f"made room for {other.job}" if other else ""

@@ -86,6 +86,7 @@ class JobRow(Config):
     Attributes:
         job: Id of the job.
         kind: What it does; empty if its spec cannot be read.
+        pipeline: Name of the pipeline that it belongs to; empty if to none.
         owner: Who submitted it.
         priority: Jobs of a higher one start first.
         state: A JobStatus, or `submitted` before the dispatcher has seen it, or `damaged` while a
@@ -100,6 +101,7 @@ class JobRow(Config):
 
     job: str
     kind: str
+    pipeline: str = ""
     owner: str
     priority: int
     state: str
@@ -118,6 +120,7 @@ class QueueTable(Config):
         time: When it was written, by the dispatcher's clock, seconds since 1970.
         dispatcher: Name of the dispatcher, new with each start.
         limits: How many jobs the queue takes and runs.
+        kinds: The kinds of jobs that it runs.
         nodes: Resources of each node that is there or may be added; empty while the cluster
             cannot be asked.
         rows: Jobs that run, then those that wait, in their order, then those that have ended.
@@ -126,5 +129,6 @@ class QueueTable(Config):
     time: float
     dispatcher: str
     limits: QueueLimits = QueueLimits()
+    kinds: tuple[str, ...] = ()
     nodes: list[dict[str, float]] = Field(default_factory=list)
     rows: list[JobRow] = Field(default_factory=list)

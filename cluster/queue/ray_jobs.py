@@ -49,25 +49,23 @@ class RayJobs:
         self._store = store
         self._config = config
 
-    def submit(self, job: str, attempt: int) -> None:
+    def submit(self, job: str, attempt: int, kind: str) -> None:
         """Submits an attempt as a Ray job; its submission id makes sure that it is one job."""
         if self.status(job, attempt) != "unknown":
             return
+        if self._config.no_command(kind):
+            raise ClusterError(str(self._config.no_command(kind)))
         with _asking(f"start attempt {attempt}"):
-            self._submit(job, attempt)
+            self._submit(job, attempt, kind)
 
-    def _submit(self, job: str, attempt: int) -> None:
-        timeout, grace = self._config.heartbeat_timeout, self._config.grace_period
+    def _submit(self, job: str, attempt: int, kind: str) -> None:
+        wait = math.ceil(self._config.grace_period) + 5
         try:
             self._client.submit_job(
-                entrypoint=(
-                    f"exec {sys.executable} -m cluster.queue.runner {job} {attempt} "
-                    f"--store {shlex.quote(self._store.uri)} "
-                    f"--heartbeat-timeout {timeout:g} --grace-period {grace:g}"
-                ),
+                entrypoint=entrypoint(job, attempt, kind, self._store.uri, self._config),
                 submission_id=submission_id(job, attempt),
                 metadata={"flowkd_job": job, STORE: self._store.uri},
-                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(math.ceil(grace) + 5)}},
+                runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(wait)}},
             )
         except RuntimeError:  # somebody else has submitted it between the two calls
             if self.status(job, attempt) == "unknown":
@@ -120,6 +118,22 @@ class RayJobs:
         """Asks the autoscaler for nodes on which all of these fit, until it is asked otherwise."""
         with _asking("ask for nodes"):
             request_resources(bundles=bundles)
+
+
+def entrypoint(job: str, attempt: int, kind: str, uri: str, config: QueueConfig) -> str:
+    """Returns the line by which Ray's shell runs an attempt: each word is one, whatever is in it.
+
+    Args:
+        job: Id of the job.
+        attempt: Number of the attempt.
+        kind: Kind of the job, one of `config.commands`.
+        uri: URI of the store.
+        config: Names the program; the job's records never do.
+    """
+    words = [sys.executable, "-m", "cluster.queue.runner", "--store", uri]
+    words += ["--heartbeat-timeout", f"{config.heartbeat_timeout:g}"]
+    words += ["--grace-period", f"{config.grace_period:g}"]
+    return f"exec {shlex.join([*words, job, str(attempt), '--', *config.commands[kind]])}"
 
 
 def submission_id(job: str, attempt: int) -> str:

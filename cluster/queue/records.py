@@ -74,9 +74,14 @@ class QueueRecords:
             return
         theirs, ours = known.spec.model_dump(mode="json"), spec.model_dump(mode="json")
         differ = [key for key in ours if ours[key] != theirs[key]]
+        remedy = (
+            "give the pipeline's file another `name`"
+            if spec.pipeline
+            else "submit under another --id"
+        )
         raise QueueError(
-            f"job {spec.id!r} is in the queue with another {', '.join(differ)}: submit under "
-            f"another --id; `flowkd show {spec.id}` tells what it is"
+            f"job {spec.id!r} is in the queue with another {', '.join(differ)}: {remedy}; "
+            f"`flowkd show {spec.id}` tells what it is"
         )
 
     def jobs(self) -> list[str]:
@@ -204,8 +209,8 @@ class QueueRecords:
         return moved
 
     def remove(self, job: str) -> None:
-        """Removes all records of a job."""
-        self.store.remove(QUEUE, job)
+        """Removes all records of a job, or of what is none, whatever it is called."""
+        self.store.remove_child(job, QUEUE)
 
     def begin(self, job: str, attempt: int) -> bool:
         """Claims an attempt for this process; False if another one has.

@@ -4,7 +4,7 @@ It claims the attempt, writes heartbeats while the command runs, and writes its 
 the command started ends when the attempt is stopped, when it cannot write heartbeats, and when it
 is killed.
 
-python -m cluster.queue.runner JOB ATTEMPT --store URI
+python -m cluster.queue.runner --store URI JOB ATTEMPT -- COMMAND...
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class AttemptRunner:
         records: The queue's part of the store.
         job: Id of the job.
         number: Number of the attempt, from 1.
+        command: The program and its arguments; the words `{config}` and `{store}` stand for the
+            path of the job's config file and the URI of the store.
         heartbeat_timeout: Seconds without a written heartbeat after which it stops; the dispatcher
             waits for longer before another attempt, so that no two run at once.
         grace_period: Seconds between SIGTERM and SIGKILL to the command.
@@ -62,6 +64,7 @@ class AttemptRunner:
         records: QueueRecords,
         job: str,
         number: int,
+        command: Sequence[str],
         heartbeat_timeout: float,
         grace_period: float,
     ) -> None:
@@ -69,6 +72,7 @@ class AttemptRunner:
         self.records = records
         self.job = job
         self.number = number
+        self.command = tuple(command)
         self.spec: JobSpec = records.spec(job).spec
         self.heartbeat_timeout = heartbeat_timeout
         self.grace_period = grace_period
@@ -107,7 +111,7 @@ class AttemptRunner:
         config = Path(folder, "config.yaml")
         config.write_text(yaml.safe_dump(self.spec.config, sort_keys=False), encoding="utf-8")
         places = {"{config}": str(config), "{store}": self.records.store.uri}
-        command = [places.get(word, word) for word in self.spec.command]
+        command = [places.get(word, word) for word in self.command]
         if command[0] == "python":
             command[0] = sys.executable
         mine = {JOB: self.job, ATTEMPT: str(self.number)}  # for the lease of a run
@@ -211,13 +215,20 @@ def main() -> int:
     parser.add_argument("--store", required=True)
     parser.add_argument("--heartbeat-timeout", type=float, default=60.0)
     parser.add_argument("--grace-period", type=float, default=30.0)
-    asked = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--")
+    asked, command = parser.parse_args(words[:end]), words[end + 1 :]
     storage = StorageConfig.from_uri(asked.store).model_copy(
         update={"retry_seconds": STORE_RETRY_SECONDS}
     )
     records = QueueRecords(storage.store())
     return AttemptRunner(
-        records, asked.job, asked.attempt, asked.heartbeat_timeout, asked.grace_period
+        records,
+        asked.job,
+        asked.attempt,
+        command,
+        asked.heartbeat_timeout,
+        asked.grace_period,
     ).run()
 
 

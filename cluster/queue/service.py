@@ -1,30 +1,21 @@
-"""Runs the dispatcher as a service of a Ray cluster: one named actor, restarted when it dies.
-
-python -m cluster.queue.service --store URI [--config FILE] [--name ACTOR]
-"""
+"""Runs the dispatcher as a service of a Ray cluster: one named actor, restarted when it dies."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
 import threading
 import time
-from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.exits import exits
-from cluster.local import connect
 from cluster.queue.config import QueueConfig
 from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.ray_jobs import RayJobs
 from cluster.queue.records import QueueRecords
 from cluster.queue.webhooks import Webhooks
 from cluster.storage import StorageConfig
-from flowkd.config import load_config
 from flowkd.store.locks import creates_are_atomic
 
 NAME, NAMESPACE = "flowkd-dispatcher", "flowkd"
@@ -108,23 +99,3 @@ def start(uri: str, config: QueueConfig, address: str, name: str) -> ray.actor.A
 def name_of(uri: str) -> str:
     """Returns the name of the dispatcher of a store."""
     return f"{NAME}-{hashlib.sha256(uri.encode()).hexdigest()[:12]}"
-
-
-def main() -> None:
-    """Starts the dispatcher of the command line."""
-    parser = argparse.ArgumentParser(description="Start the queue's dispatcher.")
-    parser.add_argument("--store", default=None)
-    parser.add_argument("--config", type=Path, default=None)
-    parser.add_argument("--name", default=None, help="default: one of the store's own")
-    asked = parser.parse_args()
-    config = load_config(QueueConfig, asked.config) if asked.config else QueueConfig()
-    connect(os.environ.get("RAY_ADDRESS", "auto"))
-    address = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
-    uri = StorageConfig.from_uri(asked.store).uri
-    status = start(uri, config, address, asked.name or name_of(uri)).status.remote()
-    print(json.dumps(ray.get(status, timeout=60)))
-
-
-if __name__ == "__main__":
-    with exits():
-        main()

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from flowkd.config import Config
-from flowkd.names import JobId
+from flowkd.names import JobId, KindName, PipelineName
 
 
 class Resources(Config):
@@ -81,13 +81,12 @@ class JobSpec(Config):
 
     Attributes:
         id: Its name; submitted again with the same content, it is the same job.
-        kind: What it does, `distill` for one.
-        command: The program and its arguments; `{config}` and `{store}` stand for the path of its
-            config file and the URI of the store.
+        kind: What it does, `distill` for one: the dispatcher's config names the program.
         config: The content of the config file; default empty.
         resources: What its processes take.
         priority: Jobs of a higher one start first; default 0.
         owner: Who submitted it; default nobody.
+        pipeline: Name of the pipeline that it belongs to, with which its id begins; default none.
         depends_on: Ids of jobs that must have succeeded before it starts; default none.
         timeouts: How long it may wait and run; default for ever.
         retries: When another attempt follows one that failed.
@@ -97,12 +96,12 @@ class JobSpec(Config):
     """
 
     id: JobId
-    kind: str
-    command: tuple[str, ...] = Field(min_length=1)
+    kind: KindName
     config: dict[str, Any] = Field(default_factory=dict)
     resources: Resources = Resources()
     priority: int = 0
     owner: str = Field("", max_length=100)
+    pipeline: PipelineName | None = None
     depends_on: tuple[JobId, ...] = ()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
@@ -113,4 +112,13 @@ class JobSpec(Config):
     def _depends_on_others(self) -> JobSpec:
         if self.id in self.depends_on:
             raise ValueError(f"job {self.id!r} depends on itself: take it out of depends_on")
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_its_pipeline(self) -> JobSpec:
+        if self.pipeline and not self.id.startswith(f"{self.pipeline}."):
+            raise ValueError(
+                f"id: expected {self.pipeline}.STAGE for a job of pipeline {self.pipeline!r}; got "
+                f"{self.id!r}"
+            )
         return self

@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from cluster.queue.free import fits_ever
 from cluster.queue.messages import QueueTable
+from cluster.queue.pipelines import check_names
 from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 
@@ -36,11 +37,13 @@ def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
         if spec not in new:
             records.accept(spec)  # which refuses another of its id, and writes nothing
     ours = {spec.id for spec in specs}
+    check_names(records, new)
     _check_order(specs)
     table = records.table()
     for spec in new:
         _check_dependencies(records, spec, ours)
         if table is not None:
+            _check_kind(spec, table)
             _check_fits(spec, table)
     if table is not None and new:
         _check_room(records, len(new), table)
@@ -63,6 +66,14 @@ def _check_dependencies(records: QueueRecords, spec: JobSpec, ours: Collection[s
     for name in spec.depends_on:
         if name not in ours and not records.exists(name):
             raise QueueError(f"job {spec.id!r} depends on {name!r}, which is not in the queue")
+
+
+def _check_kind(spec: JobSpec, table: QueueTable) -> None:
+    if table.kinds and spec.kind not in table.kinds:
+        raise QueueError(
+            f"job {spec.id!r}: the queue runs no jobs of kind {spec.kind!r}; expected one of "
+            f"{', '.join(table.kinds)}; `commands` of the dispatcher's config adds others"
+        )
 
 
 def _check_fits(spec: JobSpec, table: QueueTable) -> None:

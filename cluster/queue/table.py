@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cluster.queue.admission import QueueLimits
+from cluster.queue.config import QueueConfig
 from cluster.queue.events import ENDED
 from cluster.queue.job import Job
 from cluster.queue.known_jobs import DamagedJob, KnownJobs
@@ -20,7 +20,7 @@ def table_of(
     line: Sequence[Waiting],
     now: float,
     dispatcher: str,
-    limits: QueueLimits,
+    config: QueueConfig,
     nodes: Sequence[Mapping[str, float]],
 ) -> QueueTable:
     """Returns the table: what runs, what waits in its order, what has ended.
@@ -30,7 +30,7 @@ def table_of(
         line: Those that wait, the next one first.
         now: Seconds since 1970.
         dispatcher: Name of the dispatcher that writes it.
-        limits: How many jobs the queue takes and runs.
+        config: How the queue is run.
         nodes: Resources of each node that is there or may be added; empty if they are not known.
     """
     places = {each.job: number for number, each in enumerate(line, start=1)}
@@ -39,7 +39,8 @@ def table_of(
     return QueueTable(
         time=now,
         dispatcher=dispatcher,
-        limits=limits,
+        limits=config.limits,
+        kinds=tuple(config.commands),
         nodes=[dict(node) for node in nodes],
         rows=sorted(rows, key=_rank),
     )
@@ -71,6 +72,7 @@ def _row(job: Job, position: int | None, now: float) -> JobRow:
     return JobRow(
         job=spec.id,
         kind=spec.kind,
+        pipeline=spec.pipeline or "",
         owner=spec.owner,
         priority=spec.priority,
         state=state.state or "submitted",
@@ -88,6 +90,7 @@ def _damaged_row(name: str, damaged: DamagedJob) -> JobRow:
     return JobRow(
         job=name,
         kind=spec.kind if spec else "",
+        pipeline=(spec.pipeline if spec else None) or "",
         owner=spec.owner if spec else "",
         priority=spec.priority if spec else 0,
         state="damaged",

@@ -56,7 +56,7 @@ def _look_at_unbegun(
     if status == "alive":
         return None
     if status == "unknown":
-        cluster.submit(job.id, attempt)
+        cluster.submit(job.id, attempt, job.spec.kind)
         return None
     if not records.begin(job.id, attempt):
         return None  # it has begun in the meantime

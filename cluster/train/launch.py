@@ -24,6 +24,7 @@ from cluster.train.takeover import take_over_checkpoints
 from cluster.train.worker import train_worker
 from flowkd.errors import FencedError, NonFiniteError, StoppedError
 from flowkd.training.config import TrainingConfig
+from flowkd.training.growth import is_finished
 from flowkd.training.lease import Token, take
 from flowkd.training.lease_keeper import LeaseKeeper
 from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
@@ -41,8 +42,8 @@ def run_training(
 ) -> str:
     """Trains a run on the cluster that this process is connected to.
 
-    A run of the same name and config goes on from its last checkpoint; a finished one is
-    returned at once.
+    A run of the same name and config goes on from its last checkpoint, and so does a finished one
+    that is to have more steps; else a finished one is returned at once.
 
     Args:
         config: The training.
@@ -63,7 +64,7 @@ def run_training(
     store = storage.store()
     reference = f"runs/{config.name}"
     check_name(config, store)
-    if store.exists(reference, "result", "manifest.json"):
+    if is_finished(store, config):
         return reference
     run = resolve_run(config, store)
     token = take(store, config.name, config.train.steps)

@@ -15,8 +15,9 @@ from flowkd.errors import ConfigError
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.growth import check_growth, with_steps
 from flowkd.training.loop import TrainConfig
-from flowkd.training.resolve import resolve_run
+from flowkd.training.resolve import check_not_removed, resolve_run
 
 
 def check_training(config: TrainingConfig, storage: StorageConfig) -> None:
@@ -70,20 +71,23 @@ def check_machine(scaling: ScalingConfig) -> None:
 
 
 def check_name(config: TrainingConfig, store: Store) -> None:
-    """Raises ConfigError where a run of this name has another config."""
+    """Raises ConfigError where a run of this name has another config, but for steps that grow."""
+    check_not_removed(store, config.name)
     path = ("runs", config.name, "config.yaml")
     if not store.exists(*path):
         return
     values = yaml.safe_load(read_sealed_text(store, *path))
     known = parse_config(TrainingConfig, values, source="/".join(path))
     # What a run is made on may change between its attempts; what it is may not.
-    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (known, config))
+    grown = with_steps(known, config.train.steps)
+    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (grown, config))
     difference = _first_difference(before, now)
     if difference:
         raise ConfigError(
             f"run {config.name!r} exists in {store.uri} with another config: {difference}; "
-            f"choose another name, or remove runs/{config.name} first"
+            f"choose another name, or `flowkd runs remove {config.name}` first"
         )
+    check_growth(known, config.train.steps, store)
 
 
 def _first_difference(known: Any, now: Any, path: str = "") -> str | None:

@@ -308,6 +308,13 @@ def read_part(store: Store, folder: str, manifest: ArtifactManifest, name: str) 
     return data
 
 
+def read_metrics(store: Store, folder: str) -> dict[str, Any]:
+    """Returns the figures of the artifact in a folder; raises StoreError where there are none."""
+    manifest = read_artifact_manifest(store, folder)
+    values = json.loads(read_part(store, folder, manifest, "metrics.json"))
+    return values if isinstance(values, dict) else {}
+
+
 def load_artifact(store: Store, reference: str) -> Artifact:
     """Reads an artifact and verifies each part against its manifest.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -233,6 +234,25 @@ class Store:
             if self.is_local:
                 Path(goal).parent.mkdir(parents=True, exist_ok=True)
             self.fs.cp_file(path, goal)
+
+    def remove_child(self, name: str, *folder: str) -> None:
+        """Removes what lies in a folder under exactly this name, which may hold `*`, `?` or `[`.
+
+        Such a name has no path of its own here: fsspec would take it for a pattern.
+        """
+        if name in ("", ".", "..") or "/" in name:
+            raise StoreError(f"expected a name in {'/'.join(folder)!r} of {self.uri}; got {name!r}")
+        self.retry("remove from", lambda path: self._remove_exactly(f"{path}/{name}"), *folder)
+
+    def _remove_exactly(self, path: str) -> None:
+        if self.is_local:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                os.remove(path)
+            return
+        for found in self.fs.find(path):  # neither of these two expands anything
+            self.fs.rm_file(found)
 
     def retry(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
         """Returns what an operation on a path returns, retried while its errors are transient.

@@ -41,9 +41,18 @@ def warning_of(
     return "; ".join(found) or None
 
 
+def judged_of(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the validations of a run's log among which its weights were chosen.
+
+    Not the one at the end that a run had before its steps grew, unless it is one of all lengths.
+    """
+    judged = [record for record in records if BITS in record]
+    return [record for record in judged if not record.get("at_end") or record is judged[-1]]
+
+
 def summary_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Returns in words, of a run's log, which weights it keeps, and what it last warned of."""
-    judged = [record for record in records if BITS in record]
+    judged = judged_of(records)
     if not judged:
         return []
     best = min(judged, key=lambda record: record[BITS])

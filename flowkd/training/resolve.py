@@ -12,7 +12,7 @@ from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.warmstart import check_warm_start
-from flowkd.errors import ConfigError
+from flowkd.errors import ConfigError, StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
@@ -25,6 +25,8 @@ from flowkd.training.config import NO_DATA, TrainingConfig
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
 WARM_START_ROWS = 2048
+
+REMOVING = "removing.json"  # in the folder of a run that is being removed, until the end
 
 
 class ResolvedRun(Config):
@@ -97,8 +99,9 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
         ConfigError: The flow contradicts its data set, the objective names taps that do not exist,
             or the warm start cannot be, for the shapes of the flows or for want of rows.
         DataError: No such data set.
-        StoreError: No such teacher, or no such flow to begin from.
+        StoreError: No such teacher, or no such flow to begin from; the run is removed in part.
     """
+    check_not_removed(store, config.name)
     known = _resolved_before(config, store)
     if known is not None:
         return known
@@ -111,6 +114,14 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
     run = complete_run(config, manifest, teacher, source)
     run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
     return run
+
+
+def check_not_removed(store: Store, run: str) -> None:
+    """Raises StoreError for a run of which a removal was cut off."""
+    if store.exists("runs", run, REMOVING):
+        raise StoreError(
+            f"run {run!r} is removed in part: `flowkd runs remove {run}` removes the rest"
+        )
 
 
 def complete_run(
@@ -144,19 +155,26 @@ def record_run(config: TrainingConfig, run: ResolvedRun, store: Store) -> None:
 
 
 def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None:
-    """Returns what a run of this config has resolved, on the machines that it is to have now."""
+    """Returns what a run of this config has resolved, with the machines and steps of now."""
     folder = ("runs", config.name)
     if not store.exists(*folder, "config.yaml") or not store.exists(*folder, "resolved.yaml"):
         return None
     values = yaml.safe_load(read_sealed_text(store, *folder, "config.yaml"))
     here = {"scaling": config.scaling.model_dump(mode="json")}
-    if {**values, **here} != config.model_dump(mode="json"):
+    now = config.model_dump(mode="json")
+    if isinstance(values.get("train"), dict):
+        here["train"] = {**values["train"], "steps": now["train"]["steps"]}
+    if {**values, **here} != now:
         return None
     path = (*folder, "resolved.yaml")
     resolved = yaml.safe_load(read_sealed_text(store, *path))
     run = parse_config(ResolvedRun, resolved, source="/".join(path))
     return run.model_copy(
-        update={"config": run.config.model_copy(update={"scaling": config.scaling})}
+        update={
+            "config": run.config.model_copy(
+                update={"scaling": config.scaling, "train": config.train}
+            )
+        }
     )
 
 

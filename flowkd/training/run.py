@@ -55,6 +55,8 @@ class Run:
         warning: What the last validation has to warn of; None for nothing.
         dropped: How many teacher samples to learn from were of no use, on all workers, as far as
             they are counted: at every line of metrics and every checkpoint.
+        before_end: What was best before a validation at the end that no longer run would have; None
+            where there was none.
         began: This process's CPU clock when the run was prepared, in seconds.
     """
 
@@ -69,6 +71,7 @@ class Run:
     warning: str | None = None
     dropped: int = 0
     step: int = 0
+    before_end: dict[str, Any] | None = None
     began: float = field(default_factory=time.process_time)
 
     @property
@@ -151,13 +154,24 @@ class Run:
         return {"step": self.step, "time": time.time(), **line} if line else {}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
+        off_schedule = self.step % self.config.validate_every != 0
+        if off_schedule:
+            self.before_end = self._kept()
         bits = self.keep_if_best(over_workers(self.validation_nats()))
         rows = self.inputs.probe
         error = undo_error(self.average.flow, rows.x, rows.context, SAMPLES)
         best = self.best_step, self.best_bits_per_dim
         self.warning = warning_of(self.step, bits, *best, error)
         warned = {} if self.warning is None else {"warning": self.warning}
-        return {"validation_bits_per_dim": bits, "round_trip_error": error, **warned}
+        noted = {"at_end": True} if off_schedule else {}
+        return {"validation_bits_per_dim": bits, "round_trip_error": error, **noted, **warned}
+
+    def _kept(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "best_bits_per_dim": self.best_bits_per_dim,
+            "best_step": self.best_step,
+        }
 
     def is_due(self, every: int) -> bool:
         """Tells whether something that happens every so many steps, and at the end, is due."""
@@ -170,9 +184,8 @@ class Run:
             "flow": self.objective.flow.state_dict(),
             "average": self.average.flow.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best": self.best,
-            "best_bits_per_dim": self.best_bits_per_dim,
-            "best_step": self.best_step,
+            **self._kept(),
+            "before_end": self.before_end,
             "warning": self.warning,
             "dropped": self.dropped,
         }
@@ -182,9 +195,11 @@ class Run:
         self.objective.flow.load_state_dict(state["flow"])
         self.average.flow.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
-        self.best_bits_per_dim = state["best_bits_per_dim"]
-        self.best_step, self.warning = state["best_step"], state["warning"]
+        # A run that goes on from its end chooses among what it would have validated anyway.
+        kept = state["before_end"] if state["step"] < self.config.train.steps else None
+        kept = kept or state
+        self.best, self.best_bits_per_dim = kept["best"], kept["best_bits_per_dim"]
+        self.best_step, self.warning = kept["best_step"], state["warning"]
         self.dropped = state["dropped"]
         self.step = state["step"]
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+import yaml
+
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.registry.catalog import said_of
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import SNAPSHOT, current_checkpoints, current_folder
+from flowkd.training.growth import result_steps
 from flowkd.training.metrics_log import read_log
-from flowkd.training.outcome import BITS
+from flowkd.training.outcome import BITS, judged_of
+from flowkd.training.resolve import REMOVING
+
+RunStatus = Literal["finished", "failed", "removing", "unfinished"]
 
 
 class RunState(Config):
@@ -19,7 +25,8 @@ class RunState(Config):
 
     Attributes:
         run: Name of the run.
-        state: `finished`: its result is there; `failed`: for good; `unfinished`: neither.
+        state: `finished`: its result is there; `failed`: for good; `removing`: it is removed in
+            part; `unfinished`: none of these.
         step: Last step in its metrics; None where these are damaged.
         validation_bits_per_dim: Lowest value so far; None before the first.
         best_step: Steps before that validation, whose weights are kept; None before the first.
@@ -29,7 +36,7 @@ class RunState(Config):
     """
 
     run: str
-    state: Literal["finished", "failed", "unfinished"]
+    state: RunStatus
     step: int | None
     validation_bits_per_dim: float | None
     best_step: int | None
@@ -60,10 +67,12 @@ def run_state(store: Store, run: str) -> RunState:
                 read_sealed_text(store, "runs", run, name)
     except StoreError as error:
         damage = said_of(error)
-    judged = [line for line in log if BITS in line]
+    judged = judged_of(log)
     best = min(judged, key=lambda line: line[BITS], default={})
-    state: Literal["finished", "failed", "unfinished"] = "unfinished"
-    if store.exists("runs", run, "result", "manifest.json"):
+    state: RunStatus = "unfinished"
+    if store.exists("runs", run, REMOVING):
+        state = "removing"
+    elif _has_whole_result(store, run):
         state = "finished"
     elif store.exists("runs", run, "failure.json"):
         state = "failed"
@@ -122,3 +131,24 @@ def _to_remove(store: Store, state: RunState, keep: int) -> list[str]:
         for name in state.checkpoints[: -(keep if state.state == "finished" else max(keep, 2))]
         if state.state == "finished" or f'"{name}"' not in noted
     ]
+
+
+def _has_whole_result(store: Store, run: str) -> bool:
+    """Tells whether a run has a result of all the steps that its config wants."""
+    try:
+        steps = result_steps(store, run)
+    except StoreError:  # `flowkd models verify` says what is wrong with it
+        return True
+    return steps is not None and steps >= _wanted_steps(store, run)
+
+
+def _wanted_steps(store: Store, run: str) -> int:
+    """Returns how many steps a run is to have; 0 where that is not known, or open."""
+    path = ("runs", run, "config.yaml")
+    try:
+        values = yaml.safe_load(read_sealed_text(store, *path)) if store.exists(*path) else None
+    except StoreError:  # `run_state` says it
+        return 0
+    train = values.get("train") if isinstance(values, dict) else None
+    steps = train.get("steps") if isinstance(train, dict) else None
+    return steps if isinstance(steps, int) else 0

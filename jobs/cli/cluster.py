@@ -83,7 +83,7 @@ def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
     """Starts the dispatcher of a store, of which each has one of its own."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "cluster.queue.service", "--store", store.uri],
+            [sys.executable, "-m", "jobs.dispatcher", "--store", store.uri],
             capture_output=True,
             text=True,
             env={**ray_environment(), **cluster.environment()},

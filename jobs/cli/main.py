@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.queue.records import QueueRecords
 from cluster.storage import check
 from flowkd.errors import StoreError
 from flowkd.flows.build import count_parameters
@@ -14,6 +15,7 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.catalog import damaged_aliases, find_damage, model_versions
 from flowkd.registry.removal import remove_version
 from flowkd.store.locks import creates_are_atomic
+from flowkd.training.removal import remove_runs
 from flowkd.training.runs import prune_checkpoints, run_state, run_states
 from jobs.cli.boundary import Group
 from jobs.cli.cluster import add_cluster
@@ -22,6 +24,7 @@ from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say,
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
 from jobs.cli.search import app as searches
+from jobs.queue_checks import jobs_of
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
 
@@ -150,6 +153,22 @@ def show_run(run: str, store: StoreUri = None, as_json: Json = False) -> None:
     """Show how far a run came."""
     with opened_store(store) as opened:
         say_facts(run_state(opened, run).model_dump(), as_json)
+
+
+@runs.command("remove")
+def remove_run(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of runs.")],
+    force: Annotated[
+        bool, typer.Option(help="Also where it looks alive, or only lineages lead to it.")
+    ] = False,
+    store: StoreUri = None,
+) -> None:
+    """Remove runs with all that they have in the store, unless something needs them."""
+    with opened_store(store) as opened:
+        records = QueueRecords(opened)
+        remove_runs(opened, names, force=force, jobs={run: jobs_of(run, records) for run in names})
+        for run in dict.fromkeys(names):
+            print(f"removed runs/{run}")
 
 
 @runs.command("prune")

@@ -18,6 +18,7 @@ from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.follow_log import LogFollower
+from flowkd.training.growth import growth_note
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import summary_of
 from jobs.cli.console import PlainConsole
@@ -29,6 +30,9 @@ LINE_SECONDS = 15.0
 
 def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
     """Trains a run while showing how far it is; returns the reference of its result."""
+    note = growth_note(config, storage.store())
+    if note:
+        console.print(f"  {note}", markup=False)
     finished = threading.Event()
     show = _show_bar if console.is_terminal else _show_lines
     watcher = threading.Thread(target=show, args=(config, storage.store(), finished), daemon=True)

@@ -1,29 +1,25 @@
-"""`flowkd submit`, `queue`, `show`, `logs`, `cancel`, `retry`: the queue as its users see it."""
+"""`flowkd submit` and `flowkd queue`: the queue as its users see it."""
 
 from __future__ import annotations
 
-import codecs
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from textwrap import indent
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.live import Live
 
 from cluster.queue.events import ENDED
-from cluster.queue.job_log import read_job_log
 from cluster.queue.messages import JobRow
-from cluster.queue.records import QueueError, QueueRecords, describe
+from cluster.queue.records import QueueRecords
 from cluster.queue.spec import Retries, Timeouts
 from cluster.queue.submission import submit_all
 from cluster.storage import StorageConfig
+from flowkd.config import apply_overrides, read_values
 from flowkd.errors import FlowkdError
-from flowkd.text import log_for_terminal, visible
+from flowkd.text import visible
 from jobs.cli.console import (
     CheckOnly,
     Json,
@@ -32,21 +28,21 @@ from jobs.cli.console import (
     make_table,
     opened_store,
     say,
-    say_facts,
 )
 from jobs.cli.entry import NOTHING_AGAINST_IT
+from jobs.cli.pipelines import clock, span
+from jobs.cli.queue_jobs import cancel_job, retry_job, show_job, show_logs
 from jobs.cli.queue_repair import add_repair
 from jobs.kinds import KINDS, read_config
 from jobs.pipeline import pipeline_specs
 from jobs.queue_checks import check_specs
-from jobs.submission import Options, make_spec, this_user
+from jobs.submission import Options, make_own_spec, make_spec
 
 COLUMNS = ["position", "job", "kind", "state", "owner", "priority", "waited", "ran", "progress"]
+OF_PIPELINES = ["position", "job", "pipeline", *COLUMNS[2:]]
 RECENT = 10  # jobs that have ended and are still shown
 POLL_SECONDS = 1.0
 STALE_SECONDS = 30.0
-
-JobName = Annotated[str, typer.Argument(help="Id of the job.")]
 
 
 def submit_job(
@@ -86,8 +82,13 @@ def submit_job(
             webhook=webhook,
             preemptible=preemptible,
         )
+        table = QueueRecords(opened).table()
         if kind == "pipeline":
             specs = pipeline_specs(config, options)
+        elif kind not in KINDS and table is not None and kind in table.kinds:
+            values = read_values(config)
+            apply_overrides(values, settings or ())
+            specs = [make_own_spec(kind, values, options)]
         else:
             specs = [make_spec(kind, read_config(kind, config, settings or ()), options)]
         check_specs(specs, QueueRecords(opened), StorageConfig.from_uri(store))
@@ -121,7 +122,8 @@ def show_queue(
             say([row.model_dump() for row in _rows(records)], True)
         elif not (sys.stdout.isatty() if watch is None else watch):
             rows = _rows(records)
-            say(_shown(rows, everything), False, COLUMNS)
+            shown = _shown(rows, everything)
+            say(shown, False, _columns(shown))
             for row in rows:
                 if row.state == "damaged":
                     print(visible(f"{row.job} is set aside: {row.reason}"))
@@ -129,70 +131,9 @@ def show_queue(
         else:
             with Live(console=PlainConsole(), refresh_per_second=4) as live:
                 while True:
-                    live.update(make_table(_shown(_rows(records), everything), COLUMNS))
+                    shown = _shown(_rows(records), everything)
+                    live.update(make_table(shown, _columns(shown)))
                     time.sleep(POLL_SECONDS)
-
-
-def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> None:
-    """Show a job: what it is, and all that has happened to it."""
-    with opened_store(store) as opened:
-        records = QueueRecords(opened)
-        accepted = records.spec(job)
-        events = [event.model_dump(exclude_defaults=True) for event in records.events(job)]
-        state = records.state(job)
-        facts: dict[str, Any] = {
-            "config": {},
-            **describe(accepted.spec),
-            "submitted": accepted.submitted if as_json else _clock(accepted.submitted),
-            "state": state.state or "submitted",
-            "attempt": state.attempt,
-            "reason": state.reason,
-        }
-        if as_json:
-            say_facts({**facts, "events": events}, True)
-            return
-        say_facts({key: value for key, value in facts.items() if key != "config"}, False)
-        print("\nconfig:")
-        print(visible(indent(yaml.safe_dump(facts["config"], sort_keys=False), "  ")))
-        rows = [{**event, "time": _clock(event["time"])} for event in events]
-        say(
-            [{"reason": "", "attempt": 0, **row} for row in rows],
-            False,
-            ["time", "state", "attempt", "reason"],
-        )
-
-
-def show_logs(
-    job: JobName,
-    follow: Annotated[bool, typer.Option(help="Until the job has ended.")] = False,
-    attempt: Annotated[int | None, typer.Option(help="Default: the last one.")] = None,
-    store: StoreUri = None,
-) -> None:
-    """Print what a job has printed."""
-    with opened_store(store) as opened:
-        records = QueueRecords(opened)
-        records.spec(job)
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for data in _followed(records, job, attempt, follow):
-            if sys.stdout.isatty():
-                sys.stdout.write(log_for_terminal(decoder.decode(data)))
-            else:
-                sys.stdout.buffer.write(data)
-            sys.stdout.flush()
-
-
-def cancel_job(job: JobName, store: StoreUri = None) -> None:
-    """Cancel a job: one that waits never starts, one that runs is stopped."""
-    with opened_store(store) as opened:
-        _ask(QueueRecords(opened), job, "cancel", ended=False)
-        print(f"{job}: to be cancelled")
-
-
-def retry_job(job: JobName, store: StoreUri = None) -> None:
-    """Put a job that has ended into the queue again."""
-    with opened_store(store) as opened:
-        _ask(QueueRecords(opened), job, "retry", ended=True)
-        print(f"{job}: to be tried again")
 
 
 def add_queue(app: typer.Typer) -> None:
@@ -211,15 +152,6 @@ def add_queue(app: typer.Typer) -> None:
     app.add_typer(queue, name="queue")
 
 
-def _ask(records: QueueRecords, job: str, what: Any, ended: bool) -> None:
-    records.spec(job)
-    state = records.state(job).state
-    if (state in ENDED) != ended:
-        wanted = "one that has ended" if ended else "one that waits or runs"
-        raise QueueError(f"cannot {what} job {job!r}: expected {wanted}; it is {state}")
-    records.ask(job, what, by=this_user())
-
-
 def _rows(records: QueueRecords) -> list[JobRow]:
     """Returns the dispatcher's table, and what it has not seen yet."""
     table = records.table()
@@ -236,13 +168,14 @@ def _unseen(records: QueueRecords, job: str) -> JobRow:
     except FlowkdError as error:
         return row.model_copy(update={"state": "damaged", "reason": str(error)})
     found = {"kind": spec.kind, "owner": spec.owner, "priority": spec.priority}
+    found["pipeline"] = spec.pipeline or ""
     return row.model_copy(update=found)
 
 
 def _say_if_stale(records: QueueRecords) -> None:
     table = records.table()
     if table is None or time.time() - table.time > STALE_SECONDS:
-        since = "yet" if table is None else f"since {_clock(table.time)}"
+        since = "yet" if table is None else f"since {clock(table.time)}"
         print(
             f"no dispatcher has looked at the queue {since}: `flowkd up` starts one on this machine"
         )
@@ -252,34 +185,8 @@ def _shown(rows: Sequence[JobRow], everything: bool) -> list[dict[str, Any]]:
     ended = [row for row in rows if row.state in ENDED]
     kept = ended if everything else ended[-RECENT:]
     shown = [row for row in rows if row.state not in ENDED] + kept
-    return [
-        {**row.model_dump(), "waited": _span(row.waited), "ran": _span(row.ran)} for row in shown
-    ]
+    return [{**row.model_dump(), "waited": span(row.waited), "ran": span(row.ran)} for row in shown]
 
 
-def _followed(
-    records: QueueRecords, job: str, attempt: int | None, follow: bool
-) -> Iterator[bytes]:
-    position, number = 0, attempt
-    while True:
-        state = records.state(job)
-        if number != (attempt or state.attempt):
-            position, number = 0, attempt or state.attempt
-        for data in read_job_log(records.store, job, number or 1, position):
-            position += len(data)
-            yield data
-        if not follow or state.state in ENDED:
-            return
-        time.sleep(POLL_SECONDS)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return OF_PIPELINES if any(row["pipeline"] for row in rows) else COLUMNS

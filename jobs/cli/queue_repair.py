@@ -5,7 +5,10 @@ from __future__ import annotations
 import typer
 
 from cluster.queue.events import ENDED
+from cluster.queue.pipelines import pipeline_jobs
 from cluster.queue.records import QueueError, QueueRecords, RecordError
+from flowkd.names import is_name
+from flowkd.text import visible
 from jobs.cli.console import StoreUri, opened_store
 from jobs.submission import this_user
 
@@ -19,23 +22,29 @@ def repair_job(job: str, store: StoreUri = None) -> None:
 
 
 def remove_job(job: str, store: StoreUri = None) -> None:
-    """Remove the records of a job that has ended, or that cannot be repaired."""
+    """Remove the records of a job, or a pipeline, that has ended, or of what cannot be repaired."""
     with opened_store(store) as opened:
         records = QueueRecords(opened)
-        state = _state(records, job)
-        if state not in (*ENDED, "damaged"):
-            raise QueueError(
-                f"cannot remove job {job!r}: expected one that has ended; it is {state}; "
-                f"`flowkd cancel {job}` ends it"
-            )
-        records.ask(job, "remove", by=this_user())
-        print(f"{job}: to be removed")
+        found = [] if job in records.jobs() else [each.job for each in pipeline_jobs(records, job)]
+        found = found or [job]
+        for each in found:
+            state = _state(records, each)
+            if state not in (*ENDED, "damaged"):
+                raise QueueError(
+                    f"cannot remove job {each!r}: expected one that has ended; it is {state}; "
+                    f"`flowkd cancel {job}` ends it"
+                )
+        for each in found:
+            records.ask(each, "remove", by=this_user())
+            print(visible(f"{each}: to be removed"))
 
 
 def _state(records: QueueRecords, job: str) -> str:
     """Returns a job's state; `damaged` if a record cannot be read, here or by the dispatcher."""
     table = records.table()
     if table and any(row.job == job and row.state == "damaged" for row in table.rows):
+        return "damaged"
+    if job in records.jobs() and (not is_name(job) or not records.exists(job)):
         return "damaged"
     try:
         records.spec(job)

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from ray.serve.scripts import cli
 
-from cluster.queue import service
 from cluster.queue.config import QueueConfig
 from flowkd.config import load_config
+from jobs import dispatcher as dispatcher_of_jobs
 from tests.support import ROOT
 
 FILE = ROOT / "ray_cluster.yaml"
@@ -184,7 +184,7 @@ def test_the_queue_and_serve_start_with_the_head_alone(cluster, tmp_path):
         assert (env["RAY_ADDRESS"], env["RAY_AUTH_MODE"]) == ("auto", "token"), name
         assert env["FLOWKD_STORE"].startswith("s3://")
     name, argv, env = dispatcher
-    assert (name, argv[:3]) == ("python", ["-m", "cluster.queue.service", "--config"])
+    assert (name, argv[:3]) == ("python", ["-m", "jobs.dispatcher", "--config"])
     mounted = Path(argv[3]).relative_to(Path(env["HOME"], "flowkd"))  # by file_mounts
     config = load_config(QueueConfig, ROOT / mounted)
     assert [kind.model_dump() for kind in config.autoscaling_nodes] == [
@@ -192,7 +192,7 @@ def test_the_queue_and_serve_start_with_the_head_alone(cluster, tmp_path):
         for node in workers(cluster).values()
     ]
     assert "--http-host=127.0.0.1" in serve[1]
-    assert callable(service.main)
+    assert callable(dispatcher_of_jobs.main)
     cli.commands["start"].make_context("start", serve[1][1:])
     assert {name for name, _, _ in called(cluster, "worker", tmp_path)} == {"ray"}
 

@@ -177,7 +177,7 @@ def test_the_queue_and_serve_start_with_the_head(manifest, tmp_path):
     health, dispatcher, serve = (argv for _, argv, _ in calls[::2])
     assert health[0] == "health-check"
     healthcheck.make_context("health-check", health[1:])
-    assert dispatcher == ["-m", "cluster.queue.service", "--config", "/etc/flowkd/queue.yaml"]
+    assert dispatcher == ["-m", "jobs.dispatcher", "--config", "/etc/flowkd/queue.yaml"]
     (mount,) = containers(manifest)[0]["volumeMounts"]
     (volume,) = groups(manifest)[0]["template"]["spec"]["volumes"]
     assert (mount["name"], mount["mountPath"]) == (volume["name"], "/etc/flowkd")

@@ -23,6 +23,7 @@ from cluster.queue.service import start
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from jobs.cli.main import app
+from jobs.dispatcher import with_kinds
 from tests.support import ROOT
 
 SECONDS = 240
@@ -32,7 +33,7 @@ SECONDS = 240
 def store(tmp_path: Path, ray_cluster: LocalCluster, ray_driver: None) -> Iterator[Store]:
     """A store whose queue has a dispatcher."""
     store = Store(str(tmp_path / "store"))
-    config = QueueConfig(poll_interval=0.3, heartbeat_timeout=20, grace_period=5)
+    config = with_kinds(QueueConfig(poll_interval=0.3, heartbeat_timeout=20, grace_period=5))
     actor = start(store.uri, config, ray_cluster.dashboard, name=f"test-{uuid.uuid4().hex}")
     yield store
     ray.kill(actor)

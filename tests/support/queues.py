@@ -25,7 +25,9 @@ from flowkd.store.store import Store
 # attempts at once would meet.
 JOB = """
 import fcntl, os, sys, time
-folder, name, seconds, code = sys.argv[1:]
+import yaml
+with open(sys.argv[1]) as file:
+    folder, name, seconds, code = yaml.safe_load(file)["said"]
 said = os.open(f"{folder}/said.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 say = lambda what: os.write(said, f"{what} {name} {os.getpid()}\\n".encode())
 with open(f"{folder}/{name}.lock", "w") as lock:
@@ -41,8 +43,10 @@ with open(f"{folder}/{name}.lock", "w") as lock:
     print("bye from", name)
 sys.exit(int(code))
 """
+COMMANDS = {"says": ["python", "-c", JOB, "{config}"]}
 SECONDS = 120.0
 QUICK = {
+    "commands": COMMANDS,
     "poll_interval": 0.3, "heartbeat_timeout": 8, "grace_period": 2, "loss_margin": 1,
     "resource_settle_period": 0, "private_webhooks": True,
 }  # fmt: skip
@@ -70,7 +74,7 @@ class TestQueue:
         path.write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
         done = subprocess.run(
             [
-                sys.executable, "-m", "cluster.queue.service", "--store", self.store.uri,
+                sys.executable, "-m", "jobs.dispatcher", "--store", self.store.uri,
                 "--config", str(path), "--name", name,
             ],
             env={
@@ -85,8 +89,8 @@ class TestQueue:
         """Returns a job that says that it starts and stops."""
         values = {
             "id": job,
-            "kind": "command",
-            "command": ["python", "-c", JOB, str(self.folder), job, str(seconds), str(code)],
+            "kind": "says",
+            "config": {"said": [str(self.folder), job, seconds, code]},
             "retries": {"max_retries": 0},
         }
         return JobSpec.model_validate(values | changes)

@@ -6,11 +6,14 @@ Real processes cannot be stopped between every two calls, and take seconds to st
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from cluster.queue.cluster import AttemptStatus
 from cluster.queue.free import FreeResources
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.records import QueueRecords
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {"c": ("true",)}  # of the kind of the tests' jobs
 
 
 class SmallCluster:
@@ -34,7 +37,7 @@ class SmallCluster:
         self.submitted: Counter[tuple[str, int]] = Counter()
         self.asked: list[dict[str, float]] = []
 
-    def submit(self, job: str, attempt: int) -> None:
+    def submit(self, job: str, attempt: int, kind: str = "c") -> None:
         if (job, attempt) not in self.steps:
             self.steps[job, attempt] = 0
             self.submitted[job, attempt] += 1

@@ -17,15 +17,17 @@ from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
-from tests.support.small_cluster import SmallCluster
+from tests.support.small_cluster import COMMANDS, SmallCluster
 
 GPU = {"CPU": 4.0, "GPU": 1.0}
-CONFIG = QueueConfig(autoscaling_nodes=(NodeType(resources=GPU, max_nodes=2),))
+CONFIG = QueueConfig(
+    autoscaling_nodes=(NodeType(resources=GPU, max_nodes=2),), commands=dict(COMMANDS)
+)
 EACH = {"cpus": 1, "gpus": 1}
 
 
 def job(name: str, **resources: float) -> JobSpec:
-    values = {"id": name, "kind": "c", "command": ["true"], "resources": resources}
+    values = {"id": name, "kind": "c", "resources": resources}
     return JobSpec.model_validate(values)
 
 
@@ -71,7 +73,7 @@ def test_a_cluster_that_does_not_grow_is_not_asked(memory_store: Store) -> None:
     records = QueueRecords(memory_store)
     cluster = GrowingCluster(records)
     cluster.asked = [{"nothing": 1}]
-    dispatcher = Dispatcher(records, cluster, QueueConfig())
+    dispatcher = Dispatcher(records, cluster, QueueConfig(commands=dict(COMMANDS)))
     dispatcher.tick()
     with pytest.raises(QueueError, match="would never start"):
         submit(records, job("single", **EACH))

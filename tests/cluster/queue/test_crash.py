@@ -16,9 +16,9 @@ from cluster.queue.messages import Heartbeat
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
-from tests.support.small_cluster import SmallCluster
+from tests.support.small_cluster import COMMANDS, SmallCluster
 
-CONFIG = QueueConfig(resource_settle_period=0)
+CONFIG = QueueConfig(resource_settle_period=0, commands=dict(COMMANDS))
 
 
 class Stop(BaseException):
@@ -66,7 +66,7 @@ def fill(records: QueueRecords) -> None:
         {"id": "unwanted"},
     ]
     for each in specs:
-        records.accept(JobSpec.model_validate({"kind": "c", "command": ["true"], **each}))
+        records.accept(JobSpec.model_validate({"kind": "c", **each}))
     records.ask("unwanted", "cancel")
 
 
@@ -137,13 +137,13 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
     cluster = SmallCluster(records, cpus=2)
     submit = cluster.submit
 
-    def refuse(job: str, attempt: int) -> None:
+    def refuse(job: str, attempt: int, kind: str) -> None:
         if job == "urgent":
             raise ClusterError("no")
         submit(job, attempt)
 
     cluster.submit = refuse
-    dispatcher = Dispatcher(records, cluster, QueueConfig(resource_settle_period=0))
+    dispatcher = Dispatcher(records, cluster, CONFIG)
     for _ in range(20):
         dispatcher.tick()
         cluster.step()
@@ -157,7 +157,7 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
 
 def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
     records = QueueRecords(memory_store)
-    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    records.accept(JobSpec(id="job", kind="c"))
     cluster = SmallCluster(records, cpus=1)
     dispatcher = Dispatcher(records, cluster, CONFIG)
     dispatcher.tick()
@@ -189,7 +189,7 @@ def test_an_attempt_that_may_live_is_waited_for(memory_store: Store) -> None:
 def one_that_runs(store: Store) -> tuple[QueueRecords, SmallCluster, Dispatcher]:
     """Returns a queue with one job, `job`, that has just been handed over."""
     records = QueueRecords(store)
-    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    records.accept(JobSpec(id="job", kind="c"))
     cluster = SmallCluster(records, cpus=1)
     dispatcher = Dispatcher(records, cluster, CONFIG)
     dispatcher.tick()
@@ -199,7 +199,7 @@ def one_that_runs(store: Store) -> tuple[QueueRecords, SmallCluster, Dispatcher]
 
 def test_a_dispatcher_that_knows_less_than_another_does_nothing(memory_store: Store) -> None:
     records = QueueRecords(memory_store)
-    records.accept(JobSpec(id="job", kind="c", command=("true",)))
+    records.accept(JobSpec(id="job", kind="c"))
     cluster = SmallCluster(records, cpus=0)
     ahead, behind = (Dispatcher(records, cluster, CONFIG) for _ in range(2))
     for each in (ahead, behind):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cluster.queue.config import QueueConfig
@@ -11,7 +13,7 @@ from cluster.queue.messages import AttemptOutcome
 from cluster.queue.records import QueueRecords
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
-from tests.support.small_cluster import SmallCluster
+from tests.support.small_cluster import COMMANDS, SmallCluster
 
 
 class Queue:
@@ -21,13 +23,15 @@ class Queue:
         self.records = QueueRecords(store)
         self.cluster = SmallCluster(self.records, cpus)
         self.now = 1000.0
-        settings = QueueConfig.model_validate({"resource_settle_period": 0, **config})
+        settings = QueueConfig.model_validate(
+            {"resource_settle_period": 0, "commands": dict(COMMANDS), **config}
+        )
         self.dispatcher = Dispatcher(self.records, self.cluster, settings, clock=lambda: self.now)
 
     def submit(self, name: str, ahead: float = 0, **changes: object) -> None:
         """Submits a job a second after the last one, by a clock that may be ahead."""
         self.now += 1
-        values = {"id": name, "kind": "c", "command": ["true"], **changes}
+        values = {"id": name, "kind": "c", **changes}
         records = QueueRecords(self.records.store, clock=lambda: self.now + ahead)
         records.accept(JobSpec.model_validate(values))
 
@@ -245,3 +249,61 @@ def test_owners_take_turns(queue: Queue) -> None:
         queue.now += 5
         queue.tick()
     assert queue.cluster.ran == ["a0", "b", "a1", "a2"]
+
+
+@pytest.mark.parametrize("kind", ["bake", "command", "os.system"])
+def test_only_kinds_that_the_queues_own_config_names_are_run(
+    memory_store: Store, kind: str
+) -> None:
+    queue = Queue(memory_store, cpus=10)
+    queue.submit("odd", kind=kind)
+    queue.submit("good")
+    # A record may name a program: nothing reads that.
+    path = ("queue", "odd", "spec.json")
+    record = memory_store.read_json(*path)
+    record["spec"]["command"] = ["touch", "here"]
+    memory_store.write_json(record, *path)
+    queue.tick(5)
+    assert queue.states("odd", "good") == ["failed", "succeeded"]
+    assert queue.records.state("odd").reason == (
+        f"the queue runs no jobs of kind {kind!r}; expected one of c"
+    )
+    assert "odd" not in queue.cluster.ran
+    queue.dispatcher.config = queue.dispatcher.config.model_copy(
+        update={"commands": {kind: ("true",)}}
+    )
+    queue.records.ask("odd", "retry")
+    queue.tick(5)
+    assert queue.states("odd") == ["succeeded"]
+
+
+def test_a_kind_that_is_no_name_sets_its_job_aside(memory_store: Store) -> None:
+    queue = Queue(memory_store)
+    queue.submit("odd")
+    path = ("queue", "odd", "spec.json")
+    record = memory_store.read_json(*path)
+    record["spec"]["kind"] = "c; touch here"
+    memory_store.write_json(record, *path)
+    queue.tick(5)
+    assert "odd" in queue.dispatcher.jobs.damaged
+    assert queue.cluster.ran == []
+
+
+ODD = ["*", "a?", "[a]", "two words", "a\nb", "--force", "good*"]
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("what", ["spec.json", "attempts"])
+def test_a_folder_of_any_name_can_be_removed_and_nothing_else_is(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    queue = Queue(Store(str(tmp_path)), cpus=10)
+    queue.submit("good")
+    (tmp_path / "queue" / name).mkdir(parents=True)
+    (tmp_path / "queue" / name / what).write_text("{}")
+    queue.tick(3)
+    queue.records.ask(name, "remove")
+    queue.tick(2)
+    assert queue.records.jobs() == ["good"]
+    assert queue.records.inbox() == ({}, {})
+    assert queue.states("good") == ["succeeded"]

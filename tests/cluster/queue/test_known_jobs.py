@@ -34,7 +34,7 @@ DAMAGE: dict[str, tuple[tuple[str, ...], bytes]] = {
     "the spec of another job": (
         SPEC,
         json.dumps(
-            {"spec": {"id": "x", "kind": "c", "command": ["true"]}, "submitted": 0, "nonce": ""}
+            {"spec": {"id": "x", "kind": "c"}, "submitted": 0, "nonce": ""}
         ).encode(),
     ),
 }  # fmt: skip

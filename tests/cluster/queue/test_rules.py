@@ -41,7 +41,7 @@ def outcome(code: int, reason: str = "", lost: bool = False) -> AttemptOutcome:
 
 def job(name: str = "job", state: JobState | None = None, **changes: object) -> Job:
     """Returns a job of which the dispatcher learnt at START."""
-    spec = {"id": name, "kind": "c", "command": ["true"], **changes}
+    spec = {"id": name, "kind": "c", **changes}
     waits = JobState(events=1, state="queued", order=1, queued_at=START)
     return Job(JobSpec.model_validate(spec), START, state or waits, START)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from cluster.queue.rules import TIMED_OUT
 from cluster.queue.runner import CANCELLED, NOT_MINE, AttemptRunner
 from cluster.queue.spec import JobSpec
 from flowkd.errors import StoreError
+from flowkd.store.sealed import seal_line
 from flowkd.store.store import Store
 
 # Starts another process that outlives it, unless it is ended, and tells its id.
@@ -41,10 +43,9 @@ def _handlers() -> Iterator[None]:
 def run(
     records: QueueRecords, script: str, heartbeat_timeout: float = 60, **changes: object
 ) -> AttemptOutcome | None:
-    command = ["/bin/sh", "-c", script]
-    values = {"id": "job", "kind": "command", "command": command, **changes}
-    records.accept(JobSpec.model_validate(values))
-    code = AttemptRunner(records, "job", 1, heartbeat_timeout, 1.0).run()
+    records.accept(JobSpec.model_validate({"id": "job", "kind": "c", **changes}))
+    command = ("/bin/sh", "-c", script) if script else ("no-such-program",)
+    code = AttemptRunner(records, "job", 1, command, heartbeat_timeout, 1.0).run()
     outcome = records.outcome("job", 1)
     assert outcome is None or outcome.exit_code == code
     return outcome
@@ -118,7 +119,7 @@ def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
 def test_a_cancelled_job_never_starts(memory_store: Store, tmp_path: Path) -> None:
     records = QueueRecords(memory_store)
     script = f"touch {tmp_path}/started"
-    records.accept(JobSpec(id="job", kind="command", command=("/bin/sh", "-c", script)))
+    records.accept(JobSpec(id="job", kind="c"))
     records.ask("job", "cancel")
     outcome = run(records, script)
     assert outcome is not None
@@ -130,12 +131,12 @@ def test_what_has_begun_elsewhere_is_not_run(memory_store: Store, tmp_path: Path
     records = QueueRecords(memory_store)
     assert records.begin("job", 1)
     assert run(records, f"touch {tmp_path}/started") is None
-    assert AttemptRunner(records, "job", 1, 60, 1).run() == NOT_MINE
+    assert AttemptRunner(records, "job", 1, ("true",), 60, 1).run() == NOT_MINE
     assert not (tmp_path / "started").exists()
 
 
 def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) -> None:
-    outcome = run(QueueRecords(memory_store), "", command=["no-such-program"])
+    outcome = run(QueueRecords(memory_store), "")
     assert outcome is not None
     assert outcome.exit_code == 127
     assert b"cannot run no-such-program" in b"".join(read_job_log(memory_store, "job", 1))
@@ -143,7 +144,7 @@ def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) ->
 
 @pytest.mark.parametrize("metrics", [b"not JSON\n", b"{}\n", b"\xff\n"])
 def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics: bytes) -> None:
-    memory_store.write(metrics, "runs", "broken", "metrics", "00000000.jsonl")
+    memory_store.write(metrics, "runs", "broken", "metrics", "00000001-0001-0-00000000.jsonl")
     config = {"name": "broken", "train": {"steps": 5}}
     outcome = run(QueueRecords(memory_store), "sleep 2.5", heartbeat_timeout=1.0, config=config)
     assert outcome is not None
@@ -151,9 +152,26 @@ def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics
 
 
 def test_a_heartbeat_tells_how_far_a_training_is(memory_store: Store) -> None:
-    memory_store.write(b'{"step": 3}\n', "runs", "run", "metrics", "00000000.jsonl")
+    memory_store.write(
+        seal_line({"step": 3}), "runs", "run", "metrics", "00000001-0001-0-00000000.jsonl"
+    )
     records = QueueRecords(memory_store)
     run(records, "sleep 1", heartbeat_timeout=1.0, config={"name": "run", "train": {"steps": 5}})
     heartbeat = records.heartbeat("job", 1)
     assert heartbeat is not None
     assert heartbeat.progress == "3 of 5"
+
+
+@pytest.mark.parametrize("text", ["--store=x", "a b", "a\nb", "$(touch here)", "; touch here"])
+def test_a_config_reaches_the_command_as_a_file_whatever_is_in_it(
+    memory_store: Store, text: str
+) -> None:
+    records = QueueRecords(memory_store)
+    accepted = {"id": "job", "kind": "c", "config": {"name": text}}
+    records.accept(JobSpec.model_validate(accepted))
+    script = "import sys, json, yaml; file, *rest = sys.argv[1:]"
+    script += "; print(json.dumps([rest, yaml.safe_load(open(file))]))"
+    command = ("python", "-c", script, "{config}", "{store}")
+    assert AttemptRunner(records, "job", 1, command, 60, 1.0).run() == 0
+    said = json.loads(b"".join(read_job_log(memory_store, "job", 1)))
+    assert said == [[memory_store.uri], {"name": text}]

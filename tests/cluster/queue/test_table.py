@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cluster.queue.admission import QueueLimits
+from cluster.queue.config import QueueConfig
 from cluster.queue.events import JobState
 from cluster.queue.job import Job, as_waiting
 from cluster.queue.known_jobs import DamagedJob, KnownJobs
@@ -14,11 +15,12 @@ from cluster.queue.table import TABLE_SECONDS, TableWriter, table_of
 from flowkd.store.store import Store
 
 NOW = 1000.0
+CONFIG = QueueConfig(limits=QueueLimits(max_running=3), commands={"c": ("true",)})
 NODES = [{"CPU": 4.0}]
 
 
 def job(name: str, priority: int = 0, **state: object) -> Job:
-    spec = JobSpec(id=name, kind="c", command=("true",), priority=priority)
+    spec = JobSpec(id=name, kind="c", priority=priority)
     return Job(spec, 0.0, JobState(events=1, queued_at=900, **state), NOW)
 
 
@@ -27,7 +29,7 @@ def table(*jobs: Job, now: float = NOW, **damaged: str) -> QueueTable:
     known.known.update((job.id, job) for job in jobs)
     known.damaged.update((name, DamagedJob(why, None, now)) for name, why in damaged.items())
     line = in_line(as_waiting(known.in_state("queued")))
-    return table_of(known, line, now, "me", QueueLimits(max_running=3), NODES)
+    return table_of(known, line, now, "me", CONFIG, NODES)
 
 
 def test_what_runs_comes_first_then_what_waits_in_line_then_what_has_ended() -> None:

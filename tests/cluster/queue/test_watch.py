@@ -28,7 +28,7 @@ class Watched:
     def __init__(self, store: Store) -> None:
         self.records = QueueRecords(store)
         self.cluster = SmallCluster(self.records, cpus=1)
-        spec = JobSpec(id="job", kind="c", command=("true",))
+        spec = JobSpec(id="job", kind="c")
         self.job = Job(spec, START, JobState(events=2, state="starting", attempt=1), START)
 
     def look(self, now: float = START) -> Transition | None:

@@ -25,6 +25,7 @@ from flowkd.store.sealed import write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.growth import with_steps
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.setup import run_in_process
@@ -104,6 +105,25 @@ def test_workers_give_the_losses_of_a_plain_loop(
     np.testing.assert_allclose(
         *[found["validation_bits_per_dim"] for found in metrics], rtol=tolerance
     )
+
+
+def test_a_finished_run_goes_on_to_more_steps(storage: StorageConfig, ray_driver: None) -> None:
+    store = storage.store()
+    train = TrainConfig(steps=4, learning_rate=1e-3, warmup_steps=2, schedule="constant")
+    short = training("grows", train=train)
+    run_training(short, storage)
+    before = load_artifact(store, "runs/grows").manifest
+    assert run_training(short, storage) == "runs/grows"  # at once
+    assert load_artifact(store, "runs/grows").manifest == before
+    run_training(with_steps(short, 7), storage)
+    whole = with_steps(training("whole", train=train), 7)
+    expected = [result.loss for result in run_in_process(whole, store)]
+    np.testing.assert_allclose(losses(store, "grows"), expected, rtol=1e-6)
+    grown, straight = (load_artifact(store, f"runs/{name}") for name in ("grows", "whole"))
+    assert grown.metrics["best_step"] == straight.metrics["best_step"]
+    assert grown.metrics["steps"] == 7
+    with pytest.raises(ConfigError, match="expected at least the 7 that it was begun with; got 4"):
+        run_training(short, storage)
 
 
 def test_samples_that_any_worker_drops_are_counted(
@@ -197,8 +217,8 @@ def test_a_name_taken_by_another_config_is_refused(
     store = storage.store()
     (Path(store.path("runs", "taken"))).mkdir(parents=True)
     write_sealed_text(store, dump_config(training("taken")), "runs", "taken", "config.yaml")
-    with pytest.raises(ConfigError, match=r"train\.steps was 6, now 7.*choose another name"):
-        run_training(training("taken", train=TrainConfig(steps=7, warmup_steps=2)), storage)
+    with pytest.raises(ConfigError, match=r"seed was 0, now 7.*choose another name"):
+        run_training(training("taken", seed=7), storage)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_damaged_runs_and_data_sets_are_listed_beside_the_others(local_store: St
     furnish(local_store)
     with RunLog(local_store, "other") as log:
         log.append({"step": 5, "validation_bits_per_dim": 3.0})
-    for name in ("config.yaml", "resolved.yaml", "metrics/00000000.jsonl"):
+    for name in ("config.yaml", "resolved.yaml", "metrics/00000001-0001-0-00000000.jsonl"):
         with damaged(local_store, f"runs/teacher/{name}", 5):
             code, said = call(local_store, "runs", "list", "--json")
             rows = {row["run"]: row for row in json.loads(said)}

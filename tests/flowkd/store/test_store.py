@@ -109,6 +109,25 @@ def test_an_empty_part_does_not_stand_for_the_folder_above(store: Store) -> None
     assert store.exists("models", "x")
 
 
+@pytest.mark.parametrize("name", ["*", "a?", "[ab]c"])
+def test_what_is_called_like_a_pattern_is_removed_alone(store: Store, name: str) -> None:
+    store.write(b"", "folder", "abc", "object")
+    store.write(b"", "folder", "ac", "object")
+    path = f"{store.path('folder')}/{name}/inner/object"
+    if store.is_local:
+        Path(path).parent.mkdir(parents=True)
+    store.fs.pipe_file(path, b"")
+    assert name in store.list("folder")
+    store.remove_child(name, "folder")
+    assert store.list("folder") == ["abc", "ac"]
+    store.remove_child(name, "folder")  # silent where there is none
+    store.remove_child("ac", "folder")
+    assert store.list("folder") == ["abc"]
+    for odd in ("", "..", "abc/object"):
+        with pytest.raises(StoreError, match="expected a name in 'folder'"):
+            store.remove_child(odd, "folder")
+
+
 def test_a_pattern_never_removes_its_matches(store: Store) -> None:
     store.write(b"1", "run1")
     for pattern in ("run[1]", "run?", "*"):

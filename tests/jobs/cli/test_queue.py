@@ -277,3 +277,142 @@ def test_a_job_is_checked_before_it_is_accepted(local_store: Store, configs: Pat
     assert len(QueueRecords(local_store).jobs()) == 1
     assert call(local_store, *arguments)[0] == 0
     assert len(QueueRecords(local_store).jobs()) == 2
+
+
+def test_a_kind_of_the_clusters_own_is_accepted_once_its_dispatcher_names_it(
+    local_store: Store, configs: Path
+) -> None:
+    (configs / "report.yaml").write_text("pages: 3\n")
+    arguments = ["submit", "report", "--config", str(configs / "report.yaml"), "--id", "one"]
+    code, said = call(local_store, *arguments)
+    assert code == 1
+    assert "no kind of job 'report'" in said
+    records = QueueRecords(local_store)
+    records.write_table(QueueTable(time=0, dispatcher="a", kinds=("report",)))
+    assert call(local_store, *arguments, "--set", "pages=4") == (0, "one: accepted\n")
+    assert records.spec("one").spec.config == {"pages": 4}
+    code, said = submit(local_store, configs)
+    assert code == 1
+    assert "the queue runs no jobs of kind 'train_teacher'; expected one of report" in said
+
+
+@pytest.fixture
+def line(local_store: Store, configs: Path) -> QueueRecords:
+    """The queue with a pipeline, `line`, whose data are made, whose teacher failed."""
+    assert submit(local_store, configs, kind="pipeline")[0] == 0
+    records = QueueRecords(local_store)
+    for job, *states in (
+        ("line.data", "queued", "starting", "running", "succeeded"),
+        ("line.teacher", "queued", "starting", "running", "failed"),
+        ("line.publish", "queued", "failed"),
+        ("line.other", "queued"),
+    ):
+        for number, state in enumerate(states, start=1):
+            event = {"number": number, "state": state, "time": float(number)}
+            event["attempt"] = int("running" in states)
+            event["reason"] = "exit code 3" if job == "line.teacher" and state == "failed" else ""
+            records.append(job, Event.model_validate(event))
+    for job in ("line.data", "line.teacher"):
+        local_store.write(f"of {job}\n".encode(), *log_folder(job, 1), "00000001.txt")
+    return records
+
+
+def test_a_pipeline_is_shown_with_its_stages(local_store: Store, line: QueueRecords) -> None:
+    code, said = call(local_store, "show", "line")
+    assert code == 0
+    stages = [row.split()[:3] for row in said.splitlines()[2:]]
+    assert stages == [
+        ["data", "prepare", "succeeded"],
+        ["teacher", "train_teacher", "failed"],
+        ["publish", "publish", "failed"],
+        ["other", "publish", "queued"],
+    ]
+    assert "exit code 3" in said
+    shown = json.loads(call(local_store, "show", "line", "--json")[1])
+    assert shown["state"] == "queued"
+    assert [(each["job"], each["ran"]) for each in shown["stages"]][:2] == [
+        ("line.data", 1.0),
+        ("line.teacher", 1.0),
+    ]
+
+
+def test_a_pipelines_log_is_that_of_the_stage_that_failed(
+    local_store: Store, line: QueueRecords
+) -> None:
+    code, said = call(local_store, "logs", "line")
+    assert code == 0
+    assert "of line.teacher" in said
+    assert "of line.data" not in said
+
+
+def test_a_pipeline_is_cancelled_and_tried_again_as_one(
+    local_store: Store, line: QueueRecords
+) -> None:
+    code, said = call(local_store, "retry", "line")
+    assert (code, said) == (
+        0,
+        "line.teacher: to be tried again\nline.publish: to be tried again\n",
+    )
+    assert call(local_store, "cancel", "line") == (0, "line.other: to be cancelled\n")
+    asked = [(each.job, each.what) for each in line.inbox()[0].values()]
+    assert asked == [("line.teacher", "retry"), ("line.publish", "retry"), ("line.other", "cancel")]
+
+
+def test_the_queue_tells_which_pipeline_a_job_belongs_to(
+    local_store: Store, line: QueueRecords
+) -> None:
+    rows = json.loads(call(local_store, "queue", "--json")[1])
+    assert {row["pipeline"] for row in rows} == {"line"}
+    assert "pipeline" in call(local_store, "queue", "--once")[1]
+
+
+def test_a_job_and_a_pipeline_never_have_one_name(local_store: Store, configs: Path) -> None:
+    assert submit(local_store, configs, "--id", "line")[0] == 0
+    code, said = submit(local_store, configs, kind="pipeline")
+    assert code == 1
+    assert "there is a job of this name in the queue: give the pipeline's file another" in said
+    assert QueueRecords(local_store).jobs() == ["line"]
+
+
+def test_a_pipeline_and_a_job_never_have_one_name(local_store: Store, configs: Path) -> None:
+    assert submit(local_store, configs, kind="pipeline")[0] == 0
+    code, said = submit(local_store, configs, "--id", "line")
+    assert code == 1
+    assert "there is a pipeline of this name in the queue: submit under another --id" in said
+
+
+def test_a_run_that_a_job_makes_or_needs_is_not_removed(local_store: Store, configs: Path) -> None:
+    local_store.write(b"{}", "runs", "teacher", "failure.json")
+    assert submit(local_store, configs, "--id", "one")[0] == 0
+    for more in ([], ["--force"]):
+        code, said = call(local_store, "runs", "remove", "teacher", *more)
+        assert code == 1
+        assert "run 'teacher' is what one of the queue makes or needs" in said
+    ended = {"number": 1, "state": "cancelled", "time": 1.0}
+    QueueRecords(local_store).append("one", Event.model_validate(ended))
+    assert call(local_store, "runs", "remove", "teacher") == (0, "removed runs/teacher\n")
+    code, said = call(local_store, "runs", "remove", "teacher")
+    assert code == 1
+    assert "no run 'teacher'" in said
+
+
+@pytest.mark.parametrize("name", ["*", "a?", "two words", "no-spec"])
+def test_a_folder_that_is_no_job_can_be_named_to_be_removed(local_store: Store, name: str) -> None:
+    folder = Path(local_store.path("queue")) / name
+    folder.mkdir(parents=True)
+    assert call(local_store, "queue", "remove", name) == (0, f"{name}: to be removed\n")
+    assert [each.job for each in QueueRecords(local_store).inbox()[0].values()] == [name]
+
+
+def test_the_records_of_a_pipeline_are_removed_once_all_has_ended(
+    local_store: Store, line: QueueRecords
+) -> None:
+    code, said = call(local_store, "queue", "remove", "line")
+    assert code == 1
+    assert "cannot remove job 'line.other': expected one that has ended" in said
+    assert "`flowkd cancel line` ends it" in said
+    assert line.inbox()[0] == {}
+    ended = {"number": 2, "state": "cancelled", "time": 9.0}
+    line.append("line.other", Event.model_validate(ended))
+    assert call(local_store, "queue", "remove", "line")[0] == 0
+    assert len(line.inbox()[0]) == 4
