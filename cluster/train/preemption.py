@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from flowkd.errors import FlowkdError
+from flowkd.errors import FlowkdError, StoppedError
 from flowkd.store.store import Store
 
 STOP = "stop.json"
@@ -46,6 +46,14 @@ def stops_on_sigterm(store: Store, run: str) -> Iterator[None]:
 def forget_stop(store: Store, run: str) -> None:
     """Forgets that a run was asked to stop."""
     store.remove("runs", run, STOP)
+
+
+def stopped_error(run: str, steps: int) -> StoppedError:
+    """Returns the error of a run that was stopped, and left a checkpoint."""
+    return StoppedError(
+        f"run {run!r} was stopped after {steps} steps, of which it keeps a checkpoint: the same "
+        f"command goes on from there"
+    )
 
 
 class StopWatch:

@@ -84,6 +84,17 @@ def check_name(config: TrainingConfig, store: Store) -> None:
         )
 
 
+def result_of(config: TrainingConfig, store: Store) -> str | None:
+    """Returns the reference of a run's result, `runs/NAME`, if it is finished, else None.
+
+    Raises:
+        ConfigError: The name is taken by a run of another config.
+    """
+    check_name(config, store)
+    reference = f"runs/{config.name}"
+    return reference if store.exists(reference, "result", "manifest.json") else None
+
+
 def _first_difference(known: Any, now: Any, path: str = "") -> str | None:
     if isinstance(known, dict) and isinstance(now, dict):
         inner = (
