@@ -8,7 +8,7 @@ import torch
 
 from cluster.storage import StorageConfig
 from cluster.train.commit import git_commit
-from cluster.train.local_checkpoints import keep_checkpoint, resume_here
+from cluster.train.local_checkpoints import LocalCheckpoints
 from cluster.train.preemption import StopWatch, forget_stop, stopped_error, stops_on_sigterm
 from cluster.train.preflight import result_of
 from flowkd.errors import NonFiniteError
@@ -64,7 +64,8 @@ def train_here(config: TrainingConfig, storage: StorageConfig) -> str:
 
 def _train(run: Run, store: Store) -> bool:
     """Trains from the last checkpoint to the end; True where it is asked to stop before."""
-    unwritten = resume_here(run, store)
+    checkpoints = LocalCheckpoints(store, f"runs/{run.config.name}/checkpoints")
+    unwritten = checkpoints.resume(run)
     watch = StopWatch(store, run.config.name, looks=True)
     try:
         with RunLog(store, run.config.name, run.step, unwritten) as log:
@@ -73,10 +74,10 @@ def _train(run: Run, store: Store) -> bool:
                 if line:
                     log.append(line)
                 last = run.step == run.config.train.steps
-                stopping = watch.asked and not last
+                stopping = watch.asked and run.is_due(run.config.log_every) and not last
                 if stopping or run.is_due(run.config.checkpoint_every):
                     run.count_dropped()
-                    keep_checkpoint(run, log, store)
+                    checkpoints.keep(run, log)
                 if stopping:
                     return True
     finally:

@@ -17,10 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cluster.storage import StorageConfig
 from cluster.train.checkpoints import new_folder, restore_run, save_run, sweep
-from cluster.train.local_checkpoints import resume_later
 from cluster.train.preemption import StopWatch
 from flowkd.errors import NonFiniteError
-from flowkd.store.store import Store
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.resolve import ResolvedRun
@@ -48,7 +46,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     worker = Worker(rank, world, ray.train.torch.get_device())
     run = prepare_run(resolved, load_data(resolved, store), worker)
     sweep()
-    unwritten = _resume(run, store)
+    unwritten = _resume(run)
     objective = (
         run.objective
         if world == 1
@@ -98,15 +96,14 @@ def _checkpoint(run: Run, log: RunLog | None) -> None:
     )
 
 
-def _resume(run: Run, store: Store) -> list[dict[str, Any]]:
+def _resume(run: Run) -> list[dict[str, Any]]:
     """Goes on from the last checkpoint, if any; returns the lines that the log may lack."""
-    checkpoint, unwritten = ray.train.get_checkpoint(), []
-    if checkpoint is not None:
-        device = next(run.objective.flow.parameters()).device
-        with checkpoint.as_directory() as folder:
-            unwritten = restore_run(run, Path(folder), device)
-    later = resume_later(run, store)
-    return unwritten if later is None else later
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return []
+    device = next(run.objective.flow.parameters()).device
+    with checkpoint.as_directory() as folder:
+        return restore_run(run, Path(folder), device)
 
 
 def _sum_over_workers(values: Tensor) -> Tensor:
