@@ -51,6 +51,7 @@ def check_job(
     if isinstance(config, TrainingConfig | SearchConfig):
         check_shared(storage)
         check_warmup(config.train)
+        _check_place(config, here)
         if here:
             check_machine(config.scaling)
     if isinstance(config, PrepareConfig):
@@ -92,6 +93,15 @@ def makes(config: BaseModel) -> set[str]:
     if isinstance(config, SearchConfig) and config.final is not None:
         return {f"models/{config.final.model}"}
     return set()
+
+
+def _check_place(config: TrainingConfig | SearchConfig, here: bool) -> None:
+    """Raises ConfigError where `run_on: local` is asked of what only Ray can do."""
+    if config.scaling.run_on == "local" and not (here and isinstance(config, TrainingConfig)):
+        what = "a search" if isinstance(config, SearchConfig) else "a job of the queue"
+        raise ConfigError(
+            f"scaling.run_on: expected auto or cluster for {what}, which is run on Ray; got local"
+        )
 
 
 def _check_search(config: SearchConfig, storage: StorageConfig) -> None:

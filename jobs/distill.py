@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError
 from flowkd.training.config import TrainingConfig
@@ -12,7 +11,7 @@ from jobs.cli.progress import train_with_progress
 
 
 def check_distillation(config: TrainingConfig, storage: StorageConfig) -> None:
-    """Raises FlowkdError for what can be known before Ray starts."""
+    """Raises FlowkdError for what can be known before it begins."""
     if config.objective.kind != "distillation":
         raise ConfigError(
             f"objective.kind: expected distillation; got {config.objective.kind}: "
@@ -23,9 +22,8 @@ def check_distillation(config: TrainingConfig, storage: StorageConfig) -> None:
 
 def distill(config: TrainingConfig, storage: StorageConfig) -> None:
     """Distil a teacher, a finished run or a published model, into a student."""
-    connect()
     print(f"distilled {train_with_progress(config, storage)}")
 
 
 if __name__ == "__main__":
-    run_job(TrainingConfig, distill, check_distillation)
+    run_job(TrainingConfig, distill, check_distillation, local=True)

@@ -14,4 +14,4 @@ def evaluate_flows(config: EvaluationConfig, storage: StorageConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_job(EvaluationConfig, evaluate_flows)
+    run_job(EvaluationConfig, evaluate_flows, local=True)

@@ -14,4 +14,4 @@ def publish_model(config: PublishConfig, storage: StorageConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_job(PublishConfig, publish_model)
+    run_job(PublishConfig, publish_model, local=True)

@@ -17,7 +17,7 @@ from cluster.local import connect
 from cluster.serve.config import ServingConfig
 from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
-from cluster.train.launch import git_commit
+from cluster.train.commit import git_commit
 from flowkd.config import Config, dump_config, load_config
 from flowkd.data.facts import named_values
 from flowkd.data.groups import describe_rows, groups_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError
 from flowkd.training.config import TrainingConfig
@@ -12,7 +11,7 @@ from jobs.cli.progress import train_with_progress
 
 
 def check_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
-    """Raises FlowkdError for what can be known before Ray starts."""
+    """Raises FlowkdError for what can be known before it begins."""
     if config.objective.kind != "maximum_likelihood":
         raise ConfigError(
             f"objective.kind: expected maximum_likelihood; got {config.objective.kind}: "
@@ -23,9 +22,8 @@ def check_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
 
 def train_teacher(config: TrainingConfig, storage: StorageConfig) -> None:
     """Train a flow by maximum likelihood."""
-    connect()
     print(f"trained {train_with_progress(config, storage)}")
 
 
 if __name__ == "__main__":
-    run_job(TrainingConfig, train_teacher, check_teacher)
+    run_job(TrainingConfig, train_teacher, check_teacher, local=True)

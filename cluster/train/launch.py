@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
@@ -16,23 +14,21 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.exits import FENCED
 from cluster.storage import StorageConfig
+from cluster.train.commit import git_commit
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
-from cluster.train.preemption import stops_on_sigterm
-from cluster.train.preflight import check_name
+from cluster.train.preemption import stopped_error, stops_on_sigterm
+from cluster.train.preflight import result_of
 from cluster.train.resume import forget_damaged_snapshot
 from cluster.train.takeover import take_over_checkpoints
 from cluster.train.worker import train_worker
-from flowkd.errors import FencedError, NonFiniteError, StoppedError
+from flowkd.errors import FencedError, NonFiniteError
 from flowkd.training.config import TrainingConfig
-from flowkd.training.growth import is_finished
 from flowkd.training.lease import Token, take
 from flowkd.training.lease_keeper import LeaseKeeper
 from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
 
-ROOT = Path(__file__).parents[2]  # of the checkout, if this is one
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
 # the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
-FENCED_SECONDS = 10.0  # in which workers notice it by themselves
 FENCED_SECONDS = 10.0  # in which workers notice it by themselves
 HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
@@ -62,10 +58,10 @@ def run_training(
         InsufficientResourcesError: The cluster does not have what the workers take.
     """
     store = storage.store()
+    finished = result_of(config, store)
+    if finished:
+        return finished
     reference = f"runs/{config.name}"
-    check_name(config, store)
-    if is_finished(store, config):
-        return reference
     run = resolve_run(config, store)
     token = take(store, config.name, config.train.steps)
     if token is None:
@@ -139,27 +135,4 @@ def _fit(
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")
     if outcome["stopped"] is not None:
-        raise StoppedError(
-            f"run {config.name!r} was stopped after {outcome['stopped']} steps, of which it keeps "
-            f"a checkpoint: the same command goes on from there"
-        )
-
-
-def git_commit(root: Path = ROOT) -> str | None:
-    """Returns the commit of a checkout of flowkd, by default of the code that runs.
-
-    None where git is missing, or `root` is no checkout's own root: flowkd may be installed within
-    another repository, whose commit says nothing of it.
-    """
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "--show-toplevel", "HEAD"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    top, commit = asked.stdout.splitlines()
-    return commit if Path(top).resolve() == root.resolve() else None
+        raise stopped_error(config.name, outcome["stopped"])

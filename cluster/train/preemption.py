@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from flowkd.errors import FlowkdError
+from flowkd.errors import FlowkdError, StoppedError
 from flowkd.training.lease import Token
 
 LOOK_SECONDS = 1.0
@@ -38,14 +38,28 @@ def stops_on_sigterm(token: Token) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         print("stopping: a checkpoint first", flush=True)
         # Not in the handler itself, which may have interrupted a request to the store.
-        asked = (b"{}\n", token.folder, _stop_name(token))
-        threading.Thread(target=token.store.write, args=asked).start()
+        threading.Thread(target=_ask_to_stop, args=(token,)).start()
 
     before = signal.signal(signal.SIGTERM, ask)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _ask_to_stop(token: Token) -> None:
+    try:
+        token.store.write(b"{}\n", token.folder, _stop_name(token))
+    except (FlowkdError, OSError) as error:
+        print(f"cannot ask run {token.run!r} to stop, which goes on: {error}", flush=True)
+
+
+def stopped_error(run: str, steps: int) -> StoppedError:
+    """Returns the error of a run that was stopped, and left a checkpoint."""
+    return StoppedError(
+        f"run {run!r} was stopped after {steps} steps, of which it keeps a checkpoint: the same "
+        f"command goes on from there"
+    )
 
 
 class StopWatch:

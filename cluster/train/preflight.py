@@ -15,7 +15,7 @@ from flowkd.errors import ConfigError
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.growth import check_growth, with_steps
+from flowkd.training.growth import check_growth, is_finished, with_steps
 from flowkd.training.loop import TrainConfig
 from flowkd.training.resolve import check_not_removed, resolve_run
 
@@ -88,6 +88,16 @@ def check_name(config: TrainingConfig, store: Store) -> None:
             f"choose another name, or `flowkd runs remove {config.name}` first"
         )
     check_growth(known, config.train.steps, store)
+
+
+def result_of(config: TrainingConfig, store: Store) -> str | None:
+    """Returns the reference of a run's result, `runs/NAME`, if it is finished, else None.
+
+    Raises:
+        ConfigError: The name is taken by a run of another config.
+    """
+    check_name(config, store)
+    return f"runs/{config.name}" if is_finished(store, config) else None
 
 
 def _first_difference(known: Any, now: Any, path: str = "") -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +27,9 @@ class ScalingConfig(Config):
         workers: Number of data-parallel workers; the global batch is split between them.
         min_workers: As many are enough to begin or go on, if the cluster has no more; the global
             batch stays the same. By default exactly `workers`.
+        run_on: `local`, in the process that is called, without Ray; `cluster`, on Ray; `auto`: in
+            the process where there is no cluster yet, and a run of one worker without a GPU would
+            end before Ray had started. The result is the same.
         gpu: Whether each has a GPU.
         cpus: CPU cores, and threads, of each worker.
         resident_gib: The most rows that each worker keeps in memory, in GiB; if its share of the
@@ -36,6 +40,7 @@ class ScalingConfig(Config):
 
     workers: int = Field(1, ge=1)
     min_workers: int | None = Field(None, ge=1)
+    run_on: Literal["auto", "local", "cluster"] = "auto"
     gpu: bool = False
     cpus: int = Field(1, ge=1)
     resident_gib: float = Field(4.0, gt=0)
@@ -47,6 +52,15 @@ class ScalingConfig(Config):
         if self.least > self.workers:
             raise ValueError(
                 f"expected min_workers of at most workers = {self.workers}; got {self.least}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_one_process(self) -> ScalingConfig:
+        if self.run_on == "local" and self.workers > 1:
+            raise ValueError(
+                f"expected workers: 1 for run_on: local, which is one process; got {self.workers}: "
+                f"set scaling.workers=1, the batches stay the same"
             )
         return self
 

@@ -204,7 +204,7 @@ def take(store: Store, run: str, steps: int, say: Callable[[str], None] = print)
         numbers = _numbers(store.list(folder))
         number = numbers[-1] + 1 if numbers else 1
         last = _read(store, folder, numbers[-1]) if numbers else None
-        if last is not None and last.finished is not None and last.steps >= steps:
+        if last is not None and _is_finished(store, run, last, steps):
             _show(store, run, last.result)
             return None
         if last is not None and last.finished is None and not last.holder.is_gone(now):
@@ -212,6 +212,13 @@ def take(store: Store, run: str, steps: int, say: Callable[[str], None] = print)
         data = _record(number)
         if create_alone(store, data, folder, f"{number:08}.json"):
             return Token(store, run, number)
+
+
+def _is_finished(store: Store, run: str, last: LeaseRecord, steps: int) -> bool:
+    """Tells whether a run has a result of so many steps; somebody may have removed it since."""
+    if last.finished is None or last.steps < steps:
+        return False
+    return store.exists("runs", run, "result", last.result, "manifest.json")
 
 
 def sign(token: Token, beats: int, *, released: bool = False) -> None:

@@ -20,9 +20,7 @@ from flowkd.store.store import Store
 from jobs.cli.console import Json, StoreUri, opened_store, say_facts
 
 START_SECONDS = 120
-SUBMIT = """
-in this shell:  eval "$(flowkd env)"
-then:           ray job submit --working-dir . -- python -m jobs.distill --config FILE"""
+JOB = "--working-dir . -- python -m jobs.distill --config FILE"
 
 
 def start_cluster(
@@ -36,9 +34,11 @@ def start_cluster(
         cluster = up(cpus=cpus, environment={"FLOWKD_STORE": opened.uri})
         if queue:
             _start_dispatcher(cluster, opened)
+        keep_from_ray(opened)
         say_facts(_facts(cluster, opened), as_json)
         if not as_json:
-            print(SUBMIT)
+            print('\nin this shell:  eval "$(flowkd env)"')
+            print(f"then:           {submit_line(cluster)}")
 
 
 def stop_cluster() -> None:
@@ -66,6 +66,8 @@ def show_environment(store: StoreUri = None) -> None:
             raise FlowkdError("no cluster is up; `flowkd up` starts one")
         for name, value in {**cluster.environment(), "FLOWKD_STORE": opened.uri}.items():
             print(f"export {name}={shlex.quote(value)}")
+        keep_from_ray(opened)
+        print(f"# {submit_line(cluster)}")
 
 
 def add_cluster(app: typer.Typer) -> None:
@@ -77,6 +79,19 @@ def add_cluster(app: typer.Typer) -> None:
         ("env", show_environment),
     ):
         app.command(name)(command)
+
+
+def submit_line(cluster: LocalCluster) -> str:
+    """Returns what submits a job to a cluster, whichever others run on this machine."""
+    return f"ray job submit --address {cluster.dashboard} {JOB}"
+
+
+def keep_from_ray(store: Store) -> None:
+    """Keeps a store of a folder out of what `ray job submit --working-dir` takes along."""
+    if store.is_local:
+        folder = Path(store.path())
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".rayignore").write_text("*\n", encoding="utf-8")
 
 
 def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:

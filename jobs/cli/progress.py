@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from cluster.storage import StorageConfig
-from cluster.train.launch import run_training
+from cluster.train.start import train_run
 from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
@@ -38,7 +38,7 @@ def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
     watcher = threading.Thread(target=show, args=(config, storage.store(), finished), daemon=True)
     watcher.start()
     try:
-        reference = run_training(config, storage)
+        reference = train_run(config, storage)
     finally:
         finished.set()
         watcher.join()
@@ -70,7 +70,7 @@ def _show_bar(config: TrainingConfig, store: Store, finished: threading.Event) -
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(config.name, total=config.train.steps, figures="starting workers")
+        task = bar.add_task(config.name, total=config.train.steps, figures="starting")
 
         def show(step: int, figures: str) -> None:
             bar.update(task, completed=step, figures=figures)

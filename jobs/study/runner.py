@@ -10,7 +10,7 @@ import torch
 
 from cluster.ray_tasks import TaskPool
 from cluster.storage import StorageConfig
-from cluster.train.launch import git_commit
+from cluster.train.commit import git_commit
 from flowkd.errors import NonFiniteError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig

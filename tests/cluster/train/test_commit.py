@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.train.launch import git_commit
+from cluster.train.commit import git_commit
 
 
 def checkout(folder: Path) -> str:

@@ -35,7 +35,10 @@ def config(workers: int) -> TrainingConfig:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "first", "then"),
+    [(1, "--cluster", "--local"), (1, "--local", "--cluster"), (2, "--cluster", "--cluster")],
+)
 def test_a_stopped_run_goes_on_as_if_it_never_was(
     ray_cluster: LocalCluster,
     local_store: Store,
@@ -43,6 +46,8 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(
     tmp_path: Path,
     reliability: Callable[..., None],
     workers: int,
+    first: str,
+    then: str,
 ) -> None:
     furnish(local_store)
     path = tmp_path / "config.yaml"
@@ -50,7 +55,7 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(
     command = [sys.executable, "-m", "jobs.train_teacher", "--config", str(path)]
     command += ["--store", local_store.uri]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE
+        [*command, first], stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE
     ) as run:
         deadline = time.monotonic() + 120
         while (last_record(local_store, "stopped") or {"step": 0})["step"] < 100:
@@ -63,7 +68,9 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(
     stopped = read_log(local_store, "stopped")[-1]["step"]
     assert 100 <= stopped < STEPS
     assert f"stopped after {stopped} steps" in said[1].replace("\n", " ")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [*command, then], capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     log = read_log(local_store, "stopped")
     assert [line["step"] for line in log] == sorted({line["step"] for line in log})
@@ -75,9 +82,10 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(
             assert torch.equal(one, other)
         else:
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    places = {"--cluster": "on Ray", "--local": "without Ray"}
     reliability(
-        f"SIGTERM to a training on {workers} worker{'s' if workers > 1 else ''}",
-        "to its driver, in mid-run; then the same command",
+        f"SIGTERM to a training on {workers} worker{'s' if workers > 1 else ''} {places[first]}",
+        f"to its driver, in mid-run; then the same command, {places[then]}",
         "a checkpoint first, exit code 75; the weights at the end are those of an undisturbed run"
         + (" on one worker, to 1e-3" if workers > 1 else ", bit by bit"),
     )

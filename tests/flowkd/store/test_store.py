@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
-from flowkd.store.store import Store, default_uri
+from flowkd.store.store import SUBMITTED, Store, default_uri
 
 KINDS = ["local", "memory", "s3", "moto"]
 MIB = 2**20
@@ -241,3 +242,28 @@ def test_the_default_is_a_folder_unless_the_environment_says_otherwise(
     assert default_uri() == "store"
     monkeypatch.setenv("FLOWKD_STORE", "s3://bucket/prefix")
     assert default_uri() == "s3://bucket/prefix"
+
+
+@pytest.mark.parametrize("uri", ["store", "./x", "../x", "file://x", "file://./x", "local://x"])
+def test_a_relative_store_is_refused_in_a_submitted_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = Path(uri.partition("://")[2] or uri)
+    assert Store(uri).uri == f"file://{(tmp_path / relative).resolve()}"
+    monkeypatch.setenv(SUBMITTED, "{}")
+    with pytest.raises(StoreError, match=f"got {uri!r}, .*give --store /folder or s3://"):
+        Store(uri)
+
+
+@pytest.mark.parametrize("uri", ["/x", "~/x", "file:///x", "s3://bucket/x", "memory://x"])
+def test_any_other_store_is_the_same_in_a_submitted_job(
+    monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    here = Store(uri).uri
+    monkeypatch.setenv(SUBMITTED, "{}")
+    assert Store(uri).uri == here
+
+
+def test_the_sign_of_a_submitted_job_is_rays() -> None:
+    assert SUBMITTED == RAY_JOB_CONFIG_JSON_ENV_VAR

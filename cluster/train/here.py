@@ -1,0 +1,95 @@
+"""Trains a run in this process, without Ray, as one worker of Ray's would."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from cluster.storage import StorageConfig
+from cluster.train.commit import git_commit
+from cluster.train.local_checkpoints import LocalCheckpoints
+from cluster.train.preemption import STOP, StopWatch, stopped_error, stops_on_sigterm
+from cluster.train.preflight import result_of
+from cluster.train.takeover import take_over_checkpoints
+from flowkd.errors import NonFiniteError
+from flowkd.training.checkpoint_folders import checkpoints_folder
+from flowkd.training.config import TrainingConfig
+from flowkd.training.inputs import Worker, load_data
+from flowkd.training.lease import take
+from flowkd.training.lease_keeper import LeaseKeeper
+from flowkd.training.metrics_log import RunLog
+from flowkd.training.resolve import record_run, resolve_run
+from flowkd.training.run import Run
+from flowkd.training.setup import prepare_run
+
+
+def train_here(config: TrainingConfig, storage: StorageConfig) -> str:
+    """Trains a run in this process; what it leaves in the store is what a worker of Ray's leaves.
+
+    A run of the same name and config goes on from its last checkpoint, whoever left it; a finished
+    one is returned at once.
+
+    Args:
+        config: The training, of one worker.
+        storage: Store of data sets, runs and models.
+
+    Returns:
+        The reference of the result, `runs/NAME`.
+
+    Raises:
+        ConfigError: The name is taken by a run of another config, or the config does not fit.
+        NonFiniteError: A term became NaN or infinite.
+        HeldError: Another process trains it.
+        FencedError: Another process has taken it over, because this one stood still.
+        StoppedError: SIGTERM came; the run can go on from where it was.
+    """
+    store = storage.store()
+    finished = result_of(config, store)
+    if finished:
+        return finished
+    torch.set_num_threads(config.scaling.cpus)
+    resolved = resolve_run(config, store)
+    worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
+    token = take(store, config.name, config.train.steps)
+    if token is None:
+        return f"runs/{config.name}"
+    with stops_on_sigterm(token), LeaseKeeper(token) as keeper:
+        run = prepare_run(resolved, load_data(resolved, store), worker)
+        record_run(config, resolved, store)
+        take_over_checkpoints(token)
+        began = time.perf_counter()
+        try:
+            stopped = _train(run, keeper)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"run {config.name!r}: {error}") from error
+        if not stopped:
+            run.finish(store, time.perf_counter() - began, token, git_commit())
+    if stopped:
+        raise stopped_error(config.name, run.step)
+    return f"runs/{config.name}"
+
+
+def _train(run: Run, keeper: LeaseKeeper) -> bool:
+    """Trains from the last checkpoint to the end; True where it is asked to stop before."""
+    token = keeper.token
+    checkpoints = LocalCheckpoints(token.store, checkpoints_folder(token))
+    unwritten = checkpoints.resume(run)
+    watch = StopWatch(token, looks=True)
+    try:
+        with RunLog(token.store, token.run, run.step, unwritten, token.number) as log:
+            for result in run.steps():
+                keeper.check()
+                line = run.record(result)
+                if line:
+                    log.append(line)
+                last = run.step == run.config.train.steps
+                stopping = watch.asked == STOP and run.is_due(run.config.log_every) and not last
+                if stopping or run.is_due(run.config.checkpoint_every):
+                    run.count_dropped()
+                    checkpoints.keep(run, log)
+                if stopping:
+                    return True
+    finally:
+        watch.close()
+    return False

@@ -1,0 +1,53 @@
+"""Where a run is trained: in this process, or on Ray."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from cluster.local import connect, recorded
+from cluster.storage import StorageConfig
+from cluster.train.here import train_here
+from cluster.train.preflight import result_of
+from flowkd.training.config import TrainingConfig
+from flowkd.training.estimate import estimated_seconds
+from flowkd.training.resolve import resolve_run
+
+RAY_START_SECONDS = 20.0  # from `ray start` to the first step of a training
+
+
+def train_run(config: TrainingConfig, storage: StorageConfig) -> str:
+    """Trains a run where its `scaling.run_on` says; returns the reference of its result.
+
+    Raises:
+        FlowkdError: What `train_here` and `run_training` raise; no Ray could be started.
+    """
+    finished = result_of(config, storage.store())
+    if finished:
+        return finished
+    if is_for_here(config, storage):
+        return train_here(config, storage)
+    from cluster.train.launch import run_training  # which imports Ray
+
+    connect()
+    return run_training(config, storage)
+
+
+def is_for_here(config: TrainingConfig, storage: StorageConfig) -> bool:
+    """Tells whether a run is trained in this process, and says so where nobody asked for it.
+
+    With `run_on: auto`, it is if it asks for one worker without a GPU, no cluster is named or runs,
+    and it would end before a Ray of this machine had begun.
+    """
+    scaling = config.scaling
+    if scaling.run_on != "auto":
+        return scaling.run_on == "local"
+    if scaling.workers > 1 or scaling.gpu or os.environ.get("RAY_ADDRESS") or recorded():
+        return False
+    torch.set_num_threads(scaling.cpus)
+    seconds = estimated_seconds(resolve_run(config, storage.store()), RAY_START_SECONDS)
+    if seconds >= RAY_START_SECONDS:
+        return False
+    print(f"in this process: about {max(1, seconds):.0f} s; --cluster asks for Ray", flush=True)
+    return True
