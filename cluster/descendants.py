@@ -30,11 +30,12 @@ def adopt_orphans() -> bool:
 
 def descendants(root: int) -> list[psutil.Process]:
     """Returns the processes that descend from another one, or are in the session that it leads."""
-    with suppress(psutil.NoSuchProcess):
+    try:
         below = psutil.Process(root).children(recursive=True)
-        session = [each for each in psutil.process_iter() if _session(each.pid) == root]
-        return [each for each in {*below, *session} if each.pid != root and _lives(each)]
-    return []
+    except psutil.NoSuchProcess:
+        return []
+    session = [each for each in psutil.process_iter() if _session(each.pid) == root]
+    return [each for each in {*below, *session} if each.pid != root and lives(each)]
 
 
 def marked(name: str, prefix: str) -> list[psutil.Process]:
@@ -49,7 +50,7 @@ def marked(name: str, prefix: str) -> list[psutil.Process]:
         if process.pid == os.getpid():
             continue
         with suppress(psutil.Error, OSError):  # of another user, or gone
-            if process.environ().get(name, "").startswith(prefix) and _lives(process):
+            if process.environ().get(name, "").startswith(prefix) and lives(process):
                 found.append(process)
     return found
 
@@ -92,9 +93,11 @@ def _in_words(process: psutil.Process) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Tells whether a process runs, and is no other of the same number."""
     try:
-        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return process.is_running() and process.status() not in ended
     except psutil.Error:
         return False
 

@@ -72,6 +72,9 @@ def _look_at_begun(
     """Waits for the attempt to end, and stops it if its job is cancelled."""
     attempt = job.state.attempt
     status = None if overdue else cluster.status(job.id, attempt)
+    if overdue:  # what is frozen neither ends nor speaks, and holds what its actors hold
+        with suppress(ClusterError):
+            cluster.stop(job.id, attempt)
     if overdue or status == "exited":
         return _after_loss(job, records)
     if job.state.state in STOPPING and status == "alive":

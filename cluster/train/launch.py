@@ -11,6 +11,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from cluster.orphans import controllers_end, end_orphans
 from cluster.storage import StorageConfig
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import forget_stop, stops_on_sigterm
@@ -83,7 +84,12 @@ def run_training(
             callbacks=[*callbacks, *([ResourceTimeout(scaling.max_waits)] if elastic else [])],
         ),
     )
-    with stops_on_sigterm(store, config.name), explained_errors(config.name, scaling):
+    end_orphans()  # of drivers before this one, that were killed
+    with (
+        controllers_end(),
+        stops_on_sigterm(store, config.name),
+        explained_errors(config.name, scaling),
+    ):
         outcome = trainer.fit().return_value
     if outcome["error"]:
         raise NonFiniteError(f"run {config.name!r}: {outcome['error']}")
