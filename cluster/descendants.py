@@ -89,7 +89,7 @@ def end_processes(
 
 def _in_words(process: psutil.Process) -> str:
     words = " ".join(process.cmdline()) or process.name()
-    text = "".join(c if c.isprintable() else " " for c in words)
+    text = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
