@@ -20,6 +20,7 @@ from cluster.local import LOOPBACK, down, up
 from cluster.local_record import LocalCluster, RecordedClusterError, find_cluster, recorded
 from flowkd.errors import FlowkdError
 from tests.support import ROOT
+from tests.support.daemons import DAEMON, daemon
 from tests.support.queues import wait_for
 
 WITHOUT_RAY = [
@@ -222,17 +223,16 @@ def test_a_ray_that_ends_before_it_is_up_is_told_at_once(
 
 
 LEAVES = """
-    import json, os, ray, subprocess, sys
+    import json, os, ray, subprocess
     from cluster.local import connect
 
     class Stays:
-        def start(self):
-            command = [sys.executable, "-c", "import time; time.sleep(600)"]
-            return subprocess.Popen(command, start_new_session=True).pid
+        def start(self, command):
+            return subprocess.call(["/bin/sh", "-c", command])
 
     connect()
     actor = ray.remote(Stays).options(lifetime="detached", num_cpus=0).remote()
-    print(json.dumps({"pid": ray.get(actor.start.remote())}))
+    print(json.dumps(ray.get(actor.start.remote(os.environ["COMMAND"]))))
 """
 
 
@@ -241,7 +241,9 @@ def test_a_cluster_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
     record = tmp_path / "cluster.json"
     cluster = up(cpus=1, record=record)
     try:
-        session = psutil.Process(run(LEAVES, RAY_ADDRESS=cluster.address)["pid"])
+        file = tmp_path / "pid"
+        run(LEAVES, RAY_ADDRESS=cluster.address, COMMAND=daemon(DAEMON, file))
+        session = psutil.Process(int(file.read_text()))
         known = [session, psutil.Process(cluster.pid), *cluster.processes()]
         assert len(known) > 5
     finally:
