@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,14 +17,24 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
+from cluster.descendants import end_processes, lives
 from cluster.exits import exits
-from cluster.local_record import RECORD, LocalCluster, all_clusters, recorded
+from cluster.local_record import (
+    MARK,
+    RECORD,
+    LocalCluster,
+    all_clusters,
+    recorded,
+    remembered,
+)
 from flowkd.errors import FlowkdError
 
 LOOPBACK = "127.0.0.1"
 STALLED_SECONDS = 90.0  # without a sign of progress: then Ray is given up
 TELL_SECONDS = 10.0
-STOP_SECONDS = 15
+STOP_SECONDS = 10.0
 OBJECT_STORE_BYTES = 256 * 1024**2
 PORTS = (
     "port", "dashboard-port", "ray-client-server-port", "node-manager-port",
@@ -100,7 +109,7 @@ def _start(cpus: int | None, record: Path, environment: Mapping[str, str]) -> Lo
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**ray_environment(token), **environment},
+            env={**ray_environment(token), **environment, MARK: str(folder)},
             start_new_session=True,
         )
     cluster = LocalCluster(
@@ -151,22 +160,20 @@ def _bytes_below(folder: str) -> int:
 
 def down(*, record: Path = RECORD) -> bool:
     """Stops the cluster that `up` started and all that runs on it; False if there is none."""
-    cluster = recorded(record)
+    cluster = remembered(record)
     if cluster is None:
         record.unlink(missing_ok=True)
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(cluster.pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while _group_alive(cluster.pid) and time.monotonic() < deadline:
+    known = set(cluster.processes())  # some outlive the one that they descend from
+
+    def left() -> list[psutil.Process]:
         _reap(cluster.pid)
-        time.sleep(0.1)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(cluster.pid, signal.SIGKILL)
-    _reap(cluster.pid)
+        return [each for each in known.union(cluster.processes()) if lives(each)]
+
+    end_processes(left, STOP_SECONDS)
     cluster.forget()
     shutil.rmtree(cluster.folder, ignore_errors=True)
-    return True
+    return bool(known)
 
 
 def least_cpus() -> int:
@@ -236,14 +243,6 @@ def _answers(cluster: LocalCluster) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return any(node["state"] == "ALIVE" for node in found)
-
-
-def _group_alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _reap(pid: int) -> None:

@@ -9,10 +9,15 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
+from cluster.descendants import descendants, marked
 from flowkd.errors import FlowkdError
 
 PROC = Path("/proc")
 RECORD = Path(".flowkd/cluster.json")
+# A variable of the environment of all that runs on a cluster of this machine: its folder.
+MARK = "FLOWKD_CLUSTER"
 
 
 class RecordedClusterError(FlowkdError):
@@ -63,6 +68,14 @@ class LocalCluster:
             return False
         return self.folder in command.decode(errors="replace")
 
+    def processes(self) -> list[psutil.Process]:
+        """Returns all its processes that live, and those of what runs on it, but for this one."""
+        tree = []
+        if self.alive():
+            tree = [psutil.Process(self.pid), *descendants(self.pid)]
+        found = {*tree, *marked(MARK, self.folder)}
+        return [each for each in found if each.pid != os.getpid()]
+
     def remember(self) -> None:
         """Writes its record, and a copy where all clusters of this user are listed."""
         text = json.dumps(asdict(self))
@@ -85,6 +98,16 @@ def recorded(record: Path = RECORD) -> LocalCluster | None:
     Raises:
         RecordedClusterError: The record cannot be read, and no list knows its cluster.
     """
+    cluster = remembered(record)
+    return cluster if cluster is not None and cluster.alive() else None
+
+
+def remembered(record: Path = RECORD) -> LocalCluster | None:
+    """Returns the cluster that a record remembers, of which at least parts may still run.
+
+    Raises:
+        RecordedClusterError: The record cannot be read, and no list knows its cluster.
+    """
     try:
         cluster = _read(record)
     except FileNotFoundError:
@@ -94,7 +117,7 @@ def recorded(record: Path = RECORD) -> LocalCluster | None:
         if not ours:
             raise
         cluster = ours[0]
-    return cluster if cluster.alive() else None
+    return cluster
 
 
 def all_clusters() -> list[LocalCluster]:

@@ -42,3 +42,6 @@ class Cluster(Protocol):
 
     def request_resources(self, bundles: list[dict[str, float]]) -> None:
         """Asks for nodes on which all of these fit; replaces the last request."""
+
+    def end_orphans(self) -> None:
+        """Ends what attempts that are over have left on the cluster outside of their processes."""

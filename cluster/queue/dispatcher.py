@@ -24,6 +24,9 @@ from cluster.queue.table import TableWriter, table_of
 from cluster.queue.watch import watch
 from flowkd.errors import StoreError
 
+# After the end of an attempt: the cluster notices that a driver or a node is gone some time later.
+TIDY_SECONDS = 60.0
+
 
 def steady_clock() -> Callable[[], float]:
     """Returns a clock of seconds since 1970 that nobody sets while this process lives."""
@@ -61,6 +64,7 @@ class Dispatcher:
         self.name = uuid.uuid4().hex[:8]
         self.jobs = KnownJobs(records, self.now)
         self._told: set[str] = set()
+        self._tidy_until = self.now() + TIDY_SECONDS
         self._table = TableWriter(records)
         self._requests = NodeRequests(cluster) if config.autoscaling_nodes else None
 
@@ -84,6 +88,9 @@ class Dispatcher:
                     self._move(job, Transition("failed", reason=impossible))
                 else:
                     self._move(job, after_waiting(job, self.jobs.known, self.now()))
+        if self.now() < self._tidy_until:
+            with _reported("attempts may have left something"):
+                self.cluster.end_orphans()
         nodes: list[dict[str, float]] = []
         with _reported("nothing is started"):
             nodes = self.cluster.nodes()
@@ -109,6 +116,8 @@ class Dispatcher:
         if not self.records.append(job.id, event):
             job.learn(self.records.state(job.id), self.now())
             return False
+        if job.state.state in ACTIVE and transition.state not in ACTIVE:
+            self._tidy_until = self.now() + TIDY_SECONDS
         job.learn(job.state.after(event), self.now())
         self.tell(job.spec, event)
         return True

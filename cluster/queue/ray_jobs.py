@@ -13,6 +13,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.job_submission import JobStatus
 
+from cluster.orphans import end_orphans
 from cluster.queue.cluster import AttemptStatus, ClusterError
 from cluster.queue.config import QueueConfig
 from cluster.queue.free import FreeResources
@@ -118,6 +119,12 @@ class RayJobs:
         """Asks the autoscaler for nodes on which all of these fit, until it is asked otherwise."""
         with _asking("ask for nodes"):
             request_resources(bundles=bundles)
+
+    def end_orphans(self) -> None:
+        """Ends the actors of trainings whose driver is gone, whichever node it was on."""
+        with _asking("end what attempts left"):
+            for actor in end_orphans():
+                print(f"dispatcher: ended a {actor} whose driver is gone", flush=True)
 
 
 def entrypoint(job: str, attempt: int, kind: str, uri: str, config: QueueConfig) -> str:

@@ -1,8 +1,8 @@
 """Runs one attempt at a job, as the entrypoint of a Ray job.
 
 It claims the attempt, writes heartbeats while the command runs, and writes its outcome. Whatever
-the command started ends when the attempt is stopped, when it cannot write heartbeats, and when it
-is killed.
+the command started ends with it, when the attempt is stopped, when it cannot write heartbeats, and
+when it is killed: see `cluster.queue.keeper`.
 
 python -m cluster.queue.runner --store URI JOB ATTEMPT -- COMMAND...
 """
@@ -23,10 +23,12 @@ from pathlib import Path
 
 import yaml
 
+from cluster.descendants import end_processes, marked
 from cluster.queue.job_log import LogUpload
+from cluster.queue.keeper import MARK
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.progress import progress_of
-from cluster.queue.records import QueueRecords
+from cluster.queue.records import QUEUE, QueueRecords
 from cluster.queue.rules import StopReason, stop_reason
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
@@ -40,9 +42,7 @@ NOT_MINE = 76  # another process has claimed the attempt
 CANCELLED = 130  # the job was cancelled before the command was started
 STOPPED = StopReason("stopped")
 POLL_SECONDS = 0.2
-# Leads the process group of the command. Its standard input ends when this process does, however
-# that came; then it kills the group, itself included.
-GUARD = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r _; kill -9 0")
+KEEPER_SECONDS = 4.0  # beyond the grace period: then it is killed, and what it kept
 
 
 class AttemptRunner:
@@ -79,6 +79,8 @@ class AttemptRunner:
         self._stopping = threading.Event()
         self._reason: StopReason | None = None
         self._done = threading.Event()
+        self._attempts = f"{records.store.uri}/{QUEUE}/{job}/attempts/"
+        self._mark = f"{self._attempts}{number}"
 
     def run(self) -> int:
         """Runs the command, unless another process does or the job is cancelled; returns its code.
@@ -97,38 +99,38 @@ class AttemptRunner:
             log = Path(folder, "log.txt")
             beats = threading.Thread(target=self._beat_regularly, daemon=True)
             upload = LogUpload(self.records.store, self.job, self.number, log)
-            with log.open("wb") as output, subprocess.Popen(
-                GUARD, stdin=subprocess.PIPE, process_group=0
-            ) as guard:  # fmt: skip
-                child = self._start(folder, output.fileno(), guard.pid)
-                beats.start()
-                with upload:
-                    code = self._wait(child, guard.pid)
+            with log.open("wb") as output:
+                self._end_marked(self._attempts)  # what those before it left here
+                with self._start(folder, output.fileno()) as keeper:
+                    beats.start()
+                    with upload:
+                        code = self._wait(keeper)
             self._done.set()
         return self._end(code, self._reason)
 
-    def _start(self, folder: str, output: int, group: int) -> subprocess.Popen[bytes]:
+    def _start(self, folder: str, output: int) -> subprocess.Popen[bytes]:
         config = Path(folder, "config.yaml")
         config.write_text(yaml.safe_dump(self.spec.config, sort_keys=False), encoding="utf-8")
         places = {"{config}": str(config), "{store}": self.records.store.uri}
         command = [places.get(word, word) for word in self.command]
         if command[0] == "python":
             command[0] = sys.executable
-        mine = {JOB: self.job, ATTEMPT: str(self.number)}  # for the lease of a run
-        environment = {**os.environ, **mine, "PYTHONUNBUFFERED": "1"}
-        try:
-            return subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment,
-                process_group=group,
-            )  # fmt: skip
-        except OSError as error:
-            os.write(output, f"cannot run {command[0]}: {error}\n".encode())
-            return subprocess.Popen(("/bin/sh", "-c", "exit 127"), process_group=group)
+        environment = {
+            **os.environ, JOB: self.job, ATTEMPT: str(self.number),  # for the lease of a run
+            MARK: self._mark, "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        # In a session of its own, where no signal to this process's group reaches it; its standard
+        # input ends when this process does, however that came.
+        return subprocess.Popen(
+            (sys.executable, "-m", "cluster.queue.keeper", f"{self.grace_period:g}", *command),
+            stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
 
-    def _wait(self, child: subprocess.Popen[bytes], group: int) -> int:
-        """Waits for the command, and ends whatever it leaves behind."""
+    def _wait(self, keeper: subprocess.Popen[bytes]) -> int:
+        """Waits until the command and all that it started have ended."""
         began = time.monotonic()
-        while child.poll() is None:
+        while keeper.poll() is None:
             now = time.monotonic()
             reason = stop_reason(
                 self.spec.timeouts, self.heartbeat_timeout, now - began, now - self._heard
@@ -136,12 +138,16 @@ class AttemptRunner:
             if reason is not None:
                 self._stop(reason)
             if self._stopping.wait(POLL_SECONDS):
-                os.killpg(group, signal.SIGTERM)
+                keeper.terminate()
                 with suppress(subprocess.TimeoutExpired):
-                    child.wait(self._grace())
+                    grace = self._grace()
+                    keeper.wait(grace + KEEPER_SECONDS if grace else 0)
                 break
-        os.killpg(group, signal.SIGKILL)
-        code = child.wait()
+        if keeper.poll() is None:
+            keeper.kill()
+        code = keeper.wait()
+        if code < 0:  # it was killed, and others with it
+            self._end_marked(self._mark)
         if self._reason is not None and self._reason.exit_code is not None:
             return self._reason.exit_code
         return 128 - code if code < 0 else code
@@ -153,6 +159,11 @@ class AttemptRunner:
         """
         silent = time.monotonic() - self._heard
         return min(self.grace_period, max(0, self.heartbeat_timeout + self.grace_period - silent))
+
+    def _end_marked(self, prefix: str) -> None:
+        """Kills the processes of this machine that attempts of this job have left running."""
+        for ended in end_processes(lambda: marked(MARK, prefix), 0):
+            print(f"ended what was left running: {ended}", flush=True)
 
     def _stop(self, reason: StopReason) -> None:
         self._reason = self._reason or reason

@@ -72,8 +72,12 @@ def _look_at_begun(
     """Waits for the attempt to end, and stops it if its job is cancelled."""
     attempt = job.state.attempt
     status = None if overdue else cluster.status(job.id, attempt)
-    if overdue:  # should it only stand still, it ends as soon as it wakes
+    if overdue:
+        # Should it only stand still, it ends as soon as it wakes; what is frozen neither ends nor
+        # speaks, and holds what its actors hold.
         records.ask_to_stop(job.id, attempt)
+        with suppress(ClusterError):
+            cluster.stop(job.id, attempt)
     if overdue or status == "exited":
         return _after_loss(job, records)
     if job.state.state in STOPPING and status == "alive":

@@ -13,6 +13,7 @@ from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.exits import FENCED
+from cluster.orphans import controllers_end, end_orphans
 from cluster.storage import StorageConfig
 from cluster.train.commit import git_commit
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
@@ -128,7 +129,8 @@ def _fit(
             callbacks=[*callbacks, *([ResourceTimeout(scaling.max_waits)] if elastic else [])],
         ),
     )
-    with stops_on_sigterm(token), explained_errors(config.name, scaling):
+    end_orphans()  # of drivers before this one, that were killed
+    with controllers_end(), stops_on_sigterm(token), explained_errors(config.name, scaling):
         outcome = trainer.fit().return_value
     if outcome["fenced"] is not None:
         raise FencedError(outcome["fenced"])

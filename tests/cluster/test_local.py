@@ -15,10 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.descendants import lives
 from cluster.local import LOOPBACK, down, up
 from cluster.local_record import LocalCluster, RecordedClusterError, find_cluster, recorded
 from flowkd.errors import FlowkdError
 from tests.support import ROOT
+from tests.support.daemons import DAEMON, daemon
 from tests.support.queues import wait_for
 
 WITHOUT_RAY = [
@@ -218,3 +220,34 @@ def test_a_ray_that_ends_before_it_is_up_is_told_at_once(
     with pytest.raises(FlowkdError, match=r"(?s)ended with exit code \d+ before.*log ends:"):
         up(cpus=1, record=tmp_path / "cluster.json")
     assert list(tmp_path.glob("*.json")) == []
+
+
+LEAVES = """
+    import json, os, ray, subprocess
+    from cluster.local import connect
+
+    class Stays:
+        def start(self, command):
+            return subprocess.call(["/bin/sh", "-c", command])
+
+    connect()
+    actor = ray.remote(Stays).options(lifetime="detached", num_cpus=0).remote()
+    print(json.dumps(ray.get(actor.start.remote(os.environ["COMMAND"]))))
+"""
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
+    record = tmp_path / "cluster.json"
+    cluster = up(cpus=1, record=record)
+    try:
+        file = tmp_path / "pid"
+        run(LEAVES, RAY_ADDRESS=cluster.address, COMMAND=daemon(DAEMON, file))
+        session = psutil.Process(int(file.read_text()))
+        known = [session, psutil.Process(cluster.pid), *cluster.processes()]
+        assert len(known) > 5
+    finally:
+        assert down(record=record)
+    wait_for(lambda: not any(map(lives, known)), 5, lambda: list(filter(lives, known)))
+    assert cluster.processes() == []
+    assert not Path(cluster.folder).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 import uuid
@@ -12,9 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.local import connect, disconnect
 from cluster.local_record import LocalCluster
+from cluster.queue.job_log import read_job_log
 from cluster.queue.records import QueueRecords
 from flowkd.store.store import Store
+from tests.support.daemons import DAEMON, daemon, lives
+from tests.support.orphans import actors, driver, placement_groups
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for
 
 Note = Callable[..., None]
@@ -55,7 +60,9 @@ def test_kill_of_the_attempt(queue: TestQueue, reliability: Note) -> None:
     queue.serve("wrapper")
     process = queue.process("lost")
     queue.wait("lost", "running")
-    os.kill(psutil.Process(process).ppid(), signal.SIGKILL)
+    runner = psutil.Process(process).parents()[1]  # the keeper is between them
+    assert "cluster.queue.runner" in runner.cmdline()
+    runner.kill()
     wait_for(lambda: not psutil.pid_exists(process))
     queue.wait("lost", "succeeded")
     assert queue.said("stop") == ["lost"]
@@ -65,6 +72,47 @@ def test_kill_of_the_attempt(queue: TestQueue, reliability: Note) -> None:
         "kill -9 of an attempt",
         "SIGKILL to the entrypoint of the Ray job",
         "its command ends with it; another attempt, not at the job's expense",
+    )
+
+
+def test_what_a_job_leaves_running(queue: TestQueue, reliability: Note) -> None:
+    """Each starts a daemon and a driver of a training that is killed as it starts."""
+    connect(queue.cluster.address)
+    ends = ("by itself", "when it is cancelled", "when its attempt is killed")
+    jobs = dict(zip(("itself", "cancelled", "lost"), ends, strict=True))
+    files = {job: (queue.folder / f"{job}.daemon", queue.folder / f"{job}.driver") for job in jobs}
+    for job, (left, ray_job) in files.items():
+        # The second attempt of the one that is lost has nothing to do.
+        script = f"[ -e {left} ] && exit 0; {shlex.join(driver(ray_job))} & {daemon(DAEMON, left)}"
+        script += f"; while [ ! -e {ray_job} ]; do sleep 0.1; done"
+        then = "" if job == "itself" else "; sleep 600"
+        queue.submit(job, command=["/bin/sh", "-c", script + then])
+    queue.serve("leftovers")
+    for left, ray_job in files.values():
+        wait_for(lambda left=left, ray_job=ray_job: left.exists() and ray_job.exists())
+    queue.wait(["cancelled", "lost"], "running", "queued")
+    queue.records.ask("cancelled", "cancel")
+    keeper = psutil.Process(int(files["lost"][0].read_text())).parent()
+    assert keeper is not None
+    keeper.parent().kill()
+    queue.wait("itself", "succeeded")
+    queue.wait("cancelled", "cancelled")
+    queue.wait("lost", "succeeded")
+    for left, ray_job in files.values():
+        assert not lives(left)
+        job = ray_job.read_text().strip()
+        wait_for(
+            lambda job=job: not actors(job) and not placement_groups(job),
+            about=lambda job=job: (actors(job), placement_groups(job)),
+        )
+    log = b"".join(read_job_log(queue.store, "itself", 1)).decode()
+    assert "flowkd: ended what the command left running:" in log
+    disconnect()
+    reliability(
+        "a job that leaves processes and actors running",
+        "a daemon by double fork in a session of its own, and a driver of a training that is "
+        f"killed as it starts; the job ends {', '.join(jobs.values())}",
+        "all processes, actors and placement groups end with the attempt, whose log names them",
     )
 
 

@@ -65,7 +65,11 @@ def test_what_a_command_leaves_behind_ends_with_it(memory_store: Store, tmp_path
     outcome = run(QueueRecords(memory_store), script)
     assert outcome is not None
     assert (outcome.exit_code, outcome.reason, outcome.lost) == (3, "", False)
-    assert b"".join(read_job_log(memory_store, "job", 1)) == b"done\n"
+    log = b"".join(read_job_log(memory_store, "job", 1)).decode()
+    assert log == (
+        "done\nflowkd: ended what the command left running: "
+        f"sleep 600 (process {file.read_text().strip()}, SIGTERM)\n"
+    )
     assert not left_behind(file)
 
 

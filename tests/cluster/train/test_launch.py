@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import ray
 
 from cluster.local_record import LocalCluster
 from cluster.storage import StorageConfig
@@ -29,6 +30,8 @@ from flowkd.training.growth import with_steps
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.setup import run_in_process
+from tests.support.orphans import actors, placement_groups
+from tests.support.queues import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +255,7 @@ def test_a_loss_that_becomes_infinite_stops_the_run_and_names_step_and_term(
     with pytest.raises(NonFiniteError, match=r"run 'wild': step \d+: \w+.* is (nan|inf)"):
         run_training(training("wild", train=wild, scaling=ScalingConfig(workers=2)), storage)
     assert not storage.store().exists("runs", "wild", "result")
+    job = ray.get_runtime_context().get_job_id()
+    theirs = {"TrainController", "RayTrainWorker", "DatasetManager", "PlacementGroupCleaner"}
+    wait_for(lambda: not theirs & set(actors(job)), about=lambda: actors(job))
+    assert not placement_groups(job)
