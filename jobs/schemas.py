@@ -19,6 +19,8 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
+from jobs.study.capacity_config import CapacityConfig
+from jobs.study.config import StudyConfig
 from tuning.config import SearchConfig
 
 DOCUMENT = Path("docs/config.md")
@@ -33,6 +35,8 @@ FILES: dict[str, type[BaseModel]] = {
     "pipeline": PipelineConfig,
     "job": JobSpec,
     "queue": QueueConfig,
+    "study": StudyConfig,
+    "capacity": CapacityConfig,
 }
 UNIONS = {
     "Flows": AnyFlowConfig,
