@@ -19,8 +19,6 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
-from jobs.study.capacity_config import CapacityConfig
-from jobs.study.config import StudyConfig
 from tuning.config import SearchConfig
 
 DOCUMENT = Path("docs/config.md")
@@ -35,8 +33,6 @@ FILES: dict[str, type[BaseModel]] = {
     "pipeline": PipelineConfig,
     "job": JobSpec,
     "queue": QueueConfig,
-    "study": StudyConfig,
-    "capacity": CapacityConfig,
 }
 UNIONS = {
     "Flows": AnyFlowConfig,
