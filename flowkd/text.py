@@ -27,3 +27,14 @@ def log_for_terminal(text: str) -> str:
         '1%\n2%\n\\x1b]0;title\\x07'
     """
     return visible(_COLOURS.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Returns text of at most so many characters, of which the middle is left out.
+
+    Examples:
+        >>> shortened("abcdefghij", 7), shortened("abc", 7)
+        ('ab...ij', 'abc')
+    """
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"

@@ -10,11 +10,13 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from jobs.cli.boundary import Command
-from jobs.cli.console import StoreUri
+from jobs.cli.console import CheckOnly, StoreUri
+from jobs.cli.entry import NOTHING_AGAINST_IT
 from jobs.study.__main__ import Replace, Train, Workers, end, run_studies
 from jobs.study.capacity_config import CapacityConfig
 from jobs.study.capacity_document import write_capacity
 from jobs.study.capacity_results import capacity_results
+from jobs.study.checks import check_studies
 from jobs.study.writing import write_results
 
 app = typer.Typer(add_completion=False)
@@ -29,13 +31,16 @@ def main(
     workers: Workers = None,
     replace: Replace = False,
     train: Train = True,
+    check: CheckOnly = False,
 ) -> None:
     """Train, measure and document students of many shapes; what is done is not done again."""
     capacity = load_config(CapacityConfig, config)
-    storage = StorageConfig.from_uri(store)
-    found, broken = run_studies(
-        [capacity.study()], storage, workers=workers, replace=replace, train=train
-    )
+    studies, storage = [capacity.study()], StorageConfig.from_uri(store)
+    if check:
+        check_studies(studies, storage, replace=replace)
+        print(NOTHING_AGAINST_IT)
+        return
+    found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     points = capacity_results(capacity, found)
     write_results(points, results)
     write_capacity(points, capacity.about, document, f"python -m jobs.capacity --config {config}")

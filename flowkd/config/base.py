@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from flowkd.config.annotations import number_at
 from flowkd.config.faults import explain_faults, place
@@ -39,6 +39,28 @@ class Config(BaseModel):
         if wrong:
             raise ValidationError.from_exception_data(cls.__name__, wrong)
         return values
+
+    @model_validator(mode="after")
+    def _within_64_bits(self) -> Self:
+        """Refuses whole numbers that neither a tensor nor a table takes."""
+        said = "expected a whole number within 64 bits"
+        wrong = [
+            InitErrorDetails(type=PydanticCustomError("too_large", said), loc=keys, input=value)
+            for keys, value in _too_large(dict(self))
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
+
+
+def _too_large(values: Any, *keys: int | str) -> Iterator[tuple[tuple[int | str, ...], int]]:
+    """Yields the whole numbers among plain values, at any depth, that 64 bits do not hold."""
+    if isinstance(values, int):
+        if not -(2**63) <= values < 2**63:
+            yield keys, values
+    elif isinstance(values, dict | list | tuple):
+        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _too_large(value, *keys, key)
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -14,13 +14,26 @@ from flowkd.config.annotations import models_at
 from flowkd.config.yaml_file import YamlMapping
 from flowkd.names import NAME
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+SHOWN_FAULTS = 10
+LONGEST_KEY = 80
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to write out thousands of digits.
+        long = value.bit_length() > 1000
+        return f"a whole number of {value.bit_length()} bits" if long else str(value)
+
+
+_SHORT = _Short()
+_SHORT.maxstring = _SHORT.maxother = 80
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 6
 
 
 def explain_faults(kind: type[BaseModel], error: ValidationError, values: Any) -> list[str]:
-    """Returns a line for each fault, in the order of their keys.
+    """Returns a line for each fault, in the order of their keys, of the first `SHOWN_FAULTS`.
+
+    A last line tells how many more there are, if any.
 
     Args:
         kind: What the values should be.
@@ -31,12 +44,18 @@ def explain_faults(kind: type[BaseModel], error: ValidationError, values: Any) -
     endings: dict[str, str] = {}
     for fault in error.errors(include_url=False):
         *parents, last = keys = place(fault, values) or [""]
-        path = ".".join(map(str, keys)) or "(top level)"
+        path = ".".join(map(_key, keys)) or "(top level)"
         said = _expectation(kind, fault)
         if said not in found.setdefault(path, []):
             found[path].append(said)
         endings[path] = _ending(fault, _line(parents, last, values))
-    return [f"{path}: {', or '.join(said)}{endings[path]}" for path, said in found.items()]
+    lines = [f"{path}: {', or '.join(said)}{endings[path]}" for path, said in found.items()]
+    more = len(lines) - SHOWN_FAULTS
+    return [*lines[:SHOWN_FAULTS], f"... and {more} more faults"] if more > 1 else lines
+
+
+def _key(key: int | str) -> str:
+    return key if isinstance(key, str) and len(key) <= LONGEST_KEY else shown(key)
 
 
 def reason(error: Exception) -> str:

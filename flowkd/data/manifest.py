@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from flowkd.bijectors.transforms import ColumnTransform
 from flowkd.config import Config, parse_config
+from flowkd.config.faults import shown
 from flowkd.credentials import values_without_credentials
 from flowkd.data.shuffle import derive_seed
 from flowkd.data.steps import ColumnStep
@@ -20,6 +21,10 @@ from flowkd.store.store import Store
 
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
+
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+CONTEXT_LISTS = ("columns", "mean", "scale", "minimum", "maximum")
 
 
 class Shard(Config):
@@ -33,9 +38,9 @@ class Shard(Config):
     """
 
     file: str
-    rows: int
+    rows: Count
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 class Split(Config):
@@ -47,9 +52,16 @@ class Split(Config):
         shards: The files, in the order of the rows.
     """
 
-    rows: int
-    groups: int | None = None
+    rows: Count
+    groups: Count | None = None
     shards: list[Shard]
+
+    @model_validator(mode="after")
+    def _rows_of_the_shards(self) -> Self:
+        found = sum(shard.rows for shard in self.shards)
+        if found != self.rows:
+            raise ValueError(f"expected {self.rows:,} rows in its shards; got {found:,}")
+        return self
 
 
 class LeftOut(Config):
@@ -63,7 +75,7 @@ class LeftOut(Config):
     """
 
     what: Literal["files", "frames", "rows", "columns"]
-    count: int
+    count: Count
     why: str
     names: list[str] = Field(default_factory=list)
 
@@ -107,11 +119,11 @@ class Manifest(Config):
     format: Literal[1] = 1
     name: DatasetName
     kind: Literal["image", "table"]
-    event_shape: tuple[int, ...]
-    bins: int | None = None
-    classes: int | None = None
+    event_shape: tuple[Size, ...] = Field(min_length=1)
+    bins: Annotated[int, Field(ge=1, le=256)] | None = None
+    classes: Size | None = None
     class_names: list[str] | None = None
-    context_size: int | None = None
+    context_size: Size | None = None
     context_columns: list[str] | None = None
     context_mean: list[float] | None = None
     context_scale: list[float] | None = None
@@ -134,6 +146,24 @@ class Manifest(Config):
         values_without_credentials
     )
 
+    @model_validator(mode="after")
+    def _lengths_that_agree(self) -> Self:
+        if self.classes is not None and self.context_size is not None:
+            raise ValueError("expected classes or context_size; got both")
+        width = self.event_shape[0] if len(self.event_shape) == 1 else None
+        context = 1 if self.classes is not None else self.context_size
+        expected = {
+            **dict.fromkeys(("columns", "steps", "transforms"), width),
+            **dict.fromkeys(("mean", "scale"), self.event_shape[0]),
+            "class_names": self.classes,
+            **dict.fromkeys((f"context_{each}" for each in CONTEXT_LISTS), context),
+        }
+        for key, length in expected.items():
+            found = getattr(self, key)
+            if found is not None and len(found) != length:
+                raise ValueError(f"{key}: expected {length or 'none'}; got {len(found)}")
+        return self
+
 
 def read_manifest(store: Store, name: str) -> Manifest:
     """Returns a data set's manifest.
@@ -149,12 +179,16 @@ def read_manifest(store: Store, name: str) -> Manifest:
             f"`python -m jobs.prepare --config FILE` prepares one"
         )
     source = f"manifest of dataset {name!r} in store {store.uri}"
+    again = "prepare the dataset again with this version of flowkd"
     try:
-        return parse_config(Manifest, read_sealed(store, "datasets", name, MANIFEST), source=source)
+        values = read_sealed(store, "datasets", name, MANIFEST)
+        manifest = parse_config(Manifest, values, source=source)
     except (ConfigError, StoreError) as error:
-        raise DataError(
-            f"{error}\nprepare the dataset again with this version of flowkd"
-        ) from error
+        raise DataError(f"{error}\n{again}") from error
+    if set(manifest.splits) != set(SPLITS):
+        got = shown(sorted(manifest.splits))
+        raise DataError(f"{source}: expected splits {', '.join(SPLITS)}; got {got}\n{again}")
+    return manifest
 
 
 def dataset_names(store: Store) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import Field
 
 from flowkd.config import Config
+from flowkd.text import shortened
 
 NAMES = 10
 
@@ -39,7 +40,7 @@ class Notes:
 
     def add(self, topic: str, detail: str, name: str, count: int = 1) -> None:
         """Notes that a file has something, once or several times."""
-        self._add(topic, detail, Noted(count=count, names=[name]))
+        self._add(topic, shortened(detail), Noted(count=count, names=[shortened(name)]))
 
     def merge(self, other: Notes, name: str | None = None) -> None:
         """Adds what another part of the import noted; of one file, under the name given."""

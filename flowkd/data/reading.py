@@ -88,9 +88,11 @@ class StoredRows:
     @property
     def row_bytes(self) -> int:
         """Bytes of memory that a row takes once it is read."""
-        context = self._empty_context(1)
-        own = math.prod(self._manifest.event_shape) * self.dtype.itemsize
-        return own + (0 if context is None else context.nbytes)
+        manifest = self._manifest
+        own = math.prod(manifest.event_shape) * self.dtype.itemsize
+        if not self._context:
+            return own
+        return own + (8 if manifest.classes is not None else 4 * (manifest.context_size or 0))
 
     def without_context(self) -> StoredRows:
         """Returns the rows without context, for a flow that is not conditioned."""
@@ -127,9 +129,16 @@ class StoredRows:
         manifest = self._manifest
         event = manifest.event_shape
         rows = sum(self.shard_sizes[number] for number in numbers)
-        x = torch.empty((rows, *event), dtype=self.dtype)
-        context = self._empty_context(rows)
-        group = torch.empty(rows, dtype=torch.int64) if self._group else None
+        try:
+            x = torch.empty((rows, *event), dtype=self.dtype)
+            context = self._empty_context(rows)
+            group = torch.empty(rows, dtype=torch.int64) if self._group else None
+        except RuntimeError as error:
+            size = rows * self.row_bytes
+            raise DataError(
+                f"{self}: no memory for {rows:,} rows of {event} values, {size / 2**30:,.1f} GiB: "
+                f"read fewer (train_rows); if there are fewer, {_hint(manifest)}"
+            ) from error
         filled = 0
         for number in numbers:
             shard = self.shards[number]

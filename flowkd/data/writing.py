@@ -98,7 +98,7 @@ def write_dataset(
     if set(splits) != set(SPLITS):
         raise ValueError(f"expected splits {list(SPLITS)}; got {list(splits)}")
     train = splits["train"]
-    vector = train.context is not None and train.context.ndim == 2
+    vector = classes is None and train.context is not None and train.context.ndim == 2
     draft = Manifest(
         name=name,
         kind=kind,
@@ -158,8 +158,9 @@ def check_arrays(arrays: SplitArrays, draft: Manifest, where: str) -> None:
         wanted = (len(arrays.x), draft.context_size)
     elif draft.classes is not None:
         wanted = (len(arrays.x),)
-    if (None if arrays.context is None else arrays.context.shape) != wanted:
-        raise ValueError(f"expected context of shape {wanted} in {where}; got another")
+    shape = None if arrays.context is None else arrays.context.shape
+    if shape != wanted:
+        raise ValueError(f"expected context of shape {wanted} in {where}; got {shape}")
     kind = np.int64 if draft.classes is not None else np.float32
     if arrays.context is not None and arrays.context.dtype != kind:
         raise ValueError(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flowkd.bijectors.transforms import ColumnTransforms
 from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (
@@ -49,11 +50,13 @@ class History:
         losses: The weighted sum of the loss terms at each step, in nats per dimension.
         validation: (steps, bits per dimension on the validation rows after them).
         warning: What the last validation has to warn of, as that it has risen; None for nothing.
+        remarks: What makes the density of a table's columns mean little, a sentence each.
     """
 
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
     warning: str | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def best(self) -> tuple[int, float]:
@@ -87,7 +90,7 @@ def fit(
     """Trains a flow on rows in memory, as a job does on a data set, and keeps its best weights.
 
     A flow that is new takes its mean and scale, those of context vectors, and ActNorm's parameters
-    from the data.
+    from the data. A table's columns are remarked as an import does, by a warning.
 
     Args:
         flow: Is changed: it gets the average weights with the best validation.
@@ -122,12 +125,16 @@ def fit(
     """
     _check_flow(flow)
     rows = MemoryRows.of(flow, x, context, validation, bins, seed)
-    standardize(flow, rows.statistics(config_of(flow).transforms))
+    transforms = config_of(flow).transforms
+    standardize(flow, rows.statistics(transforms))
+    remarks = _remark(rows, transforms, flow.columns)
     rows.describe(flow)
     objective = _objective(teacher, weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
-    return _train(run, rows.data(teacher), flow, progress)[1]
+    history = _train(run, rows.data(teacher), flow, progress)[1]
+    history.remarks = remarks
+    return history
 
 
 def distill(
@@ -184,6 +191,7 @@ def distill(
     """
     config = _check_flow(teacher)
     rows = MemoryRows.of(teacher, x, context, validation, bins or teacher.bins, seed)
+    _remark(rows, config.transforms, teacher.columns)
     try:
         small = student or smaller(config, share)
         start = warm_start or ("fold" if "fold" in config.warm_starts else "none")
@@ -198,6 +206,17 @@ def distill(
     rows.describe(made)
     made.columns = teacher.columns
     return made
+
+
+def _remark(
+    rows: MemoryRows, transforms: ColumnTransforms | None, names: Sequence[str] | None
+) -> list[str]:
+    remarks = rows.remarks(transforms, names)
+    if remarks:
+        warnings.warn(
+            "\n- ".join(["what a density says of x means little:", *remarks]), stacklevel=3
+        )
+    return remarks
 
 
 def _check_flow(flow: Flow) -> FlowConfig:

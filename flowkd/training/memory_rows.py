@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors.transforms import ColumnTransforms, transformed
+from flowkd.data.checks.magnitudes import check_magnitudes, check_spread
+from flowkd.data.checks.options import Remedies
+from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
 from flowkd.errors import DataError
@@ -19,6 +22,7 @@ from flowkd.training.inputs import RunData
 
 # A spread of fewer steps of the dtype than this is a staircase.
 MIN_STEPS = 64
+CHECKED_VALUES = 5_000_000  # of a table, for remarks: sorting them takes a second or two
 
 Values = Tensor | np.ndarray
 Validation = float | Values | tuple[Values, Values | None]
@@ -32,11 +36,13 @@ class MemoryRows:
         train: Rows to learn from.
         validation: Rows that choose the best weights.
         bins: Number of integer values of x; None if x is continuous.
+        exact: The first rows to train on as they were given, (N, D); None for what is no table.
     """
 
     train: Examples
     validation: Examples
     bins: int | None
+    exact: Tensor | None = None
 
     @classmethod
     def of(
@@ -58,9 +64,11 @@ class MemoryRows:
                     f"expected a share of {len(rows)} rows for validation that leaves some on both "
                     f"sides; got {validation}: change it, or give validation rows"
                 )
-            return cls(rows.select(order[count:]), rows.select(order[:count]), bins)
+            train = rows.select(order[count:])
+            exact = _exact(x, bins, order[count:])
+            return cls(train, rows.select(order[:count]), bins, exact)
         judged = validation if isinstance(validation, tuple) else (validation, None)
-        return cls(rows, _examples(flow, *judged, bins, "validation")[0], bins)
+        return cls(rows, _examples(flow, *judged, bins, "validation")[0], bins, _exact(x, bins))
 
     def statistics(
         self, transforms: ColumnTransforms | None = None
@@ -89,6 +97,33 @@ class MemoryRows:
             found["context_mean"], found["context_scale"] = mean, scale
         return found
 
+    def remarks(
+        self, transforms: ColumnTransforms | None = None, names: Sequence[str] | None = None
+    ) -> list[str]:
+        """Returns what makes the density of a table's columns mean little, a sentence each.
+
+        Args:
+            transforms: What each column goes through before; default nothing.
+            names: Names of the columns; default x0, x1, ...
+
+        Raises:
+            DataError: Values whose squares float32 does not hold, or that it makes nearly equal.
+        """
+        if self.exact is None:
+            return []
+        exact = self.exact.numpy()
+        width = exact.shape[1]
+        columns = list(names or [f"x{number}" for number in range(width)])
+        each = list(transforms or [None] * width)
+        remedies = Remedies(told="words")
+        check_magnitudes(exact, columns, each, "x")
+        check_spread(exact, columns, each, "x", remedies)
+        learned = exact.astype(np.float32)
+        mapped = transformed(torch.from_numpy(learned).double(), each).numpy()
+        return remarks_on(
+            exact, columns, (), remedies=remedies, transforms=each, learned=(learned, mapped)
+        )
+
     def describe(self, flow: Flow) -> None:
         """Notes on a flow what its user should know of the rows that it was trained on."""
         flow.bins, context = self.bins, self.train.context
@@ -100,6 +135,16 @@ class MemoryRows:
         """Returns what a run reads; of a teacher it takes a copy, for objectives freeze theirs."""
         theirs = None if teacher is None else copy.deepcopy(teacher)
         return RunData(self.train, self.validation, self.bins, theirs, theirs if source else None)
+
+
+def _exact(x: Values, bins: int | None, order: Tensor | None = None) -> Tensor | None:
+    """Returns the first rows of a table in float64, as many as are looked at for remarks."""
+    values = torch.as_tensor(x)
+    if bins is not None or values.dim() != 2:
+        return None
+    count = max(1000, CHECKED_VALUES // values.shape[1])
+    chosen = values[:count] if order is None else values[order[:count].to(values.device)]
+    return chosen.detach().double().cpu()
 
 
 def _examples(

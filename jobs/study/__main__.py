@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from cluster.local import connect
-from cluster.storage import StorageConfig, check
+from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
-from flowkd.errors import ConfigError
 from jobs.cli.boundary import Command
-from jobs.cli.console import StoreUri
+from jobs.cli.console import CheckOnly, StoreUri
+from jobs.cli.entry import NOTHING_AGAINST_IT
 from jobs.importing import import_dataset
+from jobs.study.checks import check_studies
 from jobs.study.choices import advance
 from jobs.study.config import StudyConfig
 from jobs.study.folds import prepare_folds
@@ -51,11 +52,8 @@ def run_studies(
     Raises:
         ConfigError: Studies of the same name; a run's name taken by one of another config.
     """
-    names = [config.name for config in configs]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"expected studies of different names; got {names}: rename one")
+    check_studies(configs, storage, replace=replace)
     store = storage.store()
-    check(store)
     studies = []
     for config in configs:
         import_dataset(config.dataset, store, replace=replace)
@@ -99,11 +97,16 @@ def main(
     replace: Replace = False,
     train: Train = True,
     note: Annotated[str, typer.Option(help="What the document's reader should know before.")] = "",
+    check: CheckOnly = False,
 ) -> None:
     """Train, measure and document studies; what is done is not done again."""
     files = [*config, *(more or [])]
     studies = [load_config(StudyConfig, file) for file in files]
     storage = StorageConfig.from_uri(store)
+    if check:
+        check_studies(studies, storage, replace=replace)
+        print(NOTHING_AGAINST_IT)
+        return
     found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     write_results(found, results)
     command = f"python -m jobs.study --config {' '.join(map(str, files))}"

@@ -301,6 +301,43 @@ def test_messages_hold_no_address_no_manual_and_no_long_value(file):
         assert len(said) < 300
 
 
+def test_of_many_faults_the_first_are_told_and_how_many_more_there_are(file):
+    many = {**TRAINING, "flow": {"kind": "coupling", "event_shape": ["a"] * 500}}
+    for values, more in ((many, 490), ({**TRAINING, "k" * 5000: 1, "j" * 5000: 2}, None)):
+        with pytest.raises(ConfigError) as caught:
+            load_config(TrainingConfig, file(values))
+        said = str(caught.value)
+        assert len(said) < 2000
+        assert (f"\n  ... and {more} more faults" in said) == (more is not None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (
+            ("seed",),
+            2**64,
+            r"seed: expected a whole number within 64 bits; got 1844674407",
+        ),
+        pytest.param(
+            ("train", "steps"),
+            10**5000,
+            r"train\.steps: expected a whole number .*; got a whole number of 16610 bits",
+            id="of thousands of digits",
+        ),
+        (("flow", "event_shape"), [2, 2**63], r"flow\.event_shape\.1: expected a whole number"),
+    ],
+)
+def test_whole_numbers_that_no_tensor_takes_are_refused(keys, value, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(TrainingConfig, changed(*keys, to=value), source="here")
+
+
+def test_a_number_may_be_large_where_it_need_not_be_whole(file):
+    config = load_config(TrainingConfig, file(changed("flow", "scale", to=10**30)))
+    assert config.flow.scale == 1e30
+
+
 def test_unknown_keys_are_answered_with_those_of_their_place(file):
     """In models, in members of unions, in mappings and in lists."""
     for keys, valid in (

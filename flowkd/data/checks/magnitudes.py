@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from flowkd.bijectors.transforms import ColumnTransforms, LogTransform
-from flowkd.data.checks.options import ColumnOptions, drop_option, quoted, set_option
+from flowkd.data.checks.options import Remedies, drop_option, quoted, set_option
 from flowkd.errors import DataError
 
 # Squares of these, and sums of many of them, are finite and not 0 in float32.
@@ -52,7 +52,11 @@ def check_magnitudes(
 
 
 def check_spread(
-    train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms, source: str
+    train: np.ndarray,
+    columns: Sequence[str],
+    transforms: ColumnTransforms,
+    source: str,
+    remedies: Remedies,
 ) -> None:
     """Raises DataError for columns of which float32 leaves one value, or a staircase, or zeros.
 
@@ -61,6 +65,7 @@ def check_spread(
         columns: Names of the columns.
         transforms: What each column goes through first.
         source: What the message calls the table.
+        remedies: How it is told what can be done.
     """
     stored = train.astype(np.float32)
     scale, mean = stored.std(axis=0, dtype=np.float64), train.mean(axis=0)
@@ -80,18 +85,17 @@ def check_spread(
             )
             raise DataError(
                 f"{source}, column {name!r}: a spread of {exact:g} around {mean[number]:g} "
-                f"is lost in float32{told}; subtract an offset from the column, or leave it out, "
-                f"by {drop_option(ColumnOptions(), name)}"
+                f"is lost in float32{told}{_apart(name, remedies)}"
             )
 
 
-def indistinct(train: np.ndarray, columns: Sequence[str], options: ColumnOptions) -> Iterator[str]:
+def indistinct(train: np.ndarray, columns: Sequence[str], remedies: Remedies) -> Iterator[str]:
     """Tells the columns of which float32 makes equal what was different.
 
     Args:
         train: Train rows (N, D), in float64, as the source has them.
         columns: Names of the columns.
-        options: What is done with them already.
+        remedies: How it is told what can be done.
     """
     for name, column in zip(columns, train[:COUNTED_ROWS].T, strict=True):
         exact, stored = len(np.unique(column)), len(np.unique(column.astype(np.float32)))
@@ -99,18 +103,25 @@ def indistinct(train: np.ndarray, columns: Sequence[str], options: ColumnOptions
             step = np.spacing(np.float32(np.abs(column).max()))
             yield (
                 f"{quoted([name])} has {exact:,} distinct values, of which float32 leaves "
-                f"{stored:,}, for its steps are {step:g} there; subtract an offset from the "
-                f"column, or leave it out by {drop_option(options, name)}."
+                f"{stored:,}, for its steps are {step:g} there{_apart(name, remedies)}"
             )
 
 
-def wide(train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms) -> Iterator[str]:
+def _apart(name: str, remedies: Remedies) -> str:
+    drop = drop_option(remedies.options, name)
+    return remedies(("subtract an offset from the column", ""), ("leave it out", drop))
+
+
+def wide(
+    train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms, remedies: Remedies
+) -> Iterator[str]:
     """Tells the columns that want a logarithm or a logit: all but a few values seem equal.
 
     Args:
         train: Train rows (N, D), in data units, with the noise of their steps.
         columns: Names of the columns.
         transforms: What each column goes through first.
+        remedies: How it is told what can be done.
     """
     for name, column, transform in zip(columns, train.T, transforms, strict=True):
         if transform is not None or column.min() <= 0:
@@ -120,14 +131,14 @@ def wide(train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms
         if column.max() <= 1 and min(near) > CROWDED:
             if column.max() == 1:
                 continue  # its logit is infinite there, and `repeats` tells of it
+            logit = ("let a flow learn its logit", set_option("transforms", name, "logit"))
             yield (
                 f"{quoted([name])} crowds at its bounds 0 and 1, {sum(near):.0%} of its train rows "
-                f"within {EDGE:g} of them; let a flow learn its logit, by "
-                f"{set_option('transforms', name, 'logit')}."
+                f"within {EDGE:g} of them{remedies(logit)}"
             )
         elif high > WIDE * low:
+            log = ("let a flow learn its logarithm", set_option("transforms", name, "log"))
             yield (
                 f"{quoted([name])} is positive and spans {np.log10(high / low):.0f} orders of "
-                f"magnitude, so that most of it seems one point; let a flow learn its logarithm, "
-                f"by {set_option('transforms', name, 'log')}."
+                f"magnitude, so that most of it seems one point{remedies(log)}"
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field
@@ -32,6 +33,34 @@ class ColumnOptions(Config):
     dequantize: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     transforms: dict[str, ColumnTransform] = Field(default_factory=dict)
     units: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """How a remark tells what can be done about a column.
+
+    Attributes:
+        options: What is done with the columns already.
+        told: By the `options` of an import; in `words`, for rows that no import reads; or `not`,
+            for those of the literature, whose figures compare as they are only.
+    """
+
+    options: ColumnOptions = field(default_factory=ColumnOptions)
+    told: Literal["options", "words", "not"] = "options"
+
+    def __call__(self, *remedies: tuple[str, str]) -> str:
+        """Returns the end of a sentence for remedies: what is done, and the option that does it.
+
+        Examples:
+            >>> remedy = ("leave it out", "`--set 'drop=[a]'`")
+            >>> Remedies()(remedy), Remedies(told="words")(remedy), Remedies(told="not")(remedy)
+            ("; leave it out, by `--set 'drop=[a]'`.", '; leave it out.', '.')
+        """
+        if self.told == "not" or not remedies:
+            return "."
+        by_option = self.told == "options"
+        said = [f"{what}, by {how}" if by_option and how else what for what, how in remedies]
+        return f"; {', or '.join(said)}."
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from flowkd.bijectors.transforms import ColumnTransforms, transformed
 from flowkd.data.checks.magnitudes import LARGEST, check_magnitudes, check_spread
-from flowkd.data.checks.options import ColumnOptions, drop_option
+from flowkd.data.checks.options import ColumnOptions, Remedies, drop_option
 from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.manifest import LeftOut
 from flowkd.data.shuffle import derive_seed
@@ -124,7 +124,7 @@ def prepare_columns(
     steps = [_step(x[:, n], name, options, source) for n, name in enumerate(columns)]
     check_magnitudes(x, columns, transforms, source, row_numbers)
     _check_support(x, columns, transforms, steps, source, row_numbers)
-    check_spread(x[train], columns, transforms, source)
+    check_spread(x[train], columns, transforms, source, Remedies(options))
     stored = x.astype(np.float32)
     noisy = with_noise(stored[train], steps, seed)
     mapped = transformed(torch.from_numpy(noisy).double(), transforms).numpy()
@@ -139,7 +139,7 @@ def prepare_columns(
             x[train],
             columns,
             dropped,
-            options=options,
+            remedies=Remedies(options),
             transforms=transforms,
             learned=(noisy, mapped),
         ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flowkd.data.checks.options import ColumnOptions, drop_option, quoted
+from flowkd.data.checks.options import Remedies, drop_option, quoted
 
 CORRELATED = 0.98
 # A column that others determine up to this share of its standard deviation is one of them.
@@ -16,7 +16,7 @@ LEAST_WEIGHT = 0.02
 SPARE_ROWS = 10  # beyond the number of columns, below which any column seems to be determined
 
 
-def correlated(train: np.ndarray, columns: Sequence[str], options: ColumnOptions) -> Iterator[str]:
+def correlated(train: np.ndarray, columns: Sequence[str], remedies: Remedies) -> Iterator[str]:
     """Tells the pairs that are nearly a line, the closest first."""
     if len(train) < 3 or len(columns) < 2:
         return
@@ -24,14 +24,15 @@ def correlated(train: np.ndarray, columns: Sequence[str], options: ColumnOptions
     first, second = np.nonzero(np.triu(np.abs(r) > CORRELATED, k=1))
     for pair in np.argsort(-np.abs(r[first, second]), kind="stable"):
         a, b = first[pair], second[pair]
+        drop = drop_option(remedies.options, columns[b])
         yield (
             f"{quoted([columns[a]])} and {quoted([columns[b]])} are correlated by {r[a, b]:.4f}: "
-            f"likelihood rewards mostly how well a flow tells one from the other; keep one of "
-            f"them, by {drop_option(options, columns[b])}."
+            f"likelihood rewards mostly how well a flow tells one from the other"
+            f"{remedies(('keep one of them', drop))}"
         )
 
 
-def relations(train: np.ndarray, columns: Sequence[str], options: ColumnOptions) -> Iterator[str]:
+def relations(train: np.ndarray, columns: Sequence[str], remedies: Remedies) -> Iterator[str]:
     """Tells the columns that are a linear function of several before them.
 
     The rank of the columns' correlations is found by elimination, in the order of the columns.
@@ -39,7 +40,7 @@ def relations(train: np.ndarray, columns: Sequence[str], options: ColumnOptions)
     Args:
         train: Train rows (N, D), none of the columns constant.
         columns: Names of the columns.
-        options: What is done with them already.
+        remedies: How it is told what can be done.
     """
     if len(train) < train.shape[1] + SPARE_ROWS:
         return
@@ -66,8 +67,9 @@ def relations(train: np.ndarray, columns: Sequence[str], options: ColumnOptions)
         offset = mean[number] - factors @ mean[sources]
         if abs(offset) > 1e-6 * scale[number]:
             terms.append(f"{offset:+.4g}")
+        drop = drop_option(remedies.options, columns[number])
         yield (
             f"{quoted([columns[number]])} is determined by other columns, "
-            f"{' '.join(terms).lstrip('+')}: together they have no density; leave one of them "
-            f"out, by {drop_option(options, columns[number])}."
+            f"{' '.join(terms).lstrip('+')}: together they have no density"
+            f"{remedies(('leave one of them out', drop))}"
         )

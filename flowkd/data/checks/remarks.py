@@ -8,7 +8,7 @@ import numpy as np
 
 from flowkd.bijectors.transforms import ColumnTransforms
 from flowkd.data.checks.magnitudes import indistinct, wide
-from flowkd.data.checks.options import ColumnOptions, quoted
+from flowkd.data.checks.options import Remedies, quoted
 from flowkd.data.checks.relations import correlated, relations
 from flowkd.data.checks.repeats import repeats
 
@@ -22,7 +22,7 @@ def remarks_on(
     columns: Sequence[str],
     dropped: Sequence[str],
     *,
-    options: ColumnOptions | None = None,
+    remedies: Remedies | None = None,
     transforms: ColumnTransforms | None = None,
     learned: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> list[str]:
@@ -32,12 +32,13 @@ def remarks_on(
         train: The train rows (N, D) as the source has them, no column constant.
         columns: Names of the columns.
         dropped: Names of columns that were left out because they are constant.
-        options: What is done with the columns already; default nothing.
+        remedies: What is done with the columns already, and how it is told what can be done;
+            default nothing, and by the options of an import.
         transforms: What each column goes through first; default none.
         learned: The rows with the noise of their steps, and those transformed, (N, D) each;
             default as they are.
     """
-    options = options or ColumnOptions()
+    remedies = remedies or Remedies()
     transforms = transforms if transforms is not None else [None] * len(columns)
     train = train[:CHECKED_ROWS]
     noisy, mapped = (rows[:CHECKED_ROWS] for rows in learned or (train, train))
@@ -47,24 +48,35 @@ def remarks_on(
         remarks.append(
             f"Constant over the train split and dropped: {quoted(dropped[:MAX_REMARKS])}{rest}."
         )
-    of_steps = [name in options.dequantize for name in columns]
+    of_steps = [name in remedies.options.dequantize for name in columns]
     free = [number for number, noise in enumerate(of_steps) if not noise]
     measured = np.where(of_steps, noisy, train)
     for found, what in (
-        (correlated(mapped, columns, options), "pairs of correlated columns"),
-        (relations(mapped, columns, options), "columns that others determine"),
+        (correlated(mapped, columns, remedies), "pairs of correlated columns"),
+        (relations(mapped, columns, remedies), "columns that others determine"),
+        (repeats(measured, columns, remedies), "columns whose values repeat"),
         (
-            repeats(measured, columns, options),
-            "columns whose values repeat",
-        ),
-        (
-            indistinct(train[:, free], [columns[number] for number in free], options),
+            indistinct(train[:, free], [columns[number] for number in free], remedies),
             "columns that float32 cannot hold",
         ),
-        (wide(noisy, columns, transforms), "columns that want a logarithm or a logit"),
+        (wide(noisy, columns, transforms, remedies), "columns that want a logarithm or a logit"),
     ):
         remarks += _bounded(found, what)
     return remarks
+
+
+def remarks_on_context(train: np.ndarray, columns: Sequence[str]) -> list[str]:
+    """Returns a sentence for each column of context vectors of which float32 makes values equal.
+
+    A context may repeat, be correlated and span any magnitude: it has no density to be learned.
+
+    Args:
+        train: The train rows (N, c) as the source has them.
+        columns: Names of the columns.
+    """
+    found = indistinct(train, columns, Remedies(told="words"))
+    what = "columns of the context that float32 cannot hold"
+    return _bounded((f"Context {sentence}" for sentence in found), what)
 
 
 def _bounded(found: Iterable[str], what: str) -> list[str]:

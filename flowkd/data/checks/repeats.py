@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flowkd.data.checks.options import ColumnOptions, drop_option, quoted, set_option
+from flowkd.data.checks.options import Remedies, drop_option, quoted, set_option
 
 # A column of fewer distinct values than this share of its rows counts as discrete.
 DISTINCT = 0.1
@@ -22,30 +22,31 @@ NAMED = 3  # values of a column that a remark names
 MOST_DECIMALS = 9
 
 
-def repeats(train: np.ndarray, columns: Sequence[str], options: ColumnOptions) -> Iterator[str]:
+def repeats(train: np.ndarray, columns: Sequence[str], remedies: Remedies) -> Iterator[str]:
     """Tells which columns have few distinct values, or some that repeat.
 
     Args:
         train: The train rows (N, D), with the noise of their steps.
         columns: Names of the columns.
-        options: What is done with them already.
+        remedies: How it is told what can be done.
     """
     for name, column in zip(columns, train.T, strict=True):
         values, counts = np.unique(column, return_counts=True)
+        drop = drop_option(remedies.options, name)
         if len(values) < DISTINCT * len(column):
             yield (
                 f"{quoted([name])} has {len(values):,} distinct values in {len(column):,} train "
-                f"rows: the density of such a column has no upper bound; "
-                f"{_noise(name, values)}leave it out by {drop_option(options, name)}."
+                f"rows: the density of such a column has no upper bound"
+                f"{remedies(*_noise(name, values), ('leave it out', drop))}"
             )
         elif marks := _marks(values, counts):
             held = ", ".join(
                 f"{value:g} in {count / len(column):.1%}" for value, count in marks[:NAMED]
             )
+            ways = [*_noise(name, values), *_rows(name, marks), ("leave the column out", drop)]
             yield (
                 f"{quoted([name])} repeats single values, {held} of {len(column):,} train rows: "
-                f"there its density has no upper bound; {_noise(name, values)}"
-                f"{_rows(name, marks)}leave the column out by {drop_option(options, name)}."
+                f"there its density has no upper bound{remedies(*ways)}"
             )
 
 
@@ -84,19 +85,19 @@ def _whole_steps(values: np.ndarray, error: float, unit: float) -> int:
     return int(np.gcd.reduce(np.abs(whole).astype(np.int64)))
 
 
-def _noise(name: str, values: np.ndarray) -> str:
+def _noise(name: str, values: np.ndarray) -> list[tuple[str, str]]:
     step = grid_step(values)
     if step is None:
-        return ""
+        return []
     option = set_option("dequantize", name, step)
-    return f"add uniform noise as wide as its steps by {option}, or "
+    return [(f"add uniform noise as wide as its steps of {step:g}", option)]
 
 
-def _rows(name: str, marks: Sequence[tuple[float, int]]) -> str:
+def _rows(name: str, marks: Sequence[tuple[float, int]]) -> list[tuple[str, str]]:
     if len(marks) > NAMED:
-        return ""
+        return []
     option = set_option("missing", name, marks[0][0])
-    return f"leave out the rows, if the value stands for none, by {option}, or "
+    return [("leave out the rows, if the value stands for none", option)]
 
 
 def _marks(values: np.ndarray, counts: np.ndarray) -> list[tuple[float, int]]:

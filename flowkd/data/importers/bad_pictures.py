@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, check_size
+from flowkd.data.importers.crops import MAX_PICTURE_BYTES
 from flowkd.data.importers.damage import DamageError
 from flowkd.data.importers.picture_files import BadPictureError, inspect_picture
 from flowkd.data.importers.sources import Member, Source
@@ -16,6 +16,8 @@ from flowkd.errors import DataError
 REFUSED = "refused"  # topic of notes
 HEAD_BYTES = 2**16
 BATCH = 256
+# Raises BadPictureError for a picture of such a width and height, which messages call so.
+Fits = Callable[[int, int, str], None]
 WHOLE = (b"II*\0", b"MM\0*", b"RIFF")  # what TIFF and WebP say of themselves may be at their end
 
 
@@ -68,34 +70,35 @@ def list_refused(notes: Notes) -> str:
 
 
 def check_headers(
-    source: Source, files: Sequence[Member], config: CropsConfig, notes: Notes
+    source: Source, files: Sequence[Member], fits: Fits, notes: Notes, *, skip: bool
 ) -> list[Member]:
     """Returns the pictures whose headers are right, before any is decoded.
 
     Args:
         source: Where they lie.
         files: All of them.
-        config: Says how large they must be, and whether those refused are left out.
+        fits: Says how large they must be.
         notes: Takes those that are left out.
+        skip: Whether those refused are left out.
 
     Raises:
         DataError: Some are refused; the first of them are named.
     """
-    bad = BadPictures(notes, skip=config.skip_unreadable)
+    bad = BadPictures(notes, skip=skip)
     for file, head in _heads(source, files):
         with bad.gather(file.name):
-            _check_member(file, file.head(HEAD_BYTES) if head is None else head, config)
+            _check_member(file, file.head(HEAD_BYTES) if head is None else head, fits)
     bad.check(source.uri)
     return [file for file in files if file.name not in bad.names]
 
 
-def check_header(data: bytes, where: str, config: CropsConfig) -> None:
-    """Raises BadPictureError where a picture's header shows it to be wrong, or too small."""
+def check_header(data: bytes, where: str, fits: Fits) -> None:
+    """Raises BadPictureError where a picture's header shows it to be wrong, or of a wrong size."""
     found = inspect_picture(io.BytesIO(data), where)
-    check_size(found.width, found.height, where, config)
+    fits(found.width, found.height, where)
 
 
-def _check_member(file: Member, head: bytes, config: CropsConfig) -> None:
+def _check_member(file: Member, head: bytes, fits: Fits) -> None:
     if file.size > MAX_PICTURE_BYTES:
         problem = f"is refused: {file.size:,} bytes; expected at most {MAX_PICTURE_BYTES:,}"
         raise BadPictureError(file.where, problem, "convert it", "of too many bytes")
@@ -103,11 +106,11 @@ def _check_member(file: Member, head: bytes, config: CropsConfig) -> None:
     if not whole and head.startswith(WHOLE):
         head, whole = file.read(MAX_PICTURE_BYTES), True
     try:
-        check_header(head, file.where, config)
+        check_header(head, file.where, fits)
     except BadPictureError:
         if whole:
             raise
-        check_header(file.read(MAX_PICTURE_BYTES), file.where, config)
+        check_header(file.read(MAX_PICTURE_BYTES), file.where, fits)
 
 
 def _heads(source: Source, files: Sequence[Member]) -> Iterator[tuple[Member, bytes | None]]:

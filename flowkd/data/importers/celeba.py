@@ -13,7 +13,10 @@ from PIL import Image
 from pydantic import Field
 
 from flowkd.data.chunked_import import ImportChunk, import_chunks
+from flowkd.data.importers.bad_pictures import BadPictures, check_headers
+from flowkd.data.importers.crops import MAX_PICTURE_BYTES
 from flowkd.data.importers.importer import ImporterConfig
+from flowkd.data.importers.picture_files import BadPictureError
 from flowkd.data.importers.picture_notes import wanted_picture, with_notes
 from flowkd.data.importers.pictures import read_picture
 from flowkd.data.importers.sources import Member, Source, fingerprint_of
@@ -30,7 +33,6 @@ ROWS = {"train": 162_770, "val": 19_867, "test": 19_962}
 WIDTH, HEIGHT = 178, 218
 BOX = (15, 40, 163, 188)  # left, top, right, bottom
 CHUNK_PICTURES = 2000
-MAX_PICTURE_BYTES = 2**22
 MAX_PARTITION_BYTES = 2**25
 
 
@@ -42,6 +44,8 @@ class CelebaConfig(ImporterConfig):
             with `list_eval_partition.txt`; any fsspec URL.
         partition: `list_eval_partition.txt`, unless source is a folder that has it.
         size: Side of a picture, in pixels; default 64.
+        skip_unreadable: Whether pictures that are refused, such as those that are damaged or not of
+            178x218 pixels, are left out and counted; default False.
         seed: Seed of the order; default 0.
     """
 
@@ -50,6 +54,7 @@ class CelebaConfig(ImporterConfig):
     partition: str | None = Field(None, min_length=1)
     size: Literal[32, 64] = 64
     name: DatasetName = "celeba"
+    skip_unreadable: bool = False
     seed: int = Field(0, ge=0)
 
     def write(self, store: Store) -> Manifest:
@@ -62,9 +67,12 @@ class CelebaConfig(ImporterConfig):
         what a pixel covers, as NVAE does (Vahdat and Kautz, 2020,
         https://github.com/NVlabs/NVAE/blob/master/datasets.py); Real NVP's did not average.
 
+        All headers are read before the first picture is decoded.
+
         Raises:
-            DataError: A picture is unreadable, not of 178x218 pixels, missing, or not in the
-                partition; or the splits have not the published sizes.
+            DataError: A picture is missing or not in the partition; pictures are unreadable or not
+                of 178x218 pixels, and are not to be left out; or the splits have not the published
+                sizes.
         """
         with ExitStack() as stack:
             sources, found, partition = _open(self, stack)
@@ -72,7 +80,9 @@ class CelebaConfig(ImporterConfig):
             pictures = _pictures(found, others)
             splits = _read_partition(partition)
             members = _matched(pictures, splits, sources[0].uri)
-            chunks = _chunks(members, splits, self.size)
+            skip = self.skip_unreadable
+            members = check_headers(sources[0], members, _check_published, others, skip=skip)
+            chunks = _chunks(members, splits, self)
             draft = Manifest(
                 name=self.name,
                 kind="image",
@@ -92,8 +102,15 @@ class CelebaConfig(ImporterConfig):
                 chunks,
                 fingerprint=fingerprint_of(sources),
                 seed=self.seed,
-                conclude=lambda manifest, notes: with_notes(manifest, others),
+                conclude=partial(_concluded, others),
             )
+
+
+def _concluded(found: Notes, manifest: Manifest, notes: Notes) -> Manifest:
+    """Returns the manifest with the notes of all files and of those that were decoded."""
+    both = Notes(found.found)
+    both.merge(notes)
+    return with_notes(manifest, both)
 
 
 def _open(config: CelebaConfig, stack: ExitStack) -> tuple[list[Source], list[Member], Member]:
@@ -169,30 +186,38 @@ def _matched(pictures: Sequence[Member], splits: Mapping[str, str], where: str) 
 
 
 def _chunks(
-    members: Sequence[Member], splits: Mapping[str, str], size: int
+    members: Sequence[Member], splits: Mapping[str, str], config: CelebaConfig
 ) -> Iterator[ImportChunk]:
     for start in range(0, len(members), CHUNK_PICTURES):
-        chosen = members[start : start + CHUNK_PICTURES]
-        yield ImportChunk(f"pictures {start}", partial(_read, chosen, splits, size))
+        chosen, notes = members[start : start + CHUNK_PICTURES], Notes()
+        read = partial(_read, chosen, splits, config, notes)
+        yield ImportChunk(f"pictures {start}", read, notes)
 
 
 def _read(
-    members: Sequence[Member], splits: Mapping[str, str], size: int
+    members: Sequence[Member], splits: Mapping[str, str], config: CelebaConfig, notes: Notes
 ) -> Mapping[str, SplitArrays]:
+    bad = BadPictures(notes, skip=config.skip_unreadable)
     pixels: dict[str, list[np.ndarray]] = {}
     for member in members:
-        split = splits[PurePosixPath(member.name).name]
-        pixels.setdefault(split, []).append(_face(member, size))
+        with bad.gather(member.name):
+            face = _face(member, config.size)
+            pixels.setdefault(splits[PurePosixPath(member.name).name], []).append(face)
+    bad.check(config.source)
     return {split: SplitArrays(np.stack(faces)) for split, faces in pixels.items()}
 
 
 def _face(member: Member, size: int) -> np.ndarray:
     picture = read_picture(member.read(MAX_PICTURE_BYTES), member.where)
-    if picture.shape[1:] != (HEIGHT, WIDTH):
-        raise DataError(
-            f"expected {WIDTH}x{HEIGHT} pixels in {member.where}; got "
-            f"{picture.shape[2]}x{picture.shape[1]}; {PICTURES} has all of this size"
-        )
+    _check_published(picture.shape[2], picture.shape[1], member.where)
     upright = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
     face = upright.crop(BOX).resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(face).transpose(2, 0, 1))
+
+
+def _check_published(width: int, height: int, where: str) -> None:
+    """Raises BadPictureError for a picture that has not the published size."""
+    if (width, height) != (WIDTH, HEIGHT):
+        problem = f"has {width}x{height} pixels; expected {WIDTH}x{HEIGHT}"
+        remedy = f"{PICTURES} has all of this size: fetch it again"
+        raise BadPictureError(where, problem, remedy, f"of other than {WIDTH}x{HEIGHT} pixels")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flowkd.errors import DataError
+from flowkd.text import shortened
 
 # What damaged archives make the standard library raise; its OSErrors have no number then.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
@@ -48,8 +49,9 @@ def explain_damage(
             ) from error
         place = f" after {after()}" if after else ""
         sizes = f"; expected {expected:,} bytes" if expected is not None else ""
+        what = shortened(str(error) or type(error).__name__)  # zipfile tells whole headers
         raise DamageError(
-            f"{where} is cut off or damaged{place}: {error or type(error).__name__}{sizes}; "
+            f"{where} is cut off or damaged{place}: {what}{sizes}; "
             f"fetch {where.split(' in ')[-1]} again"
         ) from error
     except RuntimeError as error:

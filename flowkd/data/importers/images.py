@@ -17,6 +17,7 @@ from flowkd.data.importers.bad_pictures import BadPictures, check_headers
 from flowkd.data.importers.crops import (
     MAX_PICTURE_BYTES,
     CropsConfig,
+    check_size,
     crops_of,
     pictures_per_chunk,
 )
@@ -158,7 +159,8 @@ def _checked(
     for file, other in pairwise(files):
         if file.name == other.name:  # of a zip; one could be train and the other test
             raise DataError(f"{file.where} is there twice; remove one, or rename it")
-    checked = check_headers(source, files, config, notes)
+    fits = partial(check_size, config=config)
+    checked = check_headers(source, files, fits, notes, skip=config.skip_unreadable)
     if not checked:
         raise DataError(f"all {len(files):,} pictures of {config.source!r} are refused")
     return checked

@@ -25,6 +25,7 @@ from flowkd.data.importers.damage import RANGES, DamageError, explain_damage
 from flowkd.data.importers.local_folder import LINKS, walk_folder
 from flowkd.data.notes import Notes
 from flowkd.errors import DataError
+from flowkd.text import shortened
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 GIB = 2**30
@@ -194,7 +195,7 @@ class Source:
         return lambda: self.fs.open(path, "rb")
 
     def _where(self, name: str) -> str:
-        return self.uri if self.kind == "file" else f"{name} in {self.uri}"
+        return self.uri if self.kind == "file" else f"{shortened(name)} in {self.uri}"
 
     def _tar_members(self, wanted: Callable[[str], bool]) -> Iterator[Member]:
         last = "its beginning"
@@ -260,7 +261,7 @@ class Source:
     def _check(self, name: str, size: int, number: int) -> None:
         if size > MAX_MEMBER_BYTES:
             raise DataError(
-                f"{name} in {self.uri} is refused: it claims {size:,} bytes; expected at most "
+                f"{self._where(name)} is refused: it claims {size:,} bytes; expected at most "
                 f"{MAX_MEMBER_BYTES:,}"
             )
         if number >= MAX_MEMBERS:

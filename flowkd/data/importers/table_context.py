@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowkd.data.checks.remarks import remarks_on_context
 from flowkd.data.context_statistics import ColumnStatistics, check_spread
 from flowkd.errors import DataError
 
@@ -65,8 +66,9 @@ def vector_context(
     names = [columns[number] for number in kept]
     check_spread(seen, names, path)
     quoted = ", ".join(f"`{name}`" for name in dropped)
-    remarks = (f"Context constant over the train split and dropped: {quoted}.",) if dropped else ()
-    return TableContext(exact[:, kept].astype(np.float32), names, None, remarks)
+    remarks = [f"Context constant over the train split and dropped: {quoted}."] if dropped else []
+    remarks += remarks_on_context(known[:, kept], names)
+    return TableContext(exact[:, kept].astype(np.float32), names, None, tuple(remarks))
 
 
 def class_context(

@@ -15,7 +15,7 @@ import numpy as np
 
 from flowkd.data.chunked_import import ImportChunk
 from flowkd.data.importers.bad_pictures import BadPictures, check_header
-from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, is_picture
+from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, check_size, is_picture
 from flowkd.data.importers.picture_notes import wanted_picture
 from flowkd.data.importers.sources import TARS, Source
 from flowkd.data.notes import Notes
@@ -143,7 +143,7 @@ def check_tars(tars: Sequence[Source], config: CropsConfig) -> None:
     for tar in tars:
         for sample in _samples(tar, Notes()):
             with bad.gather(sample.where):
-                check_header(sample.picture, sample.where, config)
+                check_header(sample.picture, sample.where, partial(check_size, config=config))
     bad.check("the tars")
 
 

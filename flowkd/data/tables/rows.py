@@ -177,7 +177,7 @@ class _Collected:
     def _check_finite(
         self, values: np.ndarray, kept: np.ndarray, arrays: Mapping[int, pa.Array]
     ) -> None:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             faulty = ~np.isfinite(values.astype(self.stored, copy=False)) & kept[:, None]
         if not faulty.any():
             return

@@ -171,6 +171,46 @@ def test_an_unreadable_manifest_is_refused_and_can_be_replaced(store, content):
     assert write(store, arrays("table")) == read_manifest(store, "a")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"event_shape": [2**64, 4, 6]}, r"event_shape\.0: expected a whole number within 64 bits"),
+        ({"event_shape": [2**62, 4, 6]}, r"no memory for 50 rows of \(4611686018427387904, 4, 6\)"),
+        ({"event_shape": [2**58, 4, 6]}, "no memory for 50 rows of"),
+        ({"event_shape": [0, 4, 6]}, r"event_shape\.0: .* greater than or equal to 1; got 0"),
+        ({"event_shape": []}, "event_shape: .* at least 1 item"),
+        ({"classes": None, "context_size": 2**62}, "no memory for 50 rows"),
+        ({"classes": None, "context_size": 10**4}, "expected column 'context' of 10000 float"),
+        ({"context_size": 3}, "expected classes or context_size; got both"),
+        ({"bins": 2**40}, "bins: .*less than or equal to 256"),
+        ({"class_names": ["a"]}, "class_names: expected 10; got 1"),
+        ({"mean": [0.0, 1.0]}, "mean: expected 1; got 2"),
+        ({"columns": ["a"]}, "columns: expected none; got 1"),
+        ({"context_mean": [0.0, 1.0]}, "context_mean: expected 1; got 2"),
+        ({"splits": {}}, r"expected splits train, val, test; got \[\]"),
+        ({"columns": [1] * 300}, r"columns\.9: .*\n  \.\.\. and 290 more faults"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_or_what_memory_holds_is_named(store, changes, message):
+    write(store, arrays("digits"))
+    values = store.read_json("datasets", "a", "manifest.json")
+    store.write_json({**values, **changes}, "datasets", "a", "manifest.json")
+    with pytest.raises(DataError, match=message) as caught:
+        load_split(store, read_manifest(store, "a"), "train")
+    assert "dataset 'a'" in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("rows", [-1, 49, 2**64])
+def test_rows_that_its_shards_have_not_are_refused(store, rows):
+    write(store, arrays("digits"))
+    values = store.read_json("datasets", "a", "manifest.json")
+    values["splits"]["train"]["rows"] = rows
+    store.write_json(values, "datasets", "a", "manifest.json")
+    with pytest.raises(DataError, match=r"splits\.train.*expected|splits\.train\.rows: .*than"):
+        read_manifest(store, "a")
+
+
 def test_a_truncated_shard_is_named_with_both_sizes(store):
     manifest = write(store, arrays("digits"))
     shard = manifest.splits["val"].shards[0]
@@ -268,7 +308,12 @@ X = np.zeros((3, 2), np.float32)
             {},
             "context of shape None",
         ),
-        (dict.fromkeys(ROWS, SplitArrays(X, X)), {"classes": 3}, "expected int64 context"),
+        (dict.fromkeys(ROWS, SplitArrays(X, X[:, 0])), {"classes": 3}, "expected int64 context"),
+        (
+            dict.fromkeys(ROWS, SplitArrays(X, X)),
+            {"classes": 3},
+            r"expected context of shape \(3,\) .*got \(3, 2\)",
+        ),
     ],
 )
 def test_faulty_arrays_are_refused_before_anything_is_written(store, splits, options, message):

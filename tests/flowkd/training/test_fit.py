@@ -194,3 +194,43 @@ def test_a_value_that_a_transform_does_not_take_is_named():
     x[7, 1] = -2.5
     with pytest.raises(DataError, match=r"above 0 .* in column 1, for its log; got -2\.5; 1 such"):
         flowkd.fit(flow, x, **QUICK)
+
+
+def test_a_tables_columns_are_remarked_before_training():
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 1] = x[:, 1].round()
+    x[:, 2] = 1.7e9 + 2e4 * x[:, 2]
+    flow = flowkd.coupling(4, depth=1, width=4)
+    with pytest.warns(UserWarning, match="means little") as caught:
+        history = flowkd.fit(flow, x, steps=2, batch_size=20)
+    first, second = history.remarks
+    assert first.startswith("`x1` has ")
+    assert "add uniform noise as wide as its steps of 1, or leave it out." in first
+    assert second.startswith("`x2` has 360 distinct values, of which float32 leaves ")
+    assert all(each in str(caught[0].message) for each in history.remarks)
+    assert "--set" not in str(caught[0].message)
+
+
+def test_columns_without_a_peculiarity_and_pixels_have_no_remark():
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    history = flowkd.fit(flowkd.coupling(3, depth=1, width=4), x, steps=2, batch_size=20)
+    assert history.remarks == []
+    pixels = torch.zeros(40, 1, 2, 2, dtype=torch.uint8)
+    pixels[::2] = 3
+    flow = flowkd.glow((1, 2, 2), levels=1, depth=1, width=4)
+    assert flowkd.fit(flow, pixels, steps=2, batch_size=10).remarks == []
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (lambda x: 1e30 * x, "column 'x1': expected at most 1e.18"),
+        (lambda x: 1e-25 * x, "column 'x1': a spread of .* is too small"),
+        (lambda x: 1e6 + x, "column 'x1': a spread of .* is lost in float32"),
+    ],
+)
+def test_columns_that_float32_does_not_hold_are_refused_in_memory(column, message):
+    x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 1] = column(x[:, 1])
+    with pytest.raises(DataError, match=message):
+        flowkd.fit(flowkd.coupling(2, depth=1, width=4), x, steps=2, batch_size=20)

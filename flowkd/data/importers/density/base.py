@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from flowkd.data.checks.options import Remedies
+from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.importers.density.archive import ADDRESS
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.manifest import SPLITS, Manifest
@@ -92,7 +94,7 @@ def write_table(
     """Writes the prepared rows (N, D) of each split, as float32, and returns the manifest.
 
     Train rows are shuffled, val and test keep the authors' order. Where the numbers of rows are not
-    the published ones, a remark says so.
+    the published ones, a remark says so. Their columns are remarked as those of any table.
 
     Raises:
         DataError: D is not the published one, a split has no rows, or a column is constant, NaN or
@@ -118,7 +120,10 @@ def write_table(
         columns=columns,
         mean=mean.tolist(),
         scale=scale.tolist(),
-        remarks=_remarks(published, tuple(len(values) for values in x.values())),
+        remarks=[
+            *_remarks(published, tuple(len(values) for values in x.values())),
+            *remarks_on(splits["train"], columns, (), remedies=Remedies(told="not")),
+        ],
         source=(
             f"{published.title} of {config.source}, {published.values}, by the authors of Masked "
             f"Autoregressive Flow (arXiv 1705.07057)"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from flowkd.config import apply_overrides
-from flowkd.data.checks.options import ColumnOptions, drop_option, set_option
+from flowkd.data.checks.options import ColumnOptions, Remedies, drop_option, set_option
 from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.checks.repeats import grid_step
 
@@ -19,7 +19,7 @@ A, B = RNG.normal(size=(2, ROWS))
 def said(column, **options):
     """What is remarked of a column beside one that has a density."""
     rows = np.stack([A, column], axis=1)
-    return remarks_on(rows, ["a", "x"], [], options=ColumnOptions(**options))
+    return remarks_on(rows, ["a", "x"], [], remedies=Remedies(ColumnOptions(**options)))
 
 
 @pytest.mark.parametrize(

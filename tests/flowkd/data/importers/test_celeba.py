@@ -145,7 +145,7 @@ def without(name):
     ("files", "text", "message"),
     [
         ({**published(), "img_align_celeba/000009.jpg": jpeg(face(9, 218, 178))}, None,
-         r"expected 178x218 pixels in .*000009\.jpg in .*; got 218x178"),
+         r"000009\.jpg in .* has 218x178 pixels; expected 178x218; img_align_celeba\.zip has all"),
         ({**published(), "img_align_celeba/000009.jpg": published().popitem()[1][:900]}, None,
          r"000009\.jpg in .* cannot be read as a picture, or is truncated"),
         ({**published(), "img_align_celeba/000013.jpg": jpeg(face(13))}, None,
@@ -202,3 +202,25 @@ def test_what_is_imported_is_not_decoded_again(memory_store, tmp_path, monkeypat
     assert [len(x) for x in splits.values()] == [7, 2, 3]
     again = sorted({number for number in decoded if decoded.count(number) > 1})
     assert again == ["06", "07", "08"]  # of the second part of five
+
+
+@pytest.mark.parametrize("form", ["zip", "extracted"])
+def test_bad_pictures_are_named_all_at_once_or_left_out(memory_store, tmp_path, monkeypatch, form):
+    files = published()
+    files["img_align_celeba/000002.jpg"] = b""
+    files["img_align_celeba/000006.jpg"] = jpeg(face(6, 100, 218))
+    files["img_align_celeba/000009.jpg"] = b"a text"
+    torn = "img_align_celeba/000011.jpg"  # its header is right
+    files[torn] = files[torn][:9000]
+    source = furnished(tmp_path / "celeba", form, files)
+    decoded, original = [], celeba._face
+    monkeypatch.setattr(celeba, "_face", lambda *given: decoded.append(1) or original(*given))
+    with pytest.raises(DataError, match=r"3 pictures in .* are refused: .*skip_un") as error:
+        imported(memory_store, source)
+    for part in ("1 empty (", "1 of other than 178x218 pixels (", "000009.jpg"):
+        assert part in str(error.value)
+    assert decoded == memory_store.list("datasets") == []
+    manifest, splits = imported(memory_store, source, skip_unreadable=True)
+    assert {split: len(x) for split, x in splits.items()} == {"train": 5, "val": 1, "test": 2}
+    assert sum(part.count for part in manifest.left_out) == 4
+    assert any(remark.startswith("4 pictures are left out") for remark in manifest.remarks)

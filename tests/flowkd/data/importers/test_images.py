@@ -2,6 +2,7 @@
 
 import io
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from flowkd.data.importers import pictures
 from flowkd.data.importers.bad_pictures import check_header
-from flowkd.data.importers.crops import CropsConfig, crops_of
+from flowkd.data.importers.crops import CropsConfig, check_size, crops_of
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.prepare import prepare
 from flowkd.data.notes import Notes
@@ -152,8 +153,9 @@ def test_what_would_be_huge_once_scaled_is_refused():
     Image.new("L", (20000, 1)).save(sink, "png")
     with pytest.raises(DataError, match="scaled to a shorter side of 64 is refused: 1280000x64"):
         pictures.read_picture(sink.getvalue(), "strip", shorter_side=64)
+    fits = partial(check_size, config=CropsConfig(crop=64, resize=64))
     with pytest.raises(DataError, match="1280000x64"):  # by its header alone
-        check_header(sink.getvalue()[:60], "strip", CropsConfig(crop=64, resize=64))
+        check_header(sink.getvalue()[:60], "strip", fits)
 
 
 def test_sixteen_bits_are_refused_rather_than_clipped():

@@ -115,3 +115,14 @@ def test_a_context_that_float32_cannot_tell_apart_is_refused(memory_store, tmp_p
     config = TableConfig(**context_table(tmp_path, epoch=1.7e9 + rng.normal(size=50)))
     with pytest.raises(DataError, match=r"context column 'epoch': .* 1.7e\+09 is lost in float32"):
         prepare(config, memory_store)
+
+
+def test_a_context_of_which_float32_makes_values_equal_is_remarked_and_one_that_repeats_is_not(
+    memory_store, tmp_path
+):
+    row = np.arange(50.0)
+    config = context_table(tmp_path, epoch=1.7e9 + 2e4 * (row % 2) + row / 50, level=row % 3)
+    manifest = prepare(TableConfig(**config), memory_store)
+    [remark] = [each for each in manifest.remarks if "Context" in each]
+    assert remark.startswith("Context `epoch` has 40 distinct values, of which float32 leaves 2, ")
+    assert remark.endswith("subtract an offset from the column, or leave it out.")
