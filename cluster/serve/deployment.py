@@ -18,6 +18,7 @@ from ray.serve.config import HTTPOptions
 import cluster
 import flowkd
 from cluster.serve.config import ServingConfig
+from cluster.serve.door import ENVIRONMENT
 from cluster.serve.server import FlowServer
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
@@ -82,7 +83,8 @@ def deploy(config: ServingConfig, storage: StorageConfig) -> str:
     timeout = 2 * config.limits.request_timeout_s + 10  # longer than the replica's own
     with _without_info():
         serve.start(
-            http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout)
+            http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout),
+            controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},  # its proxies inherit it
         )
         try:
             serve.run(application, name=APPLICATION, route_prefix="/")
