@@ -43,6 +43,7 @@ SLOW = 200
 
 def main() -> None:
     """Writes `results/bench-serve.json`."""
+    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder, "cluster.json")
         connect(up(cpus=4, record=record).address)
@@ -54,6 +55,7 @@ def main() -> None:
             down(record=record)
     outcome |= {
         "machine": f"{os.cpu_count()} cores, {_processor()}",
+        "load_average": round(busy, 1),
         "torch": torch.__version__,
         "date": date.today().isoformat(),
     }

@@ -4,10 +4,11 @@ import logging.handlers
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 import ray
 
-from cluster.serve.deployment import ServingError, deploy, serving_app
+from cluster.serve.deployment import ServingError, _warn_without_door, deploy, serving_app
 from cluster.storage import StorageConfig
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import set_alias
@@ -82,3 +83,13 @@ def test_a_deployment_keeps_rays_own_lines_out_of_the_output(ray_client, config,
 def test_a_store_in_memory_is_refused(config):
     with pytest.raises(StoreError, match="cannot share memory://"):
         serving_app(config, StorageConfig(uri="memory://x"))
+
+
+def test_a_service_without_its_door_is_told(ray_client, capsys):
+    asked = {"X-Flowkd-Door": "1"}
+    behind_door = ray_client.get("/healthz", headers=asked)
+    assert "x-flowkd-told" not in behind_door.headers
+    _warn_without_door(behind_door)
+    assert capsys.readouterr().err == ""
+    _warn_without_door(httpx.Response(200, headers={"x-flowkd-told": "{}"}))
+    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.serve.door" in capsys.readouterr().err
