@@ -43,7 +43,6 @@ SLOW = 200
 
 def main() -> None:
     """Writes `results/bench-serve.json`."""
-    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder, "cluster.json")
         connect(up(cpus=4, record=record).address)
@@ -55,7 +54,7 @@ def main() -> None:
             down(record=record)
     outcome |= {
         "machine": f"{os.cpu_count()} cores, {_processor()}",
-        "load_average": round(busy, 1),
+        "load_average": round(os.getloadavg()[1], 1),
         "torch": torch.__version__,
         "date": date.today().isoformat(),
     }

@@ -19,7 +19,7 @@ def document(results: dict[str, Any]) -> str:
     return f"""# A service under load
 
 `make bench-serve`, {results["date"]}, torch {results["torch"]}, {results["machine"]}; load average
-of the machine while it began: {results["load_average"]:g}.
+of the machine over the last 5 minutes: {results["load_average"]:g}.
 
 One replica of one core; server and client share the machine. A request draws 64 samples of a small
 Glow (3x8x8). The capacity, {results["capacity_per_second"]:g} requests a second, is what 32 clients
