@@ -36,7 +36,7 @@ RESULTS = Path("results/bench-serve.json")
 FLOW = GlowConfig(event_shape=(3, 8, 8), levels=2, depth=3, width=32, mean=128.0, scale=256.0)
 REQUEST = post("/v1/models/photos/sample", b'{"n": 64, "seed": 1}', Accept="application/x-npy")
 LOADS = (0.5, 1.0, 2.0, 10.0)
-SECONDS = 15.0
+SECONDS = 6.0
 CLIENTS = 32
 SLOW = 200
 
