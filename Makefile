@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz lint format bench bench-data bench-tuning bench-warmstart docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ bench-warmstart: $(STAMP) ## Time the warm starts and their memory: results/benc
 bench-data: export OMP_NUM_THREADS := 1
 bench-data: $(STAMP) ## Time how fast data arrive from disk and S3: results/bench-data.json
 	$(BIN)/python -m benchmarks.data
+
+bench-serve: export OMP_NUM_THREADS := 1
+bench-serve: $(STAMP) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes
+	$(BIN)/python -m benchmarks.serve_load
 
 bench-tuning: export OMP_NUM_THREADS := 1
 bench-tuning: $(STAMP) ## Search against random search and fixed weights: results/bench-tuning.json

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, tuning_page
+from benchmarks import data, serve_page, tuning_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
@@ -33,6 +33,7 @@ def main() -> None:
     pages = {
         "bench": bench,
         "bench-data": data.document,
+        "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,
         "reliability": reliability,

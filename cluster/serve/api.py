@@ -27,12 +27,15 @@ from cluster.serve.schemas import (
     SampleAnswer,
     describe_route,
 )
+from cluster.serve.told import Tell, Told, ToldModel
+from cluster.serve.waiting import Place, Rates, Waiting
 from flowkd.config import parse_config
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, SampleInputs, value_or_raise
 from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest
 
 NO_PNG = "this model does not make pictures: PNG needs pixels in 1 or 3 channels"
 NO_TABLE = "this model does not make tables: its examples are no rows"
+OPERATIONS = ("sample", "log_prob")
 T = TypeVar("T")
 
 
@@ -55,16 +58,33 @@ class Backend(Protocol):
 
 
 def build_api(
-    backend: Backend, limits: ServingLimits, allowed_hosts: Sequence[str] = ()
+    backend: Backend,
+    limits: ServingLimits,
+    allowed_hosts: Sequence[str] = (),
+    rates: Rates | None = None,
+    replicas: int = 1,
 ) -> FastAPI:
-    """Returns the ASGI application that answers requests with a backend."""
+    """Returns the ASGI application that answers requests with a backend.
+
+    Args:
+        backend: The models.
+        limits: Of each request, and of all that wait.
+        allowed_hosts: Names by which clients may call it.
+        rates: What the backend measures; None for one that does not.
+        replicas: How many such applications there are.
+    """
     api = FastAPI(
         title="flowkd",
         description="Samples and log-densities of normalizing flows.",
         docs_url=None,
         redoc_url=None,
     )
-    handlers = _Handlers(backend, limits)
+    handlers = _Handlers(backend, limits, rates or Rates())
+
+    def told(rows: int) -> Told:
+        models = {name: handlers.costs(model) for name, model in backend.models.items()}
+        return Told(limits, tuple(allowed_hosts), replicas, models, rows)
+
     models = "/v1/models/{name}"
     arrays = (NPY, *TABLES)
     api.post(f"{models}/sample", **describe_route(SampleAnswer, (PNG, *arrays), SampleRequest))(
@@ -84,20 +104,22 @@ def build_api(
     add_error_handlers(api)
     api.add_middleware(HeadAsGet)
     api.add_middleware(HostCheck, names=allowed_hosts)
+    api.add_middleware(Tell, told=told)
     return api
 
 
 class _Handlers:
-    def __init__(self, backend: Backend, limits: ServingLimits) -> None:
+    def __init__(self, backend: Backend, limits: ServingLimits, rates: Rates) -> None:
         self.backend = backend
         self.limits = limits
-        self.ongoing = 0
+        self.rates = rates
+        self.waiting = Waiting()
         # One thread: parsing and encoding hold the interpreter, and memory, one at a time.
         self.thread = ThreadPoolExecutor(1, "flowkd-io")
 
     async def sample(self, name: str, request: Request) -> Response:
         """Draws examples, answered by Accept as JSON, a grid in PNG, .npy, or a table."""
-        with self._admission():
+        with self._admission() as place:
             model = self._find(name)
             png, table = model.predictor.makes_pictures, model.columns is not None
             offered = (JSON, *((PNG,) if png else ()), NPY, *(TABLES if table else ()))
@@ -111,6 +133,7 @@ class _Handlers:
                 return fields.seed, model.predictor.prepare_sample(fields, self.limits)
 
             seed, inputs = await self._in_thread(prepare)
+            self._account(request, place, model, "sample", inputs.n)
             x = value_or_raise(await self._in_time(self.backend.sample(model, inputs)))
             return await self._in_thread(
                 lambda: sample_response(model, seed, x.numpy(), media_type, inputs.remarks)
@@ -123,7 +146,7 @@ class _Handlers:
         holds x alone. The fields that a body of either kind has no place for are in the query:
         `?context=[0,3]&seed=1`.
         """
-        with self._admission():
+        with self._admission() as place:
             model = self._find(name)
             media_type = negotiate(request, (JSON, NPY, *TABLES))
             given = content_type(request, body_types(model))
@@ -136,6 +159,7 @@ class _Handlers:
                 return fields.seed, model.predictor.prepare_log_prob(fields, self.limits)
 
             seed, inputs = await self._in_thread(prepare)
+            self._account(request, place, model, "log_prob", len(inputs.x))
             result = value_or_raise(await self._in_time(self.backend.log_prob(model, inputs)))
             return await self._in_thread(
                 lambda: log_prob_response(model, seed, result, media_type, inputs.remarks)
@@ -156,16 +180,29 @@ class _Handlers:
             raise ApiError(503, "not_ready", "no model is loaded yet")
         return json_response({"status": "ok", "models": list(self.backend.models)})
 
+    def costs(self, model: ServedModel) -> ToldModel:
+        """Returns what requests to a model cost."""
+        seconds = {operation: self.rates.cost(model.name, operation, 1) for operation in OPERATIONS}
+        return ToldModel(model.predictor.flow.dimensions, seconds)
+
     @contextmanager
-    def _admission(self) -> Iterator[None]:
-        if self.ongoing >= self.limits.max_ongoing_requests:
-            message = f"{self.ongoing} requests wait or run already, the most; try again later"
-            raise ApiError(503, "overloaded", message, {"Retry-After": "1"})
-        self.ongoing += 1
-        try:
-            yield
-        finally:
-            self.ongoing -= 1
+    def _admission(self) -> Iterator[Place]:
+        fault = self.waiting.refusal(0, self.limits, self.limits.request_timeout_s)
+        if fault is not None:
+            raise fault
+        with self.waiting.enter() as place:
+            yield place
+
+    def _account(
+        self, request: Request, place: Place, model: ServedModel, operation: str, rows: int
+    ) -> None:
+        """Lets a request cost what its rows do; raises ApiError 503 where that is too much."""
+        request.state.rows = rows
+        cost, timeout = self.rates.cost(model.name, operation, rows), self.limits.request_timeout_s
+        fault = self.waiting.refusal(cost, self.limits, timeout, own=place)
+        if fault is not None:
+            raise fault
+        place.add(cost)
 
     def _find(self, name: str) -> ServedModel:
         models = self.backend.models

@@ -16,12 +16,16 @@ class ServingLimits(RequestLimits):
         max_body_bytes: Size of a request's body in bytes, 413 beyond it; default 16 MiB.
         max_ongoing_requests: Requests that a replica has accepted and not answered yet, waiting or
             computed; the next one is answered 503; default 64.
-        request_timeout_s: Seconds for the body of a request to arrive, 408 beyond them, and again
-            for its answer, 503 beyond them; default 60.
+        max_wait_s: Seconds that a request may have to wait for those before it, by their rows and
+            the measured time of a row; one that would wait longer is answered 503; default 5.
+        request_timeout_s: Seconds for the body of a request to arrive, 408 beyond them, and for its
+            answer from the request's first byte on, 503 beyond them; a client asks for fewer by
+            `X-Request-Timeout-Seconds`; default 60.
     """
 
     max_body_bytes: int = Field(16 * 2**20, ge=1)
     max_ongoing_requests: int = Field(64, ge=1)
+    max_wait_s: float = Field(5, gt=0)
     request_timeout_s: float = Field(60, gt=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from ray.serve.config import HTTPOptions
 import cluster
 import flowkd
 from cluster.serve.config import ServingConfig
+from cluster.serve.door import ENVIRONMENT
 from cluster.serve.server import FlowServer
+from cluster.serve.told import ASKED, TOLD
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
 from flowkd.registry.artifacts import resolve
@@ -82,7 +85,8 @@ def deploy(config: ServingConfig, storage: StorageConfig) -> str:
     timeout = 2 * config.limits.request_timeout_s + 10  # longer than the replica's own
     with _without_info():
         serve.start(
-            http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout)
+            http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout),
+            controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},  # its proxies inherit it
         )
         try:
             serve.run(application, name=APPLICATION, route_prefix="/")
@@ -108,17 +112,18 @@ def _without_info() -> Iterator[None]:
 
 def _wait_until_ready(endpoint: str, wanted: Mapping[str, str]) -> None:
     deadline, found = time.monotonic() + READY_TIMEOUT_S, "no answer"
-    with httpx.Client(base_url=endpoint, trust_env=False) as client:
+    asked = {ASKED.decode(): "1"}  # a door keeps for itself what is told
+    with httpx.Client(base_url=endpoint, trust_env=False, headers=asked) as client:
         while time.monotonic() < deadline:
             try:
-                client.get("/healthz").raise_for_status()
+                health = client.get("/healthz").raise_for_status()
                 models = client.get("/v1/models").raise_for_status().json()["models"]
             except httpx.HTTPError as error:
                 found = str(error)
             else:
                 served = {model["name"]: model["reference"] for model in models}
                 if served == wanted:
-                    return
+                    return _warn_without_door(health)
                 found = str(served)
             time.sleep(0.2)
     raise ServingError(
@@ -126,6 +131,16 @@ def _wait_until_ready(endpoint: str, wanted: Mapping[str, str]) -> None:
         "that cannot be loaded is in the log of FlowServer, and Serve that was started for another "
         "port keeps it: see `serve status`"
     )
+
+
+def _warn_without_door(health: httpx.Response) -> None:
+    if TOLD.decode() in health.headers:
+        settings = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
+        print(
+            "warning: Serve was started without flowkd's door, so slow connections hold places and "
+            f"refusals are slow: end it by `serve shutdown`, or start it with {settings}",
+            file=sys.stderr,
+        )
 
 
 def _version(given: Mapping[str, Any]) -> str:

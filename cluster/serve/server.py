@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from fastapi import FastAPI
@@ -16,6 +18,7 @@ from torch import Tensor
 from cluster.serve.api import build_api
 from cluster.serve.config import ServingConfig
 from cluster.serve.responses import ServedModel
+from cluster.serve.waiting import Rates
 from cluster.storage import StorageConfig
 from flowkd.predict.predictor import LogProbInputs, LogProbResult, Predictor, SampleInputs
 from flowkd.predict.requests import InvalidRequestError
@@ -23,8 +26,26 @@ from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.registry.catalog import aliases_of
 
 log = logging.getLogger(__name__)
-Inputs = TypeVar("Inputs")
+Inputs = TypeVar("Inputs", SampleInputs, LogProbInputs)
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Inputs]):
+    """A request to a model.
+
+    Attributes:
+        model: The model.
+        inputs: What it is asked.
+    """
+
+    model: ServedModel
+    inputs: Inputs
+
+    @property
+    def rows(self) -> int:
+        """Number of examples."""
+        return self.inputs.n if isinstance(self.inputs, SampleInputs) else len(self.inputs.x)
 
 
 class FlowServer:
@@ -39,6 +60,7 @@ class FlowServer:
         self.config = ServingConfig.model_validate(config)
         self.store = StorageConfig.model_validate(storage).store()
         self.models: dict[str, ServedModel] = {}
+        self.rates = Rates()
         # One thread: torch never holds up the event loop, nor competes with itself.
         self.thread = ThreadPoolExecutor(
             1, "flowkd-torch", torch.set_num_threads, (self.config.num_cpus,)
@@ -48,7 +70,8 @@ class FlowServer:
             batch.set_batch_wait_timeout_s(self.config.batch_wait_timeout_s)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_api(self, self.config.limits, (self.config.host, *self.config.allowed_hosts))
+        hosts = (self.config.host, *self.config.allowed_hosts)
+        return build_api(self, self.config.limits, hosts, self.rates, self.config.num_replicas)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serves {"models": {name: reference}}; ongoing requests keep the model they began with.
@@ -69,27 +92,27 @@ class FlowServer:
         self, model: ServedModel, inputs: SampleInputs
     ) -> Tensor | InvalidRequestError:
         """Returns examples, (n, *event_shape), computed in a batch with other requests."""
-        return await self.sample_batch((model, inputs))
+        return await self.sample_batch(Job(model, inputs))
 
     async def log_prob(
         self, model: ServedModel, inputs: LogProbInputs
     ) -> LogProbResult | InvalidRequestError:
         """Returns log-densities, computed in a batch with other requests."""
-        return await self.log_prob_batch((model, inputs))
+        return await self.log_prob_batch(Job(model, inputs))
 
     @serve.batch
     async def sample_batch(
-        self, batch: list[tuple[ServedModel, SampleInputs]]
+        self, batch: list[Job[SampleInputs]]
     ) -> list[Tensor | InvalidRequestError]:
         """Answers requests for samples of any of the models, in their order."""
-        return await self._in_thread(_by_model, Predictor.sample_batch, batch)
+        return await self._in_thread(self._by_model, "sample", Predictor.sample_batch, batch)
 
     @serve.batch
     async def log_prob_batch(
-        self, batch: list[tuple[ServedModel, LogProbInputs]]
+        self, batch: list[Job[LogProbInputs]]
     ) -> list[LogProbResult | InvalidRequestError]:
         """Answers requests for log-densities of any of the models, in their order."""
-        return await self._in_thread(_by_model, Predictor.log_prob_batch, batch)
+        return await self._in_thread(self._by_model, "log_prob", Predictor.log_prob_batch, batch)
 
     def _load(self, references: Mapping[str, str]) -> dict[str, ServedModel]:
         known = {model.artifact.reference: model for model in self.models.values()}
@@ -108,22 +131,28 @@ class FlowServer:
         found = aliases_of(self.store, name)[0] if kind == "models" else {}
         return [alias for alias, version in found.items() if version == artifact.version]
 
+    def _by_model(
+        self,
+        operation: str,
+        answer: Callable[[Predictor, Sequence[Inputs]], list[Answer]],
+        batch: Sequence[Job[Inputs]],
+    ) -> list[Answer]:
+        """Returns the answers to a batch, in its order, computed model by model."""
+        groups: dict[int, list[int]] = {}
+        for place, job in enumerate(batch):
+            groups.setdefault(id(job.model.predictor), []).append(place)
+        answers: dict[int, Answer] = {}
+        for places in groups.values():
+            model = batch[places[0]].model
+            began = time.perf_counter()
+            found = answer(model.predictor, [batch[place].inputs for place in places])
+            seconds = time.perf_counter() - began
+            chunk, rows = model.predictor.chunk_size, sum(batch[place].rows for place in places)
+            computed = -(-rows // chunk) * chunk  # the last chunk is filled up
+            for name in {batch[place].model.name for place in places}:
+                self.rates.measured(name, operation, computed, seconds)
+            answers.update(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(batch))]
+
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, call, *args)
-
-
-def _by_model(
-    answer: Callable[[Predictor, Sequence[Inputs]], list[Answer]],
-    batch: Sequence[tuple[ServedModel, Inputs]],
-) -> list[Answer]:
-    """Returns the answers to a batch, in its order, computed model by model."""
-    groups: dict[int, list[int]] = {}
-    for place, (model, _) in enumerate(batch):
-        groups.setdefault(id(model.predictor), []).append(place)
-    answers: dict[int, Answer] = {}
-    for places in groups.values():
-        predictor = batch[places[0]][0].predictor
-        answers.update(
-            zip(places, answer(predictor, [batch[place][1] for place in places]), strict=True)
-        )
-    return [answers[place] for place in range(len(batch))]

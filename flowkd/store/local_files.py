@@ -36,11 +36,18 @@ def create_file(path: str, data: bytes) -> bool:
     return True
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it that are missing, which no other user may enter."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 @contextmanager
 def _written_beside(path: str, data: bytes) -> Iterator[str]:
     """Yields the name of a file of the same folder that holds the data, and removes it."""
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     try:
         _write_new(temporary, data)
         yield temporary

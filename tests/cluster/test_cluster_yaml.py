@@ -17,6 +17,7 @@ import yaml
 from ray.serve.scripts import cli
 
 from cluster.queue.config import QueueConfig
+from cluster.serve.door import ENVIRONMENT
 from flowkd.config import load_config
 from jobs import dispatcher as dispatcher_of_jobs
 from tests.support import ROOT
@@ -192,6 +193,7 @@ def test_the_queue_and_serve_start_with_the_head_alone(cluster, tmp_path):
         for node in workers(cluster).values()
     ]
     assert "--http-host=127.0.0.1" in serve[1]
+    assert ENVIRONMENT.items() <= environment(cluster).items()
     assert callable(dispatcher_of_jobs.main)
     cli.commands["start"].make_context("start", serve[1][1:])
     assert {name for name, _, _ in called(cluster, "worker", tmp_path)} == {"ray"}

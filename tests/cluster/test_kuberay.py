@@ -21,6 +21,7 @@ from ray.scripts.scripts import start as ray_start
 from ray.serve.scripts import cli
 
 from cluster.queue.config import QueueConfig
+from cluster.serve.door import ENVIRONMENT
 from tests.support import ROOT
 from tests.support.kuberay_api import RayCluster
 
@@ -183,6 +184,7 @@ def test_the_queue_and_serve_start_with_the_head(manifest, tmp_path):
     assert (mount["name"], mount["mountPath"]) == (volume["name"], "/etc/flowkd")
     assert "queue.yaml" in data(manifest, volume["configMap"]["name"])
     assert "--http-host=127.0.0.1" in serve
+    assert ENVIRONMENT.items() <= data(manifest, "flowkd-environment").items()
     cli.commands["start"].make_context("start", serve[1:])
 
 

@@ -71,6 +71,9 @@ def replica_in_process(config, storage, portal):
         yield SimpleNamespace(
             get=lambda *args: portal.call(client.get, *args),
             post=lambda *args, **options: portal.call(partial(client.post, *args, **options)),
+            start=lambda *args, **options: portal.start_task_soon(
+                partial(client.post, *args, **options)
+            ),
             deploy=deploy,
         )
 

@@ -4,48 +4,16 @@ import logging.handlers
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 import ray
 
-from cluster.serve.deployment import ServingError, deploy, serving_app
+from cluster.serve.deployment import ServingError, _warn_without_door, deploy, serving_app
 from cluster.storage import StorageConfig
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import resolve
-from tests.support.serving import CONFIGS, JSON, LIMITS, ok, post, publish
-
-
-def test_requests_beyond_the_limit_are_refused(ray_client):
-    most, sent = LIMITS["max_ongoing_requests"], threading.Event()
-
-    def body():
-        yield b'{"n": 1,'
-        sent.wait(60)  # a request is ongoing from its first byte on
-        yield b' "seed": 1}'
-
-    # Some more than fit: one that comes while a request below has the last place is refused.
-    with ThreadPoolExecutor(most + 8) as pool:
-        headers = {"Content-Type": JSON}
-        path = "/v1/models/photos/sample"
-        ongoing = [
-            pool.submit(ray_client.post, path, content=body(), headers=headers)
-            for _ in range(most + 8)
-        ]
-        try:
-            refused = next(
-                response
-                for response in (post(ray_client, "photos", {"seed": 1}) for _ in range(1000))
-                if response.status_code != 200
-            )
-        finally:
-            sent.set()
-    assert refused.status_code == 503
-    assert refused.json()["error"]["code"] == "overloaded"
-    assert refused.headers["retry-after"] == "1"
-    statuses = [each.result().status_code for each in ongoing]
-    assert statuses.count(200) >= most
-    assert set(statuses) <= {200, 503}
-    ok(post(ray_client, "photos", {"seed": 1}))
+from tests.support.serving import CONFIGS, ok, post, publish
 
 
 def replicas():
@@ -115,3 +83,13 @@ def test_a_deployment_keeps_rays_own_lines_out_of_the_output(ray_client, config,
 def test_a_store_in_memory_is_refused(config):
     with pytest.raises(StoreError, match="cannot share memory://"):
         serving_app(config, StorageConfig(uri="memory://x"))
+
+
+def test_a_service_without_its_door_is_told(ray_client, capsys):
+    asked = {"X-Flowkd-Door": "1"}
+    behind_door = ray_client.get("/healthz", headers=asked)
+    assert "x-flowkd-told" not in behind_door.headers
+    _warn_without_door(behind_door)
+    assert capsys.readouterr().err == ""
+    _warn_without_door(httpx.Response(200, headers={"x-flowkd-told": "{}"}))
+    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=cluster.serve.door" in capsys.readouterr().err

@@ -1,15 +1,19 @@
 """A replica: batches of requests to several models, and the versions that it answers with."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from cluster.serve import server
 from cluster.serve.deployment import pinned_models
+from cluster.serve.server import Job
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import SampleRequest
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, resolve
+from tests.support.queues import wait_for
 from tests.support.serving import ok, post, publish, replica_in_process
 
 
@@ -40,6 +44,45 @@ def test_concurrent_log_probs_get_what_each_gets_alone(client):
     alone = [log_prob(request) for request in requests]
     with ThreadPoolExecutor(len(requests)) as pool:
         assert list(pool.map(log_prob, requests)) == alone
+
+
+def test_what_nobody_waits_for_is_not_computed(client, monkeypatch):
+    computed, jobs, computing, go = [], [], threading.Event(), threading.Event()
+    sample_batch = Predictor.sample_batch
+
+    class Seen(Job):
+        def __init__(self, *args):
+            super().__init__(*args)
+            jobs.append(self)
+
+    def slowly(predictor, batch):
+        computing.set()
+        assert go.wait(60)
+        computed.extend(inputs.seed for inputs in batch)
+        return sample_batch(predictor, batch)
+
+    monkeypatch.setattr(server, "Job", Seen)
+    monkeypatch.setattr(Predictor, "sample_batch", slowly)
+
+    def ask(seed):
+        return client.start(
+            "/v1/models/table/sample",
+            content=b'{"seed": %d}' % seed,
+            headers={"Content-Type": "application/json"},
+        )
+
+    first = ask(0)
+    assert computing.wait(60)
+    others = [ask(seed) for seed in range(1, 6)]
+    wait_for(lambda: len(jobs) == 6)
+    for each in others[:3]:
+        each.cancel()
+    wait_for(lambda: all(each.done() for each in others[:3]))
+    client.get("/healthz")  # by when the loop has taken note of it
+    go.set()
+    for each in (first, *others[3:]):
+        ok(each.result(60))
+    assert sorted(computed) == [0, 4, 5]
 
 
 @pytest.fixture
