@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import document
 from benchmarks.chaos import damages, jobs, witness
 from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.ledger import doubled, lost, process_of, read_ledger
@@ -165,3 +166,19 @@ def test_the_page_counts_what_was_found():
     text = section(found)
     assert "| kill-head | all of it | disk, disk | 10 | 2 | 0 | 0 | 4 | 19 |" in text
     assert "Not reached within the time: kill-head on s3." in text
+
+
+def test_the_tests_table_and_that_of_chaos_are_on_one_page_and_leave_each_other_alone(
+    tmp_path, monkeypatch
+):
+    page = tmp_path / "reliability.md"
+    page.write_text("old\n<!-- chaos -->\nchaos of before\n<!-- /chaos -->\n")
+    monkeypatch.setattr(document, "DOCS", tmp_path)
+    row = {"injected": "once", "outcome": "went on", "seconds": 3}
+    page.write_text(document.reliability({"date": "2026-01-01", "faults": {"a kill": row}}))
+    marks = document.CHAOS_BEGIN, document.CHAOS_END
+    text = page.read_text()
+    assert "| a kill | once | went on | 3 |" in text
+    assert "chaos of before" in text
+    document.put_between(page, *marks, "chaos of now")
+    assert page.read_text() == text.replace("chaos of before", "chaos of now")
