@@ -24,6 +24,7 @@ from benchmarks.chaos.page import machine, table
 from benchmarks.chaos.plan import make_plan
 from benchmarks.chaos.rounds import Row, run_round
 from benchmarks.chaos.site import STORES, Site
+from benchmarks.chaos.tracebacks import last_line
 
 RESULTS = Path("results/chaos.json")
 
@@ -87,7 +88,7 @@ def _say(row: Row) -> None:
         for job, text in found.items():
             print(f"  {kind}: {job}: {text}", flush=True)
     for traceback in row.tracebacks:
-        print("  traceback: " + traceback.replace("\n", "\n    "), flush=True)
+        print(f"  traceback: {last_line(traceback)[:300]}", flush=True)
 
 
 if __name__ == "__main__":

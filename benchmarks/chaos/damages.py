@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -133,7 +134,7 @@ def newer(this: Round) -> None:
             _attempt(this, victim, "heartbeat.json"),
             *((QUEUE, victim, "events", name) for name in store.list(QUEUE, victim, "events")),
         ]
-        wait_for(lambda path=paths[1]: store.exists(*path), 60)
+        wait_for(partial(store.exists, *paths[1]), 60)
         for path in paths:
             values = json.loads(store.read(*path))
             store.write(json.dumps({**values, "newer": {"key": 1}}).encode(), *path)

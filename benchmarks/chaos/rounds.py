@@ -25,7 +25,8 @@ from cluster.queue.submission import submit_all
 from flowkd.errors import FlowkdError
 from flowkd.training.metrics_log import last_record
 
-SECONDS = 150  # for a round's jobs to end, after its fault
+SECONDS = 150  # for a job to be accepted, to begin, to leave a checkpoint
+STALLED_SECONDS = 120  # without a sign of life of any job of a round: then it is judged as it is
 FROZEN_SECONDS = CONFIG.loss_timeout + 3
 DONE = frozenset({"succeeded"})
 ENDS = frozenset({"succeeded", "cancelled"})
@@ -188,12 +189,7 @@ class Round:
     def judge(self, row: Row) -> None:
         """Waits for all jobs to end, and fills in what is wrong."""
         right = self.expected
-
-        def ended() -> bool:
-            states = self.states()
-            return all(states[job] in right[job] for job in right)
-
-        wait_for(ended, SECONDS)
+        self._wait_for_the_end()
         entries = read_ledger(self.site.ledger)
         row.jobs = len(right)
         row.lost = {**lost(entries, self.states(), right), **self.faults}
@@ -203,6 +199,27 @@ class Round:
         row.wrong = {run: text for run, text in differ.items() if text is not None}
         row.tracebacks = [*self.site.tracebacks(), *self._in_job_logs()]
         self._clear_away()
+
+    def _wait_for_the_end(self) -> None:
+        """Waits until all jobs have ended as they should, for as long as there are signs of life.
+
+        How long they take is the machine's affair.
+        """
+        seen, changed = None, time.monotonic()
+        while time.monotonic() - changed < STALLED_SECONDS:
+            states = self.states()
+            if all(states[job] in right for job, right in self.expected.items()):
+                return
+            signs = (states, read_ledger(self.site.ledger), self._progress())
+            if signs != seen:
+                seen, changed = signs, time.monotonic()
+            time.sleep(0.3)
+
+    def _progress(self) -> list[str]:
+        with suppress(FlowkdError):
+            table = self.records.table()
+            return [row.progress for row in table.rows if row.job in self.expected] if table else []
+        return []
 
     @property
     def _store(self) -> Any:

@@ -15,7 +15,7 @@ LONGEST = 200  # lines
 
 def own_tracebacks(text: str) -> list[str]:
     """Returns the tracebacks that pass through flowkd's code, each with the line of its error."""
-    lines = ANSI.sub("", text).splitlines()
+    lines = _unfolded(ANSI.sub("", text)).splitlines()
     found = []
     for number, line in enumerate(lines):
         if FIRST not in line:
@@ -30,6 +30,23 @@ def own_tracebacks(text: str) -> list[str]:
         if OURS.search("\n".join(block)):
             found.append("\n".join(block))
     return found
+
+
+def last_line(traceback: str) -> str:
+    """Returns a traceback's file and its error, with the last place in flowkd's code."""
+    places = re.findall(rf'File "{re.escape(str(ROOT))}/([^"]+)", line (\d+)', traceback)
+    ours = [f"{path}:{line}" for path, line in places if OURS.search(f"{ROOT}/{path}")]
+    name, _, rest = traceback.partition(": ")
+    error = rest.splitlines()[-1].strip()
+    return f"{name}: {error} ({ours[-1] if ours else 'unknown'})"
+
+
+def _unfolded(text: str) -> str:
+    """Returns a log with the lines of those entries that are JSON, as Ray Train's are."""
+    return "\n".join(
+        re.sub(r"\\n", "\n", line.replace('\\"', '"')) if line.startswith("{") else line
+        for line in text.splitlines()
+    )
 
 
 class LogWatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -17,7 +18,7 @@ from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.ledger import doubled, lost, process_of, read_ledger
 from benchmarks.chaos.page import section
 from benchmarks.chaos.plan import make_plan
-from benchmarks.chaos.tracebacks import LogWatch, own_tracebacks
+from benchmarks.chaos.tracebacks import LogWatch, last_line, own_tracebacks
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import RunLog
 from tests.support import ROOT
@@ -112,6 +113,13 @@ def test_tracebacks_through_flowkds_code_are_found_and_no_others(before):
     (found,) = own_tracebacks(f"before\n{text}after {ROOT}/cluster/x.py\n")
     assert found.endswith("ValueError")
     assert "after" not in found
+
+
+def test_a_traceback_within_an_entry_of_json_is_found_and_told_in_a_line():
+    entry = json.dumps({"level": "ERROR", "exc_text": OURS.rstrip(), "line": 3})
+    (found,) = own_tracebacks(f'{{"level": "INFO"}}\n{entry}\n{{"level": "INFO"}}\n')
+    assert last_line(f"a.log: {found}").endswith("(cluster/queue/worker.py:1)")
+    assert "INFO" not in found
 
 
 def test_a_planted_traceback_is_found_once_in_a_log_that_grows(tmp_path):
