@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,7 +62,7 @@ class LogWatch:
         self, folders: Iterable[Path], suffixes: tuple[str, ...] = (".log", ".out", ".err")
     ) -> None:
         self.folders, self._suffixes = list(folders), suffixes
-        self._read: dict[Path, int] = {}
+        self._read: dict[int, int] = {}  # by inode: Ray moves the logs of workers that have ended
 
     def look(self) -> list[str]:
         """Returns the new tracebacks, each with the name of its file before it."""
@@ -69,13 +70,14 @@ class LogWatch:
         for path in self._files():
             try:
                 with path.open("rb") as file:
-                    file.seek(self._read.get(path, 0))
+                    inode = os.fstat(file.fileno()).st_ino
+                    file.seek(self._read.get(inode, 0))
                     data = file.read()
             except OSError:
                 continue
             # A traceback that is not written to its end is read the next time.
             whole = data[: data.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
+            self._read[inode] = self._read.get(inode, 0) + len(whole)
             text = whole.decode(errors="replace")
             found += [f"{path.name}: {each}" for each in own_tracebacks(text)]
         return found
