@@ -27,7 +27,7 @@ from flowkd.training.metrics_log import last_record
 
 SECONDS = 150  # for a job to be accepted, to begin, to leave a checkpoint
 STALLED_SECONDS = 120  # without a sign of life of any job of a round: then it is judged as it is
-FROZEN_SECONDS = CONFIG.loss_timeout + 3
+FROZEN_SECONDS = CONFIG.loss_timeout + 8  # its successor has begun by then
 DONE = frozenset({"succeeded"})
 ENDS = frozenset({"succeeded", "cancelled"})
 

@@ -2,8 +2,9 @@
 
 Every Python process of the cluster runs `attend` when it starts, by a `sitecustomize` on its path.
 In one that is a job's command it takes the lock of the job's name, for as long as it lives, and
-writes to the ledger that it begins and ends; it notes `overlap` where another one holds the lock.
-Nothing of flowkd is imported or changed.
+writes to the ledger that it begins and ends; it notes `overlap` where another one holds the lock
+and runs. One that stands still (SIGSTOP) does not run, until it goes on. Nothing of flowkd is
+imported or changed.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import errno
 import fcntl
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable
 
 FOLDER = "FLOWKD_CHAOS_LEDGER"
 JOB = "FLOWKD_JOB"  # which the queue sets for a job's command
 STORE = "FLOWKD_CHAOS_DISK"  # folder of the store on disk
 FULL = "full"  # while there is a file of this name in the ledger's folder, that disk is full
+DYING_SECONDS = 0.1  # in which a process that stood still and is killed has ended
 COMMANDS = ("jobs.", "benchmarks.chaos.quick")
 
 
@@ -42,14 +46,35 @@ def hold(folder: str, job: str) -> None:
     def say(what: str) -> None:
         os.write(ledger, f"{what} {job} {os.getpid()} {time.time():.3f}\n".encode())
 
-    lock = os.open(os.path.join(folder, f"{job}.lock"), os.O_WRONLY | os.O_CREAT)
+    lock, ours = os.open(os.path.join(folder, f"{job}.lock"), os.O_RDWR | os.O_CREAT), os.getpid()
+    say("begin")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(ours).encode(), 0)
     except OSError:
-        say("overlap")
-    say("begin")
-    ours = os.getpid()
+        other = os.pread(lock, 20, 0).decode()
+        watch = threading.Thread(target=_say_when_it_runs, args=(other, say), daemon=True)
+        watch.start()
     atexit.register(lambda: say("end") if os.getpid() == ours else None)
+
+
+def _say_when_it_runs(other: str, say: Callable[[str], None]) -> None:
+    """Says `overlap` as soon as the process that holds the lock does not stand still."""
+    while _state(other) in ("T", "t"):
+        time.sleep(0.01)
+    time.sleep(DYING_SECONDS)
+    if _state(other) not in ("gone", "Z", "X"):
+        say("overlap")
+
+
+def _state(pid: str) -> str:
+    """Returns the state of a process, a letter as ps gives it, or `gone`."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"
 
 
 def _fill(flag: str, store: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.ledger import doubled, lost, process_of, read_ledger
 from benchmarks.chaos.page import section
 from benchmarks.chaos.plan import make_plan
+from benchmarks.chaos.site import wait_for
 from benchmarks.chaos.tracebacks import LogWatch, last_line, own_tracebacks
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import RunLog
@@ -47,6 +49,7 @@ def test_a_job_that_runs_twice_at_once_is_doubled_and_one_that_runs_after_anothe
         assert process.stdout.readline()  # it has begun
         once = start(tmp_path, "once", 0)
         assert once.wait(60) == 0
+    wait_for(lambda: doubled(read_ledger(tmp_path), {"twice": 1}), 60)
     for process in both:
         process.kill()
         process.communicate()
@@ -55,6 +58,26 @@ def test_a_job_that_runs_twice_at_once_is_doubled_and_one_that_runs_after_anothe
     assert doubled(entries, {"once": 2}) == {"once": "succeeded 2 times"}
     assert process_of(entries, "once") == once.pid
     assert process_of(entries, "never") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the state of a process is read from /proc")
+@pytest.mark.parametrize(("then", "found"), [(signal.SIGCONT, ["frozen"]), (signal.SIGKILL, [])])
+def test_a_frozen_job_beside_its_successor_is_doubled_once_it_goes_on(tmp_path, then, found):
+    first = start(tmp_path, "frozen", 60)
+    assert first.stdout.readline()
+    first.send_signal(signal.SIGSTOP)
+    second = start(tmp_path, "frozen", 60)
+    assert second.stdout.readline()
+    assert doubled(read_ledger(tmp_path), {"frozen": 1}) == {}
+    first.send_signal(then)
+    if found:
+        wait_for(lambda: doubled(read_ledger(tmp_path), {"frozen": 1}), 60)
+    else:
+        first.wait()
+    assert list(doubled(read_ledger(tmp_path), {"frozen": 1})) == found
+    for process in (first, second):
+        process.kill()
+        process.communicate()
 
 
 def test_a_job_is_lost_that_ends_otherwise_or_never_ran_to_its_end(tmp_path):
