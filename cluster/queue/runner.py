@@ -23,6 +23,7 @@ from pathlib import Path
 
 import yaml
 
+from cluster.exits import exits
 from cluster.queue.job_log import LogUpload
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.progress import progress_of
@@ -212,4 +213,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with exits():
+        sys.exit(main())
