@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -53,6 +54,7 @@ def main() -> int:
         "seed": asked.seed,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "machine": machine(),
+        "load": round(os.getloadavg()[2]),  # processes that ran or waited for a core, at the end
         "python": platform.python_version(),
         "not_reached": [list(pair) for pair in plan[len(rows) :]],
         "rows": [{**asdict(row), "about": FAULTS[row.fault].about} for row in rows],

@@ -39,14 +39,16 @@ def table(found: dict[str, Any]) -> str:
 
 def section(found: dict[str, Any]) -> str:
     """Returns the part of docs/reliability.md."""
-    missed = ", ".join(f"{fault} on {store}" for fault, store in found["not_reached"])
-    not_reached = f"\nNot reached within the time: {missed}.\n" if missed else ""
+    met = {row["fault"] for row in found["rows"] if not row["note"]}
+    never = dict.fromkeys(fault for fault, _ in found["not_reached"] if fault not in met)
+    not_reached = f"\nNot reached within these minutes: {', '.join(never)}.\n" if never else ""
     return f"""## Faults one after the other, on a cluster that works
 
 `make chaos`, {found["date"]}, seed {found["seed"]}, {found["minutes"]:.0f} minutes on
-{found["machine"]}: trainings, evaluations, publishing, pipelines and quick commands, submitted to
-one cluster with a store on disk and one on an S3 server. Each job holds a lock while it lives and
-writes to a ledger when it begins and ends, from outside of flowkd. *Lost*: did not end as it
+{found["machine"]}, load {found["load"]}.
+
+Trainings, evaluations, publishing, pipelines and quick commands are submitted to one cluster with a
+store on disk and one on an S3 server. Each job holds a lock while it lives and writes to a ledger when it begins and ends, from outside of flowkd. *Lost*: did not end as it
 should, or is said to have succeeded and never ran to its end. *Doubled*: ran twice at once, or was
 counted twice. *Other results*: a training whose steps or losses are not those of an undisturbed
 one, to 1e-5. *Tracebacks*: of flowkd's own code, in any log of the cluster or of a job, or in what
