@@ -48,11 +48,12 @@ def section(found: dict[str, Any]) -> str:
 {found["machine"]}, load {found["load"]}.
 
 Trainings, evaluations, publishing, pipelines and quick commands are submitted to one cluster with a
-store on disk and one on an S3 server. Each job holds a lock while it lives and writes to a ledger when it begins and ends, from outside of flowkd. *Lost*: did not end as it
-should, or is said to have succeeded and never ran to its end. *Doubled*: ran twice at once, or was
-counted twice. *Other results*: a training whose steps or losses are not those of an undisturbed
-one, to 1e-5. *Tracebacks*: of flowkd's own code, in any log of the cluster or of a job, or in what
-a command printed.
+store on disk and one on an S3 server. Each job holds a lock while it lives and writes to a ledger
+when it begins and ends, from outside of flowkd. *Lost*: did not end as it should, or is said to
+have succeeded and never ran to its end. *Doubled*: ran twice at once, or was counted twice. *Other
+results*: a training whose steps or losses are not those of an undisturbed one, to 1e-5.
+*Tracebacks*: of flowkd's own code, in any log of the cluster or of a job, or in what a command
+printed.
 
 {table(found)}
 {not_reached}"""
