@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ mutants: $(STAMP) ## See that tests catch deliberate faults: results/mutants.jso
 fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(STAMP) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
 	$(BIN)/python -m benchmarks.fuzz
+
+chaos: export OMP_NUM_THREADS := 1
+chaos: $(STAMP) ## Inject faults into a working cluster, a quarter hour: results/chaos.json
+	$(BIN)/python -m benchmarks.chaos --minutes 15 --seed 0
 
 lint: $(STAMP) ## Check style, format, types and import directions
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import data, serve_page, tuning_page
+from benchmarks.chaos import page as chaos_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
@@ -17,6 +18,7 @@ QUEUE = QueueConfig()
 README = Path("README.md")
 DOCS = Path("docs")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
+CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
 PAGES = {"bench-tuning": "tuning"}
 MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
@@ -27,9 +29,7 @@ def main() -> None:
     """Writes every part whose results are there."""
     found = read("quickstart")
     if found is not None:
-        before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-        text = f"{before}{BEGIN}\n{quickstart(found)}\n{END}{rest.split(END)[1]}"
-        README.write_text(text, encoding="utf-8")
+        put_between(README, BEGIN, END, quickstart(found))
     pages = {
         "bench": bench,
         "bench-data": data.document,
@@ -42,6 +42,15 @@ def main() -> None:
         found = read(name)
         if found is not None:
             (DOCS / f"{PAGES.get(name, name)}.md").write_text(write(found), encoding="utf-8")
+    found = read("chaos")
+    if found is not None:
+        put_between(DOCS / "reliability.md", CHAOS_BEGIN, CHAOS_END, chaos_page.section(found))
+
+
+def put_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Replaces what is between two marks of a page."""
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -136,7 +145,8 @@ is the peak of the process, before the start and with it, flows and torch includ
 
 
 def reliability(results: dict[str, Any]) -> str:
-    """Returns the page docs/reliability.md."""
+    """Returns the page docs/reliability.md; what `make chaos` gave stays as it is there."""
+    _, begin, rest = (DOCS / "reliability.md").read_text(encoding="utf-8").partition(CHAOS_BEGIN)
     rows = [
         f"| {fault} | {row['injected']} | {row['outcome']} | {row['seconds']:.0f} |"
         for fault, row in results["faults"].items()
@@ -158,7 +168,8 @@ less. A dispatcher is also stopped before and after each single call
 that it makes, with the real records and a small cluster in memory in Ray's place, for Ray itself
 cannot be stopped there. On stores that let several writers create one object there may
 be one dispatcher only; it says so when it starts.
-"""
+
+{begin}{rest}"""
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 import yaml
 
 from cluster.descendants import end_processes, marked
+from cluster.exits import exits
 from cluster.queue.job_log import LogUpload
 from cluster.queue.keeper import MARK
 from cluster.queue.messages import AttemptOutcome, Heartbeat
@@ -244,4 +245,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with exits():
+        sys.exit(main())

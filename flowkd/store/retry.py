@@ -19,6 +19,7 @@ EXPIRED_CODES = frozenset(
 )
 TRANSIENT_CODES = EXPIRED_CODES | {
     "ConditionalRequestConflict",
+    "InsufficientStorage",
     "InternalError",
     "OperationAborted",
     "RequestLimitExceeded",
@@ -28,7 +29,7 @@ TRANSIENT_CODES = EXPIRED_CODES | {
     "Throttling",
     "ThrottlingException",
 }
-TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504, 507})
 TRANSIENT_ERRNO = frozenset(
     {errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT}
 )
@@ -81,7 +82,7 @@ def with_retries(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tells whether an error may go away by itself: overload, lost connections, timeouts."""
+    """Tells whether an error may go away by itself: overload, a full server, lost connections."""
     for cause in _causes(error):
         code, status = _answer(cause)
         if code or status:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +140,21 @@ def test_what_has_begun_elsewhere_is_not_run(memory_store: Store, tmp_path: Path
     assert run(records, f"touch {tmp_path}/started") is None
     assert AttemptRunner(records, "job", 1, ("true",), 60, 1).run() == NOT_MINE
     assert not (tmp_path / "started").exists()
+
+
+def test_a_store_that_cannot_be_read_is_told_in_a_line(tmp_path: Path) -> None:
+    place = tmp_path / "queue" / "job" / "spec.json"
+    place.parent.mkdir(parents=True)
+    place.write_text("{")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "cluster.queue.runner", "--store", str(tmp_path), "job", "1"),
+            *("--", "true"),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: queue/job/spec\.json: .*\n", done.stderr)
 
 
 def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) -> None:

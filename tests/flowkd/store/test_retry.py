@@ -22,6 +22,7 @@ class ServerError(Exception):
     [
         (ServerError("SlowDown", 503), True),
         (ServerError("Unheard", 500), True),
+        (ServerError("InsufficientStorage", 507), True),
         (ServerError("AccessDenied", 403), False),
         (ServerError("NoSuchBucket", 404), False),
         (ConnectionResetError(), True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -66,7 +67,7 @@ class FaultProxy:
             def log_message(self, *_: object) -> None:
                 """Keeps quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -161,6 +162,14 @@ class FaultProxy:
                 _send(request, response.status, kept, data, length)
         finally:
             connection.close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    """A server that says nothing of clients that are killed in the middle of a request."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def _send(
