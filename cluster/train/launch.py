@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
@@ -12,6 +12,7 @@ from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster.storage import StorageConfig
+from cluster.train.find_rate import rate_found
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import forget_stop, stops_on_sigterm
 from cluster.train.preflight import check_name
@@ -27,7 +28,10 @@ HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
 
 def run_training(
-    config: TrainingConfig, storage: StorageConfig, callbacks: Sequence[UserCallback] = ()
+    config: TrainingConfig,
+    storage: StorageConfig,
+    callbacks: Sequence[UserCallback] = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Trains a run on the cluster that this process is connected to.
 
@@ -38,6 +42,7 @@ def run_training(
         config: The training.
         storage: Store of data sets, runs and models.
         callbacks: Called by Ray Train with what workers report; default none.
+        tell: Called with what was chosen where the config leaves it open, in words.
 
     Returns:
         The reference of the result, `runs/NAME`.
@@ -54,6 +59,13 @@ def run_training(
     if store.exists(reference, "result", "manifest.json"):
         return reference
     run = resolve_run(config, store)
+    for note in run.notes:
+        tell(note)
+    if run.config.train.learning_rate == "find":
+        tell("looking for the learning rate by short trainings on data alone")
+    run = rate_found(run, storage)
+    if run.found_rate is not None:
+        tell(str(run.found_rate))
     record_run(config, run, store)
     os.environ.setdefault(HEALTH_CHECK, HEALTH_CHECK_SECONDS)  # `fit` passes it to its controller
     filesystem, root = storage.ray_filesystem()

@@ -21,9 +21,9 @@ from cluster.train.preemption import StopWatch
 from flowkd.errors import NonFiniteError
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.metrics_log import RunLog
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import ResolvedRun
 from flowkd.training.run import Run
-from flowkd.training.setup import prepare_run
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _must_stop(run: Run, watch: StopWatch) -> bool:
     """Tells whether all workers stop after this step: where they add up their losses anyway."""
-    if not run.is_due(run.config.log_every) or run.step == run.config.train.steps:
+    if not run.is_due(run.config.log_every) or run.at_its_end:
         return False
     return bool(_sum_over_workers(torch.tensor([float(watch.asked)])).item())
 

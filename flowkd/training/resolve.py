@@ -11,19 +11,49 @@ from flowkd.data.facts import DataFacts
 from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
-from flowkd.distillation.warmstart import check_warm_start
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.build import build_flow
+from flowkd.flows.build import build_flow, describe_flow, smaller
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import NO_DATA, TrainingConfig
+from flowkd.training.default_flow import default_flow
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
 WARM_START_ROWS = 2048
+# What a student begins with if nothing is said: the first that can be.
+AUTO_WARM_STARTS: tuple[WarmStart, ...] = ("fold",)
+
+
+class FoundRate(Config):
+    """A learning rate that was found, and what it was found among.
+
+    Attributes:
+        learning_rate: Between the best one tried and its better neighbour.
+        tried: Bits per dimension of validation by learning rate; None where it became non-finite.
+        steps: Of each trial.
+        seconds: That the search took.
+        shared: Whether another run on these data, of this flow, had found it.
+    """
+
+    learning_rate: float
+    tried: dict[str, float | None]
+    steps: int
+    seconds: float
+    shared: bool = False
+
+    def __str__(self) -> str:
+        if self.shared:
+            return f"learning rate {self.learning_rate:g}, as another run of this flow found"
+        return (
+            f"learning rate {self.learning_rate:g}: the best of {len(self.tried)} trainings of "
+            f"{self.steps} steps on data alone, {self.seconds:.0f} s"
+        )
 
 
 class ResolvedRun(Config):
@@ -35,6 +65,8 @@ class ResolvedRun(Config):
         manifest: Of the data set; None to learn from the teacher's samples alone.
         teacher: None for maximum likelihood.
         source: The flow that it begins from; None where it begins at random.
+        notes: What was chosen where the config leaves it open, in words.
+        found_rate: How its learning rate was found; None where it was given.
     """
 
     config: TrainingConfig
@@ -42,6 +74,8 @@ class ResolvedRun(Config):
     manifest: Manifest | None = None
     teacher: PinnedArtifact | None = None
     source: PinnedArtifact | None = None
+    notes: tuple[str, ...] = ()
+    found_rate: FoundRate | None = None
 
     @property
     def bins(self) -> int | None:
@@ -119,6 +153,9 @@ def complete_run(
     source: PinnedArtifact | None = None,
 ) -> ResolvedRun:
     """Completes a config from what it refers to; raises ConfigError where they do not fit."""
+    notes: list[str] = []
+    config = _with_flow(config, manifest, teacher, notes)
+    assert config.flow is not None
     if manifest is not None:
         flow = complete_flow(config.flow, manifest)
     else:
@@ -130,10 +167,72 @@ def complete_run(
         manifest=manifest,
         teacher=teacher,
         source=source,
+        notes=tuple(notes),
     )
     _check_names(run)
+    run = _with_warm_start(run)
     _check_warm_start(run)
     return run
+
+
+def _with_flow(
+    config: TrainingConfig,
+    manifest: Manifest | None,
+    teacher: PinnedArtifact | None,
+    notes: list[str],
+) -> TrainingConfig:
+    """Returns a config with a flow, chosen where it names none."""
+    if config.flow is not None:
+        return config
+    if config.distillation is not None:
+        assert teacher is not None
+        flow = _smaller(config.distillation, teacher)
+        share = f"{config.distillation.share:g} of the parameters of {teacher.reference}"
+        notes.append(f"flow: {describe_flow(flow)}, at most {share}")
+    else:
+        assert manifest is not None
+        flow = default_flow(manifest)
+        notes.append(f"flow: {describe_flow(flow)}, for data set {manifest.name}")
+    return config.model_copy(update={"flow": flow})
+
+
+def _smaller(distillation: DistillationConfig, teacher: PinnedArtifact) -> AnyFlowConfig:
+    try:
+        return smaller(teacher.flow, distillation.share)
+    except ValueError as error:
+        raise ConfigError(f"objective.share: {error}") from error
+
+
+def _with_warm_start(run: ResolvedRun) -> ResolvedRun:
+    """Returns a run that begins from its source if it can, where its config leaves that open."""
+    distillation = run.config.distillation
+    if distillation is None or distillation.warm_start != "auto":
+        return run
+    assert run.source is not None
+    why = None
+    for kind in AUTO_WARM_STARTS:
+        try:
+            check_warm_start(kind, run.flow, run.source.flow, _calibration_rows(run))
+        except ValueError as error:
+            why = why or str(error)
+            continue
+        return _begun(run, kind, [f"warm_start: {kind}"])
+    return _begun(run, "none", [f"warm_start: none, because {why}"])
+
+
+def _begun(run: ResolvedRun, kind: str, notes: list[str]) -> ResolvedRun:
+    assert run.config.distillation is not None
+    changes: dict[str, Any] = {"warm_start": kind}
+    if kind == "none":
+        changes["warm_from"] = None
+    objective = run.config.distillation.model_copy(update=changes)
+    update: dict[str, Any] = {
+        "config": run.config.model_copy(update={"objective": objective}),
+        "notes": (*run.notes, *notes),
+    }
+    if kind == "none":
+        update["source"] = None
+    return run.model_copy(update=update)
 
 
 def record_run(config: TrainingConfig, run: ResolvedRun, store: Store) -> None:
@@ -187,14 +286,20 @@ def _check_warm_start(run: ResolvedRun) -> None:
     distillation = run.config.distillation
     if distillation is None or distillation.warm_start == "none" or run.source is None:
         return
-    rows = distillation.samples.rows or WARM_START_ROWS
-    if run.manifest is not None:
-        known = run.manifest.splits["train"].rows
-        rows = min(known, run.config.train_rows or known)
+    assert distillation.warm_start != "auto"
     try:
-        check_warm_start(distillation.warm_start, run.flow, run.source.flow, rows)
+        check_warm_start(distillation.warm_start, run.flow, run.source.flow, _calibration_rows(run))
     except ValueError as error:
         raise ConfigError(f"run {run.config.name!r}: warm_start: {error}") from error
+
+
+def _calibration_rows(run: ResolvedRun) -> int:
+    """Returns how many different rows a warm start has to calibrate on."""
+    if run.manifest is not None:
+        known = run.manifest.splits["train"].rows
+        return min(known, run.config.train_rows or known)
+    assert run.config.distillation is not None
+    return run.config.distillation.samples.rows or WARM_START_ROWS
 
 
 def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:

@@ -21,7 +21,7 @@ from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunInputs
-from flowkd.training.loop import AveragedFlow, StepResult, train
+from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
 from flowkd.training.outcome import warning_of
 from flowkd.training.resolve import ResolvedRun
 
@@ -46,6 +46,7 @@ class Run:
         optimizer: Adam over the flow's parameters.
         average: Of the flow's weights, which is what is judged and kept.
         inputs: What it is given.
+        horizon: Where it ends.
         step: Number of steps done.
         best: Weights of the average with the best validation so far.
         best_bits_per_dim: Their bits per dimension on the validation rows.
@@ -61,6 +62,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     average: AveragedFlow
     inputs: RunInputs
+    horizon: Horizon
     best: dict[str, Tensor]
     best_bits_per_dim: float = math.inf
     best_step: int = 0
@@ -83,6 +85,7 @@ class Run:
             self.config.train,
             start=self.step,
             average=self.average,
+            horizon=self.horizon,
         ):
             self.step = result.step
             yield result
@@ -155,11 +158,23 @@ class Run:
         best = self.best_step, self.best_bits_per_dim
         self.warning = warning_of(self.step, bits, *best, error)
         warned = {} if self.warning is None else {"warning": self.warning}
+        if self.horizon.reached(self.step, bits):
+            self._rewind()
         return {"validation_bits_per_dim": bits, "round_trip_error": error, **warned}
+
+    def _rewind(self) -> None:
+        """Goes back to the best weights, from which the learning rate then falls."""
+        self.objective.flow.load_state_dict(self.best)
+        self.average.flow.load_state_dict(self.best)
+
+    @property
+    def at_its_end(self) -> bool:
+        """Whether no step is left, as far as that is known."""
+        return self.step >= self.horizon.last
 
     def is_due(self, every: int) -> bool:
         """Tells whether something that happens every so many steps, and at the end, is due."""
-        return self.step % every == 0 or self.step == self.config.train.steps
+        return self.step % every == 0 or self.at_its_end
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds: tensors, numbers and plain containers."""
@@ -173,6 +188,7 @@ class Run:
             "best_step": self.best_step,
             "warning": self.warning,
             "dropped": self.dropped,
+            "horizon": self.horizon.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -184,6 +200,7 @@ class Run:
         self.best_bits_per_dim = state["best_bits_per_dim"]
         self.best_step, self.warning = state["best_step"], state["warning"]
         self.dropped = state["dropped"]
+        self.horizon.load_state_dict(state["horizon"])
         self.step = state["step"]
 
     def _remarks(self) -> list[str]:

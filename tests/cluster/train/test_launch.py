@@ -69,6 +69,7 @@ def losses(store: Store, run: str) -> list[float]:
 ALL_TERMS = {
     "kind": "distillation",
     "teacher": "runs/plain-1",
+    "warm_start": "none",
     "hints": [{"student": "level0", "teacher": "level0", "normalize": True}],
     "weights": {
         "nll": 1, "samples": 1, "density": 1, "latent": {"kind": "cosine", "start": 1},
@@ -117,6 +118,7 @@ def test_samples_that_any_worker_drops_are_counted(
         "objective": {
             "kind": "distillation",
             "teacher": "runs/huge",
+            "warm_start": "none",
             "weights": {"nll": 0, "samples": 1},
             "samples": {"rows": None, "batch_size": 64},
         },
@@ -139,7 +141,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on_as_if_undisturbed(
     store = storage.store()
     # Large enough to be caught in mid-run; small enough to wait for.
     settings = {
-        "train": TrainConfig(steps=400),
+        "train": TrainConfig(steps=400, learning_rate=1e-3),
         "batch_size": 128,
         "checkpoint_every": 50,
         "validate_every": 400,
@@ -201,7 +203,10 @@ def test_a_name_taken_by_another_config_is_refused(
     (Path(store.path("runs", "taken"))).mkdir(parents=True)
     store.write(dump_config(training("taken")).encode(), "runs", "taken", "config.yaml")
     with pytest.raises(ConfigError, match=r"train\.steps was 6, now 7.*choose another name"):
-        run_training(training("taken", train=TrainConfig(steps=7, warmup_steps=2)), storage)
+        run_training(
+            training("taken", train=TrainConfig(steps=7, learning_rate=1e-3, warmup_steps=2)),
+            storage,
+        )
 
 
 @pytest.mark.parametrize(
