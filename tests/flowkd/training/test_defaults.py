@@ -29,7 +29,7 @@ PLATEAU = {"patience": 2, "min_gain": 0.01, "decay_share": 0.5}
 
 
 def test_a_distillation_with_nothing_set_is_the_best_recipe_known(taught_store: Store) -> None:
-    config = training("student", flow=None, objective=UNSET, train=SHORT)
+    config = training("student", flow=None, objective=UNSET, train=SHORT, log_every=2)
     run = resolve_run(config, taught_store)
     learns = run.config.distillation
     assert (learns.warm_start, learns.weights) == ("fold", BEST_WEIGHTS)
