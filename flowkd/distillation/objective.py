@@ -20,9 +20,18 @@ BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
 
 
 class MaximumLikelihoodConfig(Config):
-    """Train on data alone."""
+    """Train on data alone.
+
+    Attributes:
+        smaller_than: Reference of a larger flow, if the run names none of its own: it trains one of
+            the same family, as a distillation of that flow with the same share would. It learns
+            nothing of it.
+        share: Of its parameters, at most.
+    """
 
     kind: Literal["maximum_likelihood"] = "maximum_likelihood"
+    smaller_than: str | None = None
+    share: float = Field(0.25, gt=0, lt=1)
 
     def build(self, flow: Flow, teacher: Flow | None = None) -> MaximumLikelihood:
         """Returns the objective of a flow."""

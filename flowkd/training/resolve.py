@@ -141,7 +141,7 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
         teacher = pin_artifact(store, config.distillation.teacher)
         if config.distillation.source is not None:
             source = pin_artifact(store, config.distillation.source)
-    run = complete_run(config, manifest, teacher, source)
+    run = complete_run(config, manifest, teacher, source, _larger(config, store))
     run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
     return run
 
@@ -151,10 +151,11 @@ def complete_run(
     manifest: Manifest | None,
     teacher: PinnedArtifact | None = None,
     source: PinnedArtifact | None = None,
+    larger: PinnedArtifact | None = None,
 ) -> ResolvedRun:
     """Completes a config from what it refers to; raises ConfigError where they do not fit."""
     notes: list[str] = []
-    config = _with_flow(config, manifest, teacher, notes)
+    config = _with_flow(config, manifest, teacher or larger, notes)
     assert config.flow is not None
     if manifest is not None:
         flow = complete_flow(config.flow, manifest)
@@ -178,16 +179,15 @@ def complete_run(
 def _with_flow(
     config: TrainingConfig,
     manifest: Manifest | None,
-    teacher: PinnedArtifact | None,
+    larger: PinnedArtifact | None,
     notes: list[str],
 ) -> TrainingConfig:
     """Returns a config with a flow, chosen where it names none."""
     if config.flow is not None:
         return config
-    if config.distillation is not None:
-        assert teacher is not None
-        flow = _smaller(config.distillation, teacher)
-        share = f"{config.distillation.share:g} of the parameters of {teacher.reference}"
+    if larger is not None:
+        flow = _smaller(config.objective.share, larger)
+        share = f"{config.objective.share:g} of the parameters of {larger.reference}"
         notes.append(f"flow: {describe_flow(flow)}, at most {share}")
     else:
         assert manifest is not None
@@ -196,9 +196,17 @@ def _with_flow(
     return config.model_copy(update={"flow": flow})
 
 
-def _smaller(distillation: DistillationConfig, teacher: PinnedArtifact) -> AnyFlowConfig:
+def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:
+    """Returns the flow that sets the size of a plain student; None if none does."""
+    objective = config.objective
+    if config.flow is not None or isinstance(objective, DistillationConfig):
+        return None
+    return None if objective.smaller_than is None else pin_artifact(store, objective.smaller_than)
+
+
+def _smaller(share: float, larger: PinnedArtifact) -> AnyFlowConfig:
     try:
-        return smaller(teacher.flow, distillation.share)
+        return smaller(larger.flow, share)
     except ValueError as error:
         raise ConfigError(f"objective.share: {error}") from error
 
