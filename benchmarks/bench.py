@@ -34,8 +34,8 @@ from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.inputs import load_data
 from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import resolve_run
-from flowkd.training.setup import prepare_run
 
 RESULTS = Path("results/bench.json")
 BATCH = 16
@@ -154,7 +154,7 @@ def ray_overhead(repeats: int = 3, steps: int = 120) -> float:
                 name=f"bench-{number}",
                 dataset="photos",
                 flow=GlowConfig(levels=3, depth=4, width=64),
-                train=TrainConfig(steps=steps),
+                train=TrainConfig(steps=steps, learning_rate=1e-3),
                 batch_size=64,
                 validate_every=steps,
                 checkpoint_every=steps // 2,

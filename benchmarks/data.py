@@ -145,6 +145,7 @@ def measure(uri: str, shape: str, size: str, limit: float | None) -> dict[str, A
 def student_rate() -> float:
     """Returns how many rows a second the quickstart's plain student trains on, data aside."""
     config = load_config(TrainingConfig, STUDENT)
+    assert config.flow is not None
     flow_config = config.flow.model_copy(
         update={"event_shape": (3, 8, 8), "mean": 128.0, "scale": 256.0}
     )

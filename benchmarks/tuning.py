@@ -111,6 +111,7 @@ def _teacher(store: Store) -> float:
 def search_config(name: str, **changes: Any) -> SearchConfig:
     """Returns a search of the quickstart's student, 300 steps a trial, with changes."""
     student = load_config(TrainingConfig, QUICKSTART / "distilled.yaml")
+    assert student.flow is not None
     values = {
         "name": name,
         "teacher": "runs/quickstart-teacher",

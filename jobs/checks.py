@@ -69,12 +69,14 @@ def needs(config: BaseModel) -> set[str]:
         found = [] if config.dataset == NO_DATA else [f"datasets/{config.dataset}"]
         if config.distillation is not None:
             found += [config.distillation.teacher, config.distillation.source]
+        elif config.objective.kind == "maximum_likelihood":
+            found += [config.objective.smaller_than]
     elif isinstance(config, SearchConfig):
         found = [f"datasets/{config.dataset}", config.teacher]
     elif isinstance(config, EvaluationConfig):
         found = [f"datasets/{config.dataset}", *config.flows.values()]
     elif isinstance(config, PublishConfig):
-        found = [config.source, config.evaluation and f"evaluations/{config.evaluation}"]
+        found = [*config.sources, config.evaluation and f"evaluations/{config.evaluation}"]
     elif isinstance(config, ServingConfig):
         found = [*config.models.values()]
     return {each.partition("@")[0] for each in found if each}
@@ -128,7 +130,8 @@ def _check_evaluation(config: EvaluationConfig, storage: StorageConfig) -> None:
 
 def _check_publication(config: PublishConfig, storage: StorageConfig) -> None:
     store = storage.store()
-    resolve(store, config.source)
+    for source in config.sources:
+        resolve(store, source)
     if config.evaluation and not store.exists("evaluations", f"{config.evaluation}.json"):
         known = [name.removesuffix(".json") for name in store.list("evaluations")]
         raise ConfigError(

@@ -9,7 +9,11 @@ from typing import Any
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.distillation.hints import Hint
-from flowkd.distillation.objective import DistillationConfig, ObjectiveConfig
+from flowkd.distillation.objective import (
+    DistillationConfig,
+    MaximumLikelihoodConfig,
+    ObjectiveConfig,
+)
 from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.throughput import log_prob_per_second
 from flowkd.flows.build import build_flow
@@ -17,6 +21,7 @@ from flowkd.flows.family import FlowConfig
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
+from flowkd.training.loop import LearningRate
 from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
@@ -100,15 +105,19 @@ class CandidateSpace:
         if isinstance(rate, LogUniform):
             rate = suggester.number("learning_rate", rate.low, rate.high, rate.grid(), log=True)
         hints = self._pairs[shape.key].draw(suggester) if space.hints else ()
-        objective = DistillationConfig(
-            teacher=self.config.teacher,
-            hints=hints,
-            weights=self._weights(suggester, hints),
-            temperature=self.config.temperature,
-            samples=self.config.samples,
-            cache=self.config.cache,
-            warm_start=suggest_one(suggester, "warm_start", shape.warm_starts, space.warm_start),
-        )
+        weights = self._weights(suggester, hints)
+        start = suggest_one(suggester, "warm_start", shape.warm_starts, space.warm_start)
+        objective: ObjectiveConfig = MaximumLikelihoodConfig()
+        if start != "none" or weights.learns_from_teacher:
+            objective = DistillationConfig(
+                teacher=self.config.teacher,
+                hints=hints,
+                weights=weights,
+                temperature=self.config.temperature,
+                samples=self.config.samples,
+                cache=self.config.cache,
+                warm_start=start,
+            )
         return Candidate(shape, self.training(name, shape, objective, rate))
 
     def shared_run(self) -> TrainingConfig:
@@ -124,7 +133,7 @@ class CandidateSpace:
         return self.training("shared", self.shapes[0], objective, config.train.learning_rate)
 
     def training(
-        self, name: str, shape: Shape, objective: ObjectiveConfig, learning_rate: float
+        self, name: str, shape: Shape, objective: ObjectiveConfig, learning_rate: LearningRate
     ) -> TrainingConfig:
         """Returns the config of a candidate's run."""
         config = self.config

@@ -170,6 +170,11 @@ class SearchConfig(Config):
             )
         if self.algorithm == "pbt":
             self._check_population()
+        if self.train.plateau is not None:
+            raise ValueError(
+                "train.steps: expected a number, by which trials are compared and stopped; got "
+                "auto, or a plateau beside it"
+            )
         return self
 
     def _check_population(self) -> None:

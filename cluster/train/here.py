@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -15,16 +16,19 @@ from cluster.train.takeover import take_over_checkpoints
 from flowkd.errors import NonFiniteError
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.config import TrainingConfig
+from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.lease import take
 from flowkd.training.lease_keeper import LeaseKeeper
 from flowkd.training.metrics_log import RunLog
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run, resolve_run
 from flowkd.training.run import Run
-from flowkd.training.setup import prepare_run
 
 
-def train_here(config: TrainingConfig, storage: StorageConfig) -> str:
+def train_here(
+    config: TrainingConfig, storage: StorageConfig, tell: Callable[[str], None] = lambda _: None
+) -> str:
     """Trains a run in this process; what it leaves in the store is what a worker of Ray's leaves.
 
     A run of the same name and config goes on from its last checkpoint, whoever left it; a finished
@@ -33,6 +37,7 @@ def train_here(config: TrainingConfig, storage: StorageConfig) -> str:
     Args:
         config: The training, of one worker.
         storage: Store of data sets, runs and models.
+        tell: Called with what was chosen where the config leaves it open, in words.
 
     Returns:
         The reference of the result, `runs/NAME`.
@@ -51,11 +56,15 @@ def train_here(config: TrainingConfig, storage: StorageConfig) -> str:
     torch.set_num_threads(config.scaling.cpus)
     resolved = resolve_run(config, store)
     worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
-    token = take(store, config.name, config.train.steps)
+    token = take(store, config.name, config.train.least_steps)
     if token is None:
         return f"runs/{config.name}"
     with stops_on_sigterm(token), LeaseKeeper(token) as keeper:
-        run = prepare_run(resolved, load_data(resolved, store), worker)
+        for note in resolved.notes:
+            tell(note)
+        data = load_data(resolved, store)
+        resolved = with_rate(resolved, data, store, worker, tell)
+        run = prepare_run(resolved, data, worker)
         record_run(config, resolved, store)
         take_over_checkpoints(token)
         began = time.perf_counter()
@@ -83,8 +92,8 @@ def _train(run: Run, keeper: LeaseKeeper) -> bool:
                 line = run.record(result)
                 if line:
                     log.append(line)
-                last = run.step == run.config.train.steps
-                stopping = watch.asked == STOP and run.is_due(run.config.log_every) and not last
+                looks = run.is_due(run.config.log_every) and not run.at_its_end
+                stopping = looks and watch.asked == STOP
                 if stopping or run.is_due(run.config.checkpoint_every):
                     run.count_dropped()
                     checkpoints.keep(run, log)

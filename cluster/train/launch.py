@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
@@ -16,6 +16,7 @@ from cluster.exits import FENCED
 from cluster.orphans import controllers_end, end_orphans
 from cluster.storage import StorageConfig
 from cluster.train.commit import git_commit
+from cluster.train.find_rate import rate_found
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import stopped_error, stops_on_sigterm
 from cluster.train.preflight import result_of
@@ -35,7 +36,10 @@ HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
 
 def run_training(
-    config: TrainingConfig, storage: StorageConfig, callbacks: Sequence[UserCallback] = ()
+    config: TrainingConfig,
+    storage: StorageConfig,
+    callbacks: Sequence[UserCallback] = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Trains a run on the cluster that this process is connected to.
 
@@ -46,6 +50,7 @@ def run_training(
         config: The training.
         storage: Store of data sets, runs and models.
         callbacks: Called by Ray Train with what workers report; default none.
+        tell: Called with what was chosen where the config leaves it open, in words.
 
     Returns:
         The reference of the result, `runs/NAME`.
@@ -64,10 +69,11 @@ def run_training(
         return finished
     reference = f"runs/{config.name}"
     run = resolve_run(config, store)
-    token = take(store, config.name, config.train.steps)
+    token = take(store, config.name, config.train.least_steps)
     if token is None:
         return reference
     with _held(token):
+        run = rate_found(run, storage, tell)
         record_run(config, run, store)
         take_over_checkpoints(token)
         forget_damaged_snapshot(token)

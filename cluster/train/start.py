@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -17,8 +18,15 @@ from flowkd.training.resolve import resolve_run
 RAY_START_SECONDS = 20.0  # from `ray start` to the first step of a training
 
 
-def train_run(config: TrainingConfig, storage: StorageConfig) -> str:
+def train_run(
+    config: TrainingConfig, storage: StorageConfig, tell: Callable[[str], None] = lambda _: None
+) -> str:
     """Trains a run where its `scaling.run_on` says; returns the reference of its result.
+
+    Args:
+        config: The training.
+        storage: Store of data sets, runs and models.
+        tell: Called with what was chosen where the config leaves it open, in words.
 
     Raises:
         FlowkdError: What `train_here` and `run_training` raise; no Ray could be started.
@@ -27,11 +35,11 @@ def train_run(config: TrainingConfig, storage: StorageConfig) -> str:
     if finished:
         return finished
     if is_for_here(config, storage):
-        return train_here(config, storage)
+        return train_here(config, storage, tell)
     from cluster.train.launch import run_training  # which imports Ray
 
     connect()
-    return run_training(config, storage)
+    return run_training(config, storage, tell=tell)
 
 
 def is_for_here(config: TrainingConfig, storage: StorageConfig) -> bool:

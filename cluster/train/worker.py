@@ -23,9 +23,9 @@ from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.lease import Token, fenced
 from flowkd.training.metrics_log import RunLog
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import ResolvedRun
 from flowkd.training.run import Run
-from flowkd.training.setup import prepare_run
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _fenced(token: Token) -> FencedError:
 
 def _asked(run: Run, watch: StopWatch) -> int:
     """Returns what all workers are asked after this step: where they add up their losses anyway."""
-    if not run.is_due(run.config.log_every) or run.step == run.config.train.steps:
+    if not run.is_due(run.config.log_every) or run.at_its_end:
         return NOTHING
     return int(_sum_over_workers(torch.tensor([float(watch.asked)])).item())
 

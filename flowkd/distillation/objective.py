@@ -10,16 +10,28 @@ from flowkd.config import Config
 from flowkd.distillation.cache import CacheConfig
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
-from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.schedules import Cosine, LossWeights
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart
 from flowkd.flows.flow import Flow
 
+# What docs/study.md found best: data, and the teacher's samples less and less.
+BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
+
 
 class MaximumLikelihoodConfig(Config):
-    """Train on data alone."""
+    """Train on data alone.
+
+    Attributes:
+        smaller_than: Reference of a larger flow, if the run names none of its own: it trains one of
+            the same family, as a distillation of that flow with the same share would. It learns
+            nothing of it.
+        share: Of its parameters, at most.
+    """
 
     kind: Literal["maximum_likelihood"] = "maximum_likelihood"
+    smaller_than: str | None = None
+    share: float = Field(0.25, gt=0, lt=1)
 
     def build(self, flow: Flow, teacher: Flow | None = None) -> MaximumLikelihood:
         """Returns the objective of a flow."""
@@ -31,29 +43,39 @@ class DistillationConfig(Config):
 
     Attributes:
         teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
+        share: Of the teacher's parameters, at most, that the student has, if the run names no flow.
         hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
-        weights: Of the loss terms; default nll alone.
+        weights: Of the loss terms; default what docs/study.md found best: data, and the teacher's
+            samples less and less; without data, samples alone.
         temperature: Standard deviation of the noise for the term `synthesis`; default 1.
         samples: Teacher samples, for the term `samples`.
         cache: Whether the teacher's targets are computed once, before training.
-        warm_start: How the student's parameters begin; default `none`, at random.
+        warm_start: How the student's parameters begin; `none` is at random, and `auto`, the
+            default, as the folded teacher where that can be, else at random.
         warm_from: Reference of the flow that it begins from; default the teacher.
     """
 
     kind: Literal["distillation"] = "distillation"
     teacher: str
+    share: float = Field(0.25, gt=0, lt=1)
     hints: tuple[Hint, ...] = ()
-    weights: LossWeights = LossWeights()
+    weights: LossWeights = BEST_WEIGHTS
     temperature: float = Field(1.0, gt=0)
     samples: SamplesConfig = SamplesConfig()
     cache: CacheConfig = CacheConfig()
-    warm_start: Literal["none"] | WarmStart = "none"
+    warm_start: Literal["auto", "none"] | WarmStart = "auto"
     warm_from: str | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> DistillationConfig:
         if self.warm_from is not None and self.warm_start == "none":
             raise ValueError("expected a warm_start to begin from warm_from; got none")
+        if self.warm_start == "none" and not self.weights.learns_from_teacher:
+            raise ValueError(
+                "expected something to learn from the teacher; got warm_start: none and no weight "
+                "but nll, which is a training on data alone: leave one of them out, or make it "
+                "objective: {kind: maximum_likelihood}"
+            )
         if self.cache.kind != "none" and self.weights.ever("samples") and not self.samples.rows:
             raise ValueError(
                 f"expected cache.kind: none for samples drawn at every step; got {self.cache.kind}:"

@@ -140,6 +140,11 @@ class LossWeights(Config):
             for name, weight in weights.items()
         }
 
+    @property
+    def learns_from_teacher(self) -> bool:
+        """Whether any term counts, at any time, that needs a teacher."""
+        return self.ever(*(name for name in type(self).model_fields if name != "nll"))
+
     def ever(self, *names: str) -> bool:
         """Tells whether any of the terms counts at any time."""
         weights = [getattr(self, name) for name in names]

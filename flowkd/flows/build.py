@@ -12,6 +12,9 @@ from flowkd.flows.context import ContextUnits
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
+# What a flow's config takes over from its data, which says nothing of its shape.
+OF_DATA = ("event_shape", "mean", "scale", "transforms", "context_mean", "context_scale")
+
 
 def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
     """Builds a new flow; the same config and seed give the same parameters.
@@ -68,6 +71,15 @@ def config_of(flow: Flow) -> FlowConfig:
 def count_parameters(flow: torch.nn.Module) -> int:
     """Returns the number of trainable values."""
     return sum(parameter.numel() for parameter in flow.parameters())
+
+
+def describe_flow(flow: FlowConfig) -> str:
+    """Returns a flow's shape in words: its kind and the fields that are not left at default."""
+    named = {"levels": "L", "depth": "K", "width": "width"}
+    values = flow.model_dump(exclude_defaults=True, exclude={"kind", *OF_DATA})
+    values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
+    given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
+    return f"{flow.kind}, {', '.join(given)}"
 
 
 def smaller(config: FlowConfig, share: float) -> FlowConfig:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -23,7 +24,7 @@ class PublishConfig(Config):
 
     Attributes:
         model: Name of the model.
-        source: Reference of a finished run, `runs/RUN`.
+        source: Reference of a finished run, `runs/RUN`; of several, the best on validation.
         alias: Alias that is moved to the new version; default `best`.
         evaluation: Name of an evaluation whose figures of the source become the metric `test`;
             default none.
@@ -35,12 +36,17 @@ class PublishConfig(Config):
     """
 
     model: ModelName
-    source: str
+    source: str | Annotated[tuple[str, ...], Field(min_length=1)]
     alias: ModelName = "best"
     evaluation: str | None = None
     search: str | None = None
     max_round_trip_error: float = Field(MAX_ROUND_TRIP_ERROR, gt=0)
     force: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """References of the runs of which one is published."""
+        return (self.source,) if isinstance(self.source, str) else self.source
 
 
 def publish_run(config: PublishConfig, store: Store) -> str:
@@ -65,10 +71,11 @@ def publish_run(config: PublishConfig, store: Store) -> str:
         True
         >>> store.remove()
     """
-    artifact = load_artifact(store, config.source)
+    source = best_of(config.sources, store)
+    artifact = load_artifact(store, source)
     metrics = dict(artifact.metrics)
     if config.evaluation:
-        metrics["test"] = _evaluated(config.evaluation, config.source, store)
+        metrics["test"] = _evaluated(config.evaluation, source, store)
     remarks, rows = list(artifact.manifest.remarks), None
     judged = held_out(artifact, store)
     if isinstance(judged, str):
@@ -94,6 +101,17 @@ def publish_run(config: PublishConfig, store: Store) -> str:
     )
     set_alias(store, config.model, config.alias, version)
     return version
+
+
+def best_of(sources: Sequence[str], store: Store) -> str:
+    """Returns the run whose result is the best on validation rows; raises StoreError for none."""
+    if len(sources) == 1:
+        return sources[0]
+    bits = {
+        source: float(load_artifact(store, source).metrics["validation_bits_per_dim"])
+        for source in sources
+    }
+    return min(bits, key=lambda source: bits[source])
 
 
 def _evaluated(evaluation: str, source: str, store: Store) -> dict[str, object]:

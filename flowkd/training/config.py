@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -92,9 +92,11 @@ class TrainingConfig(Config):
     Attributes:
         name: The run's name in the store.
         dataset: Name of a prepared data set; `none` to learn from a teacher's samples alone.
-        flow: What to train; what it leaves open comes from the data set.
+        flow: What to train; what it leaves open comes from the data set. Default: a student has
+            its teacher's family and a share of its parameters, `objective.share`; any other flow is
+            chosen by the kind and number of the data.
         objective: What to train it to do.
-        train: Steps, learning rate and all else of the optimiser.
+        train: Steps, learning rate and all else of the optimiser; default: validation finds both.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.
         validation_rows: How many rows of the validation split choose the weights to keep.
@@ -107,9 +109,9 @@ class TrainingConfig(Config):
 
     name: RunName
     dataset: str
-    flow: AnyFlowConfig
+    flow: AnyFlowConfig | None = None
     objective: ObjectiveConfig = MaximumLikelihoodConfig()
-    train: TrainConfig
+    train: TrainConfig = TrainConfig()
     batch_size: int = Field(256, ge=1)
     train_rows: int | None = Field(None, ge=1)
     validation_rows: int = Field(1000, ge=1)
@@ -118,6 +120,17 @@ class TrainingConfig(Config):
     log_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0)
     scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_data(cls, values: Any) -> Any:
+        """Without data there is nothing to learn from but the teacher's samples."""
+        if not isinstance(values, dict) or values.get("dataset") != NO_DATA:
+            return values
+        objective = values.get("objective")
+        if not isinstance(objective, dict) or "weights" in objective:
+            return values
+        return {**values, "objective": {**objective, "weights": {"nll": 0, "samples": 1}}}
 
     @model_validator(mode="after")
     def _divides(self) -> TrainingConfig:

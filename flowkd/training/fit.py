@@ -15,11 +15,12 @@ from flowkd.bijectors.transforms import ColumnTransforms
 from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (
+    BEST_WEIGHTS,
     DistillationConfig,
     MaximumLikelihoodConfig,
     ObjectiveConfig,
 )
-from flowkd.distillation.schedules import Cosine, LossWeights
+from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
@@ -28,16 +29,15 @@ from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.config import TrainingConfig
+from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import RunData, Worker
-from flowkd.training.loop import TrainConfig
+from flowkd.training.loop import LearningRate, TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import ResolvedRun
-from flowkd.training.setup import prepare_run
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
-# What docs/study.md found best: data, and the teacher's samples less and less.
-BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
 
 Weights = LossWeights | Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def fit(
     hints: Sequence[Hint] = (),
     samples: int | None = 20_000,
     steps: int = 1000,
-    learning_rate: float = 1e-3,
+    learning_rate: LearningRate = "find",
     batch_size: int = 256,
     validation: Validation = 0.1,
     validate_every: int | None = None,
@@ -101,7 +101,8 @@ def fit(
         hints: Pairs of taps, with a teacher and a weight for them.
         samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
         steps: Number of optimiser steps.
-        learning_rate: Peak of the rate, which rises for `warmup_steps` and falls by half a cosine.
+        learning_rate: Peak of the rate, which rises for `warmup_steps` and falls by half a cosine;
+            `find` chooses it by short trainings, which take up to half of the time again.
         batch_size: Rows of a batch.
         validation: Share of the rows that choose the best weights, or such rows themselves, with
             their context in a tuple.
@@ -149,7 +150,7 @@ def distill(
     hints: Sequence[Hint] = (),
     samples: int | None = 20_000,
     steps: int = 1000,
-    learning_rate: float = 1e-3,
+    learning_rate: LearningRate = "find",
     batch_size: int = 256,
     validation: Validation = 0.1,
     validate_every: int | None = None,
@@ -249,7 +250,7 @@ def _objective(
         raise ConfigError(f"objective: {reason(error)}") from error
 
 
-def _recipe(steps: int, learning_rate: float, options: Mapping[str, Any]) -> TrainConfig:
+def _recipe(steps: int, learning_rate: LearningRate, options: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(steps=steps, learning_rate=learning_rate, **options)
     except ValidationError as error:
@@ -289,6 +290,7 @@ def _train(
     run: ResolvedRun, data: RunData, flow: Flow | None, progress: bool
 ) -> tuple[Flow, History]:
     device = next((flow or cast(Flow, data.teacher)).parameters()).device
+    run = with_rate(run, data, worker=Worker(device=device))
     training = prepare_run(run, data, Worker(device=device), flow)
     history, console = History(), Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

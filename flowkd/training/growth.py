@@ -30,7 +30,7 @@ def result_steps(store: Store, run: str) -> int | None:
 def is_finished(store: Store, config: TrainingConfig) -> bool:
     """Tells whether a run has a result of all the steps that it is to have."""
     steps = result_steps(store, config.name)
-    return steps is not None and steps >= config.train.steps
+    return steps is not None and steps >= config.train.least_steps
 
 
 def with_steps(known: TrainingConfig, steps: int) -> TrainingConfig:
@@ -49,6 +49,11 @@ def check_growth(known: TrainingConfig, steps: int, store: Store) -> None:
     name, before = known.name, known.train.steps
     if steps == before:
         return
+    if known.train.plateau is not None:
+        raise ConfigError(
+            f"run {name!r}: train.steps: it ends by itself, after {before} steps at most; got "
+            f"{steps}: choose another name"
+        )
     if steps < before:
         raise ConfigError(
             f"run {name!r}: train.steps: expected at least the {before} that it was begun with; "
@@ -80,7 +85,7 @@ def growth_note(config: TrainingConfig, store: Store) -> str | None:
         store: Where it is.
     """
     steps = result_steps(store, config.name)
-    if steps is None or steps >= config.train.steps:
+    if steps is None or steps >= config.train.least_steps:
         return None
     goes_on = f"run {config.name!r} goes on from step {steps:,} to {config.train.steps:,}"
     scheduled = _scheduled(config)

@@ -7,10 +7,10 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from flowkd.config import Config
@@ -18,38 +18,148 @@ from flowkd.data.batch import BatchSource
 from flowkd.errors import NonFiniteError
 from flowkd.flows.flow import Flow
 
+AUTO_STEPS = 100_000  # the most of a training that ends by itself
+
+
+class PlateauConfig(Config):
+    """When a training has learnt enough, so that its learning rate falls and it ends.
+
+    Attributes:
+        patience: So many validations in a row without a gain.
+        min_gain: Bits per dimension that count as one.
+        decay_share: Steps of the fall, as a share of those before.
+    """
+
+    patience: int = Field(5, ge=1)
+    min_gain: float = Field(0.005, ge=0)
+    decay_share: float = Field(0.25, gt=0, le=1)
+
+
+LearningRate = Annotated[float, Field(gt=0)] | Literal["find"]
+
 
 class TrainConfig(Config):
     """How to optimise.
 
     Attributes:
-        steps: Number of optimiser steps.
-        learning_rate: Peak of the learning rate; default 0.001.
+        steps: Number of optimiser steps, or `auto`, the default: until a plateau of validation.
+        learning_rate: Peak of the learning rate, or `find`, the default: short trainings on data
+            alone choose it by validation.
         warmup_steps: Steps of linear rise to the peak.
-        schedule: After the rise: a half cosine down to the last learning rate, or constant.
+        schedule: After the rise: a half cosine down to the last learning rate, or constant. With
+            `plateau`, the rate is constant until there is one.
         min_learning_rate_ratio: The last learning rate as a share of the peak.
         max_gradient_norm: A gradient of a larger norm is scaled down to it.
         ema_decay: Decay of the averaged weights, which are what is evaluated and published.
+        plateau: With it, `steps` are the most, and validation says when to end; default none,
+            unless steps are `auto`.
     """
 
-    steps: int = Field(ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    steps: int = Field(AUTO_STEPS, ge=1)
+    learning_rate: LearningRate = "find"
     warmup_steps: int = Field(100, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     min_learning_rate_ratio: float = Field(0.01, ge=0, le=1)
     max_gradient_norm: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
+    plateau: PlateauConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ends_by_itself(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("steps", "auto") != "auto":
+            return values
+        plateau = values.get("plateau")
+        return {**values, "steps": AUTO_STEPS, "plateau": {} if plateau is None else plateau}
+
+    @property
+    def least_steps(self) -> int:
+        """The fewest steps of a training that has come to its end."""
+        return self.steps if self.plateau is None else 1
+
+    @property
+    def peak(self) -> float:
+        """The highest learning rate; it has been found before anything is trained."""
+        assert self.learning_rate != "find"
+        return self.learning_rate
+
+
+@dataclass
+class Horizon:
+    """How far a training goes and where its learning rate falls: fixed, or as validation says.
+
+    Attributes:
+        config: How to optimise.
+        falls_from: Steps before the learning rate falls; None as long as that is open.
+        last: Steps at the end, as far as it is known.
+        gained: Bits per dimension of the last validation that was a gain.
+        waited: Validations since.
+    """
+
+    config: TrainConfig
+    falls_from: int | None = None
+    last: int = 0
+    gained: float = math.inf
+    waited: int = 0
+
+    def __post_init__(self) -> None:
+        self.last = self.last or self.config.steps
+        if self.config.plateau is None:
+            self.falls_from = self.config.warmup_steps
 
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
-        rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if self.schedule == "constant":
-            return self.learning_rate * rise
-        share = min(1.0, max(0, step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        fall = self.min_learning_rate_ratio + (1 - self.min_learning_rate_ratio) * 0.5 * (
+        config = self.config
+        rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+        if self.falls_from is None or (config.schedule == "constant" and config.plateau is None):
+            return config.peak * rise
+        share = min(1.0, max(0, step - self.falls_from) / max(1, self.last - self.falls_from))
+        fall = config.min_learning_rate_ratio + (1 - config.min_learning_rate_ratio) * 0.5 * (
             1 + math.cos(math.pi * share)
         )
-        return self.learning_rate * rise * fall
+        return config.peak * rise * fall
+
+    def progress_at(self, step: int) -> float:
+        """Returns the share of the training by which weights of loss terms change.
+
+        Where its end is open, it is 0 until the learning rate falls.
+        """
+        if self.config.plateau is None:
+            return step / self.config.steps
+        if self.falls_from is None:
+            return 0.0
+        return (step - self.falls_from) / (self.last - self.falls_from)
+
+    def reached(self, step: int, bits: float) -> bool:
+        """Tells after a validation whether there is a plateau: the learning rate falls from here.
+
+        Args:
+            step: Steps done.
+            bits: Bits per dimension of validation after them.
+        """
+        plateau = self.config.plateau
+        if plateau is None or self.falls_from is not None:
+            return False
+        if bits < self.gained - plateau.min_gain:
+            self.gained, self.waited = bits, 0
+        else:
+            self.waited += 1
+        most = self.config.steps / (1 + plateau.decay_share)
+        if self.waited < plateau.patience and step < most:
+            return False
+        self.falls_from = step
+        self.last = min(self.config.steps, step + math.ceil(plateau.decay_share * step))
+        return self.last > step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds of it."""
+        return {key: getattr(self, key) for key in ("falls_from", "last", "gained", "waited")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint; an end that the config sets stays the config's."""
+        if self.config.plateau is not None:
+            for key, value in state.items():
+                setattr(self, key, value)
 
 
 @dataclass(frozen=True)
@@ -101,7 +211,7 @@ class AveragedFlow:
 
 def make_optimizer(flow: Flow, config: TrainConfig) -> torch.optim.Optimizer:
     """Returns Adam over a flow's parameters."""
-    return torch.optim.Adam(flow.parameters(), lr=config.learning_rate, fused=True)
+    return torch.optim.Adam(flow.parameters(), lr=config.peak, fused=True)
 
 
 def train(
@@ -112,6 +222,7 @@ def train(
     *,
     start: int = 0,
     average: AveragedFlow | None = None,
+    horizon: Horizon | None = None,
 ) -> Iterator[StepResult]:
     """Trains an objective, yielding after each step.
 
@@ -122,6 +233,7 @@ def train(
         config: Number of steps and schedule.
         start: Steps already done; the run goes on with the very batch that comes next.
         average: Moving average of the weights, updated after each step; None for none.
+        horizon: Where it ends, which may change between steps; default after `config.steps`.
 
     Raises:
         NonFiniteError: At the first term or gradient that is NaN or infinite; the parameters
@@ -131,13 +243,15 @@ def train(
     flow: Flow = inner.flow
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = parameters[0].device
-    for step in range(start, config.steps):
+    horizon = horizon or Horizon(config)
+    step = start
+    while step < horizon.last:
         began = time.perf_counter()
-        rate = config.learning_rate_at(step)
+        rate = horizon.learning_rate_at(step)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = batches.batch(step).to(device)
-        losses = objective(batch, step / config.steps)
+        losses = objective(batch, horizon.progress_at(step))
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         norm = nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
@@ -145,7 +259,8 @@ def train(
         optimizer.step()
         if average is not None:
             average.update(flow, step)
-        yield StepResult(step + 1, loss, terms, gradient_norm, rate, time.perf_counter() - began)
+        step += 1
+        yield StepResult(step, loss, terms, gradient_norm, rate, time.perf_counter() - began)
 
 
 def _finite(

@@ -11,9 +11,10 @@ from flowkd.data.facts import DataFacts
 from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
-from flowkd.distillation.warmstart import check_warm_start
+from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError, StoreError
-from flowkd.flows.build import build_flow
+from flowkd.flows.build import build_flow, describe_flow, smaller
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
@@ -21,10 +22,40 @@ from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import NO_DATA, TrainingConfig
+from flowkd.training.default_flow import default_flow
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
 WARM_START_ROWS = 2048
+# What a student begins with if nothing is said: the first that can be.
+AUTO_WARM_STARTS: tuple[WarmStart, ...] = ("fold",)
+
+
+class FoundRate(Config):
+    """A learning rate that was found, and what it was found among.
+
+    Attributes:
+        learning_rate: Between the best one tried and its better neighbour.
+        tried: Bits per dimension of validation by learning rate; None where it became non-finite.
+        steps: Of each trial.
+        seconds: That the search took.
+        shared: Whether another run on these data, of this flow, had found it.
+    """
+
+    learning_rate: float
+    tried: dict[str, float | None]
+    steps: int
+    seconds: float
+    shared: bool = False
+
+    def __str__(self) -> str:
+        if self.shared:
+            return f"learning rate {self.learning_rate:g}, as another run of this flow found"
+        return (
+            f"learning rate {self.learning_rate:g}: the best of {len(self.tried)} trainings of "
+            f"{self.steps} steps on data alone, {self.seconds:.0f} s"
+        )
+
 
 REMOVING = "removing.json"  # in the folder of a run that is being removed, until the end
 
@@ -38,6 +69,8 @@ class ResolvedRun(Config):
         manifest: Of the data set; None to learn from the teacher's samples alone.
         teacher: None for maximum likelihood.
         source: The flow that it begins from; None where it begins at random.
+        notes: What was chosen where the config leaves it open, in words.
+        found_rate: How its learning rate was found; None where it was given.
     """
 
     config: TrainingConfig
@@ -45,6 +78,8 @@ class ResolvedRun(Config):
     manifest: Manifest | None = None
     teacher: PinnedArtifact | None = None
     source: PinnedArtifact | None = None
+    notes: tuple[str, ...] = ()
+    found_rate: FoundRate | None = None
 
     @property
     def bins(self) -> int | None:
@@ -111,7 +146,7 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
         teacher = pin_artifact(store, config.distillation.teacher)
         if config.distillation.source is not None:
             source = pin_artifact(store, config.distillation.source)
-    run = complete_run(config, manifest, teacher, source)
+    run = complete_run(config, manifest, teacher, source, _larger(config, store))
     run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
     return run
 
@@ -129,8 +164,12 @@ def complete_run(
     manifest: Manifest | None,
     teacher: PinnedArtifact | None = None,
     source: PinnedArtifact | None = None,
+    larger: PinnedArtifact | None = None,
 ) -> ResolvedRun:
     """Completes a config from what it refers to; raises ConfigError where they do not fit."""
+    notes: list[str] = []
+    config = _with_flow(config, manifest, teacher or larger, notes)
+    assert config.flow is not None
     if manifest is not None:
         flow = complete_flow(config.flow, manifest)
     else:
@@ -142,10 +181,79 @@ def complete_run(
         manifest=manifest,
         teacher=teacher,
         source=source,
+        notes=tuple(notes),
     )
     _check_names(run)
+    run = _with_warm_start(run)
     _check_warm_start(run)
     return run
+
+
+def _with_flow(
+    config: TrainingConfig,
+    manifest: Manifest | None,
+    larger: PinnedArtifact | None,
+    notes: list[str],
+) -> TrainingConfig:
+    """Returns a config with a flow, chosen where it names none."""
+    if config.flow is not None:
+        return config
+    if larger is not None:
+        flow = _smaller(config.objective.share, larger)
+        share = f"{config.objective.share:g} of the parameters of {larger.reference}"
+        notes.append(f"flow: {describe_flow(flow)}, at most {share}")
+    else:
+        assert manifest is not None
+        flow = default_flow(manifest)
+        notes.append(f"flow: {describe_flow(flow)}, for data set {manifest.name}")
+    return config.model_copy(update={"flow": flow})
+
+
+def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:
+    """Returns the flow that sets the size of a plain student; None if none does."""
+    objective = config.objective
+    if config.flow is not None or isinstance(objective, DistillationConfig):
+        return None
+    return None if objective.smaller_than is None else pin_artifact(store, objective.smaller_than)
+
+
+def _smaller(share: float, larger: PinnedArtifact) -> AnyFlowConfig:
+    try:
+        return smaller(larger.flow, share)
+    except ValueError as error:
+        raise ConfigError(f"objective.share: {error}") from error
+
+
+def _with_warm_start(run: ResolvedRun) -> ResolvedRun:
+    """Returns a run that begins from its source if it can, where its config leaves that open."""
+    distillation = run.config.distillation
+    if distillation is None or distillation.warm_start != "auto":
+        return run
+    assert run.source is not None
+    why = None
+    for kind in AUTO_WARM_STARTS:
+        try:
+            check_warm_start(kind, run.flow, run.source.flow, _calibration_rows(run))
+        except ValueError as error:
+            why = why or str(error)
+            continue
+        return _begun(run, kind, [f"warm_start: {kind}"])
+    return _begun(run, "none", [f"warm_start: none, because {why}"])
+
+
+def _begun(run: ResolvedRun, kind: str, notes: list[str]) -> ResolvedRun:
+    assert run.config.distillation is not None
+    changes: dict[str, Any] = {"warm_start": kind}
+    if kind == "none":
+        changes["warm_from"] = None
+    objective = run.config.distillation.model_copy(update=changes)
+    update: dict[str, Any] = {
+        "config": run.config.model_copy(update={"objective": objective}),
+        "notes": (*run.notes, *notes),
+    }
+    if kind == "none":
+        update["source"] = None
+    return run.model_copy(update=update)
 
 
 def record_run(config: TrainingConfig, run: ResolvedRun, store: Store) -> None:
@@ -169,12 +277,9 @@ def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None
     path = (*folder, "resolved.yaml")
     resolved = yaml.safe_load(read_sealed_text(store, *path))
     run = parse_config(ResolvedRun, resolved, source="/".join(path))
+    train = run.config.train.model_copy(update={"steps": config.train.steps})
     return run.model_copy(
-        update={
-            "config": run.config.model_copy(
-                update={"scaling": config.scaling, "train": config.train}
-            )
-        }
+        update={"config": run.config.model_copy(update={"scaling": config.scaling, "train": train})}
     )
 
 
@@ -207,14 +312,20 @@ def _check_warm_start(run: ResolvedRun) -> None:
     distillation = run.config.distillation
     if distillation is None or distillation.warm_start == "none" or run.source is None:
         return
-    rows = distillation.samples.rows or WARM_START_ROWS
-    if run.manifest is not None:
-        known = run.manifest.splits["train"].rows
-        rows = min(known, run.config.train_rows or known)
+    assert distillation.warm_start != "auto"
     try:
-        check_warm_start(distillation.warm_start, run.flow, run.source.flow, rows)
+        check_warm_start(distillation.warm_start, run.flow, run.source.flow, _calibration_rows(run))
     except ValueError as error:
         raise ConfigError(f"run {run.config.name!r}: warm_start: {error}") from error
+
+
+def _calibration_rows(run: ResolvedRun) -> int:
+    """Returns how many different rows a warm start has to calibrate on."""
+    if run.manifest is not None:
+        known = run.manifest.splits["train"].rows
+        return min(known, run.config.train_rows or known)
+    assert run.config.distillation is not None
+    return run.config.distillation.samples.rows or WARM_START_ROWS
 
 
 def complete_flow(config: FlowConfig, manifest: Manifest) -> FlowConfig:

@@ -23,7 +23,7 @@ from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunInputs
 from flowkd.training.lease import Token
-from flowkd.training.loop import AveragedFlow, StepResult, train
+from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
 from flowkd.training.outcome import warning_of
 from flowkd.training.resolve import ResolvedRun
 
@@ -48,6 +48,7 @@ class Run:
         optimizer: Adam over the flow's parameters.
         average: Of the flow's weights, which is what is judged and kept.
         inputs: What it is given.
+        horizon: Where it ends.
         step: Number of steps done.
         best: Weights of the average with the best validation so far.
         best_bits_per_dim: Their bits per dimension on the validation rows.
@@ -65,6 +66,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     average: AveragedFlow
     inputs: RunInputs
+    horizon: Horizon
     best: dict[str, Tensor]
     best_bits_per_dim: float = math.inf
     best_step: int = 0
@@ -88,6 +90,7 @@ class Run:
             self.config.train,
             start=self.step,
             average=self.average,
+            horizon=self.horizon,
         ):
             self.step = result.step
             yield result
@@ -164,6 +167,8 @@ class Run:
         self.warning = warning_of(self.step, bits, *best, error)
         warned = {} if self.warning is None else {"warning": self.warning}
         noted = {"at_end": True} if off_schedule else {}
+        if self.horizon.reached(self.step, bits):
+            self._rewind()
         return {"validation_bits_per_dim": bits, "round_trip_error": error, **noted, **warned}
 
     def _kept(self) -> dict[str, Any]:
@@ -173,9 +178,19 @@ class Run:
             "best_step": self.best_step,
         }
 
+    def _rewind(self) -> None:
+        """Goes back to the best weights, from which the learning rate then falls."""
+        self.objective.flow.load_state_dict(self.best)
+        self.average.flow.load_state_dict(self.best)
+
+    @property
+    def at_its_end(self) -> bool:
+        """Whether no step is left, as far as that is known."""
+        return self.step >= self.horizon.last
+
     def is_due(self, every: int) -> bool:
         """Tells whether something that happens every so many steps, and at the end, is due."""
-        return self.step % every == 0 or self.step == self.config.train.steps
+        return self.step % every == 0 or self.at_its_end
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds: tensors, numbers and plain containers."""
@@ -188,6 +203,7 @@ class Run:
             "before_end": self.before_end,
             "warning": self.warning,
             "dropped": self.dropped,
+            "horizon": self.horizon.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -196,7 +212,8 @@ class Run:
         self.average.flow.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         # A run that goes on from its end chooses among what it would have validated anyway.
-        kept = state["before_end"] if state["step"] < self.config.train.steps else None
+        self.horizon.load_state_dict(state["horizon"])
+        kept = state["before_end"] if state["step"] < self.horizon.last else None
         kept = kept or state
         self.best, self.best_bits_per_dim = kept["best"], kept["best_bits_per_dim"]
         self.best_step, self.warning = kept["best_step"], state["warning"]

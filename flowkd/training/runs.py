@@ -150,5 +150,5 @@ def _wanted_steps(store: Store, run: str) -> int:
     except StoreError:  # `run_state` says it
         return 0
     train = values.get("train") if isinstance(values, dict) else None
-    steps = train.get("steps") if isinstance(train, dict) else None
+    steps = train.get("steps") if isinstance(train, dict) and not train.get("plateau") else None
     return steps if isinstance(steps, int) else 0

@@ -1,65 +1,21 @@
-"""From a run's config to a run in progress, and to its result: without any cluster."""
+"""From a run's config to its result, in this process: without any cluster."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
-from torch import Tensor
-
-from flowkd.distillation.warmstart import warm_start
-from flowkd.flows.build import build_flow
-from flowkd.flows.flow import Flow
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import begin_without_checkpoints
 from flowkd.training.config import TrainingConfig
-from flowkd.training.inputs import RunData, Worker, load_data
+from flowkd.training.find_rate import with_rate
+from flowkd.training.inputs import load_data
 from flowkd.training.lease import take
 from flowkd.training.lease_keeper import LeaseKeeper
-from flowkd.training.loop import AveragedFlow, StepResult, make_optimizer
+from flowkd.training.loop import StepResult
 from flowkd.training.metrics_log import RunLog
-from flowkd.training.resolve import CALIBRATION_ROWS, ResolvedRun, record_run, resolve_run
-from flowkd.training.run import Run
-from flowkd.training.teacher_data import gather_inputs
-
-
-def prepare_run(
-    run: ResolvedRun, data: RunData, worker: Worker | None = None, flow: Flow | None = None
-) -> Run:
-    """Builds all that a training needs, equal on all workers but for each one's rows.
-
-    Args:
-        run: What to train.
-        data: Flows and rows, as `load_data` reads them.
-        worker: Which of the workers this is; default the only one, on the CPU.
-        flow: What is trained; default a new one of the run's config and seed, with its warm start.
-            Parameters that depend on data are set unless they have been.
-
-    Raises:
-        ConfigError: Targets that are more than the cache's limit.
-        DataError: Rows that are missing or damaged.
-        NonFiniteError: A teacher without a finite sample, where samples are learnt from.
-    """
-    began, worker = time.process_time(), worker or Worker()
-    given, flow = flow, flow or build_flow(run.flow, seed=run.config.seed)
-    objective = run.build_objective(flow, data.teacher).to(worker.device)
-    inputs = gather_inputs(run, data, worker)
-    first = inputs.calibration
-    if given is None or not flow.initialized:
-        flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))
-    if given is None:
-        _warm_start(run, data.source, flow, first.x, first.context)
-    average = AveragedFlow(flow, run.config.train.ema_decay)
-    return Run(
-        resolved=run,
-        objective=objective,
-        optimizer=make_optimizer(flow, run.config.train),
-        average=average,
-        inputs=inputs,
-        best=average.flow.state_dict(),
-        dropped=inputs.dropped,
-        began=began,
-    )
+from flowkd.training.prepare import prepare_run
+from flowkd.training.resolve import record_run, resolve_run
 
 
 def run_in_process(
@@ -80,8 +36,10 @@ def run_in_process(
     """
     began = time.perf_counter()
     resolved = resolve_run(config, store)
-    run = prepare_run(resolved, load_data(resolved, store))
-    token = take(store, config.name, config.train.steps)
+    data = load_data(resolved, store)
+    resolved = with_rate(resolved, data, store)
+    run = prepare_run(resolved, data)
+    token = take(store, config.name, config.train.least_steps)
     if token is None:
         return
     with LeaseKeeper(token) as keeper:
@@ -95,20 +53,3 @@ def run_in_process(
                     log.append(line)
                 yield result
         run.finish(store, time.perf_counter() - began, token, commit)
-
-
-def _warm_start(
-    run: ResolvedRun, source: Flow | None, flow: Flow, x: Tensor, context: Tensor | None
-) -> None:
-    """Sets a flow's parameters from those of the flow that it begins from, if there is one."""
-    distillation = run.config.distillation
-    if distillation is None or distillation.warm_start == "none":
-        return
-    assert source is not None
-    assert run.source is not None
-    source = source.to(x.device)
-    warm_start(distillation.warm_start, flow, run.flow, source, run.source.flow, x, context)
-
-
-def _rows(values: Tensor | None, count: int) -> Tensor | None:
-    return None if values is None else values[:count]

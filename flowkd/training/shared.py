@@ -12,9 +12,9 @@ from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunData, Worker, load_data
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import complete_run, resolve_run
 from flowkd.training.run import Run
-from flowkd.training.setup import prepare_run
 from flowkd.training.teacher_data import ask_teacher
 
 

@@ -37,13 +37,17 @@ def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
     show = _show_bar if console.is_terminal else _show_lines
     watcher = threading.Thread(target=show, args=(config, storage.store(), finished), daemon=True)
     watcher.start()
+
+    def tell(sentence: str) -> None:
+        console.print(f"  {config.name}: {sentence}", markup=False)
+
     try:
-        reference = train_run(config, storage)
+        reference = train_run(config, storage, tell)
     finally:
         finished.set()
         watcher.join()
     for sentence in summary_of(read_log(storage.store(), config.name)):
-        console.print(f"  {config.name}: {sentence}", markup=False)
+        tell(sentence)
     return reference
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flowkd.config import Config
 from flowkd.evaluation.pareto import pareto_front
+from flowkd.flows.build import describe_flow
 from jobs.study.capacity_config import CapacityConfig, arm_of
 from jobs.study.results import Results, SummaryRow, Uncertain
-from jobs.study.summary import describe_flow
 
 
 class CapacityPoint(Config):

@@ -28,7 +28,7 @@ def choose(config: StudyConfig, outcomes: Outcomes, store: Store) -> Choices:
     best = min(candidates, key=lambda run: outcomes[run.config.name].validation)
     if outcomes[best.config.name].failed:
         return Choices()
-    first = Choices(best.config.train.learning_rate)
+    first = Choices(best.config.train.peak)
     return Choices(first.learning_rate, _matched_steps(config, first, outcomes, store))
 
 

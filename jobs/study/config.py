@@ -26,7 +26,8 @@ def _with_own_teacher(value: Any) -> Any:
     own = {"kind": "distillation", "teacher": OWN_TEACHER}
     if any(value.get(key, own[key]) != own[key] for key in own):
         raise ValueError("expected neither kind nor teacher: the study sets them for each run")
-    return {**value, **own}
+    # Arms differ from the plain student in one thing: what they do not name, they do not use.
+    return {"warm_start": "none", "weights": {}, **value, **own}
 
 
 ArmObjective = Annotated[DistillationConfig, BeforeValidator(_with_own_teacher)]

@@ -119,6 +119,7 @@ def time_study(
     for run in finished:
         if run.row.arm == TEACHER or not teachers:
             continue
+        assert run.config.flow is not None
         shape = run.config.flow.model_dump_json()
         if shape not in by_shape:
             by_shape[shape] = throughput_ratio(config, teachers[0], run.config.name, store)

@@ -11,7 +11,7 @@ from typing import Any
 from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest
 from flowkd.evaluation.intervals import mean_of
-from flowkd.flows.family import FlowConfig
+from flowkd.flows.build import describe_flow
 from jobs.study.choices import cpu_seconds
 from jobs.study.config import PLAIN, TEACHER, Recipe, StudyConfig
 from jobs.study.gaps import arm_errors, with_gaps
@@ -91,9 +91,7 @@ def study_facts(
     for run in plan(config):
         if run.row.arm == PLAIN:
             end = outcomes.get(run.config.name)
-            tried[f"{run.config.train.learning_rate:g}"] = (
-                end.validation if end and not end.failed else None
-            )
+            tried[f"{run.config.train.peak:g}"] = end.validation if end and not end.failed else None
     used = {name: split.rows for name, split in manifest.splits.items()}
     used["train"] = min(used["train"], config.train_rows or used["train"])
     used["val"] = min(used["val"], config.validation_rows)
@@ -139,11 +137,12 @@ def _run_row(
     own = [
         part for part in planned if part.row == run.row and (part is run or run.row.arm != PLAIN)
     ]
+    train = run.config.train
     line: dict[str, Any] = {
         "study": config.name,
         **run.row._asdict(),
         "steps": sum(part.config.train.steps for part in own),
-        "learning_rate": run.config.train.learning_rate,
+        "learning_rate": None if train.learning_rate == "find" else train.peak,
         "failed": outcomes[run.config.name].failed,
     }
     found = figures.get(run.config.name)
@@ -233,12 +232,3 @@ def _recipe(recipe: Recipe) -> RecipeFacts:
     return RecipeFacts(
         flow=describe_flow(recipe.flow), steps=recipe.train.steps, batch_size=recipe.batch_size
     )
-
-
-def describe_flow(flow: FlowConfig) -> str:
-    """Returns a flow's shape in words: its kind and the fields that are not left at default."""
-    named = {"levels": "L", "depth": "K", "width": "width"}
-    values = flow.model_dump(exclude_defaults=True, exclude={"kind"})
-    values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
-    given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
-    return f"{flow.kind}, {', '.join(given)}"

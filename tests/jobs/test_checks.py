@@ -81,7 +81,7 @@ def test_nothing_speaks_against_what_is_sound_and_nothing_is_kept(
             "no tap 'stpe0'; valid taps are .*step0",
         ),
         (
-            training("a", train={"steps": 10, "warmup_steps": 10}),
+            training("a", train={"steps": 10, "learning_rate": 1e-3, "warmup_steps": 10}),
             r"warmup_steps: expected fewer than the 10 of train\.steps; got 10",
         ),
         (training("a", train={"steps": 10}), "got 100"),

@@ -65,7 +65,7 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
             "name": "teacher",
             "dataset": "digits",
             "flow": {"kind": "glow", "levels": 1, "depth": 1, "width": 4},
-            "train": {"steps": 6, "warmup_steps": 2},
+            "train": {"steps": 6, "learning_rate": 1e-3, "warmup_steps": 2},
             "batch_size": 32,
         },
         "search": {
@@ -75,7 +75,7 @@ def test_a_pipeline_ends_in_a_published_model_with_its_lineage(
             "student": {"kind": "glow", "levels": 1, "depth": 1, "width": 2},
             "budget": {"parameters_share": 1},
             "space": {"learning_rate": {"low": 0.001, "high": 0.01}},
-            "train": {"steps": 4, "warmup_steps": 1},
+            "train": {"steps": 4, "learning_rate": 1e-3, "warmup_steps": 1},
             "batch_size": 32,
             "trials": 2,
         },

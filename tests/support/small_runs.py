@@ -10,9 +10,10 @@ from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import Worker, load_data
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import resolve_run
 from flowkd.training.run import Run
-from flowkd.training.setup import prepare_run, run_in_process
+from flowkd.training.setup import run_in_process
 
 # The table has classes, which most tests of training have no use for.
 STUDENT = {"kind": "coupling", "depth": 2, "width": 6, "context": "ignore"}
@@ -20,6 +21,7 @@ TEACHER = {"kind": "coupling", "depth": 3, "width": 8, "context": "ignore"}
 DISTILLATION = {
     "kind": "distillation",
     "teacher": "runs/teacher",
+    "warm_start": "none",
     "hints": [{"student": "step0", "teacher": "step1"}],
     "weights": {"nll": 0.7, "latent": 0.1, "hints": 0.1, "synthesis": 0.1},
 }

@@ -9,7 +9,7 @@ from jobs.study.config import StudyConfig
 from jobs.study.outcomes import RunOutcome
 from jobs.study.plan import Choices
 
-TRAIN = {"steps": 100, "warmup_steps": 10}
+TRAIN = {"steps": 100, "learning_rate": 1e-3, "warmup_steps": 10}
 STUDY: dict[str, Any] = {
     "name": "s",
     "title": "A study",

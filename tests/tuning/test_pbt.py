@@ -22,7 +22,7 @@ from tuning.trial import TrialReporter
 CONFIG = searching(
     "population", algorithm="pbt", trials=2, validate_every=5,
     space={"weights": {"latent": {"low": 0.01, "high": 1}}, "learning_rate": 0.01},
-    train={"steps": 20, "warmup_steps": 2, "ema_decay": 0.9},
+    train={"steps": 20, "learning_rate": 1e-3, "warmup_steps": 2, "ema_decay": 0.9},
 )  # fmt: skip
 
 
@@ -58,7 +58,8 @@ def end_of(
         "name": "member", "dataset": "walks",
         "flow": {"kind": "coupling", "depth": 2, "width": 6, "context": "ignore"},
         "objective": {"kind": "distillation", "teacher": "runs/teacher", "weights": {"latent": 1}},
-        "train": {"steps": 20, "warmup_steps": 2, "ema_decay": 0.9}, "batch_size": 8,
+        "train": {"steps": 20, "learning_rate": 1e-3, "warmup_steps": 2, "ema_decay": 0.9},
+        "batch_size": 8,
         "validate_every": 5,
     }  # fmt: skip
     heard = Heard(records, number)

@@ -75,6 +75,7 @@ def losses(store: Store, run: str) -> list[float]:
 ALL_TERMS = {
     "kind": "distillation",
     "teacher": "runs/plain-1",
+    "warm_start": "none",
     "hints": [{"student": "level0", "teacher": "level0", "normalize": True}],
     "weights": {
         "nll": 1, "samples": 1, "density": 1, "latent": {"kind": "cosine", "start": 1},
@@ -142,6 +143,7 @@ def test_samples_that_any_worker_drops_are_counted(
         "objective": {
             "kind": "distillation",
             "teacher": "runs/huge",
+            "warm_start": "none",
             "weights": {"nll": 0, "samples": 1},
             "samples": {"rows": None, "batch_size": 64},
         },
@@ -164,7 +166,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on_as_if_undisturbed(
     store = storage.store()
     # Large enough to be caught in mid-run; small enough to wait for.
     settings = {
-        "train": TrainConfig(steps=400),
+        "train": TrainConfig(steps=400, learning_rate=1e-3),
         "batch_size": 128,
         "checkpoint_every": 50,
         "validate_every": 400,

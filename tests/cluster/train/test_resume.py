@@ -35,8 +35,9 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import load_data
 from flowkd.training.lease import sign, take
 from flowkd.training.metrics_log import RunLog, read_log
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run, resolve_run
-from flowkd.training.setup import prepare_run, run_in_process
+from flowkd.training.setup import run_in_process
 from tests.support.damage import damaged, flipped, objects_below
 from tests.support.small_runs import DISTILLATION, furnish, training
 

@@ -19,8 +19,9 @@ from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest
 from flowkd.registry.artifacts import load_artifact
 from flowkd.training.inputs import load_data
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import complete_flow, resolve_run
-from flowkd.training.setup import prepare_run, run_in_process
+from flowkd.training.setup import run_in_process
 from tests.support.small_runs import DISTILLATION, training
 
 ROWS = 400

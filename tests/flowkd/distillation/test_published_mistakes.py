@@ -54,7 +54,7 @@ def training(name, **options):
         "name": name,
         "dataset": "pictures",
         "flow": {"kind": "glow", "levels": 2, "depth": 2, "width": 4},
-        "train": {"steps": 4, "warmup_steps": 0},
+        "train": {"steps": 4, "learning_rate": 1e-3, "warmup_steps": 0},
         "batch_size": 8,
         "validate_every": 1,
     }
@@ -107,7 +107,12 @@ def test_4_synthesis_shares_the_latents_of_all_levels():
 @pytest.mark.parametrize("distils", [False, True])
 def test_5_actnorm_is_initialised_on_data_in_every_arm(store, distils):
     list(run_in_process(training("teacher"), store))
-    objective = {"kind": "distillation", "teacher": "runs/teacher", "weights": {"latent": 1}}
+    objective = {
+        "kind": "distillation",
+        "teacher": "runs/teacher",
+        "weights": {"latent": 1},
+        "warm_start": "none",
+    }
     run = prepared(training("student", **({"objective": objective} if distils else {})), store)
     flow = run.objective.flow
     x = run.inputs.calibration.x
@@ -140,7 +145,7 @@ def test_7_a_nan_stops_the_run_and_names_step_and_term(term):
         teacher.chain["level1.step0.actnorm"].bias.fill_(math.nan)
     objective = Distillation(student, teacher, weights=LossWeights(**{term: 1.0}))
     x = torch.from_numpy(pictures(8)).float()
-    config = TrainConfig(steps=3)
+    config = TrainConfig(steps=3, learning_rate=1e-3)
     batches = type("Same", (), {"batch": lambda _, step: Batch(x, z=torch.randn(8, 64))})()
     with pytest.raises(NonFiniteError, match=f"step 1: {term} is nan"):
         list(train(objective, batches, make_optimizer(student, config), config))

@@ -11,7 +11,7 @@ from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.flows.build import build_flow
-from flowkd.training.loop import AveragedFlow, TrainConfig, make_optimizer, train
+from flowkd.training.loop import AveragedFlow, Horizon, TrainConfig, make_optimizer, train
 from tests.support.small_flows import CONFIGS, randomise
 
 
@@ -63,17 +63,19 @@ def test_the_loss_falls():
 
 def test_the_learning_rate_at_its_corners():
     config = TrainConfig(steps=14, learning_rate=2.0, warmup_steps=4, min_learning_rate_ratio=0.1)
-    rates = [config.learning_rate_at(step) for step in range(15)]
+    rates = [Horizon(config).learning_rate_at(step) for step in range(15)]
     assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
     assert rates[9] == pytest.approx(2.0 * (0.1 + 0.9 / 2))
     assert rates[14] == pytest.approx(0.2)
     assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert config.learning_rate_at(1000) == pytest.approx(0.2)
+    assert Horizon(config).learning_rate_at(1000) == pytest.approx(0.2)
     constant = config.model_copy(update={"schedule": "constant"})
-    assert [constant.learning_rate_at(step) for step in (0, 4, 13)] == pytest.approx([0.4, 2, 2])
+    assert [Horizon(constant).learning_rate_at(step) for step in (0, 4, 13)] == pytest.approx(
+        [0.4, 2, 2]
+    )
     for warmup in (0, 3, 50):
         short = TrainConfig(steps=3, learning_rate=2.0, warmup_steps=warmup)
-        assert short.learning_rate_at(0) == pytest.approx(2.0 / (warmup + 1))
+        assert Horizon(short).learning_rate_at(0) == pytest.approx(2.0 / (warmup + 1))
 
 
 def test_the_learning_rate_is_that_of_the_step():
@@ -81,7 +83,9 @@ def test_the_learning_rate_is_that_of_the_step():
     options = {"steps": 6, "warmup_steps": 2, "learning_rate": 0.1}
     optimizer = torch.optim.SGD(flow.parameters(), lr=123.0)
     for result in run(MaximumLikelihood(flow), optimizer=optimizer, **options):
-        assert result.learning_rate == TrainConfig(**options).learning_rate_at(result.step - 1)
+        assert result.learning_rate == Horizon(TrainConfig(**options)).learning_rate_at(
+            result.step - 1
+        )
         assert optimizer.param_groups[0]["lr"] == result.learning_rate
 
 
@@ -165,7 +169,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
 
 def test_a_later_start_goes_on_with_the_batch_that_comes_next():
     flow = new_flow()
-    objective, config = MaximumLikelihood(flow), TrainConfig(steps=6)
+    objective, config = MaximumLikelihood(flow), TrainConfig(steps=6, learning_rate=1e-3)
     whole = [result.loss for result in run(copy.deepcopy(objective), steps=6)]
     optimizer = make_optimizer(flow, config)
     steps = run(objective, optimizer=optimizer, steps=6)

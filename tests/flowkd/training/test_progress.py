@@ -37,7 +37,7 @@ class Same:
 
 def test_an_objective_is_told_which_share_of_the_steps_is_done() -> None:
     for start in (0, 3):
-        objective, config = Told(), TrainConfig(steps=5)
+        objective, config = Told(), TrainConfig(steps=5, learning_rate=1e-3)
         batches = Same(Batch(*small_batch(objective.flow)))
         optimizer = make_optimizer(objective.flow, config)
         assert len(list(train(objective, batches, optimizer, config, start=start))) == 5 - start

@@ -13,8 +13,9 @@ from flowkd.registry.removal import remove_version
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig
 from flowkd.training.inputs import load_data
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
-from flowkd.training.setup import prepare_run, run_in_process
+from flowkd.training.setup import run_in_process
 from tests.support.small_runs import DISTILLATION, TEACHER, training
 
 BEST = {**DISTILLATION, "teacher": "models/large@best"}

@@ -17,6 +17,7 @@ from tests.support.small_runs import DISTILLATION, STUDENT, TEACHER, prepared, t
 FROM_SAMPLES = {
     "kind": "distillation",
     "teacher": "runs/teacher",
+    "warm_start": "none",
     "samples": {"rows": 300},
     "weights": {"nll": 0.5, "samples": 0.5, "density": 0.1, "latent": 0.1},
 }

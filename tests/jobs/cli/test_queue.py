@@ -28,7 +28,7 @@ TRAINING = {
     "name": "teacher",
     "dataset": "digits",
     "flow": {"kind": "glow", "levels": 1, "depth": 1, "width": 4},
-    "train": {"steps": 5, "warmup_steps": 1},
+    "train": {"steps": 5, "learning_rate": 1e-3, "warmup_steps": 1},
     "batch_size": 32,
     "scaling": {"workers": 2, "cpus": 1},
 }

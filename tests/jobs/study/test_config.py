@@ -12,6 +12,8 @@ from flowkd.errors import ConfigError
 from jobs.study.config import StudyConfig
 from tests.support.small_studies import STUDY, study
 
+FOLD = {"warm_start": "fold"}
+
 
 def with_arm(name: str, **arm: Any) -> dict[str, Any]:
     return {"arms": {**STUDY["arms"], name: {"about": "an arm", **arm}}}
@@ -35,18 +37,21 @@ def test_a_study_that_was_dumped_is_read_back_equal() -> None:
         (with_arm("x", cpu_matched_to="plain"), r"arms.x.cpu_matched_to: .*got 'plain'"),
         (with_arm("x", objective={"teacher": "runs/a"}), r"arms.x.objective: .*neither kind nor"),
         (with_arm("x", objective={"wieghts": {}}), r"arms.x.objective.wieghts: unknown key"),
-        (with_arm("x", objective={}, seed_pairs=[[0, 9]]), r"arms.x.seed_pairs: .*got \[0, 9\]"),
-        (with_arm("x", objective={}, seed_pairs=[[0, 5], [0, 5]]), r"arms.x.seed_pairs: .*once"),
+        (with_arm("x", objective=FOLD, seed_pairs=[[0, 9]]), r"arms.x.seed_pairs: .*got \[0, 9\]"),
+        (with_arm("x", objective=FOLD, seed_pairs=[[0, 5], [0, 5]]), r"arms.x.seed_pairs: .*once"),
         (with_arm("x", seed_pairs=[[0, 5]]), r"arms.x: .*expected an objective beside them"),
         (
-            with_arm("x", objective={}, intermediate=STUDY["student"]["flow"]),
+            with_arm(
+                "x", objective={"weights": {"latent": 1}}, intermediate=STUDY["student"]["flow"]
+            ),
             r"arms.x: .*expected objective.warm_start other than none",
         ),
         (
             with_arm("x", cpu_matched_to="best", steps_factor=2),
             r"cpu_matched_to or steps_factor; got both",
         ),
-        (with_arm("x", cpu_matched_to="best", objective={}), r"expected no objective beside it"),
+        (with_arm("x", cpu_matched_to="best", objective=FOLD), r"expected no objective beside it"),
+        (with_arm("x", objective={}), r"arms.x.objective: .*a training on data alone"),
         ({"student_seeds": [1, 1]}, r"student_seeds: expected each once; got \[1, 1\]"),
         ({"learning_rates": []}, r"learning_rates: .*at least 1 item"),
         ({"name": "a/b"}, r"name: expected letters"),

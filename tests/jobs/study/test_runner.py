@@ -24,7 +24,7 @@ from jobs.study.config import StudyConfig
 from jobs.study.outcomes import RunOutcome
 from jobs.study.runner import train_studies
 
-TRAIN = {"steps": 3, "warmup_steps": 1}
+TRAIN = {"steps": 3, "learning_rate": 1e-3, "warmup_steps": 1}
 STUDY: dict[str, Any] = {
     "name": "tiny",
     "title": "Tiny digits",

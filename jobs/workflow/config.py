@@ -1,0 +1,147 @@
+"""One file from data to a served student, and the stages that it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, model_validator
+
+from cluster.serve.config import ServingConfig
+from flowkd.config import Config, parse_config
+from flowkd.data.importers.prepare import DatasetConfig, PrepareConfig
+from flowkd.errors import ConfigError
+from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.names import DatasetName, RunName
+from flowkd.registry.publish import PublishConfig
+from flowkd.training.config import TrainingConfig
+
+TEACHER, PLAIN, DISTILLED = "teacher", "plain", "distilled"
+# What a workflow sets itself in the config of each stage.
+SET_BY_WORKFLOW = ("name", "dataset", "flows", "model", "models", "source", "evaluation")
+
+Options = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class WorkflowConfig(Config):
+    """A whole way: data, teacher, plain and distilled student, comparison, publication, service.
+
+    Each of its parts takes the keys of the job that it stands for, but for names and references,
+    which follow from the workflow's own name. What is left out is the default of that job.
+
+    Attributes:
+        name: Of the model and the report; the runs are called NAME-teacher, NAME-plain and
+            NAME-distilled.
+        data: What to import, by its kind, or the name of a data set that is prepared already.
+        teacher: Keys of a run, for the teacher; or the reference of a flow that is trained already.
+        student: Keys of a run, for both students; those of `objective` are the distilled one's.
+        plain: Whether the same student is trained on data alone, too, to compare.
+        evaluate: Keys of an evaluation.
+        publish: Keys of a publication; the better student on validation is published.
+        deploy: Keys of a service; `none` ends before it.
+        report: Where the page goes; default `NAME.html`.
+    """
+
+    name: Annotated[RunName, Field(max_length=80)]
+    data: DatasetConfig | DatasetName
+    teacher: Options | str = Field(default_factory=dict)
+    student: Options = Field(default_factory=dict)
+    plain: bool = True
+    evaluate: Options = Field(default_factory=dict)
+    publish: Options = Field(default_factory=dict)
+    deploy: Options | Literal["none"] = Field(default_factory=dict)
+    report: Path | None = None
+
+    @model_validator(mode="after")
+    def _leaves_names_alone(self) -> WorkflowConfig:
+        for part in ("teacher", "student", "evaluate", "publish", "deploy"):
+            options = getattr(self, part)
+            taken = [key for key in SET_BY_WORKFLOW if isinstance(options, dict) and key in options]
+            if taken:
+                raise ValueError(
+                    f"{part}.{taken[0]}: follows from the workflow's name and data; leave it out"
+                )
+        return self
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return self.data if isinstance(self.data, str) else self.data.name
+
+    @property
+    def flows(self) -> dict[str, str]:
+        """Reference of each flow by its role, the teacher first."""
+        own = isinstance(self.teacher, str)
+        teacher = str(self.teacher) if own else f"runs/{self.name}-{TEACHER}"
+        roles = (PLAIN, DISTILLED) if self.plain else (DISTILLED,)
+        return {TEACHER: teacher} | {role: f"runs/{self.name}-{role}" for role in roles}
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """References of the students, of which the better one is published."""
+        return tuple(reference for role, reference in self.flows.items() if role != TEACHER)
+
+
+def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
+    """Returns the kind and the config of each job of a workflow, in their order, by stage.
+
+    Raises:
+        ConfigError: A part with a key that its job has not, or a value that it does not take.
+    """
+    found: dict[str, tuple[str, BaseModel]] = {}
+    if not isinstance(workflow.data, str):
+        found["data"] = ("prepare", PrepareConfig(workflow.data))
+    if isinstance(workflow.teacher, dict):
+        run = _run(workflow, TEACHER, workflow.teacher, TEACHER)
+        found[TEACHER] = ("train_teacher", run)
+    student = {key: value for key, value in workflow.student.items() if key != "objective"}
+    objective = workflow.student.get("objective", {})
+    if workflow.plain:
+        plain: Options = {"kind": "maximum_likelihood", "smaller_than": workflow.flows[TEACHER]}
+        if "share" in objective:
+            plain["share"] = objective["share"]
+        found[PLAIN] = (
+            "train_teacher",
+            _run(workflow, PLAIN, {**student, "objective": plain}, "student"),
+        )
+    distilled = {"kind": "distillation", "teacher": workflow.flows[TEACHER], **objective}
+    found[DISTILLED] = (
+        "distill",
+        _run(workflow, DISTILLED, {**student, "objective": distilled}, "student"),
+    )
+    evaluation = {"name": workflow.name, "flows": workflow.flows, "dataset": workflow.dataset}
+    found["evaluate"] = (
+        "evaluate",
+        _part(workflow, "evaluate", EvaluationConfig, {**workflow.evaluate, **evaluation}),
+    )
+    publication = {
+        "model": workflow.name, "source": workflow.students, "evaluation": workflow.name,
+    }  # fmt: skip
+    found["publish"] = (
+        "publish",
+        _part(workflow, "publish", PublishConfig, {**workflow.publish, **publication}),
+    )
+    if workflow.deploy != "none":
+        alias = workflow.publish.get("alias", "best")
+        models = {"models": {workflow.name: f"models/{workflow.name}@{alias}"}}
+        found["deploy"] = (
+            "deploy",
+            _part(workflow, "deploy", ServingConfig, {**workflow.deploy, **models}),
+        )
+    return found
+
+
+def _run(workflow: WorkflowConfig, role: str, options: Options, part: str) -> TrainingConfig:
+    names = {"name": f"{workflow.name}-{role}", "dataset": workflow.dataset}
+    config = _part(workflow, part, TrainingConfig, {**options, **names})
+    if role != DISTILLED and config.objective.kind != "maximum_likelihood":
+        raise ConfigError(
+            f"workflow {workflow.name!r}: {part}.objective: expected none, for the {role} learns "
+            f"from data; got {config.objective.kind}"
+        )
+    return config
+
+
+def _part(workflow: WorkflowConfig, part: str, model: type[Model], values: Options) -> Model:
+    return parse_config(model, values, source=f"workflow {workflow.name!r}: {part}")

@@ -1,0 +1,174 @@
+"""With nothing set, a run is the best that is known, and says what it chose."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import yaml
+
+from flowkd.data.manifest import read_manifest
+from flowkd.distillation.objective import BEST_WEIGHTS, DistillationConfig
+from flowkd.errors import ConfigError
+from flowkd.flows.build import build_flow, count_parameters
+from flowkd.registry.artifacts import load_artifact
+from flowkd.store.store import Store
+from flowkd.training.config import TrainingConfig
+from flowkd.training.default_flow import default_flow
+from flowkd.training.find_rate import FIRST_RATE, LEAST_RATE, MOST_RATE, climb, with_rate
+from flowkd.training.inputs import load_data
+from flowkd.training.loop import Horizon, TrainConfig
+from flowkd.training.metrics_log import read_log
+from flowkd.training.resolve import resolve_run
+from flowkd.training.setup import run_in_process
+from tests.support.small_runs import TEACHER, prepared, training
+
+UNSET = {"kind": "distillation", "teacher": "runs/teacher"}
+SHORT = {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2}
+PLATEAU = {"patience": 2, "min_gain": 0.01, "decay_share": 0.5}
+
+
+def test_a_distillation_with_nothing_set_is_the_best_recipe_known(taught_store: Store) -> None:
+    config = training("student", flow=None, objective=UNSET, train=SHORT, log_every=2)
+    run = resolve_run(config, taught_store)
+    learns = run.config.distillation
+    assert (learns.warm_start, learns.weights) == ("fold", BEST_WEIGHTS)
+    teacher = load_artifact(taught_store, "runs/teacher").flow
+    share = count_parameters(build_flow(run.flow)) / count_parameters(teacher)
+    assert run.flow.kind == "coupling"
+    assert 0.15 < share <= 0.25
+    assert [note.partition(":")[0] for note in run.notes] == ["flow", "warm_start"]
+    list(run_in_process(config, taught_store))
+    kept = yaml.safe_load(taught_store.read("runs", "student", "resolved.yaml"))["config"]
+    assert kept["objective"]["warm_start"] == "fold"
+    assert kept["flow"]["width"] == run.flow.width
+    assert "samples" in read_log(taught_store, "student")[0]
+
+
+def test_a_student_that_cannot_begin_as_its_teacher_says_why(taught_store: Store) -> None:
+    deeper = {**TEACHER, "depth": 4}
+    run = resolve_run(training("student", flow=deeper, objective=UNSET), taught_store)
+    assert run.config.distillation.warm_start == "none"
+    assert run.source is None
+    [note] = run.notes
+    assert note.startswith("warm_start: none, because expected a student of at most its source's")
+
+
+def test_a_distillation_that_would_learn_nothing_from_its_teacher_is_refused() -> None:
+    with pytest.raises(ValueError, match="a training on data alone: leave one of them out"):
+        DistillationConfig(teacher="runs/teacher", warm_start="none", weights={"nll": 1})
+
+
+def test_without_data_the_samples_alone_are_learnt() -> None:
+    config = TrainingConfig(name="a", dataset="none", flow=TEACHER, objective=UNSET)
+    weights = config.distillation.weights.at(0.5)
+    assert {name for name, weight in weights.items() if weight} == {"samples"}
+
+
+def test_the_flow_is_chosen_by_the_data(taught_store: Store) -> None:
+    table, pictures = (read_manifest(taught_store, name) for name in ("walks", "pictures"))
+    assert default_flow(table).kind == "coupling"
+    glow = default_flow(pictures)
+    assert (glow.kind, glow.levels) == ("glow", 2)
+    larger = table.model_copy(
+        update={"splits": {**table.splits, "train": table.splits["train"].model_copy(
+            update={"rows": 60_000}
+        )}}
+    )  # fmt: skip
+    assert default_flow(larger).width > default_flow(table).width
+    odd = pictures.model_copy(update={"event_shape": [1, 7, 8]})
+    with pytest.raises(ConfigError, match="7 x 8 of data set 'pictures': import them in crops"):
+        default_flow(odd)
+
+
+@pytest.mark.parametrize("best", [LEAST_RATE / 4, 0.0001, 0.0033, 0.02, MOST_RATE * 4])
+def test_the_climb_finds_the_best_rate_between_its_bounds(best: float) -> None:
+    def score(rate: float) -> float:
+        return math.log2(rate / best) ** 2
+
+    found, tried = climb(score)
+    within = min(max(best, LEAST_RATE), MOST_RATE)
+    assert found == pytest.approx(within, rel=0.06)
+    assert len(tried) <= abs(math.log2(within / FIRST_RATE)) + 4
+
+
+def test_the_climb_stays_below_rates_that_do_not_train() -> None:
+    found, tried = climb(lambda rate: math.inf if rate > 0.01 else -rate)
+    assert found == 0.008
+    assert tried[0.016] == math.inf
+
+
+def test_a_rate_is_found_once_for_all_runs_of_a_flow_on_the_same_data(taught_store: Store) -> None:
+    found = {}
+    for name, options in {
+        "plain": {},
+        "distilled": {"objective": {**UNSET, "warm_start": "fold"}, "seed": 5},
+        "other": {"batch_size": 4},
+    }.items():
+        list(run_in_process(training(name, train={**SHORT, "learning_rate": "find"}, **options),
+                            taught_store))  # fmt: skip
+        run = yaml.safe_load(taught_store.read("runs", name, "resolved.yaml"))
+        found[name] = run["found_rate"]
+        assert run["config"]["train"]["learning_rate"] == found[name]["learning_rate"]
+    assert not found["plain"]["shared"]
+    assert found["distilled"] == {**found["plain"], "shared": True}
+    assert not found["other"]["shared"]
+    lowest = min(found["plain"]["tried"].values())
+    assert lowest < found["plain"]["tried"][f"{FIRST_RATE:g}"]
+
+
+def test_a_rate_that_is_given_is_taken(taught_store: Store) -> None:
+    run = resolve_run(training("given"), taught_store)
+    assert with_rate(run, load_data(run, taught_store), taught_store) is run
+    assert not taught_store.list("learning_rates")
+
+
+def test_auto_steps_end_after_a_plateau() -> None:
+    config = TrainConfig(learning_rate=1.0, warmup_steps=4, plateau=PLATEAU)
+    assert TrainConfig(steps="auto", learning_rate=1.0).plateau is not None
+    assert TrainConfig(steps=10, learning_rate=1.0).plateau is None
+    horizon = Horizon(config)
+    assert horizon.learning_rate_at(0) == 0.2
+    for step, bits in ((100, 3.0), (200, 2.9), (300, 2.895), (400, 2.85), (500, 2.849)):
+        assert not horizon.reached(step, bits)
+        assert (horizon.learning_rate_at(step), horizon.progress_at(step)) == (1.0, 0.0)
+    assert horizon.reached(600, 2.86)
+    assert horizon.last == 900
+    assert horizon.progress_at(750) == 0.5
+    assert horizon.learning_rate_at(750) == pytest.approx(0.505)
+    assert horizon.learning_rate_at(900) == pytest.approx(0.01)
+    assert not horizon.reached(700, 9.9)
+
+
+def test_a_training_without_plateau_ends_with_its_fall_at_the_most_steps() -> None:
+    horizon = Horizon(TrainConfig(steps=90, learning_rate=1.0, plateau=PLATEAU))
+    assert not horizon.reached(50, 3.0)
+    assert horizon.reached(60, 2.0)
+    assert horizon.last == 90
+
+
+def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
+    taught_store: Store,
+) -> None:
+    train = {**SHORT, "steps": 400, "learning_rate": 0.02, "plateau": PLATEAU}
+    whole, stopped = (
+        prepared(training(name, train=train), taught_store) for name in ("whole", "stopped")
+    )
+
+    def curve(run, until=10**9):
+        lines = []
+        for result in run.steps():
+            run.record(result)
+            lines.append((result.step, result.loss))
+            if result.step >= until:
+                break
+        return lines
+
+    expected = curve(whole)
+    last = expected[-1][0]
+    assert 10 < last < 400
+    assert last == whole.horizon.last == math.ceil(1.5 * whole.horizon.falls_from)
+    before = curve(stopped, until=last - 3)
+    again = prepared(training("stopped", train=train), taught_store)
+    again.load_state_dict(stopped.state_dict())
+    assert before + curve(again) == expected
