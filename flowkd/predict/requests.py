@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -85,6 +85,7 @@ class LogProbRequest(Config):
     """
 
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
+    holds_rows: ClassVar[bool] = True
 
     x: Data
     """Examples, (N, *event_shape), in data units; rows of a table also by name, or its columns."""

@@ -33,8 +33,10 @@ def start(folder: Path, job: str, seconds: float) -> subprocess.Popen[bytes]:
     site = folder / "site"
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text("from benchmarks.chaos.witness import attend; attend()")
+    config = folder / f"{seconds:g}.yaml"
+    config.write_text(f"seconds: {seconds:g}")
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.chaos.quick", str(seconds)],
+        [sys.executable, "-m", "benchmarks.chaos.quick", str(config)],
         env={
             **os.environ, witness.FOLDER: str(folder), witness.JOB: job,
             witness.STORE: str(folder / "store"), "PYTHONPATH": f"{site}{os.pathsep}{ROOT}",

@@ -7,11 +7,14 @@ import pytest
 
 ON_RAY = {
     "cluster.local",
+    "cluster.orphans",
     "cluster.queue.ray_jobs",
     "cluster.queue.service",
     "cluster.ray_tasks",
+    "cluster.train.find_rate",
     "cluster.train.launch",
     "cluster.train.placement",
+    "cluster.train.resume",
     "cluster.train.worker",
 }
 

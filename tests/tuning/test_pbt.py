@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from ray import tune
 
+from cluster.train.checkpoints import read_state
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.shared import SharedData, share
 from tests.support.searches import searching
 from tests.support.small_runs import furnish, prepared
 from tuning.candidates import CandidateSpace
-from tuning.pbt import STATE_FILE, train_from
+from tuning.pbt import train_from
 from tuning.records import SearchRecords, TrialEnd
 from tuning.trial import TrialReporter
 
@@ -35,8 +35,7 @@ class Heard(TrialReporter):
 
     def _report(self, step: int, bits: float, checkpoint: tune.Checkpoint | None = None) -> None:
         assert checkpoint is not None
-        path = Path(checkpoint.path, STATE_FILE)
-        self.states[step] = torch.load(path, weights_only=True)
+        self.states[step] = read_state(Path(checkpoint.path), "cpu")
 
 
 @pytest.fixture

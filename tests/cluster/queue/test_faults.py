@@ -81,13 +81,15 @@ def test_what_a_job_leaves_running(queue: TestQueue, reliability: Note) -> None:
     ends = ("by itself", "when it is cancelled", "when its attempt is killed")
     jobs = dict(zip(("itself", "cancelled", "lost"), ends, strict=True))
     files = {job: (queue.folder / f"{job}.daemon", queue.folder / f"{job}.driver") for job in jobs}
+    commands = {}
     for job, (left, ray_job) in files.items():
         # The second attempt of the one that is lost has nothing to do.
         script = f"[ -e {left} ] && exit 0; {shlex.join(driver(ray_job))} & {daemon(DAEMON, left)}"
         script += f"; while [ ! -e {ray_job} ]; do sleep 0.1; done"
         then = "" if job == "itself" else "; sleep 600"
-        queue.submit(job, command=["/bin/sh", "-c", script + then])
-    queue.serve("leftovers")
+        commands[job] = ["/bin/sh", "-c", script + then]
+        queue.submit(job, kind=job)
+    queue.serve("leftovers", commands=commands)
     for left, ray_job in files.values():
         wait_for(lambda left=left, ray_job=ray_job: left.exists() and ray_job.exists())
     queue.wait(["cancelled", "lost"], "running", "queued")

@@ -52,9 +52,9 @@ def test_an_attempt_that_wakes_beside_its_successor_changes_nothing(
         train={"steps": STEPS, "learning_rate": 1e-3, "warmup_steps": 2},
         checkpoint_every=300,
         validate_every=1000,
+        scaling={"run_on": "cluster"},
     )
-    command = ["python", "-m", "jobs.train_teacher", "--config", "{config}", "--store", "{store}"]
-    queue.submit("job", kind="train", command=command, config=config.model_dump(mode="json"))
+    queue.submit("job", kind="train_teacher", config=config.model_dump(mode="json"))
     queue.serve("dispatcher")
     wait_for(lambda: current_folder(queue.store, "run"), about=lambda: log(queue, 1))
     holder = queue.store.read_json("runs", "run", "lease", "00000001.json")["holder"]

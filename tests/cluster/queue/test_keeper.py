@@ -24,12 +24,13 @@ from tests.support.queues import wait_for
 
 def started(store: Store, script: str, attempt: int = 1, **changes: object) -> subprocess.Popen:
     """A runner of its own, as Ray starts it."""
-    values = {"id": "job", "kind": "command", "command": ["/bin/sh", "-c", script], **changes}
+    values = {"id": "job", "kind": "command", **changes}
     QueueRecords(store).accept(JobSpec.model_validate(values))
     return subprocess.Popen(
         [
-            sys.executable, "-m", "cluster.queue.runner", "job", str(attempt),
-            "--store", store.uri, "--grace-period", "1",
+            sys.executable, "-m", "cluster.queue.runner",
+            "--store", store.uri, "--grace-period", "1", "job", str(attempt),
+            "--", "/bin/sh", "-c", script,
         ],
         start_new_session=True,
     )  # fmt: skip

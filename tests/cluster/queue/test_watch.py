@@ -102,6 +102,7 @@ def test_an_outcome_of_an_earlier_attempt_counts_no_more(watched: Watched) -> No
 
 def test_what_ray_forgot_or_gave_up_is_lost_only_after_its_silence(watched: Watched) -> None:
     watched.run()
+    watched.cluster.stop = lambda job, attempt: None  # it stands still
     for status in ("unknown", "unreachable"):
         watched.cluster.status = lambda job, attempt, status=status: status
         assert watched.look(START + CONFIG.loss_timeout) is None

@@ -18,6 +18,7 @@ from flowkd.data.manifest import (
 from flowkd.data.reading import load_split
 from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
+from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
 from tests.support.crashes import Crash, crash_at
 
@@ -193,8 +194,8 @@ def test_an_unreadable_manifest_is_refused_and_can_be_replaced(store, content):
 )
 def test_a_manifest_that_contradicts_itself_or_what_memory_holds_is_named(store, changes, message):
     write(store, arrays("digits"))
-    values = store.read_json("datasets", "a", "manifest.json")
-    store.write_json({**values, **changes}, "datasets", "a", "manifest.json")
+    values = read_sealed(store, "datasets", "a", "manifest.json")
+    write_sealed(store, {**values, **changes}, "datasets", "a", "manifest.json")
     with pytest.raises(DataError, match=message) as caught:
         load_split(store, read_manifest(store, "a"), "train")
     assert "dataset 'a'" in str(caught.value)
@@ -204,9 +205,9 @@ def test_a_manifest_that_contradicts_itself_or_what_memory_holds_is_named(store,
 @pytest.mark.parametrize("rows", [-1, 49, 2**64])
 def test_rows_that_its_shards_have_not_are_refused(store, rows):
     write(store, arrays("digits"))
-    values = store.read_json("datasets", "a", "manifest.json")
+    values = read_sealed(store, "datasets", "a", "manifest.json")
     values["splits"]["train"]["rows"] = rows
-    store.write_json(values, "datasets", "a", "manifest.json")
+    write_sealed(store, values, "datasets", "a", "manifest.json")
     with pytest.raises(DataError, match=r"splits\.train.*expected|splits\.train\.rows: .*than"):
         read_manifest(store, "a")
 

@@ -20,7 +20,6 @@ from flowkd.data.importers.prepare import prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.errors import DataError
-from flowkd.store.store import Store
 
 SPLITS = ("train", "val", "test")
 CONFIGS = {
@@ -168,7 +167,7 @@ def test_an_import_cut_short_leaves_nothing_to_be_seen(memory_store, archive, mo
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write_json", full)
+        patch.setattr("flowkd.data.writing.write_sealed", full)
         with pytest.raises(DataError, match="no space"):
             imported(memory_store, kind, archive)
     with pytest.raises(DataError, match="no dataset"):
