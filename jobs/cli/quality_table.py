@@ -15,6 +15,7 @@ from jobs.cli.console import PlainConsole
 # What fits on a line; the rest is in evaluations/NAME.json.
 SHOWN = {
     "c2st_auc": "C2ST AUC",
+    "c2st_auc_with_context": "with context",
     "sliced_wasserstein": "sliced Wasserstein",
     "mmd2": "MMD^2",
     "coverage": "coverage",

@@ -13,6 +13,7 @@ from flowkd.evaluation.quality.figure import Figure, Pair
 # distance of two rows: wide for shifts and scales, narrow for fine structure.
 WIDTHS = (1.0, 0.4, 0.15)
 PRODUCTS_UP_TO = 16
+CONTEXT_PRODUCTS = 256
 PENALTIES = 10.0 ** np.arange(-1, 5)
 PERMUTATIONS = 40
 # Below so many standard deviations of random labels, a figure may be chance.
@@ -24,6 +25,8 @@ def classifier_auc(
     drawn: ArrayLike,
     group: ArrayLike | None = None,
     *,
+    context: ArrayLike | None = None,
+    partner: ArrayLike | None = None,
     folds: int = 5,
     features: int = 384,
     resamples: int = 500,
@@ -34,8 +37,8 @@ def classifier_auc(
     0.5: it cannot tell them apart; 1: it always can. It has no unit, and does not change with that
     of a column: the classifier sees the columns' ranks. It is a ridge regression on these, their
     squares and products, and random Fourier features of three widths, fitted on all folds but the
-    one that it judges. Rows of one group are in one fold, and so is the sample at a row's place,
-    which was perhaps drawn with its context.
+    one that it judges. Rows of one group are in one fold, and so are the samples that go with them.
+    With context, it sees that too, and products with it: how x depends on its context.
 
     Warning:
         0.5 is no proof that distributions are equal: another classifier may find what this one does
@@ -48,6 +51,9 @@ def classifier_auc(
         real: Rows of data, (N, ...).
         drawn: Samples, (M, ...).
         group: (N,), equal for rows of data that belong together; default each is its own.
+        context: (N, C), contexts of the rows, each also that of the samples that go with it; a
+            class as C zeros and ones; default none.
+        partner: (M,), the place of the row that a sample goes with; default its own place.
         folds: Number of parts, of which each is judged by a classifier fitted on the others.
         features: Number of random features.
         resamples: Number of bootstrap resamples for the interval.
@@ -68,8 +74,16 @@ def classifier_auc(
     """
     pair = Pair.of(real, drawn, group).flat()
     of_rows = _folds(pair, folds, seed)
-    where = np.concatenate([of_rows, np.resize(of_rows, len(pair.drawn))])
-    inputs = _inputs(_normal_scores(np.concatenate([pair.real, pair.drawn])), features, seed)
+    places = np.arange(len(pair.drawn)) if partner is None else np.asarray(partner)
+    places = np.concatenate([np.arange(len(of_rows)), places % len(of_rows)])
+    where = of_rows[places]
+    given = np.empty((len(of_rows), 0)) if context is None else np.asarray(context, np.float64)
+    inputs = _inputs(
+        _normal_scores(np.concatenate([pair.real, pair.drawn])),
+        _normal_scores(given)[places],
+        features,
+        seed,
+    )
     labels = pair.labels(PERMUTATIONS, seed).T
     scores = np.empty_like(labels)
     for fold in range(of_rows.max() + 1):
@@ -113,14 +127,24 @@ def _normal_scores(values: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _inputs(scores: np.ndarray, features: int, seed: int) -> np.ndarray:
-    """Returns what the regression sees of each row, (N, F), standardised, with a constant."""
-    size = scores.shape[1]
+def _inputs(scores: np.ndarray, context: np.ndarray, features: int, seed: int) -> np.ndarray:
+    """Returns what the regression sees of each row, (N, F), standardised, with a constant.
+
+    Args:
+        scores: Of the values, (N, D).
+        context: Scores of the context, (N, C).
+        features: Number of random features.
+        seed: Seed of these.
+    """
     draws = np.random.default_rng(derive_seed(seed, "quality/features"))
     parts = [scores, scores**2]
-    if size <= PRODUCTS_UP_TO:
-        first, second = np.triu_indices(size, 1)
+    if scores.shape[1] <= PRODUCTS_UP_TO:
+        first, second = np.triu_indices(scores.shape[1], 1)
         parts.append(scores[:, first] * scores[:, second])
+    if context.shape[1]:
+        parts.append(_products(scores, context, draws))
+        scores = np.concatenate([scores, context], axis=1)
+    size = scores.shape[1]
     for width in WIDTHS:
         frequencies = draws.normal(size=(size, features // len(WIDTHS)))
         phases = draws.uniform(0, 2 * np.pi, frequencies.shape[1])
@@ -130,6 +154,14 @@ def _inputs(scores: np.ndarray, features: int, seed: int) -> np.ndarray:
     scale = inputs.std(0)
     inputs /= np.where(scale > 0, scale, 1)
     return np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
+
+
+def _products(scores: np.ndarray, context: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    """Returns products of values and context (N, P), of random sums of the values if too many."""
+    room = max(1, CONTEXT_PRODUCTS // context.shape[1])
+    if scores.shape[1] > room:
+        scores = scores @ draws.normal(size=(scores.shape[1], room))
+    return (scores[:, :, None] * context[:, None, :]).reshape(len(scores), -1)
 
 
 def _ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

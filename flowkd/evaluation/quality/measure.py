@@ -42,11 +42,13 @@ class QualityConfig(Config):
 
 @dataclass(frozen=True)
 class Quality:
-    """How far a flow's samples are from rows of a split; context is no part of either.
+    """How far a flow's samples are from rows of a split.
 
     Attributes:
         figures: `c2st_auc`, `sliced_wasserstein`, `mmd2`, `precision`, `recall`, `density` and
-            `coverage`, as far as they were measured: see the functions of the same names.
+            `coverage`, as far as they were measured: see the functions of the same names. Of a
+            conditional flow also `c2st_auc_with_context`, for which the classifier sees x and its
+            context; to the others context is nothing.
         columns: The Kolmogorov-Smirnov distance by column, or channel of pictures, in their order.
         not_finite: Number of samples that were left out because of NaN or infinity.
         note: Why nothing was measured, if nothing was.
@@ -85,8 +87,7 @@ def measure_quality(
     """Returns measures of samples of a flow beside rows of a split.
 
     Tables are compared in standard deviations of their columns, pictures by `picture_features`.
-    Conditional flows draw with the contexts of the rows, but how x goes with its context is not
-    looked at: the likelihood judges that.
+    Conditional flows draw with the contexts of the rows.
 
     Args:
         flow: On any device.
@@ -119,7 +120,11 @@ def measure_drawn(
     measures, group, seed = config.measures, given.group, config.seed
     figures: dict[str, Figure] = {}
     if "c2st" in measures:
-        figures["c2st_auc"] = classifier_auc(x, y, group, seed=seed)
+        figures["c2st_auc"] = classifier_auc(x, y, group, partner=given.partner, seed=seed)
+        if given.context is not None:
+            figures["c2st_auc_with_context"] = classifier_auc(
+                x, y, group, context=given.context, partner=given.partner, seed=seed
+            )
     if "sliced_wasserstein" in measures:
         figures["sliced_wasserstein"] = sliced_wasserstein(x, y, group, seed=seed)
     if "mmd" in measures:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
@@ -26,12 +28,17 @@ class Drawn:
         drawn: (M, *event) float32; M is below N where some were not finite.
         group: (N,) int64, the groups of the rows; None where each is its own.
         not_finite: Number of samples with NaN or infinity, which were left out.
+        partner: (M,) int64, the place of the row with whose context each sample was drawn.
+        context: (N, C) float64, the rows' contexts, a class as C zeros and ones; None for a flow
+            without.
     """
 
     real: np.ndarray
     drawn: np.ndarray
     group: np.ndarray | None
     not_finite: int
+    partner: np.ndarray
+    context: np.ndarray | None = None
 
 
 @torch.no_grad()
@@ -77,4 +84,10 @@ def draw_beside(
         drawn.numpy(),
         None if chosen.group is None else chosen.group.numpy(),
         int((~finite).sum()),
+        finite.nonzero()[:, 0].numpy(),
+        None if chosen.context is None else _vectors(chosen.context, flow.context.classes),
     )
+
+
+def _vectors(context: Tensor, classes: int) -> np.ndarray:
+    return (one_hot(context, classes) if classes else context).double().numpy()

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from flowkd.bijectors.transforms import LogTransform
 from flowkd.data.rows import Examples
+from flowkd.data.shuffle import seeded_generator
 from flowkd.data.steps import ColumnStep
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.quality import Quality, QualityConfig, draw_beside, measure_quality
+from flowkd.evaluation.quality.measure import measure_drawn
+from flowkd.evaluation.quality.samples import Drawn
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
@@ -101,6 +104,35 @@ def test_every_flow_gets_the_same_rows_and_latents_and_the_rows_contexts() -> No
     assert (draw_beside(flow, rows, 40, seed=1).drawn != first.drawn).any()
 
 
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("columns", [2, 40])
+def test_what_does_not_go_with_its_context_is_seen_beside_it_alone(
+    classes: int, columns: int
+) -> None:
+    draw = np.random.default_rng(0)
+    context = draw.integers(0, 3, (500, 1)).astype(np.float64)
+    x, y = context + draw.normal(size=(2, 500, columns))
+    if classes:
+        context = (context == np.arange(3)).astype(np.float64)
+    order = draw.permutation(500)
+    config = QualityConfig(measures=("c2st",))
+    for places, sound in ((np.arange(500), True), (order, False)):
+        given = Drawn(x, y[places], None, 0, np.arange(500), context)
+        found = measure_drawn(given, config).figures
+        assert found["c2st_auc"].low < 0.5
+        assert (found["c2st_auc_with_context"].low < 0.5) == sound
+
+
+def test_a_conditional_flow_is_judged_with_its_context_too() -> None:
+    flow = flow_of("glow of classes")
+    context = torch.arange(100) % 3
+    rows = Examples(own_samples(flow, 100, 5, context), context)
+    config = QualityConfig(measures=("c2st",))
+    found = measure_quality(flow, rows, config).figures
+    assert abs(found["c2st_auc_with_context"].value - 0.5) < 0.2
+    assert list(measure_quality(flow_of("glow"), rows, config).figures) == ["c2st_auc"]
+
+
 def test_samples_that_are_not_finite_are_left_out_and_counted() -> None:
     config = CouplingConfig(
         event_shape=(2,), mean=0.0, scale=80.0, transforms=(LogTransform(), None), depth=1, width=4
@@ -110,6 +142,8 @@ def test_samples_that_are_not_finite_are_left_out_and_counted() -> None:
     assert 0 < given.not_finite < 40
     assert len(given.drawn) == 100 - given.not_finite
     assert len(given.real) == 100
+    z = flow.draw_latents(100, generator=seeded_generator(0, "quality/latents"))
+    np.testing.assert_allclose(flow.inverse(z).detach()[given.partner], given.drawn, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
