@@ -84,7 +84,7 @@ def classifier_auc(
         features,
         seed,
     )
-    labels = pair.labels(PERMUTATIONS, seed).T
+    labels = _labels(pair, PERMUTATIONS, seed)
     scores = np.empty_like(labels)
     for fold in range(of_rows.max() + 1):
         learnt, judged = where != fold, where == fold
@@ -100,6 +100,13 @@ def classifier_auc(
     if abs(found[0] - 0.5) < CHANCE * np.std(by_chance):
         resampled = resampled * max(1.0, np.std(by_chance) / max(resampled.std(), 1e-12))
     return pair.figure(found[0], resampled, alike=0.5, bounds=(0, 1))
+
+
+def _labels(pair: Pair, permutations: int, seed: int) -> np.ndarray:
+    """Returns which of all rows are data, (N + M, 1 + B): first as it is, then at random."""
+    first = np.concatenate([np.ones(len(pair.real)), np.zeros(len(pair.drawn))])
+    draws = np.random.default_rng(derive_seed(seed, "quality/permutation"))
+    return np.stack([first, *(draws.permutation(first) for _ in range(permutations))], axis=1)
 
 
 def _folds(pair: Pair, folds: int, seed: int) -> np.ndarray:

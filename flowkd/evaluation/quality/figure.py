@@ -125,6 +125,35 @@ class Pair:
         of_samples = draws.multinomial(count, np.full(count, 1 / count), resamples)
         return of_groups[:, self.group].astype(np.float64), of_samples.astype(np.float64)
 
+    def resample_alike(self, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns how often rows are drawn, by groups, and as samples alone: (B, N) each.
+
+        Both are of the data's distribution, as if a flow had learnt it.
+        """
+        draws = np.random.default_rng(derive_seed(seed, "quality/alike"))
+        of_groups = draws.multinomial(self.groups, np.full(self.groups, 1 / self.groups), resamples)
+        count = len(self.real)
+        alone = draws.multinomial(len(self.drawn), np.full(count, 1 / count), resamples)
+        return of_groups[:, self.group].astype(np.float64), alone.astype(np.float64)
+
+    def contrasts(self, alike: int, resamples: int, seed: int) -> np.ndarray:
+        """Returns weights of rows less those of samples, (1 + A + B, N + M), of one in all each.
+
+        First as they are, then A of two sets of the data's distribution, then B resamples.
+        """
+        rows, samples = len(self.real), len(self.drawn)
+        ours, theirs = self.resample(resamples, seed)
+        equal, alone = self.resample_alike(alike, seed)
+        whole = np.concatenate([np.full(rows, 1 / rows), np.full(samples, -1 / samples)])[None]
+        none = np.zeros((alike, samples))
+        return np.concatenate(
+            [
+                whole,
+                np.concatenate([_shares(equal) - _shares(alone), none], axis=1),
+                np.concatenate([_shares(ours), -_shares(theirs)], axis=1),
+            ]
+        )
+
     def figure(
         self,
         value: float,
@@ -148,8 +177,6 @@ class Pair:
         error = float(spread.std(ddof=1))
         return Figure(float(value), error, float(low), float(high), **sizes, alike=alike)
 
-    def labels(self, permutations: int, seed: int) -> np.ndarray:
-        """Returns which of all rows are data (1 + B, N + M): first as it is, then at random."""
-        first = np.concatenate([np.ones(len(self.real)), np.zeros(len(self.drawn))])
-        draws = np.random.default_rng(derive_seed(seed, "quality/permutation"))
-        return np.stack([first, *(draws.permutation(first) for _ in range(permutations))])
+
+def _shares(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum(1, keepdims=True)

@@ -17,6 +17,8 @@ from flowkd.evaluation.quality.kernels import unbiased_mmd
 # A function of pictures (B, ...) float32, in data units, to features (B, F), or a TorchScript file.
 Features = Callable[[Tensor], Tensor] | str | Path
 BATCH = 64
+# Resamples of the data that stand for samples of its distribution.
+ALIKE = 5
 
 
 def fid(
@@ -35,8 +37,8 @@ def fid(
     other features, compare it only with figures of the same ones, and name them.
 
     Warning:
-        It is biased upwards, more so with fewer rows and more features: `alike`, its mean of five
-        times that rows and samples change places at random, says by about how much.
+        It is biased upwards, more so with fewer rows and more features: `alike`, its mean for
+        resamples of the data in place of the samples, says by about how much.
         Compare figures of equally many rows alone. Below as many rows as features, prefer `kid`.
 
     Args:
@@ -63,15 +65,17 @@ def fid(
         3.0
     """
     pair = _pair(features, real, drawn, group)
-    labels = pair.labels(5, seed)
-    rows = np.concatenate([pair.real, pair.drawn])
-    found = [_frechet(rows, label, 1 - label) for label in labels]
-    resampled = [
-        _frechet(rows, np.pad(ours, (0, len(pair.drawn))), np.pad(theirs, (len(pair.real), 0)))
-        for ours, theirs in zip(*pair.resample(resamples, seed), strict=True)
+    ours, theirs = pair.resample(resamples, seed)
+    value = _frechet(pair.real, pair.drawn, np.ones(len(pair.real)), np.ones(len(pair.drawn)))
+    alike = [
+        _frechet(pair.real, pair.real, first, second)
+        for first, second in zip(*pair.resample_alike(ALIKE, seed), strict=True)
     ]
-    alike = None if pair.grouped else float(np.mean(found[1:]))
-    return pair.figure(found[0], np.array(resampled), alike, bounds=(0, np.inf))
+    resampled = [
+        _frechet(pair.real, pair.drawn, first, second)
+        for first, second in zip(ours, theirs, strict=True)
+    ]
+    return pair.figure(value, np.array(resampled), float(np.mean(alike)), bounds=(0, np.inf))
 
 
 def kid(
@@ -123,9 +127,11 @@ def load_features(path: str | Path) -> Callable[[Tensor], Tensor]:
     return module.eval()
 
 
-def _frechet(rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the Fréchet distance of rows (N, F) by two weights, (N,) each."""
-    (mean, spread), (other, others) = (_moments(rows, weights) for weights in (first, second))
+def _frechet(
+    rows: np.ndarray, samples: np.ndarray, weights: np.ndarray, of_samples: np.ndarray
+) -> float:
+    """Returns the Fréchet distance of rows (N, F) and samples (M, F) by weights, (N,) and (M,)."""
+    (mean, spread), (other, others) = _moments(rows, weights), _moments(samples, of_samples)
     values, vectors = np.linalg.eigh(spread)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     common = np.sqrt(np.linalg.eigvalsh(root @ others @ root).clip(0)).sum()

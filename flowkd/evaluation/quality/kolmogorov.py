@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from flowkd.evaluation.quality.figure import Figure, Pair
 
-PERMUTATIONS = 20
+# Resamples of the data that stand for samples of its distribution.
+ALIKE = 20
 MOST_LEVELS = 4096
 
 
@@ -29,8 +30,8 @@ def kolmogorov_smirnov(
 
     Warning:
         Of finite sets it is above zero even for one distribution, by about `alike`, which is its
-        mean when rows and samples change places at random; None where rows come in groups. Of many
-        columns, the worst is larger by chance. Marginals say nothing on how columns go together.
+        mean for resamples of the data in place of the samples. Of many columns, the worst is larger
+        by chance. Marginals say nothing on how columns go together.
 
     Args:
         real: Rows of data, (N, D), or pictures.
@@ -59,18 +60,14 @@ def kolmogorov_smirnov(
     names = [f"{word}{number}" for number in range(columns)] if names is None else names
     if len(names) != columns:
         raise ValueError(f"expected names of {columns} columns; got {len(names)}")
-    labels = pair.labels(PERMUTATIONS, seed)
-    ours, theirs = pair.resample(resamples, seed)
-    first = np.concatenate([labels, np.pad(ours, ((0, 0), (0, len(pair.drawn))))])
-    second = np.concatenate([1 - labels, np.pad(theirs, ((0, 0), (len(pair.real), 0)))])
-    signed = first / first.sum(1, keepdims=True) - second / second.sum(1, keepdims=True)
+    signed = pair.contrasts(ALIKE, resamples, seed)
     rows = np.concatenate([pair.real, pair.drawn])
     found = {}
     for number, name in enumerate(names):
         values = rows[:, number].reshape(len(rows), -1)
         apart = _distances(values, signed)
-        alike = None if pair.grouped else float(apart[1 : 1 + PERMUTATIONS].mean())
-        found[name] = pair.figure(apart[0], apart[1 + PERMUTATIONS :], alike, bounds=(0, 1))
+        alike = float(apart[1 : 1 + ALIKE].mean())
+        found[name] = pair.figure(apart[0], apart[1 + ALIKE :], alike, bounds=(0, 1))
     return found
 
 

@@ -72,25 +72,28 @@ def prdc(
     between = squared_distances(pair.real, pair.drawn)
     of_real = _radii(pair.real, pair.group, neighbours)
     of_drawn = _radii(pair.drawn, np.arange(len(pair.drawn)), neighbours)
-    in_real = (between < of_real[:, None]).astype(np.float32)
-    in_drawn = (between < of_drawn).astype(np.float32)
+    # Rows that are equal, as integers may be, are within a ball of no size, but for rounding.
+    slack = 1e-12 * (pair.real**2).sum(1).max()
+    in_real = (between <= of_real[:, None] + slack).astype(np.float32)
+    in_drawn = (between <= of_drawn + slack).astype(np.float32)
     ours, theirs = (
         np.concatenate([np.ones((1, weights.shape[1])), weights]).astype(np.float32)
         for weights in pair.resample(resamples, seed)
     )
     around, reached = ours @ in_real, theirs @ in_real.T  # balls around samples, samples in balls
-    by_sample, by_row = theirs / theirs.sum(1, keepdims=True), ours / ours.sum(1, keepdims=True)
+    rows, samples = (weights.sum(1, dtype=np.float64) for weights in (ours, theirs))
+    balls = neighbours * rows / len(pair.real)
     found = {
-        "precision": ((around > 0) * by_sample).sum(1),
-        "recall": ((theirs @ in_drawn.T > 0) * by_row).sum(1),
-        "density": (around * by_sample).sum(1) / neighbours * (len(pair.real) / ours.sum(1)),
-        "coverage": ((reached > 0) * by_row).sum(1),
+        "precision": ((around > 0) * theirs).sum(1) / samples,
+        "recall": ((theirs @ in_drawn.T > 0) * ours).sum(1) / rows,
+        "density": (around * theirs).sum(1, dtype=np.float64) / samples / balls,
+        "coverage": ((reached > 0) * ours).sum(1) / rows,
     }
     alike = {} if pair.grouped else _alike(len(pair.real), len(pair.drawn), neighbours)
     return {
         name: pair.figure(
             each[0],
-            each[1:].astype(np.float64),
+            each[1:],
             alike.get(name),
             bounds=(0, np.inf if name == "density" else 1),
         )

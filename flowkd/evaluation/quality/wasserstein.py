@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from flowkd.data.shuffle import derive_seed
 from flowkd.evaluation.quality.figure import Figure, Pair
 
-PERMUTATIONS = 20
+# Resamples of the data that stand for samples of its distribution.
+ALIKE = 20
 
 
 def sliced_wasserstein(
@@ -28,9 +29,9 @@ def sliced_wasserstein(
 
     Warning:
         Of finite sets it is above zero even for one distribution, by about `alike`, which is its
-        mean when rows and samples change places at random; None where rows come in groups. Many
-        dimensions make most directions see little: 0.1 in 100 dimensions is more than in one. The
-        interval is that of rows and samples; the directions stay.
+        mean for resamples of the data in place of the samples. Many dimensions make most directions
+        see little: 0.1 in 100 dimensions is more than in one. The interval is that of rows and
+        samples; the directions stay.
 
     Args:
         real: Rows of data, (N, ...).
@@ -58,14 +59,10 @@ def sliced_wasserstein(
     units = draws.normal(size=(size, directions)) if size > 1 else np.ones((1, 1))
     units /= np.linalg.norm(units, axis=0)
     projected = np.concatenate([pair.real, pair.drawn]) @ units
-    labels = pair.labels(PERMUTATIONS, seed)
-    ours, theirs = pair.resample(resamples, seed)
-    first = np.concatenate([labels, np.pad(ours, ((0, 0), (0, len(pair.drawn))))])
-    second = np.concatenate([1 - labels, np.pad(theirs, ((0, 0), (len(pair.real), 0)))])
-    signed = first / first.sum(1, keepdims=True) - second / second.sum(1, keepdims=True)
+    signed = pair.contrasts(ALIKE, resamples, seed)
     found = np.mean([_distances(values, signed) for values in projected.T], axis=0)
-    alike = None if pair.grouped else float(found[1 : 1 + PERMUTATIONS].mean())
-    return pair.figure(found[0], found[1 + PERMUTATIONS :], alike, bounds=(0, np.inf))
+    alike = float(found[1 : 1 + ALIKE].mean())
+    return pair.figure(found[0], found[1 + ALIKE :], alike, bounds=(0, np.inf))
 
 
 def _distances(values: np.ndarray, signed: np.ndarray) -> np.ndarray:

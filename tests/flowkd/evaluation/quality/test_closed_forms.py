@@ -137,6 +137,12 @@ def test_shares_are_those_of_plain_loops(group: np.ndarray | None) -> None:
     assert {name: figure.value for name, figure in found.items()} == pytest.approx(expected)
 
 
+def test_rows_that_come_many_times_are_covered_by_their_equals() -> None:
+    x = DRAW.integers(0, 3, (120, 2)) * 0.1 + 7
+    found = prdc(x, DRAW.permutation(x))
+    assert found["precision"].value == found["coverage"].value == 1
+
+
 def test_too_few_rows_for_neighbours_are_refused() -> None:
     with pytest.raises(ValueError, match=r"more than 5 groups of rows, and samples.* got 9 and 5"):
         prdc(X, Y[:5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -73,6 +74,20 @@ def test_of_one_distribution_it_is_what_it_is_said_to_be(name: str) -> None:
     assert values.mean() == pytest.approx(alike, abs=4 * values.std(ddof=1) / np.sqrt(12))
     # 95% intervals: of twelve, three that miss are a chance of one in fifty.
     assert sum(figure.low <= alike <= figure.high for figure in found) >= 10
+
+
+@pytest.mark.parametrize("name", ["sliced Wasserstein", "KS", "FID"])
+def test_what_alike_sets_have_is_known_of_rows_in_groups_too(name: str) -> None:
+    group = np.repeat(np.arange(30), 6)
+    found = []
+    for seed in range(12):
+        x = 0.9 * normal(30, seed)[group] + math.sqrt(1 - 0.81) * normal(180, 50 + seed)
+        found.append(ALL[name](x, normal(180, 100 + seed), group))
+    values = [figure.value for figure in found]
+    assert np.mean([figure.alike for figure in found]) == pytest.approx(np.mean(values), rel=0.25)
+    alone = ALL[name](normal(180, 0), normal(180, 100)).alike
+    assert alone is not None
+    assert np.mean(values) > 1.25 * alone
 
 
 @pytest.mark.parametrize("name", ALL)
