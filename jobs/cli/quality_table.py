@@ -44,6 +44,7 @@ def _print_measured(measured: Mapping[str, Quality]) -> None:
     rows = {visible(label): _cells(quality) for label, quality in measured.items()}
     names = [name for name in (*SHOWN, WORST) if any(row.get(name) for row in rows.values())]
     alike = {name: figure.alike for name, figure in some.figures.items()}
+    alike[WORST] = some.worst_column[1].alike if some.worst_column else None
     rows["if they were data"] = {
         name: f"{value:.3g}" for name, value in alike.items() if value is not None
     }

@@ -46,6 +46,14 @@ def test_the_auc_is_the_best_possible_for_normal_values(shift: float) -> None:
     assert best - 0.04 < found.value < best + 3 * found.error
 
 
+def test_an_auc_that_may_be_chance_is_known_less_well_than_that_of_fixed_scores() -> None:
+    """The folds' classifiers agree by chance: the variance is about twice that of one's scores."""
+    draw = np.random.default_rng(5)
+    found = [classifier_auc(*draw.normal(size=(2, 200, 3)), features=96).error for _ in range(5)]
+    of_scores = math.sqrt((200 + 200 + 1) / (12 * 200 * 200))  # of a rank sum without ties
+    assert 1.15 * of_scores < np.mean(found) < 1.7 * of_scores
+
+
 @pytest.mark.parametrize("what", ["spread", "correlation", "fine structure"])
 def test_the_classifier_sees_what_is_not_in_the_means(what: str) -> None:
     draw = np.random.default_rng(2)
