@@ -3,6 +3,9 @@
 x, y = standardise(rows, samples)                   # or picture_features(pictures, samples)
 classifier_auc(x, y)                                # 0.5: a classifier cannot tell them apart
 measure_quality(flow, Examples(rows)).figures       # all measures of a flow's samples
+
+given = draw_beside(flow, Examples(pictures), 2000, bins=256)
+fid(given.real, given.drawn, "inception.pt")        # a TorchScript file of yours, or a callable
 """
 
 from flowkd.evaluation.quality.classifier import classifier_auc

@@ -24,18 +24,20 @@ from flowkd.flows.flow import Flow
 Measure = Literal["c2st", "sliced_wasserstein", "mmd", "prdc", "ks"]
 # With fewer groups of rows, or samples, nothing is measured.
 FEWEST = 20
+# Distances of all pairs are in memory: 200 MB for so many.
+MOST = 5000
 
 
 class QualityConfig(Config):
     """How samples of flows are compared with the rows of a split.
 
     Attributes:
-        samples: At most so many of each flow, beside as many rows.
+        samples: At most so many of each flow, beside as many rows; 20 to 5000.
         measures: Which ones; default all, which takes seconds a flow, and the drawing.
         seed: Seed of the rows, the samples and the measures.
     """
 
-    samples: int = Field(2000, ge=FEWEST)
+    samples: int = Field(2000, ge=FEWEST, le=MOST)
     measures: tuple[Measure, ...] = get_args(Measure)
     seed: int = Field(0, ge=0)
 
