@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.intervals import GroupBits, mean_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
+from flowkd.evaluation.quality.measure import Quality, QualityConfig, measure_quality
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.context import ContextSpec
 from flowkd.flows.round_trip import served_round_trip_error
@@ -39,6 +40,7 @@ class EvaluationConfig(Config):
         batch_size: Rows of a call whose throughput is measured; default 64.
         threads: Threads of torch while throughput is measured; default 1.
         seconds: About how long to measure throughput, log_prob and sampling each.
+        quality: How samples of each flow are compared with rows of the split; none for not at all.
     """
 
     name: RunName
@@ -49,6 +51,7 @@ class EvaluationConfig(Config):
     batch_size: int = Field(64, ge=1)
     threads: int = Field(1, ge=1)
     seconds: float = Field(5.0, gt=0)
+    quality: QualityConfig | None = QualityConfig()
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class FlowFigures:
         by_group: Bits per dimension on it by group, from which errors of differences come; None
             where only the means are known.
         validation: The same on the split `val`; None if that is the split compared on.
+        quality: How far its samples are from the split's rows; None where it was not measured.
     """
 
     reference: str
@@ -84,16 +88,20 @@ class FlowFigures:
     split: str = "test"
     by_group: GroupBits | None = None
     validation: GroupBits | None = None
+    quality: Quality | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> FlowFigures:
         """Returns what `asdict` made of them."""
-        grouped = {
-            key: GroupBits.read(values[key])
-            for key in ("by_group", "validation")
-            if values.get(key) is not None
+        readers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "by_group": GroupBits.read,
+            "validation": GroupBits.read,
+            "quality": Quality.read,
         }
-        return cls(**{**values, **grouped})
+        parts = {
+            key: read(values[key]) for key, read in readers.items() if values.get(key) is not None
+        }
+        return cls(**{**values, **parts})
 
 
 def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
@@ -133,6 +141,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
             _figures(label, artifact, rows, manifest.bins, (log_probs[label], samples[label])),
             split=config.split,
             validation=None if judged is None else _bits(label, artifact, judged, manifest.bins),
+            quality=_quality(artifact, rows, manifest, config.quality),
         )
         for label, artifact in artifacts.items()
     }
@@ -176,6 +185,21 @@ def _figures(
         steps=int(artifact.metrics.get("steps", 0)),
         round_trip=served_round_trip_error(flow, first.x, first.context),
         by_group=by_group,
+    )
+
+
+def _quality(
+    artifact: Artifact, rows: Examples, manifest: Manifest, config: QualityConfig | None
+) -> Quality | None:
+    if config is None:
+        return None
+    return measure_quality(
+        artifact.flow,
+        rows,
+        config,
+        bins=manifest.bins,
+        steps=manifest.steps,
+        names=manifest.columns,
     )
 
 

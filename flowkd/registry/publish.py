@@ -124,7 +124,13 @@ def _evaluated(evaluation: str, source: str, store: Store) -> dict[str, object]:
 
 
 def _without_groups(found: dict[str, Any]) -> dict[str, object]:
-    """Returns a flow's figures with the numbers of rows and groups in place of their bits."""
-    by_group = found["by_group"]
-    kept = {key: value for key, value in found.items() if key not in ("by_group", "validation")}
+    """Returns a flow's figures with the numbers of rows and groups in place of their bits.
+
+    Of the quality of its samples, the values are kept.
+    """
+    by_group, quality = found["by_group"], found.get("quality")
+    left_out = ("by_group", "validation", "quality")
+    kept = {key: value for key, value in found.items() if key not in left_out}
+    if quality:
+        kept |= {name: figure["value"] for name, figure in quality["figures"].items()}
     return {**kept, "rows": sum(by_group["rows"]), "groups": by_group["groups"]}

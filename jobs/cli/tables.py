@@ -11,6 +11,7 @@ from flowkd.report.caveats import few_groups, first_lines, held_out
 from flowkd.report.comparison import ROLES, differences, gap_text
 from flowkd.text import visible
 from jobs.cli.console import PlainConsole
+from jobs.cli.quality_table import quality_table
 
 
 def figures_table(figures: Mapping[str, FlowFigures]) -> None:
@@ -44,6 +45,7 @@ def figures_table(figures: Mapping[str, FlowFigures]) -> None:
         print(f"share of the gap between plain student and teacher closed: {gap_text(figures)}")
     for sentence in few_groups(figures):
         print(visible(sentence))
+    quality_table({label: flow.quality for label, flow in figures.items() if flow.quality})
 
 
 def _relative(rate: float, of: float) -> str:
