@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.config import Config, dump_config
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.facts import DataFacts
 from flowkd.data.manifest import Manifest, read_manifest
@@ -30,7 +30,7 @@ class EvaluationConfig(Config):
     """What to compare, and on what.
 
     Attributes:
-        name: The figures are kept as `evaluations/NAME.json`.
+        name: The figures are kept as `evaluations/NAME.json`, this config beside them.
         flows: Label to reference; the first is what the others are compared with.
         dataset: Name of a prepared data set.
         split: Choose on `val`; report on `test`, once.
@@ -135,6 +135,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for label, artifact in artifacts.items()
     }
+    store.write(dump_config(config).encode(), "evaluations", f"{config.name}.yaml")
     store.write_json(
         {label: asdict(value) for label, value in figures.items()},
         "evaluations",
