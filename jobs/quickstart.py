@@ -11,15 +11,13 @@ from typing import Any
 
 import httpx
 import numpy as np
-import torch
 
 from cluster.local import connect
 from cluster.serve.config import ServingConfig
 from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
 from cluster.train.commit import git_commit
-from flowkd.config import Config, dump_config, load_config
-from flowkd.data.facts import named_values
+from flowkd.config import Config, load_config
 from flowkd.data.groups import describe_rows, groups_of
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.data.manifest import read_manifest
@@ -28,10 +26,10 @@ from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.report.comparison import gap_share
-from flowkd.report.page import Report, render
+from flowkd.report.from_store import comparison_report
+from flowkd.report.page import render
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import read_log
 from jobs.checks import check_job, makes
 from jobs.cli.entry import run_job
 from jobs.cli.progress import console, stage, train_with_progress, working
@@ -40,7 +38,6 @@ from jobs.importing import import_dataset
 
 ROLES = ("teacher", "plain", "distilled")
 ASKED = 16
-TEMPERATURE = 0.8
 
 
 class QuickstartConfig(Config):
@@ -124,7 +121,15 @@ def quickstart(config: QuickstartConfig, storage: StorageConfig) -> None:
     stage("7/7 Report")
     seconds = time.monotonic() - began
     model = f"models/{publication.model}@{version}"
-    report = _report(runs, figures, evaluation, store, (better, model, url), seconds)
+    report = comparison_report(
+        evaluation,
+        store,
+        title="flowkd quickstart",
+        published=better,
+        model=model,
+        endpoint=url,
+        facts={"commit": git_commit() or "not a checkout", "seconds": f"{seconds:.0f}"},
+    )
     config.report.write_text(render(report), encoding="utf-8")
     _write_results(config, figures, seconds, url)
     print()
@@ -151,59 +156,6 @@ def _ask(url: str, store: Store, evaluation: EvaluationConfig) -> dict[str, Any]
         scores.raise_for_status()
     answer = scores.json()
     return {"bits_per_dim": float(np.mean(answer["bits_per_dim"]))}
-
-
-def _report(
-    runs: dict[str, TrainingConfig],
-    figures: dict[str, FlowFigures],
-    evaluation: EvaluationConfig,
-    store: Store,
-    published: tuple[str, str, str],
-    seconds: float,
-) -> Report:
-    better, model, url = published
-    return Report(
-        title="flowkd quickstart",
-        figures=figures,
-        published=better,
-        curves={role: read_log(store, run.name) for role, run in runs.items()},
-        pictures=_pictures(evaluation, store),
-        configs={role: dump_config(run) for role, run in runs.items()},
-        facts={
-            "data set": evaluation.dataset,
-            "split": evaluation.split,
-            **_facts_of_data(evaluation, store),
-            "commit": git_commit() or "not a checkout",
-            "torch": torch.__version__,
-            "seconds": f"{seconds:.0f}",
-        },
-        endpoint=url,
-        model=model,
-    )
-
-
-def _facts_of_data(evaluation: EvaluationConfig, store: Store) -> dict[str, str]:
-    manifest = read_manifest(store, evaluation.dataset)
-    remarks = {"remarks": " ".join(manifest.remarks)} if manifest.remarks else {}
-    return named_values(manifest) | remarks
-
-
-@torch.no_grad()
-def _pictures(evaluation: EvaluationConfig, store: Store) -> dict[str, np.ndarray]:
-    """Returns test pictures, and samples of each flow from the very same latents."""
-    manifest = read_manifest(store, evaluation.dataset)
-    if manifest.kind != "image" or manifest.bins is None:
-        return {}
-    rows = load_split(store, manifest, evaluation.split, limit=4 * ASKED)
-    pictures = {"test pictures": rows.x.numpy()}
-    for role, reference in evaluation.flows.items():
-        flow = load_artifact(store, reference).flow
-        generator = torch.Generator().manual_seed(0)
-        drawn = flow.sample(4 * ASKED, temperature=TEMPERATURE, generator=generator)
-        pixels = drawn.floor().clamp(0, manifest.bins - 1)
-        pictures[f"samples of {role}, temperature {TEMPERATURE}"] = pixels.to(torch.uint8).numpy()
-    scale = 255 // (manifest.bins - 1)
-    return {caption: scale * pixels for caption, pixels in pictures.items()}
 
 
 def _write_results(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.config import Config, dump_config
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.facts import DataFacts
 from flowkd.data.manifest import Manifest, read_manifest
@@ -23,7 +23,7 @@ from flowkd.flows.context import ContextSpec
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
-from flowkd.store.sealed import write_sealed
+from flowkd.store.sealed import write_sealed, write_sealed_text
 from flowkd.store.store import Store
 
 
@@ -31,7 +31,7 @@ class EvaluationConfig(Config):
     """What to compare, and on what.
 
     Attributes:
-        name: The figures are kept as `evaluations/NAME.json`.
+        name: The figures are kept as `evaluations/NAME.json`, this config beside them.
         flows: Label to reference; the first is what the others are compared with.
         dataset: Name of a prepared data set.
         split: Choose on `val`; report on `test`, once.
@@ -136,6 +136,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for label, artifact in artifacts.items()
     }
+    write_sealed_text(store, dump_config(config), "evaluations", f"{config.name}.yaml")
     write_sealed(
         store,
         {label: asdict(value) for label, value in figures.items()},
