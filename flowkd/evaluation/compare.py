@@ -68,6 +68,7 @@ class FlowFigures:
         round_trip: How far it is from undoing itself as it is served, on rows and on samples:
             flowkd.flows.round_trip.
         split: Name of the split.
+        created: When the artifact was written, ISO 8601.
         by_group: Bits per dimension on it by group, from which errors of differences come; None
             where only the means are known.
         validation: The same on the split `val`; None if that is the split compared on.
@@ -82,6 +83,7 @@ class FlowFigures:
     steps: int
     round_trip: float
     split: str = "test"
+    created: str = ""
     by_group: GroupBits | None = None
     validation: GroupBits | None = None
 
@@ -175,6 +177,7 @@ def _figures(
         log_prob_per_second=rates[0],
         samples_per_second=rates[1],
         steps=int(artifact.metrics.get("steps", 0)),
+        created=artifact.manifest.created,
         round_trip=served_round_trip_error(flow, first.x, first.context),
         by_group=by_group,
     )
