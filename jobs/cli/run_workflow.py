@@ -15,6 +15,7 @@ from cluster.storage import StorageConfig
 from cluster.train.commit import git_commit
 from flowkd.data.groups import describe_rows, groups_of
 from flowkd.data.importers.prepare import PrepareConfig
+from flowkd.errors import RefusedError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.registry.aliases import alias_version, set_alias
 from flowkd.registry.publish import PublishConfig, best_of, publish_run
@@ -59,6 +60,7 @@ class _Progress:
         better: Role of the student that is published.
         version: Name of its version.
         endpoint: URL of the service.
+        refused: Why the student is not published, and so not served; the report is made first.
     """
 
     config: WorkflowConfig
@@ -68,6 +70,7 @@ class _Progress:
     better: str = ""
     version: str = ""
     endpoint: str | None = None
+    refused: RefusedError | None = None
 
     @property
     def url(self) -> str | None:
@@ -75,9 +78,9 @@ class _Progress:
         return None if self.endpoint is None else f"{self.endpoint}/v1/models/{self.config.served}"
 
     @property
-    def model(self) -> str:
-        """Reference of the published student."""
-        return f"models/{self.config.served}@{self.version}"
+    def model(self) -> str | None:
+        """Reference of the published student; None where none is."""
+        return f"models/{self.config.served}@{self.version}" if self.version else None
 
     def do(self, kind: str, settings: Any) -> None:
         """Does a stage, unless the store has what it makes."""
@@ -125,7 +128,12 @@ class _Progress:
         known = known_version(settings, source, store)
         if known is None:
             chosen = settings.model_copy(update={"source": source})
-            self.version = publish_run(chosen, store)
+            try:
+                self.version = publish_run(chosen, store)
+            except RefusedError as error:
+                self.refused = error
+                console.print(f"  not published: {error}")
+                return
             said = "published"
         else:
             self.version, said = known, "published before"
@@ -137,13 +145,16 @@ class _Progress:
         )
 
     def _deploy(self, settings: ServingConfig) -> None:
+        if self.refused is not None:
+            console.print("  not served, for it is not published")
+            return
         with working("deploying on Ray Serve"):
             self.endpoint = serve_models(settings, self.storage)
 
     def report(self, evaluation: EvaluationConfig) -> None:
         """Writes the page and the results, and prints the table and where everything is."""
         store, config = self.storage.store(), self.config
-        if self.url is not None:
+        if self.url is not None and self.model is not None:
             bits = ask(self.url, self.model, evaluation, store)
             console.print(f"  asked over HTTP for {ASKED} samples and the log-likelihood of as")
             console.print(f"  many test rows: {bits:.3f} bits/dim on average")
@@ -152,7 +163,7 @@ class _Progress:
             evaluation,
             store,
             title=f"flowkd {config.name}",
-            published=self.better,
+            published=None if self.refused else self.better,
             model=self.model,
             endpoint=self.url,
             facts={"commit": git_commit() or "not a checkout", "seconds": f"{seconds:.0f}"},
@@ -166,6 +177,8 @@ class _Progress:
         print()
         figures_table(self.figures)
         print(f"\nreport   {path.resolve()}")
+        if self.refused is not None:
+            raise self.refused
         print(f"model    {self.model}, in {store}")
         if self.url is None:
             print(f"took {seconds:.0f} s; a file without `deploy: none` serves it")

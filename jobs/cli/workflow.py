@@ -1,14 +1,17 @@
-"""`flowkd run`: one file, from data to a served student, in the foreground."""
+"""`flowkd new` and `flowkd run`: one file, from data to a served student."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cluster.storage import StorageConfig
-from flowkd.config import load_config
+from flowkd.config import apply_overrides, load_config, parse_config
+from flowkd.config.yaml_file import parse_yaml
+from flowkd.errors import ConfigError
+from flowkd.text import visible
 from jobs.cli.console import CheckOnly, Overrides, StoreUri
 from jobs.cli.entry import NOTHING_AGAINST_IT
 from jobs.workflow.config import WorkflowConfig
@@ -39,6 +42,52 @@ def run_file(
     run_workflow(config, storage)
 
 
+def new_file(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A table, a folder of pictures or of tables, any fsspec URL, or a data set.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Default: by the data's own.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Default: NAME.yaml.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the import, such as key=a/b.")
+    ] = None,
+    store: StoreUri = None,
+) -> None:
+    """Look at data, and write one file of everything from import to deployment, to be edited.
+
+    Example: flowkd new stars.csv && flowkd run stars.yaml
+    """
+    # What they import takes a second.
+    from jobs.workflow.new import look_at, name_of_source
+    from jobs.workflow.sizes import sizes_of
+    from jobs.workflow.write import workflow_text
+
+    called = name or name_of_source(source)
+    path = output or Path(f"{called}.yaml")
+    if path.exists():
+        raise ConfigError(f"{path} is there already: remove it, or name another by --output")
+    options: dict[str, Any] = {}
+    apply_overrides(options, settings or ())
+    look = look_at(source, called, options, StorageConfig.from_uri(store).store())
+    try:
+        sizes = sizes_of(look)
+    except ConfigError as error:
+        sizes = str(error)
+    text = workflow_text(called, look, sizes, f"flowkd run {path}")
+    parse_config(WorkflowConfig, parse_yaml(text, str(path)), source=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"{look.about}")
+    for column, why in look.dropped.items():
+        print(visible(f"left out: {column}, {why}"))
+    print(f"wrote {path}: look at it, then `flowkd run {path}`")
+
+
 def add_workflow(app: typer.Typer) -> None:
     """Adds the commands of workflows to an app."""
+    app.command("new")(new_file)
     app.command("run")(run_file)

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
-from flowkd.errors import FlowkdError
+from flowkd.errors import FlowkdError, RefusedError
 from flowkd.registry.artifacts import load_artifact, versions
 from flowkd.training.removal import remove_runs
 from jobs.cli import run_workflow as run
@@ -89,6 +89,19 @@ def test_what_is_done_is_never_done_twice(tmp_path: Path, storage: StorageConfig
     other = json.loads((tmp_path / "mine.json").read_text())
     assert other["plain"]["created"] > first["plain"]["created"]
     assert other["distilled"]["created"] == first["distilled"]["created"]
+
+
+def test_what_is_refused_is_reported_all_the_same(
+    tmp_path: Path, storage: StorageConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = {"max_round_trip_error": 1e-30}
+    with pytest.raises(RefusedError, match="round trip"):
+        run.run_workflow(workflow(tmp_path, publish=strict, deploy={}), storage)
+    printed = capsys.readouterr().out
+    assert "not served, for it is not published" in printed
+    assert f"report   {tmp_path / 'mine.html'}" in printed
+    assert (tmp_path / "mine.html").exists()
+    assert not versions(storage.store(), "mine")
 
 
 def test_every_stage_is_checked_before_the_first_begins(
