@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.local import recorded
 from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
 from cluster.train.commit import git_commit
@@ -109,7 +111,7 @@ class _Progress:
             console.print(f"  remark: {remark}")
 
     def _train(self, settings: TrainingConfig) -> None:
-        train_with_progress(settings, self.storage)
+        train_with_progress(_placed(settings), self.storage)
 
     def _evaluate(self, settings: EvaluationConfig) -> None:
         store = self.storage.store()
@@ -185,6 +187,18 @@ class _Progress:
             return
         print(f"student  {self.url}  (interactive: {self.endpoint}/docs)")
         print(f"took {seconds:.0f} s; the student answers until: make down, or flowkd down")
+
+
+def _placed(config: TrainingConfig) -> TrainingConfig:
+    """Returns a run that is trained in this process, however long, where it needs no cluster.
+
+    It is in the foreground, and goes on from its last checkpoint: Ray would add nothing to it.
+    """
+    scaling = config.scaling
+    cluster = os.environ.get("RAY_ADDRESS") or recorded()
+    if scaling.run_on != "auto" or scaling.workers > 1 or cluster:
+        return config
+    return config.model_copy(update={"scaling": scaling.model_copy(update={"run_on": "local"})})
 
 
 def _write_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,14 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.config import apply_overrides, load_config, parse_config
 from flowkd.config.yaml_file import parse_yaml
-from flowkd.errors import ConfigError
+from flowkd.errors import ConfigError, DataError
 from flowkd.text import visible
 from jobs.cli.console import CheckOnly, Overrides, StoreUri
 from jobs.cli.entry import NOTHING_AGAINST_IT
 from jobs.workflow.config import WorkflowConfig
 
+# An option of an import that an error names as its remedy.
+OPTION = re.compile(r"`(key|header|delimiter|decimal|missing_texts|incomplete)\b")
 File = Annotated[Path, typer.Argument(help="YAML file, as `flowkd new` writes one.")]
 
 
@@ -72,7 +75,12 @@ def new_file(
         raise ConfigError(f"{path} is there already: remove it, or name another by --output")
     options: dict[str, Any] = {}
     apply_overrides(options, settings or ())
-    look = look_at(source, called, options, StorageConfig.from_uri(store).store())
+    try:
+        look = look_at(source, called, options, StorageConfig.from_uri(store).store())
+    except DataError as error:
+        if OPTION.search(str(error)) is None:
+            raise
+        raise DataError(f"{error}; here as --set 'KEY=VALUE'") from error
     try:
         sizes = sizes_of(look)
     except ConfigError as error:
@@ -84,6 +92,8 @@ def new_file(
     print(f"{look.about}")
     for column, why in look.dropped.items():
         print(visible(f"left out: {column}, {why}"))
+    if not isinstance(sizes, str):
+        print(f"about {sizes.lasts} of training on this machine, an estimate")
     print(f"wrote {path}: look at it, then `flowkd run {path}`")
 
 

@@ -15,7 +15,7 @@ from flowkd.data.notes import Notes
 from flowkd.errors import DataError
 from jobs.workflow.look import SAMPLE_FILES, Look, listed
 
-CROP, SMALL = 32, 64
+CROP = 32  # larger pictures take hours on a CPU
 GRID_CROP, ENOUGH_ROWS = 16, 5000
 MOST_CLASSES, LEAST_OF_CLASS = 20, 10
 GREY = ("1", "L", "LA", "La")
@@ -60,7 +60,10 @@ def look_at_pictures(source: str, name: str, options: dict[str, Any]) -> Look:
     if bad:
         data["skip_unreadable"] = True
         look.why["skip_unreadable"] = f"some cannot be read: {bad}"
-    _labels(look, data, [tuple(file.name.split("/")) for file in files], source)
+    paths = [tuple(file.name.split("/")) for file in files]
+    if found.kind == "zip" and len({path[0] for path in paths}) == 1:
+        paths = [path[1:] or path for path in paths]  # below the folder that was zipped
+    _labels(look, data, paths, source)
     data.update(options)
     for key in options:
         look.why.pop(key, None)
@@ -87,9 +90,8 @@ def _headers(files: Sequence[Member]) -> tuple[list[tuple[int, int]], bool, str]
 def _crop(look: Look, data: dict[str, Any], sizes: list[tuple[int, int]], files: int) -> None:
     """Chooses what of a picture is a row: all of it, scaled down; or parts, of few large ones."""
     least = min(min(size) for size in sizes)
-    if max(max(size) for size in sizes) <= SMALL or least < CROP:
-        crop = min(least, CROP if least < CROP else SMALL)
-        data["crop"] = max(DIVISOR, crop - crop % DIVISOR) if crop >= DIVISOR else crop
+    if least < CROP or max(max(size) for size in sizes) == CROP:
+        data["crop"] = least - least % DIVISOR if least >= DIVISOR else least
         look.why["crop"] = "side of a row, as large as the smallest picture"
         look.rows = files
         return
@@ -119,7 +121,8 @@ def _labels(look: Look, data: dict[str, Any], paths: list[tuple[str, ...]], sour
         return
     counts = Counter(path[0] for path in paths)
     if not 2 <= len(counts) <= MOST_CLASSES or min(counts.values()) < LEAST_OF_CLASS:
-        look.hints.append(("labels: true", f"{len(counts)} folders as classes"))
+        if len(counts) > 1:
+            look.hints.append(("labels: true", f"{len(counts)} folders as classes"))
         return
     data["labels"] = True
     look.classes = len(counts)

@@ -266,9 +266,12 @@ def _finish(look: Look, sample: _Sample, index: dict[str, str], source: str) -> 
     taken = {options.get("label_column"), *options.get("context_columns", ())}
     names = [name for name in sample.numbers if name not in look.dropped and name not in taken]
     names = [name for name in names if name not in options.get("drop", ())]
-    if not names:
-        left = "; ".join(f"{name}: {why}" for name, why in look.dropped.items())
-        raise DataError(f"expected columns of numbers that vary in {source}; got none: {left}")
+    if len(names) < 2:
+        left = "".join(f"; {name}: {why}" for name, why in look.dropped.items())
+        raise DataError(
+            f"expected at least 2 columns of numbers that vary in {source}; got "
+            f"{', '.join(names) or 'none'}{left}"
+        )
     options.setdefault("drop", [])
     options["drop"] = list(dict.fromkeys([*options["drop"], *look.dropped]))
     if not options["drop"]:

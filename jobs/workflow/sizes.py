@@ -14,8 +14,8 @@ from flowkd.training.estimate import estimated_seconds
 from flowkd.training.resolve import complete_run
 from jobs.workflow.look import Look
 
-# Steps of a training that ends on a plateau: from a small table to plentiful pictures.
-FEWEST, MOST = 2000, 8000
+# Steps of a training that ends on a plateau, from a small table, the fewest that there can be.
+FEWEST, MOST = 1500, 8000
 LOOKING = 1000  # steps of all trials of a learning rate
 DISTILLED = 2.5  # times a plain step: as many of the teacher's samples, which are drawn first
 MEASURED = 100
@@ -41,6 +41,14 @@ class Sizes:
     student_parameters: int
     milliseconds: float
     minutes: tuple[float, float]
+
+    @property
+    def lasts(self) -> str:
+        """How long all trainings take, in words."""
+        least, most = self.minutes
+        if most > 120:
+            return f"{max(1, round(least / 60))} to {math.ceil(most / 60)} hours"
+        return f"{max(1, round(least))} to {math.ceil(most)} minutes"
 
 
 def sizes_of(look: Look, measure: bool = True) -> Sizes:

@@ -90,9 +90,8 @@ def _remarks(look: Look) -> list[str]:
 def _runs(sizes: Sizes | str) -> list[str]:
     if isinstance(sizes, str):
         return [*_comment(sizes, ""), "teacher:", "  # flow: {}", "student:", "  # flow: {}"]
-    least, most = (max(1, round(each)) for each in sizes.minutes)
     about = (
-        f"An estimate, not a promise: about {least} to {most} minutes for all trainings on this "
+        f"An estimate, not a promise: about {sizes.lasts} for all trainings on this "
         f"machine, by a step of the teacher of {sizes.milliseconds:.0f} ms, measured, and "
         f"{FEWEST:,} to {MOST:,} steps; each ends by itself when validation gains nothing more."
     )

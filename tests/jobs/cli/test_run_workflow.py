@@ -13,6 +13,7 @@ from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError, RefusedError
 from flowkd.registry.artifacts import load_artifact, versions
+from flowkd.training.config import TrainingConfig
 from flowkd.training.removal import remove_runs
 from jobs.cli import run_workflow as run
 from jobs.workflow.checks import check_workflow
@@ -20,7 +21,13 @@ from jobs.workflow.config import WorkflowConfig
 from tests.support import ROOT
 
 TRAIN = {"steps": 12, "warmup_steps": 2, "learning_rate": 0.01}
-RUN = {"train": TRAIN, "batch_size": 16, "scaling": {"run_on": "local"}}
+RUN = {"train": TRAIN, "batch_size": 16}
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)  # where no cluster is recorded
 
 
 @pytest.fixture
@@ -89,6 +96,25 @@ def test_what_is_done_is_never_done_twice(tmp_path: Path, storage: StorageConfig
     other = json.loads((tmp_path / "mine.json").read_text())
     assert other["plain"]["created"] > first["plain"]["created"]
     assert other["distilled"]["created"] == first["distilled"]["created"]
+
+
+def test_a_run_of_one_worker_needs_no_ray_however_long(
+    tmp_path: Path, storage: StorageConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[str] = []
+
+    def placed(config: TrainingConfig, storage: StorageConfig) -> None:
+        places.append(config.scaling.run_on)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train_with_progress", placed)
+    for scaling in ({}, {"workers": 2}, {"run_on": "cluster"}):
+        with pytest.raises(KeyboardInterrupt):
+            run.run_workflow(workflow(tmp_path, teacher={"scaling": scaling}), storage)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://elsewhere:10001")
+    with pytest.raises(KeyboardInterrupt):
+        run.run_workflow(workflow(tmp_path, teacher={}), storage)
+    assert places == ["local", "auto", "cluster", "auto"]
 
 
 def test_what_is_refused_is_reported_all_the_same(

@@ -135,7 +135,7 @@ def test_a_table_within_a_file_is_named_by_the_user() -> None:
         file["first"], file["second"] = rows(50, 2), rows(60, 3)
     refused = CliRunner().invoke(app, ["new", "runs.h5"])
     assert refused.exit_code == 1
-    assert "first" in refused.output
+    assert "first (50 rows), second (60 rows); choose one by `key`; here as --set" in refused.output
     assert written("runs.h5", "--set", "key=second")["key"] == "second"
 
 
@@ -165,7 +165,10 @@ def test_few_large_pictures_are_cut_and_many_are_scaled() -> None:
     [
         ("gone.csv", "there is no 'gone.csv'"),
         ("empty", "expected tables or pictures in empty; got none"),
-        ("words.csv", "expected columns of numbers that vary in words.csv; got none"),
+        (
+            "words.csv",
+            "expected at least 2 columns of numbers that vary in words.csv; got none; b: const",
+        ),
         ("walks.npy", "walks.yaml is there already"),
     ],
 )
