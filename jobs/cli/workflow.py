@@ -66,7 +66,7 @@ def new_file(
     """
     # What they import takes a second.
     from jobs.workflow.new import look_at, name_of_source
-    from jobs.workflow.sizes import sizes_of
+    from jobs.workflow.sizes import Sizes, sizes_of
     from jobs.workflow.write import workflow_text
 
     called = name or name_of_source(source)
@@ -81,6 +81,7 @@ def new_file(
         if OPTION.search(str(error)) is None:
             raise
         raise DataError(f"{error}; here as --set 'KEY=VALUE'") from error
+    sizes: Sizes | str
     try:
         sizes = sizes_of(look)
     except ConfigError as error:
