@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reported; some minutes
-	$(BIN)/python -m jobs.quickstart --config jobs/configs/quickstart/quickstart.yaml
+	$(BIN)/python -m jobs.run --config jobs/configs/quickstart/quickstart.yaml
 
 STUDY := $(BIN)/python -m jobs.study
 

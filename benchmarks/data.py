@@ -37,10 +37,11 @@ from flowkd.flows.build import build_flow
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import AveragedFlow, make_optimizer, train
+from jobs.workflow.config import WorkflowConfig, stages
 from tests.support.servers.swift import SwiftServer
 
 RESULTS = Path("results/bench-data.json")
-STUDENT = Path("jobs/configs/quickstart/plain.yaml")
+QUICKSTART = Path("jobs/configs/quickstart/quickstart.yaml")
 SHARD_BYTES = 2**20
 STREAM_GIB = 0.035  # a little more than two shards in each of 16 groups
 SECONDS = 10.0
@@ -119,7 +120,7 @@ def measure(uri: str, shape: str, size: str, limit: float | None) -> dict[str, A
     torch.set_num_threads(1)
     store = Store(uri)
     manifest = read_manifest(store, f"{shape}-{size}")
-    size_of_batch = load_config(TrainingConfig, STUDENT).batch_size
+    size_of_batch = student().batch_size
     StoredRows(store, manifest, "val").read_all()  # opens the filesystem, loads what it needs
     forget_peak()
     before = peak_mebibytes()
@@ -142,9 +143,16 @@ def measure(uri: str, shape: str, size: str, limit: float | None) -> dict[str, A
     }
 
 
+def student() -> TrainingConfig:
+    """Returns the config of the quickstart's plain student."""
+    _, config = stages(load_config(WorkflowConfig, QUICKSTART))["plain"]
+    assert isinstance(config, TrainingConfig)
+    return config
+
+
 def student_rate() -> float:
     """Returns how many rows a second the quickstart's plain student trains on, data aside."""
-    config = load_config(TrainingConfig, STUDENT)
+    config = student()
     assert config.flow is not None
     flow_config = config.flow.model_copy(
         update={"event_shape": (3, 8, 8), "mean": 128.0, "scale": 256.0}

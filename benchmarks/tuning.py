@@ -36,12 +36,13 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.setup import run_in_process
+from jobs.workflow.config import WorkflowConfig, stages
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.search import search
 
 RESULTS = Path("results/bench-tuning.json")
-QUICKSTART = Path("jobs/configs/quickstart")
+QUICKSTART = Path("jobs/configs/quickstart/quickstart.yaml")
 LONG_STEPS, LONG_TRIALS, AT_ONCE = 1500, 4, 2  # for the overhead
 RATE = {"low": 0.001, "high": 0.02}
 FULL = {
@@ -100,8 +101,11 @@ def main() -> None:
 
 
 def _teacher(store: Store) -> float:
-    prepare(load_config(PrepareConfig, QUICKSTART / "dataset.yaml").root, store)
-    config = load_config(TrainingConfig, QUICKSTART / "teacher.yaml")
+    found = stages(load_config(WorkflowConfig, QUICKSTART))
+    data, config = found["data"][1], found["teacher"][1]
+    assert isinstance(data, PrepareConfig)
+    assert isinstance(config, TrainingConfig)
+    prepare(data.root, store)
     for _ in run_in_process(config.model_copy(update={"scaling": ScalingConfig()}), store):
         pass
     metrics = load_artifact(store, f"runs/{config.name}").metrics
@@ -110,7 +114,8 @@ def _teacher(store: Store) -> float:
 
 def search_config(name: str, **changes: Any) -> SearchConfig:
     """Returns a search of the quickstart's student, 300 steps a trial, with changes."""
-    student = load_config(TrainingConfig, QUICKSTART / "distilled.yaml")
+    student = stages(load_config(WorkflowConfig, QUICKSTART))["distilled"][1]
+    assert isinstance(student, TrainingConfig)
     assert student.flow is not None
     values = {
         "name": name,

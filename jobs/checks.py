@@ -133,7 +133,8 @@ def _check_publication(config: PublishConfig, storage: StorageConfig) -> None:
     for source in config.sources:
         resolve(store, source)
     if config.evaluation and not store.exists("evaluations", f"{config.evaluation}.json"):
-        known = [name.removesuffix(".json") for name in store.list("evaluations")]
+        kept = store.list("evaluations")
+        known = [name.removesuffix(".json") for name in kept if name.endswith(".json")]
         raise ConfigError(
             f"evaluation: there is no {config.evaluation!r} in {store}; there are "
             f"{', '.join(known) or 'none'}"

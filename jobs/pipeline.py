@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from cluster.queue.spec import JobSpec
 from flowkd.config import Config, load_config
+from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.names import PipelineName, StageName
+from jobs.checks import makes, needs
 from jobs.kinds import find_kind, read_config
 from jobs.submission import Options, make_spec
+from jobs.workflow.config import WorkflowConfig, stages
 
 
 class Stage(Config):
@@ -78,18 +83,49 @@ def pipeline_specs(path: Path, options: Options) -> list[JobSpec]:
     specs = []
     for name, stage in pipeline.stages.items():
         config = read_config(stage.kind, path.parent / stage.config, stage.set)
-        before = tuple(f"{pipeline.name}.{each}" for each in pipeline.before(name))
-        specs.append(
-            make_spec(
-                stage.kind,
-                config,
-                options.model_copy(
-                    update={
-                        "id": f"{pipeline.name}.{name}",
-                        "depends_on": before or options.depends_on,
-                    }
-                ),
-                pipeline.name,
-            )
-        )
+        before = pipeline.before(name)
+        specs.append(_spec(pipeline.name, name, stage.kind, config, before, options))
     return specs
+
+
+def workflow_specs(path: Path, overrides: Sequence[str], options: Options) -> list[JobSpec]:
+    """Returns the jobs of a workflow's file: each is after those that make what it reads.
+
+    Args:
+        path: The file.
+        overrides: `key.path=value`, over the file's.
+        options: For all its jobs; its own dependencies are those of the first ones.
+
+    Raises:
+        ConfigError: The file, or one of its parts, does not validate.
+    """
+    workflow = load_config(WorkflowConfig, path, overrides)
+    made: dict[str, str] = {}
+    specs = []
+    for name, (kind, config) in stages(workflow).items():
+        before = tuple(dict.fromkeys(made[each] for each in sorted(needs(config)) if each in made))
+        specs.append(_spec(workflow.name, name, kind, _from_anywhere(config), before, options))
+        made |= dict.fromkeys(makes(config), name)
+    return specs
+
+
+def _spec(
+    pipeline: str,
+    stage: str,
+    kind: str,
+    config: BaseModel,
+    before: Sequence[str],
+    options: Options,
+) -> JobSpec:
+    """Returns the job of a stage, which is after others of its pipeline."""
+    after = tuple(f"{pipeline}.{each}" for each in before) or options.depends_on
+    own = options.model_copy(update={"id": f"{pipeline}.{stage}", "depends_on": after})
+    return make_spec(kind, config, own, pipeline)
+
+
+def _from_anywhere(config: BaseModel) -> BaseModel:
+    """Returns an import whose source has its whole path, for a job begins in another folder."""
+    source = getattr(config.root, "source", None) if isinstance(config, PrepareConfig) else None
+    if not isinstance(config, PrepareConfig) or not source or not os.path.exists(source):
+        return config
+    return PrepareConfig(config.root.model_copy(update={"source": os.path.abspath(source)}))

@@ -19,12 +19,14 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
+from jobs.workflow.config import WorkflowConfig
 from tuning.config import SearchConfig
 
 DOCUMENT = Path("docs/config.md")
 
 # What a file is for, and the unions that it may name: each member has its `kind` as its name here.
 FILES: dict[str, type[BaseModel]] = {
+    "workflow": WorkflowConfig,
     "run": TrainingConfig,
     "search": SearchConfig,
     "evaluate": EvaluationConfig,

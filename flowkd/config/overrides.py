@@ -20,6 +20,10 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
         >>> apply_overrides(values, ["train.steps=20", "train.learning_rate=1.0e-3"])
         >>> values
         {'train': {'steps': 20, 'learning_rate': 0.001}}
+        >>> values = {"train": None}
+        >>> apply_overrides(values, ["train.steps=20"])
+        >>> values
+        {'train': {'steps': 20}}
     """
     for override in overrides:
         _set(values, override)
@@ -35,7 +39,9 @@ def _set(values: dict[str, Any], override: str) -> None:
         if isinstance(node, list):
             node = node[_position(node, key, path)]
         else:
-            node = node.setdefault(key, {})
+            if node.get(key) is None:  # or a key of which all else is a comment
+                node[key] = {}
+            node = node[key]
         if not isinstance(node, dict | list):
             raise ConfigError(
                 f"--set {path}: {'.'.join(parents[: depth + 1])} holds {node!r}, not a mapping"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from flowkd.config import Config
+from flowkd.config import Config, dump_config
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.facts import DataFacts
 from flowkd.data.manifest import Manifest, read_manifest
@@ -24,7 +24,7 @@ from flowkd.flows.context import ContextSpec
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
-from flowkd.store.sealed import write_sealed
+from flowkd.store.sealed import write_sealed, write_sealed_text
 from flowkd.store.store import Store
 
 
@@ -32,7 +32,7 @@ class EvaluationConfig(Config):
     """What to compare, and on what.
 
     Attributes:
-        name: The figures are kept as `evaluations/NAME.json`.
+        name: The figures are kept as `evaluations/NAME.json`, this config beside them.
         flows: Label to reference; the first is what the others are compared with.
         dataset: Name of a prepared data set.
         split: Choose on `val`; report on `test`, once.
@@ -71,6 +71,7 @@ class FlowFigures:
         round_trip: How far it is from undoing itself as it is served, on rows and on samples:
             flowkd.flows.round_trip.
         split: Name of the split.
+        created: When the artifact was written, ISO 8601.
         by_group: Bits per dimension on it by group, from which errors of differences come; None
             where only the means are known.
         validation: The same on the split `val`; None if that is the split compared on.
@@ -86,6 +87,7 @@ class FlowFigures:
     steps: int
     round_trip: float
     split: str = "test"
+    created: str = ""
     by_group: GroupBits | None = None
     validation: GroupBits | None = None
     quality: Quality | None = None
@@ -145,6 +147,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for label, artifact in artifacts.items()
     }
+    write_sealed_text(store, dump_config(config), "evaluations", f"{config.name}.yaml")
     write_sealed(
         store,
         {label: asdict(value) for label, value in figures.items()},
@@ -183,6 +186,7 @@ def _figures(
         log_prob_per_second=rates[0],
         samples_per_second=rates[1],
         steps=int(artifact.metrics.get("steps", 0)),
+        created=artifact.manifest.created,
         round_trip=served_round_trip_error(flow, first.x, first.context),
         by_group=by_group,
     )

@@ -40,13 +40,34 @@ def by_role(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
 def comparison_headline(figures: Mapping[str, FlowFigures]) -> str:
     """Returns in words whether the small flow is as good as the large one, and what it saves.
 
-    What the reader must know before, such as a teacher that is no better, comes first.
-
-    Raises:
-        ValueError: Figures of other flows than ROLES.
+    What the reader must know before, such as a teacher that is no better, comes first. Flows other
+    than ROLES are each compared with the first.
     """
-    figures = by_role(figures)
-    return " ".join([*first_lines(figures), _outcome(figures)])
+    if set(figures) == set(ROLES):
+        figures = by_role(figures)
+        return " ".join([*first_lines(figures), _outcome(figures)])
+    return " ".join([*first_lines(figures), *_beside_the_first(figures)])
+
+
+def _beside_the_first(figures: Mapping[str, FlowFigures]) -> list[str]:
+    (name, first), *others = figures.items()
+    if not others:
+        return [
+            f"{name} has {first.bits_per_dim:.3f} bits per dimension with {first.parameters:,} "
+            f"parameters."
+        ]
+    found = []
+    for label, flow in others:
+        more = flow.bits_per_dim - first.bits_per_dim
+        apart = f"{abs(more):.3f} bits per dimension {'more' if more > 0 else 'less'}"
+        savings = ", ".join(_savings(flow, first, whose(name)))
+        found.append(f"{label} {savings}, at {apart}.")
+    return found
+
+
+def whose(label: str) -> str:
+    """Returns what belongs to a flow, in words: "the teacher's", "glow-8's"."""
+    return f"the {label}'s" if label in ROLES else f"{label}'s"
 
 
 def _outcome(figures: Mapping[str, FlowFigures]) -> str:
@@ -79,6 +100,7 @@ def _outcome(figures: Mapping[str, FlowFigures]) -> str:
 def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
     """Returns the figures as text; sizes and rates compared with the first flow's."""
     first, *others = flows = list(figures.values())
+    of = whose(next(iter(figures)))
     errors = [
         f"± {flow.standard_error:.3f}" if math.isfinite(flow.standard_error) else ""
         for flow in flows
@@ -89,7 +111,7 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
         values: list[float] = [getattr(flow, attribute) for flow in flows]
         ratios = ["", *(_ratio(value, values[0]) for value in values[1:])]
         notes = [ratio and f"{ratio}x" for ratio in ratios]
-        return _row(name, "ratio to the teacher's", [f"{value:,.0f}" for value in values], notes)
+        return _row(name, f"ratio to {of}", [f"{value:,.0f}" for value in values], notes)
 
     bits = [f"{flow.bits_per_dim:.3f}" for flow in flows]
     sizes = [f"{flow.parameters:,}" for flow in flows]
@@ -97,7 +119,7 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
     return [
         _row("bits/dim", "± standard error; lower is better", bits, errors),
         *_differences(figures),
-        _row("parameters", "share of the teacher's", sizes, shares),
+        _row("parameters", f"share of {of}", sizes, shares),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
@@ -162,8 +184,8 @@ def _better_student(teacher: FlowFigures, plain: FlowFigures, distilled: FlowFig
     return f"{begin} {' and '.join(_savings(better, teacher))}."
 
 
-def _savings(flow: FlowFigures, teacher: FlowFigures) -> list[str]:
-    savings = [f"has {percent(flow.parameters / teacher.parameters)} of the teacher's parameters"]
+def _savings(flow: FlowFigures, teacher: FlowFigures, whose: str = "the teacher's") -> list[str]:
+    savings = [f"has {percent(flow.parameters / teacher.parameters)} of {whose} parameters"]
     if ratio := _ratio(flow.log_prob_per_second, teacher.log_prob_per_second):
         savings.append(f"computes log-likelihoods {ratio} times as fast")
     return savings

@@ -16,8 +16,11 @@ from markupsafe import Markup
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, held_out
 from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
+from flowkd.report.drawn import TableRows
 from flowkd.report.html import render_page
+from flowkd.report.pairs import PAIRED, pair_plots
 from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
+from flowkd.report.tables import marginals
 from flowkd.training.outcome import summary_of
 
 TERMS = {
@@ -30,6 +33,8 @@ TERMS = {
     "synthesis": "mean absolute distance to the teacher's samples",
 }
 
+Records = Sequence[Mapping[str, Any]]
+
 # Grids are shown as large as whole multiples of their pixels allow: these are CSS pixels.
 GRID_WIDTH, NARROW_GRID_WIDTH = 336, 164
 
@@ -40,27 +45,29 @@ class Report:
 
     Attributes:
         title: Title of the page.
-        figures: Figures of `teacher`, `plain` and `distilled`, on held-out data.
-        published: Name of the one that is published.
+        figures: Figures of flows on held-out data, as a rule `teacher`, `plain` and `distilled`.
+        published: Name of the one that is published; None for none.
         curves: Metrics records of each run, as `read_log` returns them.
         pictures: uint8 levels 0..255, (N, C, H, W), by caption; empty for tables. The samples
             should come from the same latents, for the page says so.
+        table: Rows of a table beside samples of each flow; None for pictures.
         configs: Configs as YAML, by run.
         facts: Where the figures come from: data set, commit, versions, duration.
         endpoint: Address of the served model, `http://HOST:PORT/v1/models/NAME`; None if it is
             not served.
-        model: Reference that it is published under, such as `models/photos@3`.
+        model: Reference that it is published under, such as `models/photos@3`; None for none.
     """
 
     title: str
     figures: Mapping[str, FlowFigures]
-    published: str
+    published: str | None
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
     pictures: Mapping[str, np.ndarray | None]
     configs: Mapping[str, str]
     facts: Mapping[str, str]
     endpoint: str | None
-    model: str
+    model: str | None
+    table: TableRows | None = None
 
 
 class _Plot(NamedTuple):
@@ -81,22 +88,29 @@ def render(report: Report) -> str:
     """Returns the page; equal reports give equal pages.
 
     Raises:
-        ValueError: Figures of other flows than ROLES, another flow published, or pictures that
-            are none.
+        ValueError: No figures, another flow published, or pictures that are none.
     """
-    figures = by_role(report.figures)
-    if report.published not in figures:
-        raise ValueError(f"expected one of {ROLES} as published; got {report.published!r}")
+    if not report.figures:
+        raise ValueError("expected figures of at least one flow; got none")
+    known = set(report.figures) == set(ROLES)
+    figures = by_role(report.figures) if known else dict(report.figures)
+    if report.published is not None and report.published not in figures:
+        raise ValueError(f"expected one of {tuple(figures)} as published; got {report.published!r}")
+    curves = {label: report.curves.get(label, ()) for label in figures}
     pictures = {caption: each for caption, each in report.pictures.items() if each is not None}
     return render_page(
         Path(__file__).with_name("report.html"),
         title=report.title,
         headline=comparison_headline(figures),
         report=report,
-        learning=_learning_plot(report.curves),
-        outcomes={role: summary_of(report.curves.get(role, ())) for role in ROLES},
-        terms=_term_plots(report.curves.get("distilled", ())),
+        learning=_learning_plot(curves),
+        outcomes={label: summary_of(records) for label, records in curves.items()},
+        terms=_term_plots(curves),
         pictures=[_picture(caption, images) for caption, images in pictures.items()],
+        marginals=marginals(report.table) if report.table else [],
+        pairs=pair_plots(report.table) if report.table else [],
+        paired=PAIRED,
+        columns=report.table.data.shape[1] if report.table else 0,
         docs=_docs_address(report.endpoint or ""),
         **comparison_values(figures, report.published),
     )
@@ -114,27 +128,26 @@ def comparison_values(figures: Mapping[str, FlowFigures], published: str | None)
     }
 
 
-def _learning_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markup | None:
-    validated = {role: _curve(curves.get(role, ()), "validation_bits_per_dim") for role in ROLES}
+def _learning_plot(curves: Mapping[str, Records]) -> Markup | None:
+    validated = {label: _curve(each, "validation_bits_per_dim") for label, each in curves.items()}
     if not any(validated.values()):
         return None
     description = "Bits per dimension on the validation split against the training step"
     return Markup(curves_plot(validated, name="validation", description=description))
 
 
-def _term_plots(records: Sequence[Mapping[str, Any]]) -> list[_Plot]:
+def _term_plots(curves: Mapping[str, Records]) -> list[_Plot]:
     plots = []
     for term, meaning in TERMS.items():
-        if curve := _curve(records, term):
-            # Others' places stay empty: it keeps the distilled student's colour.
-            curves: dict[str, Curve] = {**dict.fromkeys(ROLES, ()), "distilled": curve}
+        found = {label: _curve(records, term) for label, records in curves.items()}
+        if any(found.values()):
             description = f"{term}, {meaning}, against the training step"
-            svg = curves_plot(curves, name=f"term-{term}", description=description)
+            svg = curves_plot(found, name=f"term-{term}", description=description)
             plots.append(_Plot(term, meaning, Markup(svg)))
     return plots
 
 
-def _curve(records: Sequence[Mapping[str, Any]], key: str) -> Curve:
+def _curve(records: Records, key: str) -> Curve:
     return [(record["step"], record[key]) for record in records if key in record]
 
 

@@ -54,6 +54,7 @@ def svg_plot(
     name: str,
     description: str,
     height: int = HEIGHT,
+    width: int = WIDTH,
     colors: Mapping[str, str] = VARIABLES,
 ) -> str:
     """Returns what a function draws as an SVG element of a page.
@@ -62,7 +63,8 @@ def svg_plot(
         draw: Draws on axes.
         name: Tells this plot's identifiers in the page from those of others.
         description: For those who don't see it.
-        height: In CSS pixels; the width is WIDTH.
+        height: In CSS pixels.
+        width: In CSS pixels.
         colors: What becomes of the colours that it draws in.
     """
     file = io.StringIO()
@@ -82,14 +84,14 @@ def svg_plot(
                 "ytick.minor.size": 0,
             }
         )
-        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     body = _adapted(file.getvalue(), name, colors)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(description)}">{body}'
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">{body}'
     )
 
 
@@ -147,6 +149,7 @@ def _adapted(svg: str, name: str, colors: Mapping[str, str]) -> str:
     def adapt(found: re.Match[str]) -> str:
         tag = re.sub(r"font-family: [^;\"]*;? ?", "", found[0])
         tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", tag)
+        tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)  # finer than any screen shows
         return re.sub(r"#[0-9a-f]{6}\b", lambda color: colors.get(color[0], color[0]), tag)
 
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]

@@ -24,6 +24,7 @@ from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say,
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
 from jobs.cli.search import app as searches
+from jobs.cli.workflow import add_workflow
 from jobs.queue_checks import jobs_of
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
@@ -40,6 +41,7 @@ app.add_typer(data, name="data")
 app.add_typer(config, name="config")
 app.add_typer(stores, name="store")
 app.add_typer(searches, name="search")
+add_workflow(app)
 add_queue(app)
 add_cluster(app)
 

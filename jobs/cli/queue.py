@@ -34,20 +34,26 @@ from jobs.cli.pipelines import clock, span
 from jobs.cli.queue_jobs import cancel_job, retry_job, show_job, show_logs
 from jobs.cli.queue_repair import add_repair
 from jobs.kinds import KINDS, read_config
-from jobs.pipeline import pipeline_specs
+from jobs.pipeline import pipeline_specs, workflow_specs
 from jobs.queue_checks import check_specs
 from jobs.submission import Options, make_own_spec, make_spec
 
 COLUMNS = ["position", "job", "kind", "state", "owner", "priority", "waited", "ran", "progress"]
 OF_PIPELINES = ["position", "job", "pipeline", *COLUMNS[2:]]
+WORKFLOW = "workflow"
 RECENT = 10  # jobs that have ended and are still shown
 POLL_SECONDS = 1.0
 STALE_SECONDS = 30.0
 
 
 def submit_job(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}, or pipeline.")],
-    config: Annotated[Path, typer.Option(help="The job's config file.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|KIND", help=f"A file of flowkd run; or {', '.join(KINDS)}, pipeline."
+        ),
+    ],
+    config: Annotated[Path | None, typer.Option(help="The job's config file, of a kind.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key.path=value, over the file's.")
     ] = None,
@@ -70,7 +76,11 @@ def submit_job(
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
-    """Put a job, or a pipeline of them, into the queue."""
+    """Put a job into the queue, or all those of a file, from data to a served student."""
+    if config is None and kind.endswith((".yaml", ".yml")):
+        kind, config = WORKFLOW, Path(kind)
+    if config is None:
+        raise typer.BadParameter(f"expected --config FILE for a job of kind {kind}")
     with opened_store(store, "write") as opened:
         options = Options(
             id=job,
@@ -85,6 +95,8 @@ def submit_job(
         table = QueueRecords(opened).table()
         if kind == "pipeline":
             specs = pipeline_specs(config, options)
+        elif kind == WORKFLOW:
+            specs = workflow_specs(config, settings or (), options)
         elif kind not in KINDS and table is not None and kind in table.kinds:
             values = read_values(config)
             apply_overrides(values, settings or ())

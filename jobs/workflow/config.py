@@ -12,11 +12,12 @@ from flowkd.config import Config, parse_config
 from flowkd.data.importers.prepare import DatasetConfig, PrepareConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
-from flowkd.names import DatasetName, RunName
+from flowkd.names import DatasetName, ModelName, RunName
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 
 TEACHER, PLAIN, DISTILLED = "teacher", "plain", "distilled"
+PARTS = ("teacher", "student", "evaluate", "publish", "deploy")
 # What a workflow sets itself in the config of each stage.
 SET_BY_WORKFLOW = ("name", "dataset", "flows", "model", "models", "source", "evaluation")
 
@@ -31,19 +32,21 @@ class WorkflowConfig(Config):
     which follow from the workflow's own name. What is left out is the default of that job.
 
     Attributes:
-        name: Of the model and the report; the runs are called NAME-teacher, NAME-plain and
-            NAME-distilled.
+        name: Of the report, and of the runs: NAME-teacher, NAME-plain and NAME-distilled.
+        model: Name of the model; default the workflow's.
         data: What to import, by its kind, or the name of a data set that is prepared already.
         teacher: Keys of a run, for the teacher; or the reference of a flow that is trained already.
         student: Keys of a run, for both students; those of `objective` are the distilled one's.
         plain: Whether the same student is trained on data alone, too, to compare.
         evaluate: Keys of an evaluation.
         publish: Keys of a publication; the better student on validation is published.
-        deploy: Keys of a service; `none` ends before it.
-        report: Where the page goes; default `NAME.html`.
+        deploy: Keys of a service, which begins by default; the word `none` ends before it.
+        report: Where the page goes; default `NAME.html`. The store keeps it too.
+        results: Where the figures go as JSON; default nowhere but into the store.
     """
 
     name: Annotated[RunName, Field(max_length=80)]
+    model: ModelName | None = None
     data: DatasetConfig | DatasetName
     teacher: Options | str = Field(default_factory=dict)
     student: Options = Field(default_factory=dict)
@@ -52,10 +55,19 @@ class WorkflowConfig(Config):
     publish: Options = Field(default_factory=dict)
     deploy: Options | Literal["none"] = Field(default_factory=dict)
     report: Path | None = None
+    results: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_parts(cls, values: Any) -> Any:
+        """A part of whose keys all are comments is one of which nothing is said."""
+        if not isinstance(values, dict):
+            return values
+        return {key: each for key, each in values.items() if each is not None or key not in PARTS}
 
     @model_validator(mode="after")
     def _leaves_names_alone(self) -> WorkflowConfig:
-        for part in ("teacher", "student", "evaluate", "publish", "deploy"):
+        for part in PARTS:
             options = getattr(self, part)
             taken = [key for key in SET_BY_WORKFLOW if isinstance(options, dict) and key in options]
             if taken:
@@ -68,6 +80,11 @@ class WorkflowConfig(Config):
     def dataset(self) -> str:
         """Name of the data set."""
         return self.data if isinstance(self.data, str) else self.data.name
+
+    @property
+    def served(self) -> str:
+        """Name of the model."""
+        return self.model or self.name
 
     @property
     def flows(self) -> dict[str, str]:
@@ -116,7 +133,7 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
         _part(workflow, "evaluate", EvaluationConfig, {**workflow.evaluate, **evaluation}),
     )
     publication = {
-        "model": workflow.name, "source": workflow.students, "evaluation": workflow.name,
+        "model": workflow.served, "source": workflow.students, "evaluation": workflow.name,
     }  # fmt: skip
     found["publish"] = (
         "publish",
@@ -124,7 +141,7 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
     )
     if workflow.deploy != "none":
         alias = workflow.publish.get("alias", "best")
-        models = {"models": {workflow.name: f"models/{workflow.name}@{alias}"}}
+        models = {"models": {workflow.served: f"models/{workflow.served}@{alias}"}}
         found["deploy"] = (
             "deploy",
             _part(workflow, "deploy", ServingConfig, {**workflow.deploy, **models}),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cluster.serve.config import ServingConfig
 from cluster.storage import StorageConfig
@@ -22,7 +21,6 @@ from flowkd.registry.publish import PublishConfig
 from flowkd.store.store import Store
 from jobs.checks import check_job, makes, needs
 from jobs.distill import check_distillation
-from jobs.quickstart import QuickstartConfig, check_quickstart
 from jobs.train_teacher import check_teacher
 from tests.support import ROOT, searches
 from tests.support.small_runs import DISTILLATION, furnish, training
@@ -143,18 +141,3 @@ def test_the_job_of_one_objective_refuses_the_other(storage: StorageConfig) -> N
         check_teacher(training("a", objective=DISTILLATION), storage)
     with pytest.raises(FlowkdError, match="expected distillation; got maximum_likelihood"):
         check_distillation(training("a"), storage)
-
-
-def test_every_stage_of_the_quickstart_is_checked(tmp_path: Path) -> None:
-    folder = ROOT / "jobs/configs/quickstart"
-    stages = yaml.safe_load((folder / "quickstart.yaml").read_text())
-    paths = {name: ROOT / path for name, path in stages.items()}
-    storage = StorageConfig.from_uri(str(tmp_path / "store"))
-    check_quickstart(QuickstartConfig(**paths), storage)
-    wrong = yaml.safe_load((folder / "distilled.yaml").read_text())
-    wrong["train"] = {**wrong["train"], "warmup_steps": 10**6}
-    (tmp_path / "distilled.yaml").write_text(yaml.safe_dump(wrong))
-    with pytest.raises(FlowkdError, match="warmup_steps"):
-        check_quickstart(
-            QuickstartConfig(**{**paths, "distilled": tmp_path / "distilled.yaml"}), storage
-        )

@@ -3,20 +3,17 @@
 import pytest
 
 from cluster.queue.config import QueueConfig
-from cluster.serve.config import ServingConfig
 from flowkd.config import load_config
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.distillation.losses import Distillation
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.build import build_flow, count_parameters
-from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
-from jobs.quickstart import QuickstartConfig
 from jobs.study.capacity_config import CapacityConfig
 from jobs.study.config import StudyConfig
+from jobs.workflow.config import WorkflowConfig, stages
 from tests.support import ROOT
 from tuning.config import SearchConfig
 
@@ -25,20 +22,15 @@ CONFIGS = ROOT / "jobs" / "configs"
 KINDS = {
     "dataset": PrepareConfig,
     "teacher": TrainingConfig,
-    "plain": TrainingConfig,
-    "distilled": TrainingConfig,
     "distill": TrainingConfig,
-    "evaluate": EvaluationConfig,
-    "publish": PublishConfig,
-    "deploy": ServingConfig,
-    "quickstart": QuickstartConfig,
+    "quickstart": WorkflowConfig,
 }
 EXPECTED = {
     *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
     "folds/pictures",
     "capacity/photos",
     "search/photos",
-    *(f"quickstart/{name}" for name in KINDS if name != "distill"),
+    "quickstart/quickstart",
     "paper/cifar10_dataset",
     "paper/cifar10_teacher",
     "paper/cifar10_distill",
@@ -66,7 +58,7 @@ def test_a_file_is_what_its_job_takes(name):
     config = load_config(kind, FILES[name])
     if isinstance(config, TrainingConfig):
         teaches = isinstance(config.objective, DistillationConfig)
-        assert teaches == (stage in ("distilled", "distill"))
+        assert teaches == (stage == "distill")
 
 
 SHAPES = {"photos": (3, 8, 8), "digits": (1, 8, 8), "patches": (63,)}
@@ -111,15 +103,20 @@ def test_what_every_study_says_is_checked_in_every_kind_of_study(name, key, valu
         load_config(FOLDERS[name.rpartition("/")[0]], FILES[name], [f"{key}={value}"])
 
 
+QUICKSTART = stages(load_config(WorkflowConfig, FILES["quickstart/quickstart"]))
+PAPER = [
+    load_config(TrainingConfig, FILES[f"paper/cifar10_{name}"]) for name in ("teacher", "distill")
+]
+
+
 @pytest.mark.parametrize(
-    ("teacher", "student", "shape"),
+    ("teaching", "learning", "shape"),
     [
-        ("quickstart/teacher", "quickstart/distilled", (3, 8, 8)),
-        ("paper/cifar10_teacher", "paper/cifar10_distill", (3, 32, 32)),
+        (QUICKSTART["teacher"][1], QUICKSTART["distilled"][1], (3, 8, 8)),
+        (*PAPER, (3, 32, 32)),
     ],
 )
-def test_a_student_fits_its_teacher(teacher, student, shape):
-    teaching, learning = (load_config(TrainingConfig, FILES[name]) for name in (teacher, student))
+def test_a_student_fits_its_teacher(teaching, learning, shape):
     assert learning.objective.teacher == f"runs/{teaching.name}"
     assert learning.dataset == teaching.dataset
     data = {"event_shape": shape, "mean": 128.0, "scale": 256.0, "width": 4}
@@ -128,8 +125,5 @@ def test_a_student_fits_its_teacher(teacher, student, shape):
 
 
 def test_the_students_of_the_quickstart_differ_in_their_objective_alone():
-    plain, distilled = (
-        load_config(TrainingConfig, FILES[f"quickstart/{name}"]).model_dump()
-        for name in ("plain", "distilled")
-    )
+    plain, distilled = (QUICKSTART[name][1].model_dump() for name in ("plain", "distilled"))
     assert {key for key in plain if plain[key] != distilled[key]} == {"name", "objective"}

@@ -7,28 +7,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from cluster.local_record import LocalCluster
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from tests.support import ROOT
 
-CONFIGS = ROOT / "jobs/configs/quickstart"
-STAGES = ("dataset", "teacher", "plain", "distilled", "evaluate", "publish", "deploy")
-BRIEF = {"train": {"steps": 20, "learning_rate": 1e-3, "warmup_steps": 5}, "batch_size": 32}
-SMALL: dict[str, dict[str, Any]] = {
-    "dataset": {"train_limit": 400, "val_limit": 100, "test_limit": 100},
-    "teacher": BRIEF,
-    "plain": BRIEF,
-    "distilled": BRIEF,
-    "evaluate": {"seconds": 0.5},
-    "publish": {},
-}
+QUICKSTART = ROOT / "jobs/configs/quickstart/quickstart.yaml"
+BRIEF = {"train.steps": 20, "train.learning_rate": 1e-3, "train.warmup_steps": 5, "batch_size": 32}
+SMALL = {
+    "data.train_limit": 400, "data.val_limit": 100, "data.test_limit": 100,
+    **{f"{role}.{key}": value for role in ("teacher", "student") for key, value in BRIEF.items()},
+    "evaluate.seconds": 0.5,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +31,17 @@ def outcome(
 ) -> tuple[Path, str]:
     """The folder that a small quickstart ran in, and what it printed."""
     folder = tmp_path_factory.mktemp("quickstart")
-    small = {**SMALL, "deploy": {"port": serve_port}}
-    for stage in STAGES:
-        values = yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text())
-        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(values | small[stage]))
-    paths = {stage: f"{stage}.yaml" for stage in STAGES}
-    (folder / "quickstart.yaml").write_text(yaml.safe_dump(paths))
+    small = {**SMALL, "deploy.port": serve_port}
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.quickstart", "--config", "quickstart.yaml"],
+        [sys.executable, "-m", "jobs.run", "--config", str(QUICKSTART),
+         *(f"--set={key}={value}" for key, value in small.items())],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=500,
         check=False,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
 

@@ -33,4 +33,4 @@ def test_the_command_prints_the_keys_of_a_configuration(kind: str) -> None:
 def test_an_unknown_configuration_is_answered_with_those_there_are() -> None:
     called = CliRunner().invoke(app, ["config", "schema", "nothing"])
     assert called.exit_code == 1
-    assert "expected one of run, search," in called.output
+    assert "expected one of workflow, run, search," in called.output

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import Annotated, Any
 
 from pydantic import Field, RootModel
 
@@ -100,7 +101,7 @@ def kept_manifest(
     except DataError:
         return None
     ours = values_without_credentials(config.model_dump(mode="json"))
-    if manifest.config == ours:
+    if _with_whole_path(manifest.config) == _with_whole_path(ours):
         return manifest if _is_whole(store, manifest) else None
     if replace:
         return None
@@ -112,6 +113,14 @@ def kept_manifest(
         f"there is another data set {config.name!r} in {store}: {manifest.source}; it had "
         f"{changes}: choose another name, or replace it by --replace"
     )
+
+
+def _with_whole_path(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config whose source, if it is a file of this machine, is named from its root."""
+    source = config.get("source")
+    if not isinstance(source, str) or not os.path.exists(source):
+        return config
+    return {**config, "source": os.path.abspath(source)}
 
 
 def _is_whole(store: Store, manifest: Manifest) -> bool:

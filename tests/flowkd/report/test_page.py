@@ -241,13 +241,27 @@ def test_every_term_has_a_plot(whole):
     assert all(f"<b>{term}</b>" in whole for term in TERMS)
 
 
+def test_flows_of_any_names_are_compared_with_the_first():
+    two = figures()
+    ours = {"large": two["teacher"], "small": two["distilled"]}
+    curves = {"large": records(3), "small": records(3)}
+    page = Page(render(report(figures=ours, published=None, model=None, curves=curves)))
+    text = " ".join(page.text.split())
+    assert "small has 24% of large's parameters" in text
+    assert "at 0.100 bits per dimension more." in text
+    assert "share of large's" in text
+    assert "None of them is published yet" in text
+    alone = render(report(figures={"large": two["teacher"]}, published=None, model=None))
+    assert "large has 3.300 bits per dimension with 400,000 parameters." in alone
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"figures": {"teacher": figures()["teacher"]}}, r"got \('teacher',\)"),
+        ({"figures": {}}, "got none"),
         ({"published": "best"}, "got 'best'"),
     ],
 )
-def test_other_flows_are_refused(change, message):
+def test_what_cannot_be_compared_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         render(report(**change))

@@ -416,3 +416,42 @@ def test_the_records_of_a_pipeline_are_removed_once_all_has_ended(
     line.append("line.other", Event.model_validate(ended))
     assert call(local_store, "queue", "remove", "line")[0] == 0
     assert len(line.inbox()[0]) == 4
+
+
+def test_a_workflow_is_queued_as_jobs_that_follow_what_they_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a,b\n" + "1.5,2.5\n" * 100)
+    data = {"kind": "table", "name": "rows", "source": "rows.csv"}
+    values = {"name": "mine", "data": data, "publish": {"alias": "new"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    store = Store(str(tmp_path / "store"))
+    code, printed = call(store, "submit", "mine.yaml", "--set", "teacher.seed=3", "--priority", "2")
+    assert code == 0, printed
+    records = QueueRecords(store)
+    specs = {job.removeprefix("mine."): records.spec(job).spec for job in records.jobs()}
+    after = {stage: {each.removeprefix("mine.") for each in spec.depends_on}
+             for stage, spec in specs.items()}  # fmt: skip
+    assert after == {
+        "data": set(),
+        "teacher": {"data"},
+        "plain": {"data", "teacher"},
+        "distilled": {"data", "teacher"},
+        "evaluate": {"data", "teacher", "plain", "distilled"},
+        "publish": {"plain", "distilled", "evaluate"},
+        "deploy": {"publish"},
+    }
+    assert {spec.pipeline for spec in specs.values()} == {"mine"}
+    assert {spec.priority for spec in specs.values()} == {2}
+    assert specs["teacher"].config["seed"] == 3
+    assert specs["data"].config["source"] == str(tmp_path / "rows.csv")
+    assert specs["deploy"].config["models"] == {"mine": "models/mine@new"}
+    code, printed = call(store, "submit", "workflow", "--config", "mine.yaml", "--check")
+    assert code == 0, printed
+
+
+def test_a_kind_without_its_file_is_refused(tmp_path: Path) -> None:
+    code, printed = call(Store(str(tmp_path / "store")), "submit", "distill")
+    assert code == 2
+    assert "expected --config FILE for a job of kind distill" in printed

@@ -13,7 +13,7 @@ from flowkd.data.importers import photos
 from flowkd.data.importers.digits import DigitsConfig
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.photos import PhotosConfig
-from flowkd.data.importers.prepare import DatasetConfig, prepare
+from flowkd.data.importers.prepare import DatasetConfig, DatasetExistsError, prepare
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.reading import load_split
 from flowkd.errors import ConfigError, DataError
@@ -179,3 +179,16 @@ def test_the_kind_tells_which_dataset():
 def test_faulty_configs_are_refused(values):
     with pytest.raises(ValidationError):
         TypeAdapter(DatasetConfig).validate_python(values)
+
+
+def test_a_source_is_the_same_however_its_path_is_written(tmp_path, monkeypatch):
+    store = Store(str(tmp_path / "store"))
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    for name in ("rows.csv", "others.csv"):
+        np.savetxt(tmp_path / name, x, delimiter=",", header="a,b", comments="")
+    monkeypatch.chdir(tmp_path)
+    first = prepare(TableConfig(name="rows", source="rows.csv"), store)
+    whole = TableConfig(name="rows", source=str(tmp_path / "rows.csv"))
+    assert prepare(whole, store, replace=False) == first
+    with pytest.raises(DatasetExistsError, match="source"):
+        prepare(TableConfig(name="rows", source="others.csv"), store, replace=False)

@@ -1,0 +1,104 @@
+"""`flowkd new` and `flowkd run`: one file, from data to a served student."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cluster.storage import StorageConfig
+from flowkd.config import apply_overrides, load_config, parse_config
+from flowkd.config.yaml_file import parse_yaml
+from flowkd.errors import ConfigError, DataError
+from flowkd.text import visible
+from jobs.cli.console import CheckOnly, Overrides, StoreUri
+from jobs.cli.entry import NOTHING_AGAINST_IT
+from jobs.workflow.config import WorkflowConfig
+
+# An option of an import that an error names as its remedy.
+OPTION = re.compile(r"`(key|header|delimiter|decimal|missing_texts|incomplete)\b")
+File = Annotated[Path, typer.Argument(help="YAML file, as `flowkd new` writes one.")]
+
+
+def run_file(
+    file: File,
+    store: StoreUri = None,
+    set_: Overrides = None,
+    check: CheckOnly = False,
+) -> None:
+    """Do all that a file asks for, from data to a served student; started again, it goes on.
+
+    Example: flowkd run stars.yaml --set deploy=none
+    """
+    # What they import takes a second.
+    from jobs.cli.run_workflow import run_workflow
+    from jobs.workflow.checks import check_workflow
+
+    config = load_config(WorkflowConfig, file, set_ or ())
+    storage = StorageConfig.from_uri(store)
+    check_workflow(config, storage)
+    if check:
+        print(NOTHING_AGAINST_IT)
+        return
+    run_workflow(config, storage)
+
+
+def new_file(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A table, a folder of pictures or of tables, any fsspec URL, or a data set.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Default: by the data's own.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Default: NAME.yaml.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the import, such as key=a/b.")
+    ] = None,
+    store: StoreUri = None,
+) -> None:
+    """Look at data, and write one file of everything from import to deployment, to be edited.
+
+    Example: flowkd new stars.csv && flowkd run stars.yaml
+    """
+    # What they import takes a second.
+    from jobs.workflow.new import look_at, name_of_source
+    from jobs.workflow.sizes import Sizes, sizes_of
+    from jobs.workflow.write import workflow_text
+
+    called = name or name_of_source(source)
+    path = output or Path(f"{called}.yaml")
+    if path.exists():
+        raise ConfigError(f"{path} is there already: remove it, or name another by --output")
+    options: dict[str, Any] = {}
+    apply_overrides(options, settings or ())
+    try:
+        look = look_at(source, called, options, StorageConfig.from_uri(store).store())
+    except DataError as error:
+        if OPTION.search(str(error)) is None:
+            raise
+        raise DataError(f"{error}; here as --set 'KEY=VALUE'") from error
+    sizes: Sizes | str
+    try:
+        sizes = sizes_of(look)
+    except ConfigError as error:
+        sizes = str(error)
+    text = workflow_text(called, look, sizes, f"flowkd run {path}")
+    parse_config(WorkflowConfig, parse_yaml(text, str(path)), source=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"{look.about}")
+    for column, why in look.dropped.items():
+        print(visible(f"left out: {column}, {why}"))
+    if not isinstance(sizes, str):
+        print(f"about {sizes.lasts} of training on this machine, an estimate")
+    print(f"wrote {path}: look at it, then `flowkd run {path}`")
+
+
+def add_workflow(app: typer.Typer) -> None:
+    """Adds the commands of workflows to an app."""
+    app.command("new")(new_file)
+    app.command("run")(run_file)
