@@ -13,20 +13,22 @@ from flowkd.config import dump_config, parse_config
 from flowkd.data.facts import named_values
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
-from flowkd.data.rows import Examples
 from flowkd.errors import StoreError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
+from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import Artifact, load_artifact
-from flowkd.report.drawn import samples_of, table_rows
+from flowkd.report.drawn import table_rows
+from flowkd.report.drawn_pictures import DrawnPictures, drawn_pictures
+from flowkd.report.likelihoods import NOISE, bits_of, noise_like
 from flowkd.report.page import Report
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.metrics_log import read_log
 
 TABLE_ROWS = 4000
-PICTURES = 64
+ROWS = 1000  # of a split, for likelihoods
+PICTURES, FEWEST = 64, 9
 PICTURE_PIXELS = 16_384  # of all pictures of a grid together
-TEMPERATURE = 0.8
 
 
 def read_comparison(store: Store, name: str) -> EvaluationConfig:
@@ -77,18 +79,20 @@ def comparison_report(
     artifacts = {label: load_artifact(store, where) for label, where in evaluation.flows.items()}
     flows = {label: artifact.flow for label, artifact in artifacts.items()}
     trainings = {label: artifact.config.training for label, artifact in artifacts.items()}
-    table = pictures = None
+    table, pictures = None, DrawnPictures()
     if manifest.kind == "table":
         rows = load_split(store, manifest, evaluation.split, limit=TABLE_ROWS)
         table = table_rows(flows, rows, manifest)
     elif manifest.bins is not None:
-        pictures = _pictures(artifacts, manifest, _some(store, manifest, evaluation.split))
+        rows = load_split(store, manifest, evaluation.split, limit=_shown(manifest))
+        pictures = drawn_pictures(flows, rows, manifest.bins)
     return Report(
         title=title or f"comparison {evaluation.name}",
         figures=figures,
         published=published,
         curves={label: _curves(store, artifact) for label, artifact in artifacts.items()},
-        pictures=pictures or {},
+        pictures=pictures,
+        likelihoods=_likelihoods(flows, store, manifest, evaluation.split),
         configs={label: _config(found) for label, found in trainings.items() if found},
         facts={
             "data set": evaluation.dataset,
@@ -120,24 +124,19 @@ def _config(training: Mapping[str, Any]) -> str:
     return dump_config(parse_config(TrainingConfig, dict(training), source="a run's config"))
 
 
-def _some(store: Store, manifest: Manifest, split: str) -> Examples:
-    """Returns as many pictures of a split as a page shows of them."""
+def _shown(manifest: Manifest) -> int:
+    """Returns how many pictures a page shows of each flow."""
     pixels = manifest.event_shape[-1] * manifest.event_shape[-2]
-    return load_split(store, manifest, split, limit=min(PICTURES, max(9, PICTURE_PIXELS // pixels)))
+    return min(PICTURES, max(FEWEST, PICTURE_PIXELS // pixels))
 
 
-def _pictures(
-    artifacts: Mapping[str, Artifact], manifest: Manifest, rows: Examples
-) -> dict[str, np.ndarray]:
-    """Returns held-out pictures, and samples of each flow from the very same latents."""
-    bins = manifest.bins or 256
-    flows = {label: artifact.flow for label, artifact in artifacts.items()}
-    pictures = {"held-out pictures": rows.x}
-    for label, drawn in samples_of(flows, rows, temperature=TEMPERATURE).items():
-        pixels = drawn.nan_to_num().floor().clamp(0, bins - 1).to(torch.uint8)
-        pictures[f"samples of {label}, temperature {TEMPERATURE}"] = pixels
-    scale = 255 / (bins - 1)
+def _likelihoods(
+    flows: Mapping[str, Flow], store: Store, manifest: Manifest, split: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns bits per dimension by flow, of rows learnt from, of held-out rows and of noise."""
+    rows = {name: load_split(store, manifest, name, limit=ROWS) for name in ("train", split)}
+    rows[NOISE] = noise_like(rows[split], manifest.bins)
     return {
-        caption: (pixels * scale).round().to(torch.uint8).numpy()
-        for caption, pixels in pictures.items()
+        label: {what: bits_of(flow, some, manifest.bins) for what, some in rows.items()}
+        for label, flow in flows.items()
     }

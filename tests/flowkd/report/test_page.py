@@ -17,6 +17,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.predict.requests import SampleRequest
 from flowkd.report.comparison import ROLES, comparison_headline
+from flowkd.report.drawn_pictures import DrawnPictures
 from flowkd.report.page import TERMS, Report, render
 from flowkd.report.plots import png_grid
 from flowkd.report.style import VARIABLES
@@ -56,7 +57,7 @@ def report(**changes):
         figures=figures(),
         published="distilled",
         curves={},
-        pictures={"test pictures": pixels(), "samples": pixels(1)},
+        pictures=DrawnPictures({"test pictures": pixels(), "samples": pixels(1)}),
         configs={role: f"name: {role}\n" for role in ROLES},
         facts={"data set": "photos", "seconds": "400"},
         endpoint=ENDPOINT,
@@ -80,8 +81,7 @@ def test_the_page_says_which_weights_are_kept_and_what_a_training_warns_of():
 REPORTS = {
     "whole": report(curves={role: records() for role in ROLES}),
     "not served": report(endpoint=None),
-    "table": report(pictures={}),
-    "no pictures": report(pictures={"test pictures": None}),
+    "table": report(pictures=DrawnPictures()),
     "nothing more": report(configs={}, facts={}),
     "empty records": report(curves={role: [] for role in ROLES}),
     "one record": report(curves={"distilled": records(1)}),
@@ -92,7 +92,8 @@ REPORTS = {
     "long": report(curves={role: records(3000) for role in ROLES}),
     "hostile": report(
         title=HOSTILE,
-        pictures={HOSTILE: pixels()},
+        pictures=DrawnPictures(*[{HOSTILE: pixels()}] * 3),
+        likelihoods={HOSTILE: {HOSTILE: np.ones(3)}},
         configs={HOSTILE: HOSTILE, "plain": HOSTILE},
         facts={HOSTILE: HOSTILE},
         endpoint="javascript:alert(1)//" + HOSTILE,
@@ -230,7 +231,7 @@ def test_commands_survive_a_shell():
 def test_what_there_is_not_is_not_promised():
     assert "curl" in render(report())
     assert "curl" not in render(report(endpoint=None))
-    table = render(report(pictures={}))
+    table = render(report(pictures=DrawnPictures()))
     assert "image/png' " not in table
     assert "<h2>Pictures" not in table
     assert "<h2>Learning" not in render(report())
