@@ -16,12 +16,13 @@ from markupsafe import Markup
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, held_out
 from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
+from flowkd.report.curves import Curve, curves_plot
 from flowkd.report.drawn import TableRows
 from flowkd.report.drawn_pictures import STEPS, TEMPERATURE, DrawnPictures
 from flowkd.report.html import render_page
 from flowkd.report.likelihoods import Bits, likelihood_histograms
 from flowkd.report.pairs import PAIRED, pair_plots
-from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
+from flowkd.report.plots import likelihood_plot, png_grid
 from flowkd.report.tables import marginals
 from flowkd.training.outcome import summary_of
 
