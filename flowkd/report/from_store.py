@@ -17,6 +17,7 @@ from flowkd.errors import StoreError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.report.advice import next_steps
 from flowkd.report.drawn import table_rows
 from flowkd.report.drawn_pictures import DrawnPictures, drawn_pictures
 from flowkd.report.likelihoods import NOISE, bits_of, noise_like
@@ -86,14 +87,17 @@ def comparison_report(
     elif manifest.bins is not None:
         rows = load_split(store, manifest, evaluation.split, limit=_shown(manifest))
         pictures = drawn_pictures(flows, rows, manifest.bins)
+    curves = {label: _curves(store, artifact) for label, artifact in artifacts.items()}
+    runs = {label: _config(found) for label, found in trainings.items() if found}
     return Report(
         title=title or f"comparison {evaluation.name}",
         figures=figures,
         published=published,
-        curves={label: _curves(store, artifact) for label, artifact in artifacts.items()},
+        curves=curves,
         pictures=pictures,
         likelihoods=_likelihoods(flows, store, manifest, evaluation.split),
-        configs={label: _config(found) for label, found in trainings.items() if found},
+        configs={label: dump_config(run) for label, run in runs.items()},
+        advice=next_steps(figures, curves, runs.get("distilled")),
         facts={
             "data set": evaluation.dataset,
             "split": evaluation.split,
@@ -120,8 +124,8 @@ def _curves(store: Store, artifact: Artifact) -> Sequence[Mapping[str, Any]]:
     return read_log(store, run) if run else ()
 
 
-def _config(training: Mapping[str, Any]) -> str:
-    return dump_config(parse_config(TrainingConfig, dict(training), source="a run's config"))
+def _config(training: Mapping[str, Any]) -> TrainingConfig:
+    return parse_config(TrainingConfig, dict(training), source="a run's config")
 
 
 def _shown(manifest: Manifest) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, held_out
@@ -24,6 +25,7 @@ from flowkd.report.likelihoods import Bits, likelihood_histograms
 from flowkd.report.pairs import PAIRED, pair_plots
 from flowkd.report.plots import likelihood_plot, png_grid
 from flowkd.report.tables import marginals
+from flowkd.report.trade import trades
 from flowkd.training.outcome import summary_of
 
 TERMS = {
@@ -54,6 +56,7 @@ class Report:
         pictures: What flows draw, if it is pictures; none of a table. The samples should come from
             the same latents, for the page says so.
         table: Rows of a table beside samples of each flow; None for pictures.
+        advice: What to do next, a few sentences each; default nothing.
         likelihoods: Bits per dimension of rows by flow, then by what they are rows of.
         configs: Configs as YAML, by run.
         facts: Where the figures come from: data set, commit, versions, duration.
@@ -73,6 +76,7 @@ class Report:
     pictures: DrawnPictures = field(default_factory=DrawnPictures)
     table: TableRows | None = None
     likelihoods: Mapping[str, Bits] = field(default_factory=dict)
+    advice: Sequence[str] = ()
 
 
 class _Plot(NamedTuple):
@@ -107,6 +111,8 @@ def render(report: Report) -> str:
         title=report.title,
         headline=comparison_headline(figures),
         report=report,
+        advice=[_with_code(words) for words in report.advice],
+        trades=trades(figures),
         learning=_learning_plot(curves),
         outcomes={label: summary_of(records) for label, records in curves.items()},
         terms=_term_plots(curves),
@@ -157,6 +163,11 @@ def _term_plots(curves: Mapping[str, Records]) -> list[_Plot]:
 
 def _curve(records: Records, key: str) -> Curve:
     return [(record["step"], record[key]) for record in records if key in record]
+
+
+def _with_code(words: str) -> Markup:
+    """Returns words as HTML, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
 
 
 def _picture(caption: str, images: np.ndarray, columns: int | None = None) -> _Picture:

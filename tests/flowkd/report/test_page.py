@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -212,6 +213,17 @@ def test_figures_in_the_table():
     for shown in ("3.400± 0.010", "96,00024%", "5,1005.1x", "9001.0x", "1,800", "2.0e-06"):
         assert shown in text
     assert "distilledpublished" in text
+
+
+def test_what_is_known_of_samples_is_shown_with_its_interval():
+    assert "C2ST" not in Page(render(report())).text
+    known = figures()
+    found = SimpleNamespace(value=0.5514, low=0.5381, high=0.5648)
+    for role, measured in (("teacher", {}), ("distilled", {"c2st_auc": found})):
+        object.__setattr__(known[role], "quality", SimpleNamespace(figures=measured))
+    text = " ".join(Page(render(report(figures=known))).text.split())
+    assert "C2ST AUC" in text
+    assert "0.5510.538 to 0.565" in text
 
 
 def test_commands_survive_a_shell():
