@@ -56,6 +56,7 @@ class Report:
         pictures: What flows draw, if it is pictures; none of a table. The samples should come from
             the same latents, for the page says so.
         table: Rows of a table beside samples of each flow; None for pictures.
+        headline: Its message, in place of one on its figures; needed where there are none.
         advice: What to do next, a few sentences each; default nothing.
         likelihoods: Bits per dimension of rows by flow, then by what they are rows of.
         configs: Configs as YAML, by run.
@@ -77,6 +78,7 @@ class Report:
     table: TableRows | None = None
     likelihoods: Mapping[str, Bits] = field(default_factory=dict)
     advice: Sequence[str] = ()
+    headline: str | None = None
 
 
 class _Plot(NamedTuple):
@@ -97,19 +99,19 @@ def render(report: Report) -> str:
     """Returns the page; equal reports give equal pages.
 
     Raises:
-        ValueError: No figures, another flow published, or pictures that are none.
+        ValueError: No figures and no headline, another flow published, or pictures that are none.
     """
-    if not report.figures:
-        raise ValueError("expected figures of at least one flow; got none")
+    if not report.figures and report.headline is None:
+        raise ValueError("expected figures of at least one flow, or a headline; got none")
     known = set(report.figures) == set(ROLES)
     figures = by_role(report.figures) if known else dict(report.figures)
     if report.published is not None and report.published not in figures:
         raise ValueError(f"expected one of {tuple(figures)} as published; got {report.published!r}")
-    curves = {label: report.curves.get(label, ()) for label in figures}
+    curves = {label: report.curves.get(label, ()) for label in figures or report.curves}
     return render_page(
         Path(__file__).with_name("report.html"),
         title=report.title,
-        headline=comparison_headline(figures),
+        headline=report.headline or comparison_headline(figures),
         report=report,
         advice=[_with_code(words) for words in report.advice],
         trades=trades(figures),
@@ -126,7 +128,7 @@ def render(report: Report) -> str:
         paired=PAIRED,
         columns=report.table.data.shape[1] if report.table else 0,
         docs=_docs_address(report.endpoint or ""),
-        **comparison_values(figures, report.published),
+        **(comparison_values(figures, report.published) if figures else {"figures": {}}),
     )
 
 

@@ -20,6 +20,7 @@ from jobs.cli.config import config
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
+from jobs.cli.report import report_command
 from jobs.cli.search import app as searches
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
@@ -36,6 +37,7 @@ app.add_typer(data, name="data")
 app.add_typer(config, name="config")
 app.add_typer(stores, name="store")
 app.add_typer(searches, name="search")
+app.command("report")(report_command)
 add_queue(app)
 add_cluster(app)
 

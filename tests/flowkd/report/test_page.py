@@ -263,7 +263,7 @@ def test_flows_of_any_names_are_compared_with_the_first():
     assert "small has 24% of large's parameters" in text
     assert "at 0.100 bits per dimension more." in text
     assert "share of large's" in text
-    assert "None of them is published yet" in text
+    assert "Not published yet" in text
     alone = render(report(figures={"large": two["teacher"]}, published=None, model=None))
     assert "large has 3.300 bits per dimension with 400,000 parameters." in alone
 
