@@ -14,7 +14,7 @@ from flowkd.evaluation.pareto import pareto_front
 from flowkd.report.plots import MARKERS, chosen
 from flowkd.report.style import MUTED, SERIES, svg_plot
 
-LOG_RANGE = 8.0  # of costs: where they differ by more, their axis is logarithmic
+LOG_RANGE = 30.0  # of costs: where they differ by more, their axis is logarithmic
 
 
 class Trade(NamedTuple):
