@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -119,12 +119,26 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
     return [
         _row("bits/dim", "± standard error; lower is better", bits, errors),
         *_differences(figures),
+        *_told_apart(flows),
         _row("parameters", f"share of {of}", sizes, shares),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
         _row("round trip", "largest error, x to z and back", round_trips),
     ]
+
+
+def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
+    """Returns a row with how well a classifier tells samples from data, where it was measured."""
+    values, notes = [""] * len(flows), [""] * len(flows)
+    for place, flow in enumerate(flows):
+        quality = getattr(flow, "quality", None)
+        found = quality.figures.get("c2st_auc") if quality is not None else None
+        if found is not None:
+            values[place] = f"{found.value:.3f}"
+            notes[place] = f"{found.low:.3f} to {found.high:.3f}"
+    meaning = "a classifier telling samples from data: 0.5 it cannot, 1 it can; 95% interval"
+    return [_row("C2ST AUC", meaning, values, notes)] if any(values) else []
 
 
 def _differences(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, held_out
 from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
+from flowkd.report.curves import Curve, curves_plot
 from flowkd.report.drawn import TableRows
+from flowkd.report.drawn_pictures import STEPS, TEMPERATURE, DrawnPictures
 from flowkd.report.html import render_page
+from flowkd.report.likelihoods import Bits, likelihood_histograms
 from flowkd.report.pairs import PAIRED, pair_plots
-from flowkd.report.plots import Curve, curves_plot, likelihood_plot, png_grid
+from flowkd.report.plots import likelihood_plot, png_grid
 from flowkd.report.tables import marginals
+from flowkd.report.trade import trades
 from flowkd.training.outcome import summary_of
 
 TERMS = {
@@ -48,9 +53,12 @@ class Report:
         figures: Figures of flows on held-out data, as a rule `teacher`, `plain` and `distilled`.
         published: Name of the one that is published; None for none.
         curves: Metrics records of each run, as `read_log` returns them.
-        pictures: uint8 levels 0..255, (N, C, H, W), by caption; empty for tables. The samples
-            should come from the same latents, for the page says so.
+        pictures: What flows draw, if it is pictures; none of a table. The samples should come from
+            the same latents, for the page says so.
         table: Rows of a table beside samples of each flow; None for pictures.
+        headline: Its message, in place of one on its figures; needed where there are none.
+        advice: What to do next, a few sentences each; default nothing.
+        likelihoods: Bits per dimension of rows by flow, then by what they are rows of.
         configs: Configs as YAML, by run.
         facts: Where the figures come from: data set, commit, versions, duration.
         endpoint: Address of the served model, `http://HOST:PORT/v1/models/NAME`; None if it is
@@ -62,12 +70,15 @@ class Report:
     figures: Mapping[str, FlowFigures]
     published: str | None
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
-    pictures: Mapping[str, np.ndarray | None]
     configs: Mapping[str, str]
     facts: Mapping[str, str]
     endpoint: str | None
     model: str | None
+    pictures: DrawnPictures = field(default_factory=DrawnPictures)
     table: TableRows | None = None
+    likelihoods: Mapping[str, Bits] = field(default_factory=dict)
+    advice: Sequence[str] = ()
+    headline: str | None = None
 
 
 class _Plot(NamedTuple):
@@ -88,31 +99,36 @@ def render(report: Report) -> str:
     """Returns the page; equal reports give equal pages.
 
     Raises:
-        ValueError: No figures, another flow published, or pictures that are none.
+        ValueError: No figures and no headline, another flow published, or pictures that are none.
     """
-    if not report.figures:
-        raise ValueError("expected figures of at least one flow; got none")
+    if not report.figures and report.headline is None:
+        raise ValueError("expected figures of at least one flow, or a headline; got none")
     known = set(report.figures) == set(ROLES)
     figures = by_role(report.figures) if known else dict(report.figures)
     if report.published is not None and report.published not in figures:
         raise ValueError(f"expected one of {tuple(figures)} as published; got {report.published!r}")
-    curves = {label: report.curves.get(label, ()) for label in figures}
-    pictures = {caption: each for caption, each in report.pictures.items() if each is not None}
+    curves = {label: report.curves.get(label, ()) for label in figures or report.curves}
     return render_page(
         Path(__file__).with_name("report.html"),
         title=report.title,
-        headline=comparison_headline(figures),
+        headline=report.headline or comparison_headline(figures),
         report=report,
+        advice=[_with_code(words) for words in report.advice],
+        trades=trades(figures),
         learning=_learning_plot(curves),
         outcomes={label: summary_of(records) for label, records in curves.items()},
         terms=_term_plots(curves),
-        pictures=[_picture(caption, images) for caption, images in pictures.items()],
+        pictures=[_picture(*each) for each in report.pictures.samples.items()],
+        errors=[_picture(*each) for each in report.pictures.errors.items()],
+        between=[_picture(*each, STEPS) for each in report.pictures.between.items()],
+        temperature=TEMPERATURE,
+        likelihoods=likelihood_histograms(report.likelihoods),
         marginals=marginals(report.table) if report.table else [],
         pairs=pair_plots(report.table) if report.table else [],
         paired=PAIRED,
         columns=report.table.data.shape[1] if report.table else 0,
         docs=_docs_address(report.endpoint or ""),
-        **comparison_values(figures, report.published),
+        **(comparison_values(figures, report.published) if figures else {"figures": {}}),
     )
 
 
@@ -151,8 +167,13 @@ def _curve(records: Records, key: str) -> Curve:
     return [(record["step"], record[key]) for record in records if key in record]
 
 
-def _picture(caption: str, images: np.ndarray) -> _Picture:
-    columns = math.ceil(math.sqrt(len(images)))
+def _with_code(words: str) -> Markup:
+    """Returns words as HTML, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
+
+
+def _picture(caption: str, images: np.ndarray, columns: int | None = None) -> _Picture:
+    columns = columns or math.ceil(math.sqrt(len(images)))
     png = base64.b64encode(png_grid(images, columns)).decode()
     width = columns * (images.shape[-1] + 1) - 1
     scale, narrow_scale = (max(1, most // width) for most in (GRID_WIDTH, NARROW_GRID_WIDTH))

@@ -1,9 +1,10 @@
-"""The plots of flows and runs that pages show, and grids of pictures."""
+"""The plot of likelihoods that pages show, and grids of pictures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,12 +13,9 @@ from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.images import encode_png
 from flowkd.report.style import INK, SERIES, svg_plot
 
-Curve = Sequence[tuple[float, float]]
+T = TypeVar("T")
 
 MARKERS = ("o", "s", "D")
-
-FEW = 30  # a curve of more points has no markers
-LOG_RANGE = 30.0  # where values differ by more, their axis is logarithmic
 
 
 def likelihood_plot(figures: Mapping[str, FlowFigures]) -> str:
@@ -32,17 +30,6 @@ def likelihood_plot(figures: Mapping[str, FlowFigures]) -> str:
         description=f"Bits per dimension: {spoken}",
         height=54 + 36 * len(figures),
     )
-
-
-def curves_plot(curves: Mapping[str, Curve], *, name: str, description: str) -> str:
-    """Returns curves against the step; their places in the mapping give them their colours.
-
-    Args:
-        curves: (step, value) by label; an empty one leaves its place free.
-        name: Tells this plot's identifiers in the page from those of others.
-        description: For those who don't see it.
-    """
-    return svg_plot(lambda axes: _draw_curves(axes, curves), name=name, description=description)
 
 
 def png_grid(images: np.ndarray, columns: int) -> bytes:
@@ -83,7 +70,7 @@ def png_grid(images: np.ndarray, columns: int) -> bytes:
 
 def _draw_likelihood(axes: Axes, figures: Mapping[str, FlowFigures]) -> None:
     for row, flow in enumerate(figures.values()):
-        bits, error, color = flow.bits_per_dim, flow.standard_error, _of(SERIES, row)
+        bits, error, color = flow.bits_per_dim, flow.standard_error, chosen(SERIES, row)
         if not math.isfinite(bits):
             continue
         if row == 0:
@@ -93,7 +80,7 @@ def _draw_likelihood(axes: Axes, figures: Mapping[str, FlowFigures]) -> None:
             row,
             xerr=error if math.isfinite(error) else None,
             color=color,
-            marker=_of(MARKERS, row),
+            marker=chosen(MARKERS, row),
             markersize=6,
             linewidth=1.5,
         )
@@ -107,31 +94,6 @@ def _draw_likelihood(axes: Axes, figures: Mapping[str, FlowFigures]) -> None:
     axes.set_xlabel("bits per dimension, lower is better")
 
 
-def _draw_curves(axes: Axes, curves: Mapping[str, Curve]) -> None:
-    for place, (label, curve) in enumerate(curves.items()):
-        if curve:
-            axes.plot(
-                *zip(*curve, strict=True),
-                label=label,
-                color=_of(SERIES, place),
-                marker=_of(MARKERS, place) if len(curve) <= FEW else None,
-                markersize=3.5,
-                linewidth=1.3 if len(curve) <= FEW else 0.9,
-            )
-    if sum(map(bool, curves.values())) > 1:
-        axes.legend(loc="upper right", handlelength=1.5)
-    values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
-    if values and min(values) > 0 and max(values) > LOG_RANGE * min(values):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: "")
-    else:
-        axes.locator_params(axis="y", nbins=5)
-    axes.locator_params(axis="x", nbins=5, integer=True)
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-    axes.set_xlim(left=0)
-    axes.set_xlabel("step")
-
-
-def _of(choices: Sequence[str], place: int) -> str:
+def chosen(choices: Sequence[T], place: int) -> T:
+    """Returns one of a few for a series by its place; they come again where there are more."""
     return choices[place % len(choices)]

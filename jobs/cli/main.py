@@ -23,6 +23,7 @@ from jobs.cli.config import config
 from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say, say_facts
 from jobs.cli.data import data
 from jobs.cli.queue import add_queue
+from jobs.cli.report import report_command
 from jobs.cli.search import app as searches
 from jobs.cli.workflow import add_workflow
 from jobs.queue_checks import jobs_of
@@ -42,6 +43,7 @@ app.add_typer(config, name="config")
 app.add_typer(stores, name="store")
 app.add_typer(searches, name="search")
 add_workflow(app)
+app.command("report")(report_command)
 add_queue(app)
 add_cluster(app)
 

@@ -31,7 +31,7 @@ REVERSED = figures_on(flows(2.391, 2.325, 2.356, 2), flows(2.216, 2.324, 2.239, 
 
 
 def page(figures: dict[str, FlowFigures]) -> str:
-    return render(Report("a run", figures, "plain", {}, {}, {}, {}, None, "models/a@1"))
+    return render(Report("a run", figures, "plain", {}, {}, {}, None, "models/a@1"))
 
 
 def test_of_a_better_teacher_in_the_same_order_nothing_is_said_before() -> None:

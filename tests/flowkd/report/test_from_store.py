@@ -81,12 +81,14 @@ def test_pictures_are_reported(taught_store: Store) -> None:
     evaluate(config, taught_store)
     report = comparison_report(config, taught_store)
     assert report.table is None
-    held_out, *samples = report.pictures.values()
+    held_out, *samples = report.pictures.samples.values()
     rows = load_split(taught_store, read_manifest(taught_store, "pictures"), "test").x.numpy()
-    assert held_out is not None
     assert np.array_equal(held_out, np.rint(rows * (255 / 16)))
-    assert all(each is not None and each.shape == held_out.shape for each in samples)
-    assert "samples of small, temperature 0.8" in Page(render(report)).text
+    assert all(each.shape == held_out.shape for each in samples)
+    assert list(report.likelihoods["small"]) == ["train", "test", "noise"]
+    page = Page(render(report))
+    assert "samples of small" in page.text
+    assert any("Bits per dimension under small" in said for said in page.attributes("aria-label"))
 
 
 def test_a_comparison_that_is_not_there_is_answered_with_those_there_are(compared: Store) -> None:

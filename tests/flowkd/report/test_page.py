@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.predict.requests import SampleRequest
 from flowkd.report.comparison import ROLES, comparison_headline
+from flowkd.report.drawn_pictures import DrawnPictures
 from flowkd.report.page import TERMS, Report, render
 from flowkd.report.plots import png_grid
 from flowkd.report.style import VARIABLES
@@ -56,7 +58,7 @@ def report(**changes):
         figures=figures(),
         published="distilled",
         curves={},
-        pictures={"test pictures": pixels(), "samples": pixels(1)},
+        pictures=DrawnPictures({"test pictures": pixels(), "samples": pixels(1)}),
         configs={role: f"name: {role}\n" for role in ROLES},
         facts={"data set": "photos", "seconds": "400"},
         endpoint=ENDPOINT,
@@ -80,8 +82,7 @@ def test_the_page_says_which_weights_are_kept_and_what_a_training_warns_of():
 REPORTS = {
     "whole": report(curves={role: records() for role in ROLES}),
     "not served": report(endpoint=None),
-    "table": report(pictures={}),
-    "no pictures": report(pictures={"test pictures": None}),
+    "table": report(pictures=DrawnPictures()),
     "nothing more": report(configs={}, facts={}),
     "empty records": report(curves={role: [] for role in ROLES}),
     "one record": report(curves={"distilled": records(1)}),
@@ -92,7 +93,8 @@ REPORTS = {
     "long": report(curves={role: records(3000) for role in ROLES}),
     "hostile": report(
         title=HOSTILE,
-        pictures={HOSTILE: pixels()},
+        pictures=DrawnPictures(*[{HOSTILE: pixels()}] * 3),
+        likelihoods={HOSTILE: {HOSTILE: np.ones(3)}},
         configs={HOSTILE: HOSTILE, "plain": HOSTILE},
         facts={HOSTILE: HOSTILE},
         endpoint="javascript:alert(1)//" + HOSTILE,
@@ -213,6 +215,17 @@ def test_figures_in_the_table():
     assert "distilledpublished" in text
 
 
+def test_what_is_known_of_samples_is_shown_with_its_interval():
+    assert "C2ST" not in Page(render(report())).text
+    known = figures()
+    found = SimpleNamespace(value=0.5514, low=0.5381, high=0.5648)
+    for role, measured in (("teacher", {}), ("distilled", {"c2st_auc": found})):
+        object.__setattr__(known[role], "quality", SimpleNamespace(figures=measured))
+    text = " ".join(Page(render(report(figures=known))).text.split())
+    assert "C2ST AUC" in text
+    assert "0.5510.538 to 0.565" in text
+
+
 def test_commands_survive_a_shell():
     address = "http://127.0.0.1:8000/v1/models/it's $HOME"
     text = Page(render(report(endpoint=address))).text
@@ -230,7 +243,7 @@ def test_commands_survive_a_shell():
 def test_what_there_is_not_is_not_promised():
     assert "curl" in render(report())
     assert "curl" not in render(report(endpoint=None))
-    table = render(report(pictures={}))
+    table = render(report(pictures=DrawnPictures()))
     assert "image/png' " not in table
     assert "<h2>Pictures" not in table
     assert "<h2>Learning" not in render(report())
@@ -250,7 +263,7 @@ def test_flows_of_any_names_are_compared_with_the_first():
     assert "small has 24% of large's parameters" in text
     assert "at 0.100 bits per dimension more." in text
     assert "share of large's" in text
-    assert "None of them is published yet" in text
+    assert "Not published yet" in text
     alone = render(report(figures={"large": two["teacher"]}, published=None, model=None))
     assert "large has 3.300 bits per dimension with 400,000 parameters." in alone
 
