@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import ValidationError
-
-from flowkd.config import reason
 from flowkd.credentials import without_credentials
 from flowkd.errors import FencedError, FlowkdError, HeldError, StoppedError
 from flowkd.store.failures import explain_failure
@@ -49,6 +45,8 @@ def tell(error: Exception) -> int:
     if said is not None:
         print(visible(f"error: {without_credentials(said)}"), file=sys.stderr)
         return _code(error)
+    import traceback
+
     lines = "".join(traceback.format_exception(error))
     print(visible(without_credentials(lines)), file=sys.stderr, end="")
     print(
@@ -76,6 +74,10 @@ def explain(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, FlowkdError):
         return str(error)
+    from pydantic import ValidationError  # nothing needs it where nothing went wrong
+
+    from flowkd.config import reason
+
     if isinstance(error, ValidationError):
         return f"{error.title}: {reason(error)}"
     return explain_failure(error)

@@ -70,17 +70,6 @@ def show_environment(store: StoreUri = None) -> None:
         print(f"# {submit_line(cluster)}")
 
 
-def add_cluster(app: typer.Typer) -> None:
-    """Adds the commands of the local cluster to an app."""
-    for name, command in (
-        ("up", start_cluster),
-        ("down", stop_cluster),
-        ("status", show_status),
-        ("env", show_environment),
-    ):
-        app.command(name)(command)
-
-
 def submit_line(cluster: LocalCluster) -> str:
     """Returns what submits a job to a cluster, whichever others run on this machine."""
     return f"ray job submit --address {cluster.dashboard} {JOB}"

@@ -28,6 +28,9 @@ CheckOnly = Annotated[
     bool, typer.Option("--check", help="Only check all that can be checked before it begins.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Replace = Annotated[bool, typer.Option("--replace", help="In place of another of this name.")]
+
+NOTHING_AGAINST_IT = "checked: nothing speaks against it"
 
 # What lies at the root of a store.
 CONTENTS = frozenset(

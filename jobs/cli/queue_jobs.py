@@ -19,7 +19,7 @@ from cluster.queue.records import QueueError, QueueRecords, describe
 from flowkd.text import log_for_terminal, visible
 from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
 from jobs.cli.pipelines import clock, say_pipeline
-from jobs.submission import this_user
+from jobs.owner import this_user
 
 POLL_SECONDS = 1.0
 

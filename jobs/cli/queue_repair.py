@@ -10,7 +10,8 @@ from cluster.queue.records import QueueError, QueueRecords, RecordError
 from flowkd.names import is_name
 from flowkd.text import visible
 from jobs.cli.console import StoreUri, opened_store
-from jobs.submission import this_user
+from jobs.cli.lazy import example
+from jobs.owner import this_user
 
 
 def repair_job(job: str, store: StoreUri = None) -> None:
@@ -55,5 +56,5 @@ def _state(records: QueueRecords, job: str) -> str:
 
 def add_repair(queue: typer.Typer) -> None:
     """Adds the commands to those of the queue."""
-    queue.command("repair")(repair_job)
-    queue.command("remove")(remove_job)
+    queue.command("repair", epilog=example("flowkd queue repair JOB"))(repair_job)
+    queue.command("remove", epilog=example("flowkd queue remove JOB"))(remove_job)
