@@ -14,7 +14,7 @@ from flowkd.data.importers.prepare import PrepareConfig, kept_manifest
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
-from flowkd.registry.artifacts import resolve
+from flowkd.registry.artifact_manifest import resolve
 from flowkd.registry.pins import pin_artifact
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import NO_DATA, TrainingConfig

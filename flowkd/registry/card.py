@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowkd.config import Config
 from flowkd.data.facts import DataFacts, named_values
 from flowkd.data.groups import FEW_GROUPS
-from flowkd.flows.flow import Flow
+
+if TYPE_CHECKING:
+    from flowkd.flows.flow import Flow
 
 
 class Lineage(Config):

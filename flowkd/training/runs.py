@@ -11,11 +11,15 @@ from flowkd.errors import StoreError
 from flowkd.registry.catalog import said_of
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
-from flowkd.training.checkpoint_folders import SNAPSHOT, current_checkpoints, current_folder
+from flowkd.training.checkpoint_folders import (
+    REMOVING,
+    SNAPSHOT,
+    current_checkpoints,
+    current_folder,
+)
 from flowkd.training.growth import result_steps
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import BITS, judged_of
-from flowkd.training.resolve import REMOVING
 
 RunStatus = Literal["finished", "failed", "removing", "unfinished"]
 

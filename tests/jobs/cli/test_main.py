@@ -104,6 +104,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("queue --json --store STORE", ()),
         ("status --store STORE", ()),
         ("store check --store STORE", ()),
+        ("models list --store STORE", ("pyarrow",)),
+        ("runs list --store STORE", ("pyarrow",)),
+        ("data list --store STORE", ("pyarrow",)),
     ],
 )
 def test_what_needs_no_torch_does_not_import_it(
