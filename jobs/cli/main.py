@@ -51,6 +51,12 @@ PLACES = {
         "Put a job that has ended into the queue again, or the stages of a pipeline that failed.",
         "flowkd retry JOB",
     ),
+    "doctor": Place(
+        "jobs.cli.doctor:doctor",
+        CLUSTER,
+        "Look whether this machine, its packages and the store are fit, and say what to do.",
+        "flowkd doctor --store s3://bucket/prefix",
+    ),
     "up": Place(
         "jobs.cli.cluster:start_cluster",
         CLUSTER,
