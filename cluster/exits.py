@@ -20,11 +20,14 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
 @contextmanager
-def exits() -> Iterator[None]:
+def exits(*, debug: bool = False) -> Iterator[None]:
     """Ends the process with a line and an exit code, whatever is raised.
 
     What is known to be the user's, or of disks, servers and packages, is a line `error: ...`. What
     is not, keeps its traceback, and a line asks to report it.
+
+    Args:
+        debug: Whether every error keeps its traceback.
     """
     try:
         yield
@@ -36,25 +39,30 @@ def exits() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("click", "typer"):  # usage, and exits
             raise
-        raise SystemExit(tell(error)) from error
+        raise SystemExit(tell(error, debug=debug)) from error
 
 
-def tell(error: Exception) -> int:
-    """Prints what went wrong to stderr; returns the exit code."""
+def tell(error: Exception, *, debug: bool = False) -> int:
+    """Prints what went wrong to stderr, with its traceback for debugging; returns the exit code."""
     said = explain(error)
+    if debug or said is None:
+        _print_traceback(error)
     if said is not None:
         print(visible(f"error: {without_credentials(said)}"), file=sys.stderr)
         return _code(error)
-    import traceback
-
-    lines = "".join(traceback.format_exception(error))
-    print(visible(without_credentials(lines)), file=sys.stderr, end="")
     print(
         f"error: {type(error).__name__}: this is a fault of flowkd's own: please report it, with "
         f"the lines above",
         file=sys.stderr,
     )
     return FAULT
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback
+
+    lines = "".join(traceback.format_exception(error))
+    print(visible(without_credentials(lines)), file=sys.stderr, end="")
 
 
 def _code(error: BaseException) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,27 @@ def _check_there(store: Store) -> None:
             f"{store} is no store: expected some of {', '.join(sorted(CONTENTS))} there; got "
             f"{', '.join(found[:5])}: {remedy}"
         )
+
+
+def be_quiet(quiet: bool) -> None:
+    """Has `done` and `hint` say nothing from now on, or something again."""
+    _Sink.quiet = quiet
+
+
+def done(sentence: str) -> None:
+    """Prints what a command has done, unless --quiet is given."""
+    if not _Sink.quiet:
+        print(visible(sentence))
+
+
+def hint(sentence: str) -> None:
+    """Prints to stderr what may be done next, unless --quiet is given: stdout is for results."""
+    if not _Sink.quiet:
+        print(visible(sentence), file=sys.stderr)
+
+
+class _Sink:
+    quiet = False
 
 
 def say(

@@ -88,10 +88,7 @@ def torch() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("torch", "stops", str(error), "pip install torch")
         return
-    threads, cpus = (
-        torch.get_num_threads(),
-        (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
-    )
+    threads, cpus = torch.get_num_threads(), _cpus()
     found = f"{torch.__version__}, {threads} threads, {cpus} CPUs"
     if threads > cpus:
         yield Finding("torch", "note", found, f"more threads than CPUs: set OMP_NUM_THREADS={cpus}")
@@ -102,6 +99,13 @@ def torch() -> Iterator[Finding]:
         yield Finding("device", "ok", f"{torch.cuda.device_count()} GPUs: {', '.join(names)}")
     else:
         yield Finding("device", "ok", "CPU; no GPU that torch can use")
+
+
+def _cpus() -> int:
+    """Returns how many CPUs this process may use; not every system can tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def ray() -> Finding:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flowkd import __version__
+from jobs.cli.console import be_quiet
 from jobs.cli.lazy import Place, example, lazy_group
 
 WORK, QUEUE, CLUSTER, STORE = "Work", "The queue", "The cluster of this machine", "The store"
@@ -106,8 +107,14 @@ def _all_commands(
         bool,
         typer.Option("--version", callback=_say_version, is_eager=True, help="Tell which it is."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results and errors alone, no hints.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of every error.")
+    ] = False,
 ) -> None:
-    pass
+    be_quiet(quiet)
 
 
 if __name__ == "__main__":

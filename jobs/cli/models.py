@@ -9,7 +9,7 @@ import typer
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_history, set_alias
 from jobs.cli.boundary import Group
-from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say, say_facts
+from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
 from jobs.cli.lazy import example
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
@@ -106,7 +106,7 @@ def move_alias(
             end_with_damage({f"a move of models/{name}@{alias}": each for each in damage}, as_json)
             return
         set_alias(opened, name, alias, version, expect)
-        print(f"models/{name}@{alias} is {version}")
+        done(f"models/{name}@{alias} is {version}")
 
 
 @models.command("remove", epilog=example("flowkd models remove models/photos@VERSION"))
@@ -120,4 +120,4 @@ def remove_model(reference: Reference, store: StoreUri = None) -> None:
         if kind != "models" or not version:
             raise StoreError(f"expected models/NAME@VERSION; got {reference!r}")
         remove_version(opened, name, version)
-        print(f"removed {reference}")
+        done(f"removed {reference}")

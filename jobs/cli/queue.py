@@ -23,6 +23,8 @@ from jobs.cli.console import (
     Json,
     PlainConsole,
     StoreUri,
+    done,
+    hint,
     make_table,
     opened_store,
     say,
@@ -112,7 +114,7 @@ def submit_job(
             say(found, True)
             return
         for each in found:
-            print(f"{each['job']}: {'accepted' if each['accepted'] else 'was accepted before'}")
+            done(f"{each['job']}: {'accepted' if each['accepted'] else 'was accepted before'}")
 
 
 @queue.callback(invoke_without_command=True)
@@ -174,7 +176,7 @@ def _say_if_stale(records: QueueRecords) -> None:
     table = records.table()
     if table is None or time.time() - table.time > STALE_SECONDS:
         since = "yet" if table is None else f"since {clock(table.time)}"
-        print(
+        hint(
             f"no dispatcher has looked at the queue {since}: `flowkd up` starts one on this machine"
         )
 

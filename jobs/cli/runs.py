@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.boundary import Group
-from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say, say_facts
+from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
 from jobs.cli.lazy import example
 
 runs = typer.Typer(
@@ -55,7 +55,7 @@ def remove_run(
         records = QueueRecords(opened)
         remove_runs(opened, names, force=force, jobs={run: jobs_of(run, records) for run in names})
         for run in dict.fromkeys(names):
-            print(f"removed runs/{run}")
+            done(f"removed runs/{run}")
 
 
 @runs.command("prune", epilog=example("flowkd runs prune --keep 1 --dry-run"))
