@@ -46,6 +46,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
     """Show what an artifact is, how good, and what it was made from."""
     from flowkd.flows.build import count_parameters  # these need torch
     from flowkd.registry.artifacts import load_artifact
+    from flowkd.registry.figures import figures_in_words
 
     with opened_store(store) as opened:
         artifact = load_artifact(opened, reference)
@@ -57,7 +58,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "parameters": count_parameters(artifact.flow),
             "data": manifest.data.model_dump(exclude_defaults=True),
             "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
-            "metrics": artifact.metrics,
+            "metrics": artifact.metrics if as_json else figures_in_words(artifact.metrics),
             "lineage": manifest.lineage.model_dump(exclude_none=True),
             **({"remarks": manifest.remarks} if manifest.remarks else {}),
         }
