@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import Annotated
 
 import typer
+import yaml
 
+from flowkd.text import visible
 from jobs.cli.boundary import Group
 from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
 from jobs.cli.lazy import example
@@ -31,11 +34,26 @@ def list_runs(store: StoreUri = None, as_json: Json = False) -> None:
 
 @runs.command("show", epilog=example("flowkd runs show teacher"))
 def show_run(run: str, store: StoreUri = None, as_json: Json = False) -> None:
-    """Show how far a run came."""
-    from flowkd.training.runs import run_state
+    """Show how far a run came, its curves, and the config that it was begun with."""
+    from flowkd.training.metrics_log import read_log
+    from flowkd.training.runs import run_config, run_state
+    from jobs.cli.curves import curves_of
 
     with opened_store(store) as opened:
-        say_facts(run_state(opened, run).model_dump(), as_json)
+        state = run_state(opened, run)
+        config = run_config(opened, run)
+        if as_json:
+            say_facts({**state.model_dump(), "config": config}, True)
+            return
+        facts = state.model_dump(exclude_none=True)
+        say_facts({**facts, "checkpoints": len(state.checkpoints)}, False)
+        curves = curves_of(read_log(opened, run)) if state.damage is None else []
+        if curves:
+            print()
+            say(curves, False)
+        if config is not None:
+            print("\nconfig:")
+            print(visible(indent(yaml.safe_dump(config, sort_keys=False), "  ")), end="")
 
 
 @runs.command("remove", epilog=example("flowkd runs remove teacher"))
