@@ -18,6 +18,8 @@ AGAIN = 75  # and a temporary failure; the queue always tries it again
 FENCED = 77  # and a permission that was denied: another process has taken the run over
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
+OF_CLUSTER = ("ray", "httpx", "optuna", "orjson")  # packages of the extra `cluster`
+
 
 @contextmanager
 def exits(*, debug: bool = False) -> Iterator[None]:
@@ -82,6 +84,8 @@ def explain(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, FlowkdError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and _top(error) in OF_CLUSTER:
+        return f"this needs {_top(error)}, which is not installed: pip install 'flowkd[cluster]'"
     from pydantic import ValidationError  # nothing needs it where nothing went wrong
 
     from flowkd.config import reason
@@ -89,3 +93,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValidationError):
         return f"{error.title}: {reason(error)}"
     return explain_failure(error)
+
+
+def _top(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
