@@ -100,11 +100,12 @@ def test_without_the_clusters_extra_what_needs_none_works(tmp_path: Path) -> Non
     store = Store(str(tmp_path / "store"))
     furnish(store)
     words = {"PYTHONPATH": str(ROOT), "FLOWKD_STORE": store.uri, "COLUMNS": "200"}
-    for command in ("runs list", "queue --once", "doctor"):
+    for command in ("runs list", "queue --once"):
         done = call(sys.executable, "-c", WITHOUT, *command.split(), cwd=tmp_path, **words)
         assert done.returncode == 0, done.stderr
     (tmp_path / "run.yaml").write_text(
-        "name: alone\ndataset: walks\ntrain: {steps: 2, learning_rate: 0.001, warmup_steps: 1}\nbatch_size: 8\n"
+        "name: alone\ndataset: walks\nbatch_size: 8\n"
+        "train: {steps: 2, learning_rate: 0.001, warmup_steps: 1}\n"
     )
     local = WITHOUT.replace("from jobs.cli.main import app\n", "").replace(
         'app(sys.argv[1:], prog_name="flowkd")', "import runpy\n"
