@@ -39,7 +39,7 @@ class Place:
             group.name = name
             return group
         app = typer.Typer(add_completion=False)
-        app.command(name, cls=Command, epilog=example(self.example))(found)
+        app.command(name, cls=Command, help=self.help, epilog=example(self.example))(found)
         return get_command(app)
 
     def outline(self, name: str) -> Any:
