@@ -12,6 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.dev
 
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -21,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv: $(STAMP) ## Make .venv and install flowkd with everything that was tested
+venv: $(DEV) ## Make .venv and install flowkd with everything that was tested
 
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
@@ -34,6 +35,11 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[run]' -c constraints.txt
+	@touch $@
+
+# What tests and checks need besides takes as long again.
+$(DEV): $(STAMP)
 	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
 	@touch $@
 
@@ -58,60 +64,60 @@ down: $(STAMP) ## Stop what the quickstart left running
 # One thread each: the tests run several processes on few cores, and small models gain nothing.
 # Three processes on two cores, because most of the time some of them wait for a cluster.
 test: export OMP_NUM_THREADS := 1
-test: $(STAMP) ## Run all tests, the lint checks among them
+test: $(DEV) ## Run all tests, the lint checks among them
 	$(BIN)/python -m pytest -n 3
 
 test-quick: export OMP_NUM_THREADS := 1
-test-quick: $(STAMP) ## Run those that start no cluster and no server, after each change
+test-quick: $(DEV) ## Run those that start no cluster and no server, after each change
 	$(BIN)/python -m pytest -n 2 -m "not cluster and not server"
 
 mutants: export OMP_NUM_THREADS := 1
-mutants: $(STAMP) ## See that tests catch deliberate faults: results/mutants.json, docs/mutants.md
+mutants: $(DEV) ## See that tests catch deliberate faults: results/mutants.json, docs/mutants.md
 	$(BIN)/python -m benchmarks.mutants
 
 fuzz: export OMP_NUM_THREADS := 1
-fuzz: $(STAMP) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
+fuzz: $(DEV) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
 	$(BIN)/python -m benchmarks.fuzz
 
 chaos: export OMP_NUM_THREADS := 1
-chaos: $(STAMP) ## Inject faults into a working cluster, a quarter hour: results/chaos.json
+chaos: $(DEV) ## Inject faults into a working cluster, a quarter hour: results/chaos.json
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --seed 0
 
-lint: $(STAMP) ## Check style, format, types and import directions
+lint: $(DEV) ## Check style, format, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## Put style and format right where a tool can
+format: $(DEV) ## Put style and format right where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Time a Glow against its coupling networks alone: results/bench.json
+bench: $(DEV) ## Time a Glow against its coupling networks alone: results/bench.json
 	$(BIN)/python -m benchmarks.bench
 
 bench-warmstart: export OMP_NUM_THREADS := 1
-bench-warmstart: $(STAMP) ## Time the warm starts and their memory: results/bench-warmstart.json
+bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-warmstart.json
 	$(BIN)/python -m benchmarks.warmstart
 
 bench-data: export OMP_NUM_THREADS := 1
-bench-data: $(STAMP) ## Time how fast data arrive from disk and S3: results/bench-data.json
+bench-data: $(DEV) ## Time how fast data arrive from disk and S3: results/bench-data.json
 	$(BIN)/python -m benchmarks.data
 
 bench-serve: export OMP_NUM_THREADS := 1
-bench-serve: $(STAMP) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes
+bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes
 	$(BIN)/python -m benchmarks.serve_load
 
 bench-tuning: export OMP_NUM_THREADS := 1
-bench-tuning: $(STAMP) ## Search against random search and fixed weights: results/bench-tuning.json
+bench-tuning: $(DEV) ## Search against random search and fixed weights: results/bench-tuning.json
 	$(BIN)/python -m benchmarks.tuning
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
-docs: $(STAMP) ## Put the figures of results/ into README.md and docs/, and the keys into docs/config.md
+docs: $(DEV) ## Put the figures of results/ into README.md and docs/, and the keys into docs/config.md
 	$(BIN)/python -m benchmarks.document
 	$(BIN)/python -m jobs.schemas
 
-constraints: $(STAMP) ## Pin what .venv holds: constraints.txt
+constraints: $(DEV) ## Pin what .venv holds: constraints.txt
 	@{ echo '# What the tests ran with. Regenerate: make constraints'; \
 		$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//'; \
 	} > constraints.txt.new
@@ -119,7 +125,7 @@ constraints: $(STAMP) ## Pin what .venv holds: constraints.txt
 		rm constraints.txt.new; \
 		echo "these packages are not from an index: reinstall them by name" >&2; exit 1; fi
 	@mv constraints.txt.new constraints.txt
-	@touch $(STAMP)
+	@touch $(STAMP) $(DEV)
 	@echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
 clean: ## Remove .venv, caches and results; the store stays

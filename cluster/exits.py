@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import ValidationError
-
-from flowkd.config import reason
 from flowkd.credentials import without_credentials
 from flowkd.errors import FencedError, FlowkdError, HeldError, StoppedError
 from flowkd.store.failures import explain_failure
@@ -22,13 +18,18 @@ AGAIN = 75  # and a temporary failure; the queue always tries it again
 FENCED = 77  # and a permission that was denied: another process has taken the run over
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
+OF_CLUSTER = ("ray", "httpx", "optuna", "orjson")  # packages of the extra `cluster`
+
 
 @contextmanager
-def exits() -> Iterator[None]:
+def exits(*, debug: bool = False) -> Iterator[None]:
     """Ends the process with a line and an exit code, whatever is raised.
 
     What is known to be the user's, or of disks, servers and packages, is a line `error: ...`. What
     is not, keeps its traceback, and a line asks to report it.
+
+    Args:
+        debug: Whether every error keeps its traceback.
     """
     try:
         yield
@@ -40,23 +41,30 @@ def exits() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("click", "typer"):  # usage, and exits
             raise
-        raise SystemExit(tell(error)) from error
+        raise SystemExit(tell(error, debug=debug)) from error
 
 
-def tell(error: Exception) -> int:
-    """Prints what went wrong to stderr; returns the exit code."""
+def tell(error: Exception, *, debug: bool = False) -> int:
+    """Prints what went wrong to stderr, with its traceback for debugging; returns the exit code."""
     said = explain(error)
+    if debug or said is None:
+        _print_traceback(error)
     if said is not None:
         print(visible(f"error: {without_credentials(said)}"), file=sys.stderr)
         return _code(error)
-    lines = "".join(traceback.format_exception(error))
-    print(visible(without_credentials(lines)), file=sys.stderr, end="")
     print(
         f"error: {type(error).__name__}: this is a fault of flowkd's own: please report it, with "
         f"the lines above",
         file=sys.stderr,
     )
     return FAULT
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback
+
+    lines = "".join(traceback.format_exception(error))
+    print(visible(without_credentials(lines)), file=sys.stderr, end="")
 
 
 def _code(error: BaseException) -> int:
@@ -76,6 +84,16 @@ def explain(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, FlowkdError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and _top(error) in OF_CLUSTER:
+        return f"this needs {_top(error)}, which is not installed: pip install 'flowkd[cluster]'"
+    from pydantic import ValidationError  # nothing needs it where nothing went wrong
+
+    from flowkd.config import reason
+
     if isinstance(error, ValidationError):
         return f"{error.title}: {reason(error)}"
     return explain_failure(error)
+
+
+def _top(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyarrow import fs as pafs
 from pydantic import Field, field_validator
 
 from flowkd.config import Config
 from flowkd.errors import StoreError
-from flowkd.store.arrow import arrow_filesystem
 from flowkd.store.store import RETRY_SECONDS, Store, default_uri
+
+if TYPE_CHECKING:
+    from pyarrow import fs as pafs
 
 CHECK_RETRY_SECONDS = 5.0  # seconds
 SECRETS = frozenset({"key", "secret", "token", "password", "account_key", "sas_token"})
@@ -63,6 +64,8 @@ class StorageConfig(Config):
 
     def arrow_filesystem(self) -> tuple[pafs.FileSystem, str]:
         """Returns pyarrow's view of the store, and the path of the root in it."""
+        from flowkd.store.arrow import arrow_filesystem  # commands that read no table need none
+
         return arrow_filesystem(self.store())
 
     def ray_filesystem(self) -> tuple[pafs.FileSystem, str]:

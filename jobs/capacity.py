@@ -10,8 +10,7 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from jobs.cli.boundary import Command
-from jobs.cli.console import CheckOnly, StoreUri
-from jobs.cli.entry import NOTHING_AGAINST_IT
+from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, StoreUri
 from jobs.study.__main__ import Replace, Train, Workers, end, run_studies
 from jobs.study.capacity_config import CapacityConfig
 from jobs.study.capacity_document import write_capacity

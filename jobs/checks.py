@@ -14,11 +14,10 @@ from flowkd.data.importers.prepare import PrepareConfig, kept_manifest
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
-from flowkd.registry.artifacts import resolve
+from flowkd.registry.artifact_manifest import resolve
 from flowkd.registry.pins import pin_artifact
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import NO_DATA, TrainingConfig
-from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 
@@ -107,6 +106,8 @@ def _check_place(config: TrainingConfig | SearchConfig, here: bool) -> None:
 
 
 def _check_search(config: SearchConfig, storage: StorageConfig) -> None:
+    from tuning.candidates import CandidateSpace  # needs Optuna, as no other job does
+
     store = storage.store()
     records = SearchRecords(store, config.name)
     CandidateSpace(records.pin(config), store, records.read("throughputs.json"))

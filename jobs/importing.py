@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
-
-import typer
 
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.prepare import DatasetExistsError, kept_manifest, prepare
@@ -14,8 +11,6 @@ from flowkd.store.store import Store
 from flowkd.training.dependents import dependents
 
 SHOWN = 10
-
-Replace = Annotated[bool, typer.Option("--replace", help="In place of another of this name.")]
 
 
 def import_dataset(config: ImporterConfig, store: Store, *, replace: bool = False) -> Manifest:

@@ -3,18 +3,23 @@
 import importlib.util
 import sys
 
-OF_FLOWKD = ("pydantic", "yaml", "fsspec", "numpy", "pyarrow", "rich", "safetensors", "torch")
-OF_CLUSTER = ("typer", "ray", "httpx", "optuna", "orjson", "s3fs")
+NEEDED = (
+    *("pydantic", "yaml", "fsspec", "numpy", "psutil", "pyarrow", "rich", "safetensors"),
+    *("torch", "typer"),
+)
 
 
 def end_without_packages() -> None:
-    """Ends the process with a line where packages are missing, which names the extra."""
-    missing = [name for name in OF_FLOWKD + OF_CLUSTER if importlib.util.find_spec(name) is None]
+    """Ends the process with a line where packages are missing, which says what to install.
+
+    Those of an extra are named where they are needed, by `cluster.exits`.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         print(
-            f"error: {sys.executable} has no {', '.join(missing)}: the commands of flowkd need the "
-            f"extra `cluster`; use the Python of its environment (.venv/bin/python after `make "
-            f"venv`), or `pip install 'flowkd[cluster]'` there",
+            f"error: {sys.executable} has no {', '.join(missing)}: use the Python of flowkd's "
+            f"environment (.venv/bin/python after `make venv`), or `pip install "
+            f"'flowkd[cluster]'` there",
             file=sys.stderr,
         )
         raise SystemExit(1)

@@ -11,9 +11,9 @@ from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.data.importers.prepare import PrepareConfig
 from jobs.checks import check_job
-from jobs.cli.console import CheckOnly, Overrides, StoreUri
-from jobs.cli.entry import NOTHING_AGAINST_IT, run_command
-from jobs.importing import Replace, import_dataset
+from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, Overrides, Replace, StoreUri
+from jobs.cli.entry import run_command
+from jobs.importing import import_dataset
 
 
 def prepare_dataset(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
 import uuid
 from typing import Any
@@ -13,6 +11,7 @@ from pydantic import BaseModel
 from cluster.queue.spec import JobSpec, Retries, Timeouts
 from flowkd.config import Config, parse_config
 from jobs.kinds import bounded, name_of, resources_of
+from jobs.owner import this_user
 
 
 class Options(Config):
@@ -72,11 +71,6 @@ def _spec(kind: str, name: str, options: Options, found: dict[str, Any]) -> JobS
         "owner": options.owner or this_user(),
     }
     return parse_config(JobSpec, values, source=f"job of kind {kind}")
-
-
-def this_user() -> str:
-    """Returns FLOWKD_OWNER, or the user of this machine."""
-    return os.environ.get("FLOWKD_OWNER") or getpass.getuser()
 
 
 def _new_id(name: str) -> str:

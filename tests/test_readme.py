@@ -72,12 +72,14 @@ def check_flowkd(words: list[str]) -> None:
     """Follows the words to the command that they name, and looks up its options there."""
     command: Any = typer.main.get_command(app)
     options: set[str] = set()
-    while hasattr(command, "commands"):
+    while hasattr(command, "list_commands"):
+        context = command.make_context("flowkd", [], resilient_parsing=True)
+        known = command.list_commands(context)
         options |= {name for param in command.params for name in param.opts}
         if not words or words[0].startswith("-"):
             break
-        assert words[0] in command.commands, f"{words[0]} is none of {sorted(command.commands)}"
-        command, words = command.commands[words[0]], words[1:]
+        assert words[0] in known, f"{words[0]} is none of {sorted(known)}"
+        command, words = command.get_command(context, words[0]), words[1:]
     options |= {name for param in command.params for name in param.opts}
     given = {word for word in words if word.startswith("--")}
     assert given <= options, f"{given} of {sorted(options)}"

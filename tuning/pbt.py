@@ -16,7 +16,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.storage import StorageConfig
 from cluster.train.checkpoints import read_state, write_state
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.distillation.schedules import Piecewise
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import Worker

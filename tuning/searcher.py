@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.pbt import searched_weights

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.fuzz.targets import Target, targets
 from benchmarks.fuzz.watched import Watched
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 
 CASES = Path(__file__).resolve().parents[2] / "tests" / "cases"
 RESULTS = Path("results/fuzz.json")

@@ -24,7 +24,7 @@ from cluster.serve.server import FlowServer
 from cluster.serve.told import ASKED, TOLD
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
-from flowkd.registry.artifacts import resolve
+from flowkd.registry.artifact_manifest import resolve
 
 APPLICATION = "flowkd"
 READY_TIMEOUT_S = 60

@@ -1,74 +1,16 @@
-"""Which map a column goes through before it is standardised, as it is written in YAML."""
+"""The maps that columns go through before they are standardised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from flowkd.bijectors.base import Bijector, Chain
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.elementwise import Standardize
-from flowkd.config import Config
-
-
-class LogTransform(Config):
-    """The logarithm of a positive column, for values of many magnitudes."""
-
-    kind: Literal["log"] = "log"
-
-    @property
-    def shown(self) -> str:
-        """What it is, in a word."""
-        return self.kind
-
-    @property
-    def low(self) -> float:
-        """Every value lies above it."""
-        return 0.0
-
-    @property
-    def high(self) -> float:
-        """Every value lies below it."""
-        return float("inf")
-
-
-class LogitTransform(Config):
-    """The logit of a column between two bounds, for values that crowd at a bound.
-
-    Attributes:
-        low: Every value lies above it; default 0.
-        high: Every value lies below it; default 1.
-    """
-
-    kind: Literal["logit"] = "logit"
-    low: float = 0.0
-    high: float = 1.0
-
-    @property
-    def shown(self) -> str:
-        """What it is, with its bounds."""
-        return f"{self.kind} from {self.low:g} to {self.high:g}"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> LogitTransform:
-        if not self.low < self.high:
-            raise ValueError(f"expected low below high; got {self.low} and {self.high}")
-        return self
-
-
-def _by_kind(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-# `log` alone stands for {kind: log}, `logit` for {kind: logit}: between 0 and 1.
-ColumnTransform = Annotated[
-    Annotated[LogTransform | LogitTransform, Field(discriminator="kind")], BeforeValidator(_by_kind)
-]
-ColumnTransforms = Sequence[LogTransform | LogitTransform | None]
+from flowkd.columns import ColumnTransforms, LogitTransform, LogTransform
 
 
 def column_maps(transforms: ColumnTransforms) -> dict[str, Bijector]:

@@ -17,7 +17,7 @@ from flowkd.data.manifest import SPLITS, Manifest, Split
 from flowkd.data.notes import Noted, Notes
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import iter_shards
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.data.writing import (
     SHARD_BYTES,
     SplitArrays,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from flowkd.columns import ColumnStep
 from flowkd.config import Config
 from flowkd.data.manifest import Manifest
-from flowkd.data.steps import ColumnStep
 
 SHOWN = 20
 

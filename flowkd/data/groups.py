@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from flowkd.data.manifest import Split, random_split_by_fraction
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.errors import DataError
 
 # Below so many groups in a split, its errors are themselves too uncertain to rely on.

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from flowkd.bijectors.transforms import ColumnTransform
+from flowkd.columns import ColumnStep, ColumnTransform
 from flowkd.config import Config, parse_config
 from flowkd.config.faults import shown
 from flowkd.credentials import values_without_credentials
-from flowkd.data.shuffle import derive_seed
-from flowkd.data.steps import ColumnStep
+from flowkd.data.seeds import derive_seed
 from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.names import DatasetName
 from flowkd.store.sealed import read_sealed

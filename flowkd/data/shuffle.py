@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from flowkd.data.seeds import derive_seed
 
 # Partitions that each batch draws on: more mix better, and keep more shards in memory.
 MAX_PARTITIONS = 16
@@ -142,18 +143,3 @@ def seeded_generator(
 ) -> torch.Generator:
     """Returns a generator seeded by `derive_seed`."""
     return torch.Generator(device).manual_seed(derive_seed(seed, stream, *numbers))
-
-
-def derive_seed(seed: int, stream: str, *numbers: int) -> int:
-    """Returns the 63-bit seed of a named random stream; unequal arguments give unrelated seeds.
-
-    It is a hash, because sums (seed + step, seed + rank) collide between streams.
-
-    Examples:
-        >>> derive_seed(0, "noise", 1) == derive_seed(0, "noise", 1)
-        True
-        >>> derive_seed(0, "noise", 1) == derive_seed(1, "noise", 0)
-        False
-    """
-    key = ":".join([stream, *(str(int(number)) for number in (seed, *numbers))])
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from flowkd.config import Config
-
-
-class ColumnStep(Config):
-    """The grid of a column's values: each stands for all numbers up to the next one.
-
-    Attributes:
-        width: Width of a step.
-        origin: A value of the grid; default 0.
-    """
-
-    width: float = Field(gt=0)
-    origin: float = 0.0
-
-
-ColumnSteps = Sequence[ColumnStep | None]
+from flowkd.columns import ColumnSteps
 
 
 def step_widths(steps: ColumnSteps | None) -> Tensor | None:
     """Returns the widths (D,) of the columns' steps, 0 for a column without; None for none at all.
 
     Examples:
+        >>> from flowkd.columns import ColumnStep
         >>> step_widths([ColumnStep(width=0.5), None])
         tensor([0.5000, 0.0000])
     """
@@ -42,6 +25,7 @@ def to_grid(x: Tensor, steps: ColumnSteps | None) -> Tensor:
     """Returns rows (N, D) with the columns of steps at the value that stands for them.
 
     Examples:
+        >>> from flowkd.columns import ColumnStep
         >>> to_grid(torch.tensor([[2.7, 2.7]]), [ColumnStep(width=0.5), None])
         tensor([[2.5000, 2.7000]])
         >>> to_grid(torch.tensor([[0.35]]), [ColumnStep(width=0.1, origin=0.05)])

@@ -12,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowkd.bijectors.transforms import ColumnTransforms
+from flowkd.columns import ColumnSteps, ColumnTransforms
 from flowkd.data.context_statistics import context_fields
 from flowkd.data.groups import count_groups, remarks_on_groups
 from flowkd.data.manifest import MANIFEST, SPLITS, LeftOut, Manifest, Shard, Split, read_manifest
-from flowkd.data.steps import ColumnSteps
 from flowkd.errors import DataError
 from flowkd.store.sealed import write_sealed
 from flowkd.store.store import Store

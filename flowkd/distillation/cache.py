@@ -18,7 +18,7 @@ from flowkd.data.batch import Batch
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.distillation.targets import compute_targets, target_names
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow

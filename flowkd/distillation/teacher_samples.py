@@ -11,7 +11,7 @@ from torch import Tensor
 from flowkd.config import Config
 from flowkd.data.batch import Batch, BatchSource, append_samples
 from flowkd.data.rows import Examples, Rows, iter_shards
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.distillation.targets import Bounds, no_usable_samples, usable
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow

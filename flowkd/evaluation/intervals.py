@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flowkd.data.groups import FEW_GROUPS, describe_rows
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 
 RESAMPLES = 2000
 # Above so many groups, they are put together at random into so many lots, which are drawn instead:

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import ActNorm, AffineCoupling, Bijector, Chain, Invertible1x1, Permute
-from flowkd.bijectors.transforms import ColumnTransform
+from flowkd.columns import ColumnTransform
 from flowkd.flows.build import new_flow
 from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
 from flowkd.flows.flow import Flow

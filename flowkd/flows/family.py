@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import Bijector
-from flowkd.bijectors.transforms import ColumnTransform
+from flowkd.columns import ColumnTransform
 from flowkd.config import Config
 from flowkd.flows.context import ContextSpec
 

@@ -6,13 +6,12 @@ one is no artifact. Nothing that is read is ever executed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.torch
 import yaml
@@ -22,59 +21,28 @@ from safetensors import SafetensorError
 from flowkd.config import Config, dump_config, parse_config
 from flowkd.data.batch import Batch
 from flowkd.data.facts import DataFacts
-from flowkd.errors import ConfigError, StoreError
+from flowkd.errors import StoreError
 from flowkd.flows.build import build_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import is_name
-from flowkd.registry.aliases import alias_names, alias_version
+from flowkd.registry.artifact_manifest import (
+    ArtifactManifest,
+    ArtifactPart,
+    hash_of,
+    read_artifact_manifest,
+    read_part,
+    resolve,
+    verify,
+)
 from flowkd.registry.card import Lineage, model_card
 from flowkd.registry.checks import check_round_trip
-from flowkd.store.sealed import read_sealed, write_sealed
+from flowkd.store.sealed import write_sealed
 from flowkd.store.store import Store
 
-FORMAT: Literal[1] = 1
 PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
-
-
-class ArtifactPart(Config):
-    """One file of an artifact.
-
-    Attributes:
-        sha256: Hash of its bytes, in hex.
-        bytes: Size in bytes.
-    """
-
-    sha256: str
-    bytes: int
-
-
-class ArtifactManifest(Config):
-    """The file `manifest.json`: what an artifact consists of, and where it comes from.
-
-    Attributes:
-        format: Version of this format.
-        created: When it was written, ISO 8601.
-        within: Folder of its parts in the artifact's; default none, they are beside the manifest.
-        parts: Each other file, by name.
-        lineage: What it was made from.
-        data: What the values are called that the flow was trained on, and the range of its context.
-        remarks: What its user should know, a sentence each.
-    """
-
-    format: Literal[1] = FORMAT
-    created: str
-    within: str = ""
-    parts: dict[str, ArtifactPart]
-    lineage: Lineage = Lineage()
-    data: DataFacts = DataFacts()
-    remarks: list[str] = Field(default_factory=list)
-
-    def part(self, folder: str, name: str) -> str:
-        """Returns the path of a part of the artifact in a folder."""
-        return "/".join(filter(None, (folder, self.within, name)))
 
 
 class ArtifactConfig(Config):
@@ -182,13 +150,13 @@ def write_artifact(
         "README.md": model_card(folder, flow, dict(metrics or {}), lineage, data, remarks).encode(),
     }
     parts = {
-        name: ArtifactPart(sha256=_hash(content), bytes=len(content))
+        name: ArtifactPart(sha256=hash_of(content), bytes=len(content))
         for name, content in contents.items()
     }
     for name, content in contents.items():
         store.write(content, place, name)
     for name, part in parts.items():
-        _verify(store.read(place, name), part, f"{place}/{name}", store)
+        verify(store.read(place, name), part, f"{place}/{name}", store)
     manifest = ArtifactManifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         within=within,
@@ -244,77 +212,6 @@ def publish_artifact(
     return version
 
 
-def versions(store: Store, name: str) -> list[str]:
-    """Returns a model's complete versions, oldest first."""
-    return [
-        version
-        for version in store.list("models", name)
-        if version != "aliases" and store.exists("models", name, version, "manifest.json")
-    ]
-
-
-def resolve(store: Store, reference: str) -> str:
-    """Returns the folder of an artifact.
-
-    Args:
-        store: Where to look.
-        reference: `models/NAME@ALIAS`, `models/NAME@VERSION`, or `runs/RUN`.
-
-    Raises:
-        StoreError: Nothing of that name; the message lists what there is.
-    """
-    kind, _, rest = reference.partition("/")
-    name, _, version = rest.partition("@")
-    known = kind in ("models", "runs") and is_name(name)
-    if not known or (kind == "runs") == ("@" in rest):
-        raise StoreError(f"expected models/NAME@VERSION_OR_ALIAS or runs/RUN; got {reference!r}")
-    if kind == "runs":
-        if not store.exists("runs", name, "result", "manifest.json"):
-            finished = [
-                run
-                for run in store.list("runs")
-                if store.exists("runs", run, "result", "manifest.json")
-            ]
-            raise StoreError(
-                f"no finished run {name!r} in {store.uri}; finished are: "
-                f"{', '.join(finished) or 'none'}"
-            )
-        return f"runs/{name}/result"
-    if is_name(version):
-        version = alias_version(store, name, version) or version
-    if not is_name(version) or not store.exists("models", name, version, "manifest.json"):
-        aliases, complete = alias_names(store, name), versions(store, name)
-        raise StoreError(
-            f"no {version!r} of model {name!r} in {store.uri}; aliases: "
-            f"{', '.join(aliases) or 'none'}; versions: {', '.join(complete) or 'none'}"
-        )
-    return f"models/{name}/{version}"
-
-
-def read_artifact_manifest(store: Store, folder: str) -> ArtifactManifest:
-    """Returns the manifest of the artifact in a folder; raises StoreError if it is not one."""
-    values = read_sealed(store, folder, "manifest.json")
-    try:
-        return parse_config(ArtifactManifest, values, source=f"{folder}/manifest.json")
-    except ConfigError as error:
-        raise StoreError(str(error)) from error
-
-
-def read_part(store: Store, folder: str, manifest: ArtifactManifest, name: str) -> bytes:
-    """Returns a part of an artifact; raises StoreError unless it is what its manifest says."""
-    path = manifest.part(folder, name)
-    data = store.read(path)
-    _verify(data, manifest.parts[name], path, store)
-    return data
-
-
-def read_metrics(store: Store, folder: str) -> dict[str, Any]:
-    """Returns the figures of the artifact in a folder; raises StoreError where there are none."""
-    manifest = read_artifact_manifest(store, folder)
-    values = json.loads(read_part(store, folder, manifest, "metrics.json"))
-    return values if isinstance(values, dict) else {}
-
-
 def load_artifact(store: Store, reference: str) -> Artifact:
     """Reads an artifact and verifies each part against its manifest.
 
@@ -348,25 +245,3 @@ def load_artifact(store: Store, reference: str) -> Artifact:
     flow.context_range = (tuple(low), tuple(high)) if low and high else None
     version = folder.rsplit("/", 1)[-1]
     return Artifact(reference, version, flow, config, metrics, manifest)
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def mismatch(data: bytes, part: ArtifactPart) -> str | None:
-    """Returns in words how bytes differ from what a manifest says of them; None if they do not."""
-    if len(data) == part.bytes and _hash(data) == part.sha256:
-        return None
-    return (
-        f"expected {part.bytes} bytes of SHA-256 {part.sha256[:12]}; got {len(data)} of "
-        f"{_hash(data)[:12]}"
-    )
-
-
-def _verify(data: bytes, part: ArtifactPart, path: str, store: Store) -> None:
-    found = mismatch(data, part)
-    if found:
-        raise StoreError(
-            f"{path} of {store.uri} is not what its manifest says: {found}; publish it again"
-        )

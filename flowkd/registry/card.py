@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowkd.config import Config
 from flowkd.data.facts import DataFacts, named_values
 from flowkd.data.groups import FEW_GROUPS
-from flowkd.flows.flow import Flow
+from flowkd.registry.figures import figures_in_words
+
+if TYPE_CHECKING:
+    from flowkd.flows.flow import Flow
 
 
 class Lineage(Config):
@@ -43,15 +46,15 @@ def model_card(
 ) -> str:
     """Returns Markdown that says what an artifact is, its metrics, and what it was made from."""
     parameters = sum(parameter.numel() for parameter in flow.parameters())
-    rows = [f"| {name} | {value} |" for name, value in metrics.items()]
+    rows = [f"| {name} | {said} |" for name, said in figures_in_words(metrics).items()]
     known = lineage.model_dump(exclude={"groups"})
     origin = [f"- {key}: {value}" for key, value in known.items() if value]
     return "\n".join(
         [
             f"# {folder}",
             "",
-            f"A normalizing flow over events of shape {flow.event_shape} with {parameters} "
-            f"parameters, conditioned on {flow.context}.",
+            f"A normalizing flow over {' x '.join(map(str, flow.event_shape))} values with "
+            f"{parameters:,} parameters, conditioned on {_context(flow)}.",
             "",
             *_few_groups(lineage),
             *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
@@ -62,6 +65,13 @@ def model_card(
             "",
         ]
     )
+
+
+def _context(flow: Flow) -> str:
+    """Returns in words what a flow is conditioned on."""
+    if flow.context.classes:
+        return f"one of {flow.context.classes} classes"
+    return f"a vector of {flow.context.size} values" if flow.context.size else "nothing"
 
 
 def _values(data: DataFacts) -> list[str]:

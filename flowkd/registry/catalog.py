@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from flowkd.config import Config
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_names, alias_version
-from flowkd.registry.artifacts import mismatch, read_artifact_manifest, resolve, versions
+from flowkd.registry.artifact_manifest import mismatch, read_artifact_manifest, resolve, versions
 from flowkd.store.retry import is_transient
 from flowkd.store.store import Store
 

@@ -10,13 +10,8 @@ from flowkd.data.facts import DataFacts
 from flowkd.errors import StoreError
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
-from flowkd.registry.artifacts import (
-    ArtifactConfig,
-    load_artifact,
-    read_artifact_manifest,
-    read_part,
-    resolve,
-)
+from flowkd.registry.artifact_manifest import read_artifact_manifest, read_part, resolve
+from flowkd.registry.artifacts import ArtifactConfig, load_artifact
 from flowkd.store.store import Store
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"

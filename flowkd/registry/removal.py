@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import removals
-from flowkd.registry.artifacts import read_artifact_manifest, resolve
+from flowkd.registry.artifact_manifest import read_artifact_manifest, resolve
 from flowkd.registry.catalog import aliases_of, listed, model_versions, said_of
 from flowkd.store.locks import acquire_lock
 from flowkd.store.sealed import write_sealed

@@ -10,6 +10,7 @@ from flowkd.store.store import Store
 from flowkd.training.lease import Token
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of the checkpoints in its folder
+REMOVING = "removing.json"  # in the folder of a run that is being removed, until the end
 BEGUN = "begun"  # where a holder has begun without any
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from flowkd.errors import StoreError
-from flowkd.registry.artifacts import read_artifact_manifest
+from flowkd.registry.artifact_manifest import read_artifact_manifest
 from flowkd.registry.catalog import model_versions, said_of
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store

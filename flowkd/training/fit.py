@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flowkd.bijectors.transforms import ColumnTransforms
+from flowkd.columns import ColumnTransforms
 from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from flowkd.distillation.schedules import LossWeights, Scheduled
 from flowkd.errors import ConfigError
-from flowkd.registry.artifacts import read_metrics
+from flowkd.registry.artifact_manifest import read_metrics
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_checkpoints
-from flowkd.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from flowkd.training.config import TrainingConfig
 
 
 def result_steps(store: Store, run: str) -> int | None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowkd.bijectors.transforms import ColumnTransforms, transformed
+from flowkd.bijectors.transforms import transformed
+from flowkd.columns import ColumnTransforms
 from flowkd.data.checks.magnitudes import check_magnitudes, check_spread
 from flowkd.data.checks.options import Remedies
 from flowkd.data.checks.remarks import remarks_on

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flowkd.flows.round_trip import too_far_off
-
 # Bits per dimension: less is what chance and the average over steps make.
 RISE = 0.02
 BITS = "validation_bits_per_dim"
@@ -29,6 +27,8 @@ def warning_of(
         best: Its bits per dimension.
         round_trip: Error after a round trip then, as the flow is served.
     """
+    from flowkd.flows.round_trip import too_far_off  # whoever reads outcomes needs no torch
+
     found = []
     if bits > best + RISE:
         found.append(

@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from flowkd.errors import FlowkdError, StoreError
-from flowkd.registry.artifacts import ArtifactManifest, read_artifact_manifest, versions
+from flowkd.registry.artifact_manifest import ArtifactManifest, read_artifact_manifest, versions
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.growth import unfinished_learners
 from flowkd.training.metrics_log import last_record
-from flowkd.training.resolve import REMOVING
 from flowkd.training.runs import run_state
 
 LIVELY_SECONDS = 300.0  # an unfinished run that has written metrics since may be alive

@@ -21,6 +21,7 @@ from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
+from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.config import NO_DATA, TrainingConfig
 from flowkd.training.default_flow import default_flow
 
@@ -55,9 +56,6 @@ class FoundRate(Config):
             f"learning rate {self.learning_rate:g}: the best of {len(self.tried)} trainings of "
             f"{self.steps} steps on data alone, {self.seconds:.0f} s"
         )
-
-
-REMOVING = "removing.json"  # in the folder of a run that is being removed, until the end
 
 
 class ResolvedRun(Config):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -11,11 +11,15 @@ from flowkd.errors import StoreError
 from flowkd.registry.catalog import said_of
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
-from flowkd.training.checkpoint_folders import SNAPSHOT, current_checkpoints, current_folder
+from flowkd.training.checkpoint_folders import (
+    REMOVING,
+    SNAPSHOT,
+    current_checkpoints,
+    current_folder,
+)
 from flowkd.training.growth import result_steps
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import BITS, judged_of
-from flowkd.training.resolve import REMOVING
 
 RunStatus = Literal["finished", "failed", "removing", "unfinished"]
 
@@ -142,13 +146,18 @@ def _has_whole_result(store: Store, run: str) -> bool:
     return steps is not None and steps >= _wanted_steps(store, run)
 
 
-def _wanted_steps(store: Store, run: str) -> int:
-    """Returns how many steps a run is to have; 0 where that is not known, or open."""
+def run_config(store: Store, run: str) -> dict[str, Any] | None:
+    """Returns the config that a run was begun with; None where it is not there or damaged."""
     path = ("runs", run, "config.yaml")
     try:
         values = yaml.safe_load(read_sealed_text(store, *path)) if store.exists(*path) else None
     except StoreError:  # `run_state` says it
-        return 0
-    train = values.get("train") if isinstance(values, dict) else None
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _wanted_steps(store: Store, run: str) -> int:
+    """Returns how many steps a run is to have; 0 where that is not known, or open."""
+    train = (run_config(store, run) or {}).get("train")
     steps = train.get("steps") if isinstance(train, dict) and not train.get("plateau") else None
     return steps if isinstance(steps, int) else 0

@@ -11,7 +11,7 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.distillation.cache import (
     cache_targets,
     check_cache,

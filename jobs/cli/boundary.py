@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -14,7 +15,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
-        with exits():
+        with exits(debug=_debug(ctx)):
             return super().invoke(ctx)
 
 
@@ -23,5 +24,10 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that was named."""
-        with exits():
+        with exits(debug=_debug(ctx)):
             return super().invoke(ctx)
+
+
+def _debug(ctx: Any) -> bool:
+    """Tells whether `flowkd --debug ...`, or FLOWKD_DEBUG for other entry points, was said."""
+    return bool(ctx.find_root().params.get("debug") or os.environ.get("FLOWKD_DEBUG"))

@@ -17,7 +17,7 @@ from cluster.queue.events import ACTIVE
 from cluster.queue.records import QueueRecords
 from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
-from jobs.cli.console import Json, StoreUri, opened_store, say_facts
+from jobs.cli.console import Json, StoreUri, done, hint, opened_store, say_facts
 
 START_SECONDS = 120
 JOB = "--working-dir . -- python -m jobs.distill --config FILE"
@@ -37,15 +37,15 @@ def start_cluster(
         keep_from_ray(opened)
         say_facts(_facts(cluster, opened), as_json)
         if not as_json:
-            print('\nin this shell:  eval "$(flowkd env)"')
-            print(f"then:           {submit_line(cluster)}")
+            hint('in this shell:  eval "$(flowkd env)"')
+            hint(f"then:           {submit_line(cluster)}")
 
 
 def stop_cluster() -> None:
     """Stop what `up` started, and all that runs on it; the queue's records stay."""
     cluster = find_cluster()
     stopped = cluster is not None and down(record=Path(cluster.record))
-    print("Ray is down" if stopped else "no cluster was up")
+    done("Ray is down" if stopped else "no cluster was up")
 
 
 def show_status(store: StoreUri = None, as_json: Json = False) -> None:
@@ -70,17 +70,6 @@ def show_environment(store: StoreUri = None) -> None:
         print(f"# {submit_line(cluster)}")
 
 
-def add_cluster(app: typer.Typer) -> None:
-    """Adds the commands of the local cluster to an app."""
-    for name, command in (
-        ("up", start_cluster),
-        ("down", stop_cluster),
-        ("status", show_status),
-        ("env", show_environment),
-    ):
-        app.command(name)(command)
-
-
 def submit_line(cluster: LocalCluster) -> str:
     """Returns what submits a job to a cluster, whichever others run on this machine."""
     return f"ray job submit --address {cluster.dashboard} {JOB}"
@@ -97,7 +86,7 @@ def keep_from_ray(store: Store) -> None:
 def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
     """Starts the dispatcher of a store, of which each has one of its own."""
     try:
-        done = subprocess.run(
+        started = subprocess.run(
             [sys.executable, "-m", "jobs.dispatcher", "--store", store.uri],
             capture_output=True,
             text=True,
@@ -110,8 +99,8 @@ def _start_dispatcher(cluster: LocalCluster, store: Store) -> None:
             f"the dispatcher did not start within {START_SECONDS} s: see whether the machine is "
             f"overloaded, and call `flowkd up` again"
         ) from error
-    if done.returncode:
-        raise FlowkdError(f"the dispatcher did not start:\n{done.stderr[-2000:]}")
+    if started.returncode:
+        raise FlowkdError(f"the dispatcher did not start:\n{started.stderr[-2000:]}")
 
 
 def _facts(cluster: LocalCluster, store: Store) -> dict[str, Any]:

@@ -6,27 +6,45 @@ from typing import Annotated
 
 import typer
 
-from flowkd.config.schema import keys_of, sentence_of
 from jobs.cli.boundary import Group
 from jobs.cli.console import Json, say
-from jobs.schemas import FILES, find_model
+from jobs.cli.lazy import example
 
-config = typer.Typer(cls=Group, no_args_is_help=True, help="Config files.")
+# Those of `jobs.schemas`, which needs torch, as help does not.
+FILE_NAMES = (
+    "workflow",
+    "run",
+    "search",
+    "evaluate",
+    "publish",
+    "serve",
+    "pipeline",
+    "job",
+    "queue",
+)
+
+config = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="Config files.",
+    epilog=example("flowkd config schema run"),
+)
 
 
-@config.callback()
-def _commands() -> None:
-    """Config files."""
-
-
-@config.command("schema")
+@config.command("schema", epilog=example("flowkd config schema run"))
 def show_schema(
     kind: Annotated[
-        str, typer.Argument(help=f"{', '.join(FILES)}, or the kind of a flow, objective, data set.")
+        str,
+        typer.Argument(
+            help=f"{', '.join(FILE_NAMES)}, or the kind of a flow, objective, data set."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
     """Print all keys of a configuration, with type, default and meaning."""
+    from flowkd.config.schema import keys_of, sentence_of  # the configs need torch
+    from jobs.schemas import find_model
+
     model = find_model(kind)
     rows = [
         {

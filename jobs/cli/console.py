@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,9 @@ CheckOnly = Annotated[
     bool, typer.Option("--check", help="Only check all that can be checked before it begins.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Replace = Annotated[bool, typer.Option("--replace", help="In place of another of this name.")]
+
+NOTHING_AGAINST_IT = "checked: nothing speaks against it"
 
 # What lies at the root of a store.
 CONTENTS = frozenset(
@@ -88,6 +92,27 @@ def _check_there(store: Store) -> None:
             f"{store} is no store: expected some of {', '.join(sorted(CONTENTS))} there; got "
             f"{', '.join(found[:5])}: {remedy}"
         )
+
+
+def be_quiet(quiet: bool) -> None:
+    """Has `done` and `hint` say nothing from now on, or something again."""
+    _Sink.quiet = quiet
+
+
+def done(sentence: str) -> None:
+    """Prints what a command has done, unless --quiet is given."""
+    if not _Sink.quiet:
+        print(visible(sentence))
+
+
+def hint(sentence: str) -> None:
+    """Prints to stderr what may be done next, unless --quiet is given: stdout is for results."""
+    if not _Sink.quiet:
+        print(visible(sentence), file=sys.stderr)
+
+
+class _Sink:
+    quiet = False
 
 
 def say(

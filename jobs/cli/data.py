@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowkd.config import apply_overrides, parse_config
-from flowkd.data.facts import column_names
-from flowkd.data.groups import groups_of
-from flowkd.data.importers.prepare import PrepareConfig
-from flowkd.data.manifest import Manifest, dataset_names, read_manifest
 from flowkd.errors import DataError
-from flowkd.registry.catalog import said_of
 from flowkd.text import visible
-from jobs.cli.console import Json, StoreUri, end_with_damage, opened_store, say, say_facts
-from jobs.importing import Replace
-from jobs.importing import import_dataset as import_into
+from jobs.cli.boundary import Group
+from jobs.cli.console import (
+    Json,
+    Replace,
+    StoreUri,
+    end_with_damage,
+    opened_store,
+    say,
+    say_facts,
+)
+from jobs.cli.lazy import example
 
-data = typer.Typer(no_args_is_help=True, help="Data sets.")
+if TYPE_CHECKING:  # what reads data needs torch, and takes a second to import
+    from flowkd.data.manifest import Manifest
+
+data = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Data sets.", epilog=example("flowkd data list")
+)
 
 
-@data.command("import")
+@data.command(
+    "import",
+    epilog=example("flowkd data import table --source rows.csv --name rows"),
+)
 def import_dataset(
     kind: Annotated[str, typer.Argument(help="cifar10, power, images, table, ...")],
     source: Annotated[str | None, typer.Option(help="A path or any fsspec URL.")] = None,
@@ -36,6 +46,10 @@ def import_dataset(
     as_json: Json = False,
 ) -> None:
     """Import a data set as its publisher distributes it: Parquet shards and a manifest."""
+    from flowkd.config import apply_overrides, parse_config
+    from flowkd.data.importers.prepare import PrepareConfig
+    from jobs.importing import import_dataset as import_into
+
     with opened_store(store, "write") as opened:
         values: dict[str, Any] = {"kind": kind}
         values |= {key: value for key, value in (("source", source), ("name", name)) if value}
@@ -44,9 +58,12 @@ def import_dataset(
         say_dataset(import_into(config, opened, replace=replace), as_json)
 
 
-@data.command("list")
+@data.command("list", epilog=example("flowkd data list --json"))
 def list_datasets(store: StoreUri = None, as_json: Json = False) -> None:
     """List all data sets; exit with 1 if the manifest of one cannot be read."""
+    from flowkd.data.manifest import dataset_names, read_manifest
+    from flowkd.registry.catalog import said_of
+
     with opened_store(store) as opened:
         found: list[dict[str, Any]] = []
         damage: dict[str, str | None] = {}
@@ -61,7 +78,7 @@ def list_datasets(store: StoreUri = None, as_json: Json = False) -> None:
         end_with_damage(damage, as_json)
 
 
-@data.command("show")
+@data.command("show", epilog=example("flowkd data show rows --png rows.png"))
 def show_dataset(
     name: str,
     png: Annotated[Path | None, typer.Option(help="Write pictures or histograms here.")] = None,
@@ -70,6 +87,8 @@ def show_dataset(
     as_json: Json = False,
 ) -> None:
     """Show what a data set is; with --png, also what it looks like."""
+    from flowkd.data.manifest import read_manifest
+
     with opened_store(store) as opened:
         manifest = read_manifest(opened, name)
         if png is not None:
@@ -104,6 +123,8 @@ def say_dataset(manifest: Manifest, as_json: bool) -> None:
 
 def columns_of(manifest: Manifest) -> list[dict[str, Any]]:
     """Returns what is known of each column of a table, with its unit."""
+    from flowkd.data.facts import column_names
+
     names = column_names(manifest, len(manifest.columns or ()))
 
     def of(values: Sequence[Any] | None) -> Sequence[Any]:
@@ -128,6 +149,8 @@ def columns_of(manifest: Manifest) -> list[dict[str, Any]]:
 
 def facts(manifest: Manifest) -> dict[str, Any]:
     """Returns what people ask of a data set."""
+    from flowkd.data.groups import groups_of
+
     values = manifest.model_dump(mode="json", exclude={"format", "splits"}, exclude_none=True)
     splits = manifest.splits.items()
     return {

@@ -14,9 +14,7 @@ from flowkd.config import load_config
 from flowkd.training.config import TrainingConfig
 from jobs.checks import check_job
 from jobs.cli.boundary import Command
-from jobs.cli.console import CheckOnly, Overrides, StoreUri
-
-NOTHING_AGAINST_IT = "checked: nothing speaks against it"
+from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, Overrides, StoreUri
 
 ConfigFile = Annotated[Path, typer.Option(help="YAML file; see jobs/configs.")]
 Local = Annotated[bool, typer.Option("--local", help="In this process, without Ray.")]

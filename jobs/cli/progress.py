@@ -22,6 +22,7 @@ from flowkd.training.growth import growth_note
 from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import summary_of
 from jobs.cli.console import PlainConsole
+from jobs.cli.interrupted import tells_what_is_kept
 
 console = PlainConsole()
 POLL_SECONDS = 1.0
@@ -42,7 +43,8 @@ def train_with_progress(config: TrainingConfig, storage: StorageConfig) -> str:
         console.print(f"  {config.name}: {sentence}", markup=False)
 
     try:
-        reference = train_run(config, storage, tell)
+        with tells_what_is_kept(storage.store(), config.name):
+            reference = train_run(config, storage, tell)
     finally:
         finished.set()
         watcher.join()

@@ -9,34 +9,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.live import Live
 
 from cluster.queue.events import ENDED
 from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueRecords
-from cluster.queue.spec import Retries, Timeouts
-from cluster.queue.submission import submit_all
 from cluster.storage import StorageConfig
-from flowkd.config import apply_overrides, read_values
 from flowkd.errors import FlowkdError
 from flowkd.text import visible
+from jobs.cli.boundary import Group
 from jobs.cli.console import (
+    NOTHING_AGAINST_IT,
     CheckOnly,
     Json,
     PlainConsole,
     StoreUri,
+    done,
+    hint,
     make_table,
     opened_store,
     say,
 )
-from jobs.cli.entry import NOTHING_AGAINST_IT
+from jobs.cli.lazy import example
 from jobs.cli.pipelines import clock, span
-from jobs.cli.queue_jobs import cancel_job, retry_job, show_job, show_logs
 from jobs.cli.queue_repair import add_repair
-from jobs.kinds import KINDS, read_config
-from jobs.pipeline import pipeline_specs, workflow_specs
-from jobs.queue_checks import check_specs
-from jobs.submission import Options, make_own_spec, make_spec
 
 COLUMNS = ["position", "job", "kind", "state", "owner", "priority", "waited", "ran", "progress"]
 OF_PIPELINES = ["position", "job", "pipeline", *COLUMNS[2:]]
@@ -44,13 +39,24 @@ WORKFLOW = "workflow"
 RECENT = 10  # jobs that have ended and are still shown
 POLL_SECONDS = 1.0
 STALE_SECONDS = 30.0
+# Those of `jobs.kinds`, which needs torch, as help does not.
+KIND_NAMES = ("prepare", "train_teacher", "distill", "search", "evaluate", "publish", "deploy")
+
+
+queue = typer.Typer(
+    cls=Group,
+    help="The queue as a whole.",
+    epilog=example("flowkd queue --once", "flowkd queue --json"),
+)
+add_repair(queue)
 
 
 def submit_job(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|KIND", help=f"A file of flowkd run; or {', '.join(KINDS)}, pipeline."
+            metavar="FILE|KIND",
+            help=f"A file of flowkd run; or {', '.join(KIND_NAMES)}, pipeline.",
         ),
     ],
     config: Annotated[Path | None, typer.Option(help="The job's config file, of a kind.")] = None,
@@ -81,6 +87,14 @@ def submit_job(
         kind, config = WORKFLOW, Path(kind)
     if config is None:
         raise typer.BadParameter(f"expected --config FILE for a job of kind {kind}")
+    from cluster.queue.spec import Retries, Timeouts  # the configs of jobs need torch
+    from cluster.queue.submission import submit_all
+    from flowkd.config import apply_overrides, read_values
+    from jobs.kinds import KINDS, read_config
+    from jobs.pipeline import pipeline_specs, workflow_specs
+    from jobs.queue_checks import check_specs
+    from jobs.submission import Options, make_own_spec, make_spec
+
     with opened_store(store, "write") as opened:
         options = Options(
             id=job,
@@ -113,9 +127,10 @@ def submit_job(
             say(found, True)
             return
         for each in found:
-            print(f"{each['job']}: {'accepted' if each['accepted'] else 'was accepted before'}")
+            done(f"{each['job']}: {'accepted' if each['accepted'] else 'was accepted before'}")
 
 
+@queue.callback(invoke_without_command=True)
 def show_queue(
     context: typer.Context,
     watch: Annotated[
@@ -141,27 +156,13 @@ def show_queue(
                     print(visible(f"{row.job} is set aside: {row.reason}"))
             _say_if_stale(records)
         else:
+            from rich.live import Live
+
             with Live(console=PlainConsole(), refresh_per_second=4) as live:
                 while True:
                     shown = _shown(_rows(records), everything)
                     live.update(make_table(shown, _columns(shown)))
                     time.sleep(POLL_SECONDS)
-
-
-def add_queue(app: typer.Typer) -> None:
-    """Adds the commands of the queue to an app."""
-    for name, command in (
-        ("submit", submit_job),
-        ("show", show_job),
-        ("logs", show_logs),
-        ("cancel", cancel_job),
-        ("retry", retry_job),
-    ):
-        app.command(name)(command)
-    queue = typer.Typer(help="The queue as a whole.")
-    queue.callback(invoke_without_command=True)(show_queue)
-    add_repair(queue)
-    app.add_typer(queue, name="queue")
 
 
 def _rows(records: QueueRecords) -> list[JobRow]:
@@ -188,7 +189,7 @@ def _say_if_stale(records: QueueRecords) -> None:
     table = records.table()
     if table is None or time.time() - table.time > STALE_SECONDS:
         since = "yet" if table is None else f"since {clock(table.time)}"
-        print(
+        hint(
             f"no dispatcher has looked at the queue {since}: `flowkd up` starts one on this machine"
         )
 

@@ -17,9 +17,9 @@ from cluster.queue.job_log import read_job_log
 from cluster.queue.pipelines import StageJob, job_to_read, pipeline_jobs, to_cancel, to_retry
 from cluster.queue.records import QueueError, QueueRecords, describe
 from flowkd.text import log_for_terminal, visible
-from jobs.cli.console import Json, StoreUri, opened_store, say, say_facts
+from jobs.cli.console import Json, StoreUri, done, opened_store, say, say_facts
 from jobs.cli.pipelines import clock, say_pipeline
-from jobs.submission import this_user
+from jobs.owner import this_user
 
 POLL_SECONDS = 1.0
 
@@ -91,7 +91,7 @@ def cancel_job(job: JobName, store: StoreUri = None) -> None:
             _check_ended(records, job, "cancel", ended=False)
         for each in to_cancel(job, stages) if stages else [job]:
             records.ask(each, "cancel", by=this_user())
-            print(f"{each}: to be cancelled")
+            done(f"{each}: to be cancelled")
 
 
 def retry_job(job: JobName, store: StoreUri = None) -> None:
@@ -103,7 +103,7 @@ def retry_job(job: JobName, store: StoreUri = None) -> None:
             _check_ended(records, job, "retry", ended=True)
         for each in to_retry(job, stages) if stages else [job]:
             records.ask(each, "retry", by=this_user())
-            print(f"{each}: to be tried again")
+            done(f"{each}: to be tried again")
 
 
 def _stages(records: QueueRecords, name: str) -> list[StageJob]:

@@ -8,9 +8,9 @@ from cluster.queue.events import ENDED
 from cluster.queue.pipelines import pipeline_jobs
 from cluster.queue.records import QueueError, QueueRecords, RecordError
 from flowkd.names import is_name
-from flowkd.text import visible
-from jobs.cli.console import StoreUri, opened_store
-from jobs.submission import this_user
+from jobs.cli.console import StoreUri, done, opened_store
+from jobs.cli.lazy import example
+from jobs.owner import this_user
 
 
 def repair_job(job: str, store: StoreUri = None) -> None:
@@ -18,7 +18,7 @@ def repair_job(job: str, store: StoreUri = None) -> None:
     with opened_store(store) as opened:
         records = QueueRecords(opened)
         records.ask(job, "repair", by=this_user())
-        print(f"{job}: to be repaired; what cannot be read is kept in queue-damaged/")
+        done(f"{job}: to be repaired; what cannot be read is kept in queue-damaged/")
 
 
 def remove_job(job: str, store: StoreUri = None) -> None:
@@ -36,7 +36,7 @@ def remove_job(job: str, store: StoreUri = None) -> None:
                 )
         for each in found:
             records.ask(each, "remove", by=this_user())
-            print(visible(f"{each}: to be removed"))
+            done(f"{each}: to be removed")
 
 
 def _state(records: QueueRecords, job: str) -> str:
@@ -55,5 +55,5 @@ def _state(records: QueueRecords, job: str) -> str:
 
 def add_repair(queue: typer.Typer) -> None:
     """Adds the commands to those of the queue."""
-    queue.command("repair")(repair_job)
-    queue.command("remove")(remove_job)
+    queue.command("repair", epilog=example("flowkd queue repair JOB"))(repair_job)
+    queue.command("remove", epilog=example("flowkd queue remove JOB"))(remove_job)

@@ -24,10 +24,7 @@ def report_command(
     open_: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     store: StoreUri = None,
 ) -> None:
-    """Write the report of a comparison, a run or a model as one HTML file.
-
-    Example: flowkd report quickstart --open
-    """
+    """Write the report of a comparison, a run or a model as one HTML file."""
     with opened_store(store) as opened:
         page = _page(opened, what)
     path = output or Path(f"{what.split('/')[-1].replace('@', '-')}.html")

@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.live import Live
 
 from cluster.storage import StorageConfig
-from flowkd.config import load_config
-from jobs.checks import check_job
 from jobs.cli.boundary import Group
-from jobs.cli.console import CheckOnly, Json, Overrides, PlainConsole, StoreUri, opened_store
-from jobs.cli.entry import NOTHING_AGAINST_IT
-from tuning.config import SearchConfig
-from tuning.records import SearchRecords
-from tuning.status import Status, no_search, read_status, status_table
+from jobs.cli.console import (
+    NOTHING_AGAINST_IT,
+    CheckOnly,
+    Json,
+    Overrides,
+    PlainConsole,
+    StoreUri,
+    opened_store,
+)
+from jobs.cli.lazy import example
+
+if TYPE_CHECKING:  # tuning needs torch, and takes seconds to import
+    from tuning.config import SearchConfig
+    from tuning.status import Status
 
 Config = Annotated[Path | None, typer.Option(help="YAML file; see jobs/configs/search.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the search of this name, if there is one.")]
 
-app = typer.Typer(cls=Group, add_completion=False)
+app = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    epilog=example("flowkd search --config search.yaml"),
+)
 console = PlainConsole()
 
 
@@ -41,6 +51,11 @@ def search_command(
         return
     if config is None:
         raise typer.BadParameter("expected a file; got none", param_hint="--config")
+    from flowkd.config import load_config
+    from jobs.checks import check_job
+    from tuning.config import SearchConfig
+    from tuning.records import SearchRecords
+
     settings = load_config(SearchConfig, config, set_ or ())
     storage = StorageConfig.from_uri(store)
     check_job(settings, storage)
@@ -51,9 +66,11 @@ def search_command(
     run_search(settings, storage, resume=resume)
 
 
-@app.command("status")
+@app.command("status", epilog=example("flowkd search status NAME"))
 def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> None:
     """Show how far a search is."""
+    from tuning.status import read_status, status_table
+
     with opened_store(store) as opened:
         status = read_status(opened, name)
     if as_json:
@@ -62,10 +79,12 @@ def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> 
         console.print(status_table(status), soft_wrap=False)
 
 
-@app.command("report")
+@app.command("report", epilog=example("flowkd search report NAME"))
 def report_command(name: str, store: StoreUri = None) -> None:
     """Write the report of a search as far as it is, searches/NAME/report.html."""
-    from tuning.report.page import write_report  # takes seconds to import
+    from tuning.records import SearchRecords
+    from tuning.report.page import write_report
+    from tuning.status import no_search
 
     with opened_store(store) as opened:
         records = SearchRecords(opened, name)
@@ -79,7 +98,7 @@ def report_command(name: str, store: StoreUri = None) -> None:
 
 def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = False) -> None:
     """Searches, concludes and reports, and shows how far it is."""
-    from tuning.search import search  # takes seconds to import
+    from tuning.search import search
 
     with _Display() as display:
         outcome = search(config, storage, resume=resume, show=display.show)
@@ -94,6 +113,8 @@ class _Display:
     """A live table on a terminal; elsewhere a line for each trial that ends."""
 
     def __init__(self) -> None:
+        from rich.live import Live
+
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._said: set[int] = set()
         self._stage = ""
@@ -109,6 +130,8 @@ class _Display:
 
     def show(self, status: Status) -> None:
         """Shows how far a search is."""
+        from tuning.status import status_table
+
         if self._live is not None:
             self._live.update(status_table(status), refresh=True)
             return

@@ -9,13 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from cluster.storage import StorageConfig
-from flowkd.config import apply_overrides, load_config, parse_config
-from flowkd.config.yaml_file import parse_yaml
 from flowkd.errors import ConfigError, DataError
 from flowkd.text import visible
 from jobs.cli.console import CheckOnly, Overrides, StoreUri
 from jobs.cli.entry import NOTHING_AGAINST_IT
-from jobs.workflow.config import WorkflowConfig
 
 # An option of an import that an error names as its remedy.
 OPTION = re.compile(r"`(key|header|delimiter|decimal|missing_texts|incomplete)\b")
@@ -28,13 +25,12 @@ def run_file(
     set_: Overrides = None,
     check: CheckOnly = False,
 ) -> None:
-    """Do all that a file asks for, from data to a served student; started again, it goes on.
-
-    Example: flowkd run stars.yaml --set deploy=none
-    """
+    """Do all that a file asks for, from data to a served student; started again, it goes on."""
     # What they import takes a second.
+    from flowkd.config import load_config
     from jobs.cli.run_workflow import run_workflow
     from jobs.workflow.checks import check_workflow
+    from jobs.workflow.config import WorkflowConfig
 
     config = load_config(WorkflowConfig, file, set_ or ())
     storage = StorageConfig.from_uri(store)
@@ -60,11 +56,11 @@ def new_file(
     ] = None,
     store: StoreUri = None,
 ) -> None:
-    """Look at data, and write one file of everything from import to deployment, to be edited.
-
-    Example: flowkd new stars.csv && flowkd run stars.yaml
-    """
+    """Look at data, and write one file of everything from import to deployment, to be edited."""
     # What they import takes a second.
+    from flowkd.config import apply_overrides, parse_config
+    from flowkd.config.yaml_file import parse_yaml
+    from jobs.workflow.config import WorkflowConfig
     from jobs.workflow.new import look_at, name_of_source
     from jobs.workflow.sizes import Sizes, sizes_of
     from jobs.workflow.write import workflow_text
@@ -96,9 +92,3 @@ def new_file(
     if not isinstance(sizes, str):
         print(f"about {sizes.lasts} of training on this machine, an estimate")
     print(f"wrote {path}: look at it, then `flowkd run {path}`")
-
-
-def add_workflow(app: typer.Typer) -> None:
-    """Adds the commands of workflows to an app."""
-    app.command("new")(new_file)
-    app.command("run")(run_file)

@@ -12,8 +12,7 @@ from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.config import dump_config, load_config
 from jobs.cli.boundary import Command
-from jobs.cli.console import CheckOnly, StoreUri
-from jobs.cli.entry import NOTHING_AGAINST_IT
+from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, StoreUri
 from jobs.importing import import_dataset
 from jobs.study.checks import check_studies
 from jobs.study.choices import advance

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from flowkd.errors import StoreError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
-from flowkd.registry.artifacts import read_artifact_manifest, read_metrics, resolve, versions
+from flowkd.registry.artifact_manifest import (
+    read_artifact_manifest,
+    read_metrics,
+    resolve,
+    versions,
+)
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.from_store import read_comparison
 from flowkd.store.sealed import read_sealed

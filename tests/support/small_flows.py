@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowkd.bijectors.transforms import LogitTransform, LogTransform
+from flowkd.columns import LogitTransform, LogTransform
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig

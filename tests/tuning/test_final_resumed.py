@@ -7,7 +7,8 @@ import pytest
 from cluster.storage import StorageConfig
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_version, set_alias
-from flowkd.registry.artifacts import load_artifact, versions
+from flowkd.registry.artifact_manifest import versions
+from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.registry.removal import remove_version
 from flowkd.store.store import Store

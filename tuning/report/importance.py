@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from tuning.report.axes import Axis
 
 FEWEST = 12  # trials that chose a parameter

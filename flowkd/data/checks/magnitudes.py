@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flowkd.bijectors.transforms import ColumnTransforms, LogTransform
+from flowkd.columns import ColumnTransforms, LogTransform
 from flowkd.data.checks.options import Remedies, drop_option, quoted, set_option
 from flowkd.errors import DataError
 

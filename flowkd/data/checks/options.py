@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from flowkd.bijectors.transforms import ColumnTransform
+from flowkd.columns import ColumnTransform
 from flowkd.config import Config
 
 

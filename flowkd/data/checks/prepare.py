@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from flowkd.bijectors.transforms import ColumnTransforms, transformed
+from flowkd.bijectors.transforms import transformed
+from flowkd.columns import ColumnStep, ColumnSteps, ColumnTransforms
 from flowkd.data.checks.magnitudes import LARGEST, check_magnitudes, check_spread
 from flowkd.data.checks.options import ColumnOptions, Remedies, drop_option
 from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.manifest import LeftOut
-from flowkd.data.shuffle import derive_seed
-from flowkd.data.steps import ColumnStep, ColumnSteps, spread, step_widths
+from flowkd.data.seeds import derive_seed
+from flowkd.data.steps import spread, step_widths
 from flowkd.errors import DataError
 
 # A value may be so much of a step beside the grid, as decimals are in binary.

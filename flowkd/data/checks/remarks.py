@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from flowkd.bijectors.transforms import ColumnTransforms
+from flowkd.columns import ColumnTransforms
 from flowkd.data.checks.magnitudes import indistinct, wide
 from flowkd.data.checks.options import Remedies, quoted
 from flowkd.data.checks.relations import correlated, relations

@@ -13,7 +13,7 @@ from flowkd.config import Config
 from flowkd.data.importers.picture_files import SUFFIXES, BadPictureError
 from flowkd.data.importers.pictures import grid_crops, read_frames, scaled_size
 from flowkd.data.notes import Notes
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 
 MAX_PICTURE_BYTES = 2**28
 CHUNK_BYTES = 2**26

@@ -14,7 +14,7 @@ from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.manifest import SPLITS, Manifest, Split, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples, concat_examples
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.data.writing import SHARD_BYTES, SplitArrays, commit_manifest, write_shards
 from flowkd.errors import DataError
 from flowkd.names import DatasetName

@@ -11,7 +11,7 @@ from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.photos import TILE, photographs, tiles
 from flowkd.data.importers.pictures import grid_crops
 from flowkd.data.manifest import SPLITS, Manifest
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.names import DatasetName
 from flowkd.store.store import Store

@@ -13,7 +13,7 @@ from pydantic import Field
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.importers.pictures import grid_crops, read_picture
 from flowkd.data.manifest import SPLITS, Manifest
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName

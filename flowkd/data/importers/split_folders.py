@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flowkd.data.manifest import SPLITS
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.errors import DataError
 
 NAMES = {

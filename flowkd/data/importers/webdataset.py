@@ -19,7 +19,7 @@ from flowkd.data.importers.crops import MAX_PICTURE_BYTES, CropsConfig, check_si
 from flowkd.data.importers.picture_notes import wanted_picture
 from flowkd.data.importers.sources import TARS, Source
 from flowkd.data.notes import Notes
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.data.writing import SplitArrays
 from flowkd.errors import DataError
 

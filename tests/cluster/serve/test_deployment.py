@@ -12,7 +12,7 @@ from cluster.serve.deployment import ServingError, _warn_without_door, deploy, s
 from cluster.storage import StorageConfig
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import set_alias
-from flowkd.registry.artifacts import resolve
+from flowkd.registry.artifact_manifest import resolve
 from tests.support.serving import CONFIGS, ok, post, publish
 
 

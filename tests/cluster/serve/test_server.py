@@ -12,7 +12,8 @@ from cluster.serve.server import Job
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import SampleRequest
 from flowkd.registry.aliases import set_alias
-from flowkd.registry.artifacts import load_artifact, resolve
+from flowkd.registry.artifact_manifest import resolve
+from flowkd.registry.artifacts import load_artifact
 from tests.support.queues import wait_for
 from tests.support.serving import ok, post, publish, replica_in_process
 

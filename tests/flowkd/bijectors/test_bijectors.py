@@ -19,7 +19,8 @@ from flowkd.bijectors import (
     Squeeze,
     Standardize,
 )
-from flowkd.bijectors.transforms import LogitTransform, LogTransform, preprocessing
+from flowkd.bijectors.transforms import preprocessing
+from flowkd.columns import LogitTransform, LogTransform
 from flowkd.flows.build import build_flow
 from flowkd.nn import MLP, ConvNet, SplitPrior
 from tests.support.small_flows import CONFIGS, randomise

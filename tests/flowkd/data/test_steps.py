@@ -6,13 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from flowkd.columns import ColumnStep
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.loader import BatchLoader
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import StoredRows, load_split
 from flowkd.data.rows import Examples
-from flowkd.data.steps import ColumnStep, spread, step_widths, to_grid
+from flowkd.data.steps import spread, step_widths, to_grid
 from flowkd.errors import ConfigError
 from flowkd.evaluation.metrics import evaluate_likelihood
 from flowkd.predict.predictor import Predictor

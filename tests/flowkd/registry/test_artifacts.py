@@ -8,13 +8,12 @@ import torch
 from flowkd.errors import StoreError
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.registry.aliases import set_alias
+from flowkd.registry.artifact_manifest import resolve, versions
 from flowkd.registry.artifacts import (
     PARTS,
     Lineage,
     load_artifact,
     publish_artifact,
-    resolve,
-    versions,
     write_artifact,
 )
 from flowkd.store.store import Store

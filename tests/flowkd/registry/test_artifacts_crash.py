@@ -9,7 +9,8 @@ import torch
 
 from flowkd.flows.flow import Flow
 from flowkd.registry.aliases import set_alias
-from flowkd.registry.artifacts import load_artifact, publish_artifact, versions
+from flowkd.registry.artifact_manifest import versions
+from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.store.store import Store
 from tests.support.crashes import Crash, crash_at
 from tests.support.small_flows import CONFIGS, small_flow

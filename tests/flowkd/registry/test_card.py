@@ -32,3 +32,20 @@ def test_a_run_knows_the_groups_of_its_data(taught_store: Store) -> None:
         "groups"
     ]
     assert found == {"train": 40, "val": 40, "test": 40}
+
+
+def test_a_card_is_words_and_figures_that_are_worth_their_digits() -> None:
+    config = CONFIGS["coupling"]
+    tested = {"bits_per_dim": 3.107123456, "standard_error": 0.0971, "by": [1, 2], "rows": 9664}
+    metrics = {"validation_bits_per_dim": 3.0123456, "steps": 20000, "test": tested}
+    card = model_card("models/a/1", build_flow(config), metrics, Lineage(), DataFacts())
+    rows = [line for line in card.splitlines() if line.startswith("| ")][2:]
+    assert rows == [
+        "| validation bits per dim | 3.012 |",
+        "| steps | 20,000 |",
+        "| test bits per dim | 3.107 ± 0.097 |",
+        "| test by | 1, 2 |",
+        "| test rows | 9,664 |",
+    ]
+    assert not set("{}[]'") & set(card)
+    assert "(" not in card.split("Load it")[0]

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from flowkd.errors import StoreError
 from flowkd.registry.aliases import alias_versions, set_alias
-from flowkd.registry.artifacts import Lineage, load_artifact, publish_artifact, versions
+from flowkd.registry.artifact_manifest import versions
+from flowkd.registry.artifacts import Lineage, load_artifact, publish_artifact
 from flowkd.registry.catalog import find_damage, model_versions
 from flowkd.registry.removal import remove_version
 from flowkd.store.sealed import seal_line

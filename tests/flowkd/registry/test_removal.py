@@ -12,7 +12,7 @@ import pytest
 from flowkd.errors import StoreError
 from flowkd.registry import aliases
 from flowkd.registry.aliases import alias_version, set_alias
-from flowkd.registry.artifacts import resolve, versions
+from flowkd.registry.artifact_manifest import resolve, versions
 from flowkd.registry.removal import remove_version
 from flowkd.store import locks
 from flowkd.store.sealed import write_sealed

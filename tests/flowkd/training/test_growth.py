@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flowkd.errors import ConfigError
-from flowkd.registry.artifacts import read_metrics
+from flowkd.registry.artifact_manifest import read_metrics
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import BEGUN
 from flowkd.training.config import TrainingConfig

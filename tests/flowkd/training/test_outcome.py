@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from flowkd.registry.artifacts import load_artifact, read_artifact_manifest
+from flowkd.registry.artifact_manifest import read_artifact_manifest
+from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.loop import StepResult
 from flowkd.training.metrics_log import read_log

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowkd.errors import StoreError
-from flowkd.registry.artifacts import load_artifact, publish_artifact, resolve
+from flowkd.registry.artifact_manifest import resolve
+from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.registry.card import Lineage
 from flowkd.store.store import Store
 from flowkd.training.removal import remove_runs

@@ -6,7 +6,8 @@ import pytest
 
 from flowkd.errors import ConfigError, StoreError
 from flowkd.registry.aliases import set_alias
-from flowkd.registry.artifacts import load_artifact, versions
+from flowkd.registry.artifact_manifest import versions
+from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.pins import load_pinned, pin_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.registry.removal import remove_version

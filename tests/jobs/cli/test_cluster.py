@@ -99,7 +99,7 @@ def test_readmes_lines_submit_a_job_that_finds_the_store(tmp_path: Path) -> None
         assert done.returncode == 0, done.stdout + done.stderr
         address = json.loads((copy / ".flowkd/cluster.json").read_text())["dashboard"]
         line = f"ray job submit --address {address} --working-dir . -- python -m jobs.distill"
-        assert line in done.stdout
+        assert line in done.stderr
         done = shell(lines[1])
         assert done.returncode == 0, done.stdout + done.stderr
         assert store.exists("runs", "submitted", "result", "manifest.json")

@@ -18,6 +18,7 @@ from flowkd.data.importers.prepare import prepare
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import FlowkdError, StoppedError
 from flowkd.store.store import Store
+from jobs.cli.console import PlainConsole
 from jobs.cli.main import app
 from tests.support import ROOT
 from tests.support.small_runs import furnish
@@ -216,3 +217,25 @@ def test_credentials_of_a_source_are_neither_kept_nor_shown(places: Path) -> Non
     assert "expected a config without passwords and tokens" in said
     kept = b"".join(path.read_bytes() for path in (places / "good").rglob("*") if path.is_file())
     assert b"s3cret" not in kept
+
+
+def test_an_error_has_its_traceback_where_debug_asks_for_it(places: Path) -> None:
+    code, said = call("--debug", "runs", "show", "gone", "--store", "good")
+    assert code == 1
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith("error: no run 'gone'")
+
+
+def test_hints_go_to_stderr_and_quiet_leaves_out_what_is_no_result(places: Path) -> None:
+    heard = CliRunner().invoke(app, ["queue", "--once", "--store", "good"])
+    assert (heard.exit_code, heard.stdout) == (0, "none\n")
+    assert heard.stderr.startswith("no dispatcher has looked at the queue yet")
+    quiet = CliRunner().invoke(app, ["-q", "queue", "--once", "--store", "good"])
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "none\n", "")
+    failed = CliRunner().invoke(app, ["--quiet", "runs", "show", "gone", "--store", "good"])
+    assert failed.stderr.startswith("error: no run 'gone'")
+
+
+def test_no_color_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert PlainConsole().no_color

@@ -13,7 +13,7 @@ from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.importers.density.archive import ADDRESS
 from flowkd.data.importers.importer import ImporterConfig
 from flowkd.data.manifest import SPLITS, Manifest
-from flowkd.data.shuffle import derive_seed
+from flowkd.data.seeds import derive_seed
 from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.errors import DataError
 from flowkd.names import DatasetName

@@ -1,0 +1,124 @@
+"""`flowkd models`: published models, listed, shown, verified, pointed at and removed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowkd.errors import StoreError
+from flowkd.registry.aliases import alias_history, set_alias
+from jobs.cli.boundary import Group
+from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
+from jobs.cli.lazy import example
+
+Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
+
+models = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="Published models.",
+    epilog=example("flowkd models list"),
+)
+
+
+@models.command("list", epilog=example("flowkd models list --json"))
+def list_models(store: StoreUri = None, as_json: Json = False) -> None:
+    """List all versions of all models; exit with 1 if one, or an alias, cannot be read."""
+    from flowkd.registry.catalog import damaged_aliases, model_versions
+
+    with opened_store(store) as opened:
+        found = [version.model_dump() for version in model_versions(opened)]
+        damage = {f"models/{each['model']}@{each['version']}": each["damage"] for each in found}
+        aliases = damaged_aliases(opened)
+        if as_json:
+            found += [
+                {"model": name.split("@")[0].removeprefix("models/"), "version": None,
+                 "aliases": [name.split("@")[1]], "created": None, "bytes": None, "damage": reason}
+                for name, reason in aliases.items()
+            ]  # fmt: skip
+        say(found, as_json, ["model", "version", "aliases", "created", "bytes"])
+        end_with_damage({**damage, **aliases}, as_json)
+
+
+@models.command("show", epilog=example("flowkd models show models/photos@best"))
+def show_model(reference: Reference, store: StoreUri = None, as_json: Json = False) -> None:
+    """Show what an artifact is, how good, and what it was made from."""
+    from flowkd.flows.build import count_parameters  # these need torch
+    from flowkd.registry.artifacts import load_artifact
+    from flowkd.registry.figures import figures_in_words
+
+    with opened_store(store) as opened:
+        artifact = load_artifact(opened, reference)
+        manifest = artifact.manifest
+        facts = {
+            "reference": reference,
+            "version": artifact.version,
+            "created": manifest.created,
+            "parameters": count_parameters(artifact.flow),
+            "data": manifest.data.model_dump(exclude_defaults=True),
+            "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
+            "metrics": artifact.metrics if as_json else figures_in_words(artifact.metrics),
+            "lineage": manifest.lineage.model_dump(exclude_none=True),
+            **({"remarks": manifest.remarks} if manifest.remarks else {}),
+        }
+        say_facts(facts, as_json)
+
+
+@models.command("verify", epilog=example("flowkd models verify models/photos@best"))
+def verify_models(
+    references: Annotated[list[str] | None, typer.Argument(help="Default: all versions.")] = None,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Read all parts again and compare them with their manifests; exit with 1 if one differs."""
+    from flowkd.registry.catalog import damaged_aliases, find_damage, model_versions
+
+    with opened_store(store) as opened:
+        asked = references or [
+            *(version.reference for version in model_versions(opened)),
+            *damaged_aliases(opened),
+        ]
+        found = [{"reference": each, "damage": find_damage(opened, each)} for each in asked]
+        say([{**each, "damage": each["damage"] or "none"} for each in found], as_json)
+        if any(each["damage"] for each in found):
+            raise typer.Exit(1)
+
+
+@models.command("alias", epilog=example("flowkd models alias photos best VERSION"))
+def move_alias(
+    name: str,
+    alias: str,
+    version: Annotated[
+        str | None, typer.Argument(help="Default: tell where it has pointed, the last move last.")
+    ] = None,
+    expect: Annotated[
+        str | None, typer.Option(help="Move it only if it points at this version.")
+    ] = None,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias of a model at one of its versions, or tell where it has pointed."""
+    with opened_store(store) as opened:
+        if version is None:
+            moves, damage = alias_history(opened, name, alias)
+            told = [move.model_dump() for move in moves]
+            say(told, as_json, ["number", "version", "time"])
+            end_with_damage({f"a move of models/{name}@{alias}": each for each in damage}, as_json)
+            return
+        set_alias(opened, name, alias, version, expect)
+        done(f"models/{name}@{alias} is {version}")
+
+
+@models.command("remove", epilog=example("flowkd models remove models/photos@VERSION"))
+def remove_model(reference: Reference, store: StoreUri = None) -> None:
+    """Remove a version to which no alias points and which taught no other artifact."""
+    from flowkd.registry.removal import remove_version
+
+    with opened_store(store) as opened:
+        kind, _, rest = reference.partition("/")
+        name, _, version = rest.partition("@")
+        if kind != "models" or not version:
+            raise StoreError(f"expected models/NAME@VERSION; got {reference!r}")
+        remove_version(opened, name, version)
+        done(f"removed {reference}")
