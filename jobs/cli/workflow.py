@@ -11,8 +11,7 @@ import typer
 from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError, DataError
 from flowkd.text import visible
-from jobs.cli.console import CheckOnly, Overrides, StoreUri
-from jobs.cli.entry import NOTHING_AGAINST_IT
+from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, Overrides, StoreUri
 
 # An option of an import that an error names as its remedy.
 OPTION = re.compile(r"`(key|header|delimiter|decimal|missing_texts|incomplete)\b")
