@@ -56,7 +56,10 @@ def test_an_attempt_that_wakes_beside_its_successor_changes_nothing(
     )
     queue.submit("job", kind="train_teacher", config=config.model_dump(mode="json"))
     queue.serve("dispatcher")
-    wait_for(lambda: current_folder(queue.store, "run"), about=lambda: log(queue, 1))
+    wait_for(
+        lambda: current_folder(queue.store, "run") and last_record(queue.store, "run"),
+        about=lambda: log(queue, 1),
+    )
     holder = queue.store.read_json("runs", "run", "lease", "00000001.json")["holder"]
     assert (holder["job"], holder["attempt"]) == ("job", 1)
     frozen = of_the_attempt(queue.cluster, holder["process"])
