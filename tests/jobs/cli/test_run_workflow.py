@@ -12,7 +12,8 @@ import pytest
 from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from flowkd.errors import FlowkdError, RefusedError
-from flowkd.registry.artifacts import load_artifact, versions
+from flowkd.registry.artifact_manifest import versions
+from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.removal import remove_runs
 from jobs.cli import run_workflow as run

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors.transforms import LogTransform
+from flowkd.columns import ColumnStep
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
-from flowkd.data.steps import ColumnStep
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.quality import Quality, QualityConfig, draw_beside, measure_quality
 from flowkd.evaluation.quality.measure import measure_drawn
@@ -23,6 +23,7 @@ from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
+from flowkd.store.sealed import read_sealed
 from flowkd.store.store import Store
 from jobs.cli.tables import figures_table
 from tests.support.small_flows import small_flow
@@ -167,7 +168,7 @@ def test_an_evaluation_keeps_the_quality_and_prints_it(
         name="e", flows={"teacher": "runs/teacher"}, dataset=training("a").dataset, seconds=0.02
     )
     found = evaluate(config, taught_store)
-    kept = taught_store.read_json("evaluations", "e.json")
+    kept = read_sealed(taught_store, "evaluations", "e.json")
     assert {label: FlowFigures.read(values) for label, values in kept.items()} == found
     quality = found["teacher"].quality
     assert quality is not None
