@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -43,5 +44,8 @@ def test_killed_drivers_leave_no_actor_no_placement_group_and_no_process(
 
 
 def processes_of(cluster: LocalCluster) -> list[str]:
-    titles = [" ".join(each.cmdline()) for each in psutil.Process(cluster.pid).children(True)]
+    titles = []
+    for each in psutil.Process(cluster.pid).children(True):
+        with suppress(psutil.Error):  # it has just ended
+            titles.append(" ".join(each.cmdline()))
     return [title for title in titles if "PlacementGroupCleaner" in title]

@@ -26,6 +26,11 @@ def test_before_the_first_checkpoint_it_begins_again(capsys: pytest.CaptureFixtu
     assert said == "runs/a has no checkpoint yet: the same command begins it again\n"
 
 
+def _hears_ctrl_c() -> None:
+    """Undoes what a shell does to the tests if they are started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_of_a_training_says_which_checkpoint_is_kept(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     furnish(store)
@@ -37,6 +42,7 @@ def test_ctrl_c_of_a_training_says_which_checkpoint_is_kept(tmp_path: Path) -> N
          "--store", store.uri, "--local"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        preexec_fn=_hears_ctrl_c,
     )  # fmt: skip
     try:
         wait_for(lambda: bool(current_checkpoints(store, "long")), seconds=240)
