@@ -16,7 +16,7 @@ from flowkd.report.comparison import differences, gap_text
 
 QUEUE = QueueConfig()
 README = Path("README.md")
-DOCS = Path("docs")
+DOCS = Path("docs/results")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
 CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
 PAGES = {"bench-tuning": "tuning"}
@@ -100,7 +100,7 @@ def quickstart(results: dict[str, Any]) -> str:
 
 
 def bench(results: dict[str, Any]) -> str:
-    """Returns the page docs/bench.md."""
+    """Returns the page docs/results/bench.md."""
     own = results["own_networks"]
     rows = [
         f"| {name} | {results[name]:.3f} | {own.get(name, math.nan):.3f} | {aim:.2f} |"
@@ -123,7 +123,7 @@ one worker, over that of a plain loop.
 
 
 def warm_starts(results: dict[str, Any]) -> str:
-    """Returns the page docs/bench-warmstart.md."""
+    """Returns the page docs/results/bench-warmstart.md."""
     rows = [
         f"| {name} | {case['rows']:,} | {case['teacher_parameters']:,} | "
         f"{case['student_parameters']:,} | {case['seconds']:.1f} | {case['cpu_seconds']:.1f} | "
@@ -145,7 +145,7 @@ is the peak of the process, before the start and with it, flows and torch includ
 
 
 def reliability(results: dict[str, Any]) -> str:
-    """Returns the page docs/reliability.md; what `make chaos` gave stays as it is there."""
+    """Returns the page docs/results/reliability.md; what `make chaos` gave stays as it is there."""
     _, begin, rest = (DOCS / "reliability.md").read_text(encoding="utf-8").partition(CHAOS_BEGIN)
     rows = [
         f"| {fault} | {row['injected']} | {row['outcome']} | {row['seconds']:.0f} |"

@@ -143,7 +143,7 @@ def test_no_link_is_broken(page: Path) -> None:
 
 def test_the_files_that_the_architecture_names_are_there() -> None:
     """Whole paths; bare names lie beside a path that is named before."""
-    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
     folders = [ROOT]
     for path in re.findall(r"`([\w./]+(?:\.(?:py|md|yaml)|/))`", text):
         if path.startswith("runs/"):

@@ -97,7 +97,7 @@ def fit(
         x: Rows, (N, *event_shape): floats in data units, or uint8, which are dequantised.
         context: What the flow is conditioned on: int64 classes (N,), or vectors (N, c).
         teacher: A flow to learn from as well; default none.
-        weights: Of the loss terms, with a teacher; default the best recipe of docs/study.md.
+        weights: Of the loss terms, with a teacher; default the best of docs/results/study.md.
         hints: Pairs of taps, with a teacher and a weight for them.
         samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
         steps: Number of optimiser steps.
