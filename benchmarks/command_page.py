@@ -69,14 +69,17 @@ def _section(typed: str, command: Any) -> str:
 
 
 def _table(command: Any, kind: str) -> str:
-    rows = [
-        f"| {_called(each)} | {_text(each.help or '')} | {_default(each)} |"
+    """Returns the arguments or the options of a command; with defaults, where one has any."""
+    found = [
+        (_called(each), _text(each.help or ""), _default(each))
         for each in command.params
         if each.param_type_name == kind
         and not {"--install-completion", "--show-completion"} & set(each.opts)
     ]
-    head = [f"| {kind} | | default |", "| --- | --- | --- |"]
-    return "\n".join([*head, *rows, ""]) if rows else ""
+    names = [kind, "", "default"] if any(default for *_, default in found) else [kind, ""]
+    rows = [names, ["---"] * len(names), *(row[: len(names)] for row in found)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, ""]) if found else ""
 
 
 def _is_argument(parameter: Any) -> bool:
