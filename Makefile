@@ -80,7 +80,7 @@ fuzz: $(DEV) ## Throw changed inputs at the product, some minutes: results/fuzz.
 	$(BIN)/python -m benchmarks.fuzz
 
 chaos: export OMP_NUM_THREADS := 1
-chaos: $(DEV) ## Inject faults into a working cluster, a quarter hour: results/chaos.json
+chaos: $(DEV) ## Inject faults into a working cluster, 20 minutes: results/chaos.json
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --seed 0
 
 lint: $(DEV) ## Check style, format, types and import directions
