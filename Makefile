@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ mutants: $(DEV) ## See that tests catch deliberate faults: results/mutants.json,
 fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(DEV) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
 	$(BIN)/python -m benchmarks.fuzz
+
+journeys: $(DEV) ## The way of a new user, timed from a fresh clone, half an hour: results/journeys.json
+	$(BIN)/python -m benchmarks.journeys
 
 chaos: export OMP_NUM_THREADS := 1
 chaos: $(DEV) ## Inject faults into a working cluster, 20 minutes: results/chaos.json

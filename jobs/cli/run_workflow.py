@@ -175,7 +175,8 @@ class _Progress:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
         if config.results is not None:
-            _write_results(config.results, self.figures, path, self.url, seconds)
+            outcome = {"advice": report.advice, "seconds": seconds, "endpoint": self.url}
+            _write_results(config.results, self.figures, path, outcome)
         print()
         figures_table(self.figures)
         print(f"\nreport   {path.resolve()}")
@@ -202,15 +203,14 @@ def _placed(config: TrainingConfig) -> TrainingConfig:
 
 
 def _write_results(
-    path: Path, figures: dict[str, FlowFigures], report: Path, url: str | None, seconds: float
+    path: Path, figures: dict[str, FlowFigures], report: Path, facts: dict[str, Any]
 ) -> None:
     closed = gap_share(figures).estimate if set(figures) == set(ROLES) else math.nan
     outcome = {
         **{role: asdict(found) for role, found in figures.items()},
         "gap_closed": closed if math.isfinite(closed) else None,  # JSON has no NaN
-        "seconds": seconds,
         "report": str(report.resolve()),
-        "endpoint": url,
+        **facts,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
