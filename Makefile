@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-data bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,14 +48,14 @@ quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reporte
 
 STUDY := $(BIN)/python -m jobs.study
 
-study: $(STAMP) ## All arms on all data sets: results/study.json, docs/study.md; many hours
+study: $(STAMP) ## All arms on all data sets: results/study.json, docs/results/study.md; many hours
 	$(STUDY) --config jobs/configs/study/*.yaml
 
-study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/study-small.md
+study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/results/study-small.md
 	$(STUDY) --config jobs/configs/study/small/*.yaml \
-		--results results/study-small.json --document docs/study-small.md
+		--results results/study-small.json --document docs/results/study-small.md
 
-capacity: $(STAMP) ## Students of many shapes: results/capacity.json, docs/capacity.md; hours
+capacity: $(STAMP) ## Students of many shapes: results/capacity.json and its page; hours
 	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml
 
 down: $(STAMP) ## Stop what the quickstart left running
@@ -72,7 +72,7 @@ test-quick: $(DEV) ## Run those that start no cluster and no server, after each 
 	$(BIN)/python -m pytest -n 2 -m "not cluster and not server"
 
 mutants: export OMP_NUM_THREADS := 1
-mutants: $(DEV) ## See that tests catch deliberate faults: results/mutants.json, docs/mutants.md
+mutants: $(DEV) ## See that tests catch deliberate faults: results/mutants.json and its page
 	$(BIN)/python -m benchmarks.mutants
 
 fuzz: export OMP_NUM_THREADS := 1
@@ -116,9 +116,16 @@ bench-tuning: $(DEV) ## Search against random search and fixed weights: results/
 	$(BIN)/python -m benchmarks.tuning
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
-docs: $(DEV) ## Put the figures of results/ into README.md and docs/, and the keys into docs/config.md
+docs: $(DEV) ## Write figures of results/ into README.md and docs/, and the references of the code
 	$(BIN)/python -m benchmarks.document
 	$(BIN)/python -m jobs.schemas
+	$(BIN)/python -m benchmarks.command_page
+	$(BIN)/python -m benchmarks.http_page
+
+site: export NO_MKDOCS_2_WARNING := 1
+site: $(DEV) ## Build docs/ as a site, results/site/index.html
+	$(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	@echo "wrote results/site/index.html"
 
 constraints: $(DEV) ## Pin what .venv holds: constraints.txt
 	@{ echo '# What the tests ran with. Regenerate: make constraints'; \

@@ -26,7 +26,9 @@ def main(
     config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs/capacity.")],
     store: StoreUri = None,
     results: Annotated[Path, typer.Option(help="The figures.")] = Path("results/capacity.json"),
-    document: Annotated[Path, typer.Option(help="Their document.")] = Path("docs/capacity.md"),
+    document: Annotated[Path, typer.Option(help="Their document.")] = Path(
+        "docs/results/capacity.md"
+    ),
     workers: Workers = None,
     replace: Replace = False,
     train: Train = True,

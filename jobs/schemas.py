@@ -1,4 +1,4 @@
-"""The configurations that there are, by name, and docs/config.md, which is made of them."""
+"""The configurations that there are, by name, and docs/reference/config.md, made of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jobs.pipeline import PipelineConfig
 from jobs.workflow.config import WorkflowConfig
 from tuning.config import SearchConfig
 
-DOCUMENT = Path("docs/config.md")
+DOCUMENT = Path("docs/reference/config.md")
 
 # What a file is for, and the unions that it may name: each member has its `kind` as its name here.
 FILES: dict[str, type[BaseModel]] = {
@@ -60,7 +60,7 @@ def find_model(kind: str) -> type[BaseModel]:
 
 
 def document() -> str:
-    """Returns docs/config.md."""
+    """Returns docs/reference/config.md."""
     parts = [
         "# Configuration\n\nMade from the code by `make docs`; `flowkd config schema KIND` prints "
         "a part. A key\nwithout a default must be given, and an unknown one is refused.\n"
@@ -89,7 +89,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Writes docs/config.md."""
+    """Writes docs/reference/config.md."""
     DOCUMENT.write_text(document(), encoding="utf-8")
     print(f"wrote {DOCUMENT}")
 

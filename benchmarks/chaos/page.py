@@ -1,4 +1,4 @@
-"""The table of `make chaos`, for the terminal and for docs/reliability.md."""
+"""The table of `make chaos`, for the terminal and for docs/results/reliability.md."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def section(found: dict[str, Any]) -> str:
-    """Returns the part of docs/reliability.md."""
+    """Returns the part of docs/results/reliability.md."""
     met = {row["fault"] for row in found["rows"] if not row["note"]}
     never = [fault for fault in FAULTS if fault not in met]
     not_reached = f"\nNot tried: {', '.join(never)}.\n" if never else ""

@@ -15,7 +15,7 @@ from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart
 from flowkd.flows.flow import Flow
 
-# What docs/study.md found best: data, and the teacher's samples less and less.
+# What docs/results/study.md found best: data, and the teacher's samples less and less.
 BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
 
 
@@ -45,8 +45,8 @@ class DistillationConfig(Config):
         teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
         share: Of the teacher's parameters, at most, that the student has, if the run names no flow.
         hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
-        weights: Of the loss terms; default what docs/study.md found best: data, and the teacher's
-            samples less and less; without data, samples alone.
+        weights: Of the loss terms; default what docs/results/study.md found best: data, and the
+            teacher's samples less and less; without data, samples alone.
         temperature: Standard deviation of the noise for the term `synthesis`; default 1.
         samples: Teacher samples, for the term `samples`.
         cache: Whether the teacher's targets are computed once, before training.

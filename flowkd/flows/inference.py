@@ -40,7 +40,7 @@ def for_inference(flow: Flow) -> Flow:
     Args:
         flow: Of any dtype and device, which stay.
 
-    Example:
+    Examples:
         >>> flow = flowkd.coupling(6, depth=2, width=8)
         >>> fast = flowkd.for_inference(flow)
         >>> x = flow.sample(4)

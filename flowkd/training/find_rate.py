@@ -24,7 +24,7 @@ from flowkd.training.teacher_data import gather_inputs
 # Where the climb begins and how far it may go, by factors of 2: Adam's range for flows.
 FIRST_RATE = 0.004
 LEAST_RATE, MOST_RATE = FIRST_RATE / 64, FIRST_RATE * 32
-# Of a trial: enough steps to order the rates, on all data sets of docs/study.md.
+# Of a trial: enough steps to order the rates, on all data sets of docs/results/study.md.
 LOOKING = "looking for the learning rate by short trainings on data alone"
 TRIAL_SHARE, LEAST_STEPS, MOST_STEPS = 0.1, 50, 200
 

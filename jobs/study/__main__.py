@@ -91,7 +91,7 @@ def main(
     more: Annotated[list[Path] | None, typer.Argument(help="More of them.")] = None,
     store: StoreUri = None,
     results: Annotated[Path, typer.Option(help="The figures.")] = Path("results/study.json"),
-    document: Annotated[Path, typer.Option(help="Their document.")] = Path("docs/study.md"),
+    document: Annotated[Path, typer.Option(help="Their document.")] = Path("docs/results/study.md"),
     workers: Workers = None,
     replace: Replace = False,
     train: Train = True,
