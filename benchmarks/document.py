@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, serve_page, tuning_page
+from benchmarks import cli, data, serve_page, tuning_page
 from benchmarks.chaos import page as chaos_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
@@ -32,6 +32,7 @@ def main() -> None:
         put_between(README, BEGIN, END, quickstart(found))
     pages = {
         "bench": bench,
+        "bench-cli": cli.document,
         "bench-data": data.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,
