@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -68,16 +69,14 @@ def cpu_seconds(
     call: tuple[str, ...], environment: dict[str, str], folder: str, *, fails: bool
 ) -> float:
     """Returns the CPU seconds, of user and system, of a process and all that it waited for."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         call, env=environment, cwd=folder, capture_output=True, check=False, timeout=120
     )
-    after = os.times()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in ((0, 1) if fails else (0,)):
         raise SystemExit(f"{' '.join(call)} ended with {done.returncode}: {done.stderr!r}")
-    return (after.children_user - before.children_user) + (
-        after.children_system - before.children_system
-    )
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def document(results: dict[str, Any]) -> str:
