@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-data bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ format: $(DEV) ## Put style and format right where a tool can
 
 bench: $(DEV) ## Time a Glow against its coupling networks alone: results/bench.json
 	$(BIN)/python -m benchmarks.bench
+
+bench-cli: $(DEV) ## Time what commands take of a CPU before they do anything: results/bench-cli.json
+	$(BIN)/python -m benchmarks.cli
 
 bench-warmstart: export OMP_NUM_THREADS := 1
 bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-warmstart.json

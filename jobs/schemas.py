@@ -17,6 +17,7 @@ from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.publish import PublishConfig
+from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
 from jobs.workflow.config import WorkflowConfig
@@ -32,6 +33,7 @@ FILES: dict[str, type[BaseModel]] = {
     "evaluate": EvaluationConfig,
     "publish": PublishConfig,
     "serve": ServingConfig,
+    "report": ReportConfig,
     "pipeline": PipelineConfig,
     "job": JobSpec,
     "queue": QueueConfig,

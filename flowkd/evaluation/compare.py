@@ -26,6 +26,7 @@ from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.sealed import write_sealed, write_sealed_text
 from flowkd.store.store import Store
+from flowkd.tracking.config import TrackingConfig
 
 
 class EvaluationConfig(Config):
@@ -41,6 +42,7 @@ class EvaluationConfig(Config):
         threads: Threads of torch while throughput is measured; default 1.
         seconds: About how long to measure throughput, log_prob and sampling each.
         quality: How samples of each flow are compared with rows of the split; none for not at all.
+        tracking: Where the figures are sent besides the store.
     """
 
     name: RunName
@@ -52,6 +54,7 @@ class EvaluationConfig(Config):
     threads: int = Field(1, ge=1)
     seconds: float = Field(5.0, gt=0)
     quality: QualityConfig | None = QualityConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for label, artifact in artifacts.items()
     }
+    store.remove("evaluations", f"{config.name}.html")  # of figures before these
     write_sealed_text(store, dump_config(config), "evaluations", f"{config.name}.yaml")
     write_sealed(
         store,

@@ -15,6 +15,7 @@ from flowkd.distillation.objective import (
 )
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import RunName
+from flowkd.tracking.config import TrackingConfig
 from flowkd.training.loop import TrainConfig
 
 NO_DATA = "none"
@@ -105,6 +106,8 @@ class TrainingConfig(Config):
         log_every: Steps between lines of metrics.
         seed: Of parameters, order, noise and latents.
         scaling: What it runs on.
+        tracking: Where its metrics are sent besides the store, which has them as TensorBoard's
+            events, too.
     """
 
     name: RunName
@@ -120,6 +123,7 @@ class TrainingConfig(Config):
     log_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0)
     scaling: ScalingConfig = ScalingConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="before")
     @classmethod

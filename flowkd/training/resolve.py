@@ -28,6 +28,8 @@ from flowkd.training.default_flow import default_flow
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
 WARM_START_ROWS = 2048
+# What of a run's config may change between its attempts: what it is made on, and who is told.
+MAY_CHANGE = ("scaling", "tracking")
 # What a student begins with if nothing is said: the first that can be.
 AUTO_WARM_STARTS: tuple[WarmStart, ...] = ("fold",)
 
@@ -266,8 +268,8 @@ def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None
     if not store.exists(*folder, "config.yaml") or not store.exists(*folder, "resolved.yaml"):
         return None
     values = yaml.safe_load(read_sealed_text(store, *folder, "config.yaml"))
-    here = {"scaling": config.scaling.model_dump(mode="json")}
     now = config.model_dump(mode="json")
+    here = {key: now[key] for key in MAY_CHANGE}
     if isinstance(values.get("train"), dict):
         here["train"] = {**values["train"], "steps": now["train"]["steps"]}
     if {**values, **here} != now:
@@ -277,7 +279,11 @@ def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None
     run = parse_config(ResolvedRun, resolved, source="/".join(path))
     train = run.config.train.model_copy(update={"steps": config.train.steps})
     return run.model_copy(
-        update={"config": run.config.model_copy(update={"scaling": config.scaling, "train": train})}
+        update={
+            "config": run.config.model_copy(
+                update={"train": train, **{key: getattr(config, key) for key in MAY_CHANGE}}
+            )
+        }
     )
 
 

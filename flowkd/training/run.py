@@ -154,7 +154,11 @@ class Run:
             line["seconds"] = result.seconds
         if self.is_due(self.config.validate_every):
             line |= self._judge(over_workers)
-        return {"step": self.step, "time": time.time(), **line} if line else {}
+        if not line:
+            return {}
+        if self.horizon.found:
+            line["ends_at"] = self.horizon.last
+        return {"step": self.step, "time": time.time(), **line}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
         off_schedule = self.step % self.config.validate_every != 0
@@ -243,7 +247,7 @@ class Run:
             folder,
             flow.cpu(),
             self.resolved.flow,
-            training=self.config.model_dump(mode="json"),
+            training=self.config.model_dump(mode="json", exclude={"tracking"}),
             metrics={
                 "validation_bits_per_dim": self.best_bits_per_dim,
                 "steps": self.step,

@@ -80,7 +80,7 @@ def verify_models(
             *damaged_aliases(opened),
         ]
         found = [{"reference": each, "damage": find_damage(opened, each)} for each in asked]
-        say([{**each, "damage": each["damage"] or "none"} for each in found], as_json)
+        say(found if as_json else [{**e, "damage": e["damage"] or "none"} for e in found], as_json)
         if any(each["damage"] for each in found):
             raise typer.Exit(1)
 

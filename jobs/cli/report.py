@@ -21,12 +21,15 @@ def report_command(
     output: Annotated[
         Path | None, typer.Option(help="File of the page; default its name with .html, here.")
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Not the page of a comparison that the store keeps.")
+    ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     store: StoreUri = None,
 ) -> None:
     """Write the report of a comparison, a run or a model as one HTML file."""
     with opened_store(store) as opened:
-        page = _page(opened, what)
+        page = _page(opened, what, anew)
     path = output or Path(f"{what.split('/')[-1].replace('@', '-')}.html")
     if not path.parent.is_dir():
         raise StoreError(f"--output: there is no folder {path.parent}: make it, or name another")
@@ -36,11 +39,15 @@ def report_command(
         print("no browser was found to show it: open the file in one")
 
 
-def _page(store: Store, what: str) -> str:
+def _page(store: Store, what: str, anew: bool) -> str:
     # matplotlib and torch take seconds to import
     from flowkd.report.from_store import artifact_report, comparison_report, read_comparison
     from flowkd.report.page import render
+    from flowkd.report.stored import read_report
 
+    kept = None if anew or "/" in what else read_report(what, store)
+    if kept is not None:
+        return kept
     if what.startswith(("runs/", "models/")):
         return render(artifact_report(what, store))
     return render(comparison_report(read_comparison(store, what), store))

@@ -140,6 +140,12 @@ def test_auto_steps_end_after_a_plateau() -> None:
     assert not horizon.reached(700, 9.9)
 
 
+def test_as_many_steps_are_expected_as_are_likely() -> None:
+    assert TrainConfig(steps=10**6).likely_steps(200) == 10**6
+    assert TrainConfig(steps="auto").likely_steps(200) == 3500
+    assert TrainConfig(steps=1000, plateau=PLATEAU).likely_steps(200) == 1000
+
+
 def test_a_training_without_plateau_ends_with_its_fall_at_the_most_steps() -> None:
     horizon = Horizon(TrainConfig(steps=90, learning_rate=1.0, plateau=PLATEAU))
     assert not horizon.reached(50, 3.0)
@@ -155,11 +161,15 @@ def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
         prepared(training(name, train=train), taught_store) for name in ("whole", "stopped")
     )
 
+    told = {"whole": [], "stopped": []}
+
     def curve(run, until=10**9):
         lines = []
         for result in run.steps():
-            run.record(result)
+            line = run.record(result)
             lines.append((result.step, result.loss))
+            if "ends_at" in line:
+                told[run.config.name].append((result.step, line["ends_at"]))
             if result.step >= until:
                 break
         return lines
@@ -172,3 +182,7 @@ def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
     again = prepared(training("stopped", train=train), taught_store)
     again.load_state_dict(stopped.state_dict())
     assert before + curve(again) == expected
+    falls = whole.horizon.falls_from
+    assert {end for _, end in told["whole"]} == {last}
+    assert min(step for step, _ in told["whole"]) == falls
+    assert told["stopped"] == told["whole"]
