@@ -21,6 +21,8 @@ FILE_NAMES = (
     "pipeline",
     "job",
     "queue",
+    "study",
+    "capacity",
 )
 
 config = typer.Typer(
