@@ -22,12 +22,11 @@ def gains_of(rows: Sequence[TrialRow]) -> dict[str, float | None]:
     They are of the validation rows, by which the best was chosen. None as long as the baseline has
     not ended, or where it failed.
     """
-    best = best_row(rows)
+    best = _bits(best_row(rows))
     found: dict[str, float | None] = {}
     for role in NAMES:
         bits = _bits(_baseline(rows, role))
-        known = best is not None and best.bits_per_dim is not None and bits is not None
-        found[role] = bits - best.bits_per_dim if known else None
+        found[role] = None if bits is None or best is None else bits - best
     return found
 
 

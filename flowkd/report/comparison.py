@@ -147,7 +147,7 @@ def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
         if found is not None:
             values[place] = f"{found.value:.3f}"
             notes[place] = f"{found.low:.3f} to {found.high:.3f}"
-    meaning = "a classifier telling samples from data: 0.5 it cannot, 1 it can; 95% interval"
+    meaning = "a classifier tells samples from data: 0.5 it cannot, 1 it can; 95% interval"
     return [_row("C2ST AUC", meaning, values, notes)] if any(values) else []
 
 

@@ -48,9 +48,9 @@ def _kind_and_name(store: Store, what: str) -> tuple[str, str]:
     Raises:
         StoreError: Nothing of that name, or several things.
     """
-    kind, _, name = what.partition("/")
-    if name and kind in KINDS:
-        return kind, name
+    folder, _, name = what.partition("/")
+    if name and folder in KINDS:
+        return folder, name
     folders = {
         "evaluations": [f"{what}.yaml"],
         "searches": [what, "config.yaml"],

@@ -45,10 +45,11 @@ def search_headline(
     share = percent(best.start.parameter_count / teacher_parameters)
     who = NAMES[best.start.role] if best.start.role else f"trial {best.start.number}"
     gained = gained_over(rows_of(trials))
+    finished = _count(trials)["finished"]
     told = (
-        f"The best of {_count(trials)['finished']} finished trials, {who}, has "
+        f"The best of {finished} finished trial{'s' if finished > 1 else ''}, {who}, has "
         f"{best.bits_per_dim:.3f} bits per dimension on the validation rows"
-        f"{', ' + gained if gained else ''}, with {share} of the teacher's parameters."
+        f"{f' ({gained})' if gained else ''}, with {share} of the teacher's parameters."
     )
     end = "Nothing was to be trained in full." if config.final is None else "Nothing is concluded."
     return f"{told} {end}"
