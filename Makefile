@@ -49,14 +49,16 @@ quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reporte
 STUDY := $(BIN)/python -m jobs.study
 
 study: $(STAMP) ## All arms on all data sets: results/study.json, docs/results/study.md; many hours
-	$(STUDY) --config jobs/configs/study/*.yaml
+	$(STUDY) --config jobs/configs/study/*.yaml \
+		--results results/study.json --document docs/results/study.md
 
 study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/results/study-small.md
 	$(STUDY) --config jobs/configs/study/small/*.yaml \
 		--results results/study-small.json --document docs/results/study-small.md
 
 capacity: $(STAMP) ## Students of many shapes: results/capacity.json and its page; hours
-	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml
+	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml \
+		--results results/capacity.json --document docs/results/capacity.md
 
 down: $(STAMP) ## Stop what the quickstart left running
 	$(BIN)/python -m cluster.local down

@@ -20,6 +20,8 @@ from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
+from jobs.studies.capacity_config import CapacityConfig
+from jobs.studies.config import StudyConfig
 from jobs.workflow.config import WorkflowConfig
 from tuning.config import SearchConfig
 
@@ -37,6 +39,8 @@ FILES: dict[str, type[BaseModel]] = {
     "pipeline": PipelineConfig,
     "job": JobSpec,
     "queue": QueueConfig,
+    "study": StudyConfig,
+    "capacity": CapacityConfig,
 }
 UNIONS = {
     "Flows": AnyFlowConfig,

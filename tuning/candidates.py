@@ -68,9 +68,10 @@ class CandidateSpace:
         self._store = store
         self.teacher: Artifact = load_artifact(store, config.teacher)
         self.manifest = read_manifest(store, config.dataset)
+        self.source: FlowConfig = self.teacher.config.flow
         self._rates = dict(rates or {})
         self.shapes = allowed_shapes(
-            config, self.manifest, self.teacher.flow, self.teacher.config.flow, self._rate
+            config, self.manifest, self.teacher.flow, self.source, self.rate
         )
         self._pairs: dict[str, HintPairs] = {}
         if config.space.hints is not None:
@@ -121,11 +122,11 @@ class CandidateSpace:
         return Candidate(shape, self.training(name, shape, objective, rate))
 
     def shared_run(self) -> TrainingConfig:
-        """Returns a run with the rows and teacher samples that all candidates have in common."""
+        """Returns a run with the rows and teacher samples that all trials have in common."""
         config = self.config
         objective = DistillationConfig(
             teacher=config.teacher,
-            weights=LossWeights(samples=1.0 if config.space.weights.get("samples") else 0.0),
+            weights=LossWeights(samples=1.0),  # the default distillation has them
             temperature=config.temperature,
             samples=config.samples,
             cache=config.cache,
@@ -179,7 +180,7 @@ class CandidateSpace:
             chosen[term] = _amount(suggester, term, weight)
         return LossWeights.model_validate(chosen)
 
-    def _rate(self, flow: FlowConfig) -> float:
+    def rate(self, flow: FlowConfig) -> float:
         """Returns a student's log_prob a second over the teacher's, measured once a shape."""
         key = flow.model_dump_json()
         if key not in self._rates:

@@ -23,6 +23,8 @@ from tuning.config import SearchConfig
 
 TEACHER = "teacher.json"  # of a search: the version that its reference meant when it began
 TrialStatus = Literal["begun", "finished", "stopped", "failed"]
+# What a trial is that was not drawn: the student without a teacher, and the default distillation.
+Role = Literal["plain", "default"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class TrialStart:
     Attributes:
         number: From 0, in the order in which trials began.
         params: What was chosen, by name, as Optuna's `trial.params`; what had no alternative is not
-            among them.
+            among them. Empty for a baseline that is not a point of the space.
         training: Config of its run.
         parameter_count: Number of trainable values of its student.
         throughput: log_prob a second over the teacher's; None if it was not measured.
+        role: Which of the baselines it is; None for one that was drawn.
     """
 
     number: int
@@ -43,6 +46,7 @@ class TrialStart:
     training: dict[str, Any]
     parameter_count: int
     throughput: float | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,11 @@ class SearchRecords:
     def end(self, number: int, ended: TrialEnd) -> None:
         """Writes how a trial ended."""
         self.write(asdict(ended), f"results/{number:04}.json")
+
+    def begun(self, number: int) -> TrialStart | None:
+        """Returns the start of a trial, or None if it has not begun."""
+        found = self.read(f"trials/{number:04}.json")
+        return None if found is None else TrialStart(**found)
 
     def ended(self, number: int) -> TrialEnd | None:
         """Returns how a trial ended, or None if it has not."""

@@ -7,7 +7,9 @@ from typing import Any
 
 from cluster.local import connect
 from cluster.storage import StorageConfig
+from cluster.train.find_rate import rate_found
 from flowkd.errors import FlowkdError
+from tuning.baselines import ROLES, baselines, default_shape, finder, first_points
 from tuning.callback import StatusCallback
 from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
@@ -25,14 +27,19 @@ def search(
     *,
     resume: bool = False,
     show: Callable[[Status], None] = lambda status: None,
+    tell: Callable[[str], None] = lambda words: None,
 ) -> dict[str, Any] | None:
     """Runs a search to its end, from wherever it is, and writes its report.
+
+    Its first trials are the plain student and the default distillation (`tuning.baselines`): its
+    best is never worse than either.
 
     Args:
         config: The search.
         storage: Holds the teacher and the data set, and is written to.
         resume: Whether to go on with a search of this name; without, there must be none.
         show: Called with the search's status every few seconds.
+        tell: Called with what was found before the trials, in words.
 
     Returns:
         The outcome, as `conclude` returns it.
@@ -48,14 +55,19 @@ def search(
     config = records.pin(given)
     candidates = CandidateSpace(config, store, records.read("throughputs.json"))
     points = grid(candidates.draw, config.trials) if config.algorithm == "grid" else []
+    shape = default_shape(candidates)
     records.open(given, config, resume)
     if candidates.rates:
         records.write(candidates.rates, "throughputs.json")
     connect()
-    status = StatusCallback(config, records, show)
+    count = len(ROLES) + (len(points) or config.trials)
+    status = StatusCallback(config, records, show, count)
     status.write("searching")
     try:
-        run_trials(candidates, records, storage, status, points)
+        find = finder(candidates, lambda run: rate_found(run, storage, tell))
+        first = baselines(candidates, shape, records, find)
+        points = points or first_points(candidates, first)
+        run_trials(candidates, records, storage, status, first, points, count)
         trials = records.trials()
         _check_some(config, trials)
         if config.final is not None:

@@ -31,8 +31,8 @@ def train_trial(
     """Trains a trial; one that has ended before only reports again what it reported.
 
     Args:
-        values: `number` of the trial, `training`, its run's config as a dictionary, and
-            `throughput` over the teacher's, or None.
+        values: `number` of the trial, `training`, its run's config as a dictionary, `throughput`
+            over the teacher's, or None, and `role`, None if it is no baseline.
         search: Name of the search.
         storage: Holds the search, its teacher and its data set.
         shared: Data and teacher's targets that all trials have in common; None for trials of

@@ -22,6 +22,8 @@ FILE_NAMES = (
     "pipeline",
     "job",
     "queue",
+    "study",
+    "capacity",
 )
 
 config = typer.Typer(

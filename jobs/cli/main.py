@@ -29,7 +29,7 @@ PLACES = {
     "report": Place(
         "jobs.cli.report:report_command",
         WORK,
-        "Write the report of a comparison, a run or a model as one HTML file.",
+        "Write the report of a comparison, run, model, study or search as one HTML file.",
         "flowkd report quickstart --open",
     ),
     "data": Place("jobs.cli.data:data", WORK, "Data sets."),

@@ -22,7 +22,7 @@ from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.tracked import track_comparison
 from flowkd.registry.aliases import alias_version, set_alias
 from flowkd.registry.publish import PublishConfig, best_of, publish_run
-from flowkd.report.comparison import ROLES, gap_share
+from flowkd.report.comparison import gap_share, has_roles
 from flowkd.report.config import ReportConfig
 from flowkd.report.from_store import comparison_report, read_comparison
 from flowkd.report.page import render
@@ -206,7 +206,7 @@ def _placed(config: TrainingConfig) -> TrainingConfig:
 def _write_results(
     path: Path, figures: dict[str, FlowFigures], report: Path, facts: dict[str, Any]
 ) -> None:
-    closed = gap_share(figures).estimate if set(figures) == set(ROLES) else math.nan
+    closed = gap_share(figures).estimate if has_roles(figures) else math.nan
     outcome = {
         **{role: asdict(found) for role, found in figures.items()},
         "gap_closed": closed if math.isfinite(closed) else None,  # JSON has no NaN

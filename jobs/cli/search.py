@@ -101,7 +101,9 @@ def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = F
     from tuning.search import search
 
     with _Display() as display:
-        outcome = search(config, storage, resume=resume, show=display.show)
+        outcome = search(config, storage, resume=resume, show=display.show, tell=console.print)
+    if display.gained:
+        console.print(display.gained)
     if outcome is not None and outcome["refused"]:
         console.print(f"not published: {outcome['refused']}")
     elif outcome is not None:
@@ -110,7 +112,11 @@ def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = F
 
 
 class _Display:
-    """A live table on a terminal; elsewhere a line for each trial that ends."""
+    """A live table on a terminal; elsewhere a line for each trial that ends.
+
+    Attributes:
+        gained: By how much the best trial is better than the baselines, in words.
+    """
 
     def __init__(self) -> None:
         from rich.live import Live
@@ -118,6 +124,7 @@ class _Display:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._said: set[int] = set()
         self._stage = ""
+        self.gained = ""
 
     def __enter__(self) -> _Display:
         if self._live is not None:
@@ -130,8 +137,10 @@ class _Display:
 
     def show(self, status: Status) -> None:
         """Shows how far a search is."""
+        from tuning.gains import gains_in_words
         from tuning.status import status_table
 
+        self.gained = gains_in_words(status.rows)
         if self._live is not None:
             self._live.update(status_table(status), refresh=True)
             return

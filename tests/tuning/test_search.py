@@ -77,7 +77,8 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     )  # fmt: skip
     outcome = search(config, storage)
     store, trials = storage.store(), trials_of(config, storage)
-    assert [trial.start.number for trial in trials] == list(range(6))
+    assert [trial.start.number for trial in trials] == list(range(8))
+    assert [trial.start.role for trial in trials] == ["plain", "default", *[None] * 6]
     assert {trial.state for trial in trials} == {"finished"}
     best = best_of(trials)
     assert best is not None
@@ -85,7 +86,11 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     assert_alike(best.end.curve, curve(best.start.training, storage), 1e-5)
     assert outcome is not None
     assert outcome["trial"] == best.start.number
-    assert set(outcome["figures"]) == {"teacher", "plain", "distilled"}
+    assert set(outcome["figures"]) >= {"teacher", "plain", "distilled"}
+    for baseline in trials[:2]:
+        assert baseline.end is not None
+        assert_alike(baseline.end.curve, curve(baseline.start.training, storage), 1e-5)
+        assert best.bits_per_dim <= baseline.bits_per_dim
     artifact = load_artifact(store, f"runs/search-whole-{best.start.number:04}-best")
     assert artifact.metrics["steps"] == 8
     assert outcome["refused"] is None
@@ -96,6 +101,9 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     status = read_status(store, "whole")
     assert (status.stage, status.best, status.outcome) == ("done", best.start.number, outcome)
     assert [row.state for row in status.rows] == [trial.state for trial in trials]
+    assert status.gains == {
+        str(each.start.role): each.bits_per_dim - best.bits_per_dim for each in trials[:2]
+    }
 
     with pytest.raises(ConfigError, match=r"search .whole. exists in .*: add --resume"):
         search(config, storage)
@@ -128,15 +136,16 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     done, begun = _times(store, "killed"), trials_of(config, storage)
-    assert 3 <= len(done) < 8
+    assert 3 <= len(done) < 10
     subprocess.run([*command, "--resume"], check=True, timeout=200)
     trials = trials_of(config, storage)
     assert [trial.start for trial in trials][: len(begun)] == [trial.start for trial in begun]
-    assert len(trials) == 8
+    assert len(trials) == 10
     assert {trial.state for trial in trials} == {"finished", "stopped"}
+    assert [trial.state for trial in trials[:2]] == ["finished"] * 2
     after = _times(store, "killed")
     assert {name: after[name] for name in done} == done
-    parameters = {yaml.safe_dump(trial.start.params) for trial in trials}
+    parameters = {yaml.safe_dump(trial.start.params) for trial in trials[2:]}
     assert len(parameters) == 8  # what came first was not proposed once more
 
 
@@ -157,7 +166,7 @@ def test_a_lost_worker_costs_no_trial(
     search(config, storage, show=kill_once)
     assert killed
     trials = trials_of(config, storage)
-    assert len(trials) == 3
+    assert len(trials) == 5
     assert all(trial.state in ("finished", "stopped") for trial in trials)
 
 
@@ -178,21 +187,20 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(storage: Stora
     only_rates = {"learning_rate": rates, "weights": {"latent": 0.1}}
     config = searching("diverges", algorithm="grid", trials=2, space=only_rates, stopping=None)
     search(config, storage)
-    good, bad = trials_of(config, storage)
+    _, _, good, bad = trials_of(config, storage)
     assert good.state == "finished"
     assert bad.end is not None
     assert bad.state == "failed"
     assert "learning_rate" in bad.end.reason or "infinite" in bad.end.reason
     assert best_of([bad, good]) == good
-    row = read_status(storage.store(), "diverges").rows[1]
+    row = read_status(storage.store(), "diverges").rows[3]
     assert (row.state, row.note) == ("failed", bad.end.reason)
 
     only_bad = {**only_rates, "learning_rate": {"low": 1e29, "high": 1e30, "grid_points": 2}}
-    with pytest.raises(FlowkdError, match="none of 2 trials was trained to its end; reasons"):
-        search(
-            config.model_validate({**config.model_dump(), "name": "bad", "space": only_bad}),
-            storage,
-        )
+    train = {**config.train.model_dump(), "learning_rate": 1e29}  # of the baselines
+    changes = {"name": "bad", "space": only_bad, "train": train}
+    with pytest.raises(FlowkdError, match="none of 4 trials was trained to its end; reasons"):
+        search(config.model_validate({**config.model_dump(), **changes}), storage)
     assert read_status(storage.store(), "bad").stage.startswith("ended by FlowkdError")
 
 
@@ -214,7 +222,7 @@ def test_a_store_that_is_away_for_30_s_is_outlasted(
     search(config, storage, show=go_away)
     assert gone
     trials = trials_of(config, storage)
-    assert len(trials) == 6
+    assert len(trials) == 8
     assert all(trial.state in ("finished", "stopped") for trial in trials)
 
 
@@ -229,7 +237,7 @@ def test_trials_of_two_workers_learn_what_one_learns(storage: StorageConfig) -> 
         stopping=None,
     )
     search(config, storage)
-    [trial] = trials_of(config, storage)
+    _, _, trial = trials_of(config, storage)
     assert trial.end is not None
     wanted = curve({**trial.start.training, "scaling": {}}, storage)
     assert_alike(trial.end.curve, wanted, 1e-4)
@@ -269,12 +277,14 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
         with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
             search(config, storage)  # whose members share what is left
         trials = trials_of(config, storage)
-        assert [trial.state for trial in trials] == ["finished"] * 4
-        if any(len(schedule_of(trial).values) > 1 for trial in trials):
+        assert [trial.state for trial in trials] == ["finished"] * 6
+        if any(len(schedule_of(trial).values) > 1 for trial in trials[2:]):
             break
     else:
         pytest.fail("no member of three populations took another's place")
-    for trial in trials:
+    for trial in trials[:2]:
+        assert trial.training == trial.start.training
+    for trial in trials[2:]:
         assert trial.end is not None
         assert all(0.001 <= value <= 10 for value in schedule_of(trial).values)
         assert_alike(trial.end.curve, curve(trial.training, storage), 1e-4)
@@ -288,7 +298,7 @@ def test_a_pareto_search_stops_no_trial(storage: StorageConfig) -> None:
     config = searching("front", objectives=["bits_per_dim", "throughput"], trials=4)
     search(config, storage)
     trials = trials_of(config, storage)
-    assert [trial.state for trial in trials] == ["finished"] * 4
+    assert [trial.state for trial in trials] == ["finished"] * 6
     assert all(trial.start.throughput for trial in trials)
 
 

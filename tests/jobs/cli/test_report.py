@@ -14,6 +14,7 @@ from flowkd.training.setup import run_in_process
 from jobs.cli.main import app
 from tests.support.pages import assert_stands_alone
 from tests.support.small_runs import furnish, training
+from tests.support.small_searches import searched, small_search
 
 
 @pytest.fixture
@@ -63,10 +64,25 @@ def test_a_run_in_progress_has_a_page(compared: Store) -> None:
     assert "runs/student is unfinished: 6 steps so far" in page.text
 
 
+def test_a_search_has_a_page_under_its_own_name_or_with_its_folder(compared: Store) -> None:
+    config = small_search("both")
+    searched(compared, config, 2, "fs", "ff")
+    code, said = call(compared, "both")
+    assert (code != 0, "ask for evaluations/both or searches/both" in said) == (True, True)
+    assert call(compared, "searches/both")[0] == 0
+    page = assert_stands_alone(Path("both.html").read_text())
+    assert "What the search has gained" in page.text
+    assert call(compared, "evaluations/both")[0] == 0
+    assert "student has" in assert_stands_alone(Path("both.html").read_text()).text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nothing"], "no comparison 'nothing'"),
+        (["nothing"], "no comparison, search or study 'nothing'"),
+        (["evaluations/nothing"], "no comparison 'nothing'"),
+        (["searches/nothing"], "no search 'nothing'"),
+        (["studies/nothing"], "no study 'nothing'"),
         (["runs/nothing"], "no run 'nothing'"),
         (["both", "--output", "no/such/page.html"], "there is no folder no/such"),
     ],
