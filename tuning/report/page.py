@@ -18,8 +18,8 @@ from flowkd.report.comparison import by_role, percent
 from flowkd.report.html import render_page
 from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
-from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, hint_taps
 from tuning.records import Trial, ranked
