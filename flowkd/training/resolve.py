@@ -45,7 +45,7 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
         teacher = pin_artifact(store, config.distillation.teacher)
         if config.distillation.source is not None:
             source = pin_artifact(store, config.distillation.source)
-    run = complete_run(config, manifest, teacher, source, _larger(config, store))
+    run = complete_run(config, manifest, teacher, source, _larger(config, store), store)
     run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
     return run
 
@@ -64,10 +64,11 @@ def complete_run(
     teacher: PinnedArtifact | None = None,
     source: PinnedArtifact | None = None,
     larger: PinnedArtifact | None = None,
+    store: Store | None = None,
 ) -> ResolvedRun:
     """Completes a config from what it refers to; raises ConfigError where they do not fit."""
     notes: list[str] = []
-    config = with_flow(config, manifest, teacher or larger, notes)
+    config = with_flow(config, manifest, teacher or larger, notes, store)
     assert config.flow is not None
     if manifest is not None:
         flow = complete_flow(config.flow, manifest)
