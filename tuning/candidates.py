@@ -20,9 +20,9 @@ from flowkd.flows.build import build_flow
 from flowkd.flows.family import FlowConfig
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import LearningRate
-from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
 from tuning.shapes import Shape, allowed_shapes

@@ -12,7 +12,7 @@ from flowkd.data.batch import Batch
 from flowkd.distillation.teacher_samples import CHUNK
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 FEWEST_ROWS, GROWTH = 8, 8
 PROGRESS = 0.25  # where terms that fade in, or out by half of the steps, have a weight

@@ -17,7 +17,7 @@ from flowkd.store.store import Store
 from flowkd.training.config import NO_DATA, TrainingConfig
 from flowkd.training.inputs import RunData, RunInputs, Worker
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import FoundRate, ResolvedRun
+from flowkd.training.resolved import FoundRate, ResolvedRun
 from flowkd.training.run import Run
 from flowkd.training.teacher_data import gather_inputs
 

@@ -35,7 +35,7 @@ from flowkd.training.loop import LearningRate, TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 

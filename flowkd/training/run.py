@@ -25,7 +25,7 @@ from flowkd.training.inputs import RunInputs
 from flowkd.training.lease import Token
 from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
 from flowkd.training.outcome import warning_of
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 # Of the flow, which have to undo themselves at each validation.
 SAMPLES = 128

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from cluster.serve.config import ServingConfig
 from flowkd.config import Config, parse_config
 from flowkd.data.importers.prepare import DatasetConfig, PrepareConfig
+from flowkd.distillation.student_size import StudentSize
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.names import DatasetName, ModelName, RunName
@@ -121,8 +122,7 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
     objective = workflow.student.get("objective", {})
     if workflow.plain:
         plain: Options = {"kind": "maximum_likelihood", "smaller_than": workflow.flows[TEACHER]}
-        if "share" in objective:
-            plain["share"] = objective["share"]
+        plain |= {key: objective[key] for key in StudentSize.model_fields if key in objective}
         found[PLAIN] = (
             "train_teacher",
             _run(workflow, PLAIN, {**student, "objective": plain}, "student"),
