@@ -80,7 +80,7 @@ def cpu_seconds(
 
 
 def document(results: dict[str, Any]) -> str:
-    """Returns the page docs/bench-cli.md."""
+    """Returns the page docs/results/bench-cli.md."""
     rows = [
         f"| `{name}` | {seconds:.2f} | {results['times_python'][name]:.1f} | {_aim(name)} |"
         for name, seconds in results["seconds"].items()

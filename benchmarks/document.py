@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cli, data, journeys_page, serve_page, tuning_page
+from benchmarks import cli, data, engines, journeys_page, serve_page, tuning_page
 from benchmarks.chaos import page as chaos_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
@@ -36,6 +36,7 @@ def main() -> None:
         "bench": bench,
         "bench-cli": cli.document,
         "bench-data": data.document,
+        "bench-engines": engines.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,

@@ -167,7 +167,7 @@ class FlowServer:
                 artifact, predictor = known[reference].artifact, known[reference].predictor
             else:
                 artifact = load_artifact(self.store, reference)
-                predictor = Predictor.from_artifact(artifact)
+                predictor = Predictor.from_artifact(artifact, self.config.engine)
             loaded[name] = ServedModel(name, artifact, predictor, self._aliases(artifact))
         return loaded
 

@@ -15,6 +15,7 @@ from flowkd.data.facts import DataFacts
 from flowkd.data.rows import Examples
 from flowkd.data.steps import step_widths, to_grid
 from flowkd.evaluation.metrics import bits_per_dim
+from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.predict.batching import apply_in_chunks, choose_chunk_size
@@ -127,10 +128,10 @@ class Predictor:
         object.__setattr__(self, "chunk_size", choose_chunk_size(self.flow))
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Predictor:
+    def from_artifact(cls, artifact: Artifact, engine: EngineName = "auto") -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
         manifest = artifact.manifest
-        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data)
+        return cls(for_inference(artifact.flow, engine), manifest.lineage.bins, manifest.data)
 
     @property
     def makes_pictures(self) -> bool:
