@@ -61,9 +61,9 @@ def timed_shape(larger: AnyFlowConfig, times: float, store: Store | None = None)
     """Returns a shape of a flow's family that is so many times as fast, by measurement.
 
     Of the shapes that are, it is the one whose smaller share of the flow's depth and width is
-    largest, and then the largest of these: at equal throughput, docs/results/capacity.md has shapes that
-    keep most of the steps ahead of those that keep the width. Levels stay, for a student begins as
-    the folded flow, which has the same.
+    largest, and then the largest of these: at equal throughput, shapes that keep most of the steps
+    are ahead of those that keep the width (docs/results/capacity.md). Levels stay, for a student
+    begins as the folded flow, which has the same.
 
     Args:
         larger: Complete.
