@@ -6,6 +6,7 @@ What needs more than that says so in its first line, and is checked by tests/tes
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -15,10 +16,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from ray import serve
 from typer.testing import CliRunner
@@ -42,15 +45,25 @@ ELSEWHERE = {
     'eval "$(flowkd env)"': "tests/jobs/cli/test_cluster.py",
     "ray job submit": "tests/jobs/cli/test_cluster.py",
     "flowkd doctor": "tests/jobs/cli/test_doctor.py",  # the port of a service may be taken here
-    ". .venv/bin/activate": "tests/test_packaging.py",
 }
-TRAIN = {"steps": 8, "warmup_steps": 2, "learning_rate": 0.01}
-BRIEF = {**{f"train.{key}": value for key, value in TRAIN.items()},
-         "batch_size": 16, "validate_every": 4}  # fmt: skip
-MODELS = "{stars: models/stars@best, photos: models/photos@best}"
+LOCAL = {"scaling": {"run_on": "local"}}
+BRIEF = {"train": {"steps": 8, "warmup_steps": 2}, "batch_size": 16, "validate_every": 4}
+RUN_BRIEF = {**BRIEF, "train": {**BRIEF["train"], "learning_rate": 0.01}}
+SAMPLES = {"rows": 50}
+DEPLOY = "python -m jobs.deploy --config deploy.yaml"
+MODELS = {name: f"models/{name}@best" for name in ("stars", "photos")}
 FLOWS = {
     "stars": {"kind": "coupling", "depth": 4, "width": 8},
     "photos": {"kind": "glow", "levels": 1, "depth": 2, "width": 8},
+}
+# What is said of the files of the pages besides, each of which is a block.
+FILES: dict[str, dict[str, Any]] = {
+    "teacher.yaml": RUN_BRIEF,
+    "distilled.yaml": RUN_BRIEF,
+    "weighted.yaml": RUN_BRIEF,
+    "evaluate.yaml": {"seconds": 0.05},
+    "publish.yaml": {"force": True},
+    "search.yaml": {**BRIEF, "trials": 1, "final": None},
 }
 # Sizes of which there are many on the pages, and few here.
 SMALLER = {
@@ -73,11 +86,14 @@ class Reader:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
+        self.later: list[tuple[Path, str]] | None = []  # asked once the service is there
 
     def read(self, page: Path) -> None:
         """Runs the blocks of a page, where the files are that the pages before it have made."""
         here = self.folder / name_of(page).replace("/", "-")
         shutil.copytree(self.folder / "begin", here)
+        if name_of(page) == "README.md":
+            (here / "stars.yaml").unlink()  # it makes its own
         known = {"x": torch.randint(0, 256, (120, 3, 8, 8), dtype=torch.uint8)}
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(here)
@@ -104,7 +120,7 @@ class Reader:
 
     def type(self, line: str) -> None:
         """Runs a command: in this process what is flowkd's own, where torch is imported already."""
-        if line.startswith(tuple(ELSEWHERE)):
+        if line.startswith(tuple(ELSEWHERE)) or line == ". .venv/bin/activate":
             return
         words = shlex.split(line)
         if words[0] == "flowkd":
@@ -114,6 +130,9 @@ class Reader:
             self.run_job(words[2], [*words[3:], *self.settings(words)])
         else:
             assert words[0] == "curl", line
+            if self.later is not None:
+                self.later.append((Path.cwd(), line))
+                return
             asked = line.replace("curl -s", "curl -sS --fail-with-body").replace(
                 "localhost:8000", f"localhost:{self.port}"
             )
@@ -121,6 +140,14 @@ class Reader:
                 ["bash", "-c", asked], capture_output=True, text=True, check=False, timeout=60
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+    def serve(self) -> None:
+        """Deploys the models of all pages at once, and asks what was to be asked of them."""
+        later, self.later = self.later or [], None
+        for folder, line in [(self.folder / "begin", DEPLOY), *later]:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                self.type(line)
 
     def run_job(self, module: str, words: list[str]) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -132,30 +159,22 @@ class Reader:
     def settings(self, words: list[str]) -> list[str]:
         """Returns what makes a command smaller, and leads it to the port that is free here."""
         found: dict[str, object] = {}
-        if words[:2] == ["flowkd", "run"]:
+        if words[:2] in (["flowkd", "run"], ["flowkd", "submit"]) and words[2].endswith(".yaml"):
             name = words[2].removesuffix(".yaml")
-            runs = {**BRIEF, "seed": 0}
-            found = {f"{role}.{key}": value for role in ("teacher", "student")
-                     for key, value in runs.items()}  # fmt: skip
-            found |= {f"teacher.flow.{key}": value for key, value in FLOWS[name].items()}
-            found |= {"student.objective.share": 0.6, "student.objective.samples.rows": 50}
-            found |= {"evaluate.seconds": 0.05, "evaluate.rows": 100, "publish.force": True}
-            found |= {"deploy.port": self.port}
-        elif words[:2] == ["flowkd", "search"] and "--config" in words:
-            found = {**BRIEF, "trials": 2, "final.steps": 8, "samples.rows": 50,
-                     "final.throughput_seconds": 0.05, "final.force": True}  # fmt: skip
-            del found["train.learning_rate"]
-        elif words[0] == "python":
-            job = words[2].rpartition(".")[2]
-            if job in ("train_teacher", "distill"):
-                found = {**BRIEF, **({"objective.samples.rows": 50} if job == "distill" else {})}
-            elif job == "evaluate":
-                found = {"seconds": 0.05}
-            elif job == "publish":
-                found = {"force": True}  # a flow of so few steps is worse than a Gaussian
-            elif job == "deploy":
-                found = {"port": self.port, "models": MODELS}
-        return [f"--set={key}={value}" for key, value in found.items()]
+            objective = {"share": 0.6, "samples": SAMPLES}
+            place = LOCAL if words[1] == "run" else {}
+            found = {
+                "teacher": {**RUN_BRIEF, **place, "flow": FLOWS[name]},
+                "student": {**RUN_BRIEF, **place, "objective": objective},
+                "evaluate": {"seconds": 0.05, "rows": 100},
+                "publish": {"force": True},  # flows of so few steps are worse than a Gaussian
+                "deploy": "none",  # see `serve`
+            }
+        elif words[0] == "python" and words[2] in ("jobs.train_teacher", "jobs.distill"):
+            return ["--local"]  # on the cluster of the tests it takes half a minute
+        elif words[:3] == ["python", "-m", "jobs.deploy"]:
+            found = {"port": self.port, "models": MODELS}
+        return [f"--set={key}={json.dumps(value)}" for key, value in found.items()]
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +187,9 @@ def reader(
     for page in PAGES:
         for block in blocks(page, "yaml"):
             if block.file:
-                (folder / "begin" / block.file).write_text(block.text, encoding="utf-8")
+                values = {**yaml.safe_load(block.text), **FILES.get(block.file, {})}
+                text = yaml.safe_dump(values, sort_keys=False)
+                (folder / "begin" / block.file).write_text(text, encoding="utf-8")
     reader = Reader(folder, serve_port)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOWKD_STORE", str(folder / "store"))
@@ -179,10 +200,7 @@ def reader(
                     reader.keep(name, "stars.csv")
             reader.keep(FIRST[0], "stars.yaml")
             reader.keep(FIRST[2], "photos")
-            begin = folder / "begin"
-            with pytest.MonkeyPatch.context() as there:
-                there.chdir(begin)
-                reader.type("python -m jobs.deploy --config deploy.yaml")
+            reader.serve()
             yield reader
         finally:
             serve.shutdown()
