@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from flowkd.report.config import ReportConfig
 from flowkd.report.from_store import comparison_report, read_comparison
 from flowkd.report.page import render
 from flowkd.training.config import TrainingConfig
+from jobs.cli.interrupted import says_if_interrupted
 from jobs.cli.progress import console, stage, train_with_progress, working
 from jobs.cli.sink import is_quiet
 from jobs.cli.tables import figures_table
@@ -48,12 +48,9 @@ def run_workflow(config: WorkflowConfig, storage: StorageConfig) -> None:
     found = stages(config)
     for number, (name, (kind, settings)) in enumerate(found.items(), start=1):
         stage(f"{number}/{len(found)} {TITLES.get(name, name.capitalize())}")
-        try:
+        kept = ", ".join(list(found)[: number - 1]) or "nothing yet"
+        with says_if_interrupted(f"done and kept: {kept}; the same command goes on with {name}"):
             progress.do(kind, settings)
-        except KeyboardInterrupt:
-            kept = ", ".join(list(found)[: number - 1]) or "nothing yet"
-            print(f"done and kept: {kept}; the same command goes on with {name}", file=sys.stderr)
-            raise
 
 
 @dataclass
