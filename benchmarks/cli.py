@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "FLOWKD_STORE": folder}
         environment["XDG_STATE_HOME"] = folder
-        calls = {PYTHON: (sys.executable, "-c", "pass")}
+        calls: dict[str, tuple[str, ...]] = {PYTHON: (sys.executable, "-c", "pass")}
         calls |= {f"flowkd {words}": (*FLOWKD, *words.split()) for words in COMMANDS}
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(ROUNDS + 1):

@@ -11,7 +11,7 @@ import typer
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from flowkd.text import visible
-from jobs.cli.console import StoreUri, opened_store
+from jobs.cli.console import StoreUri, hint, opened_store
 
 KINDS = ("runs", "models", "searches", "studies", "evaluations")
 
@@ -42,7 +42,7 @@ def report_command(
     path.write_text(page, encoding="utf-8")
     print(visible(f"report   {path.resolve()}"))
     if open_ and not webbrowser.open(path.resolve().as_uri()):
-        print("no browser was found to show it: open the file in one")
+        hint("no browser was found to show it: open the file in one")
 
 
 def _kind_and_name(store: Store, what: str) -> tuple[str, str]:

@@ -27,7 +27,9 @@ from flowkd.report.config import ReportConfig
 from flowkd.report.from_store import comparison_report, read_comparison
 from flowkd.report.page import render
 from flowkd.training.config import TrainingConfig
+from jobs.cli.interrupted import says_if_interrupted
 from jobs.cli.progress import console, stage, train_with_progress, working
+from jobs.cli.sink import is_quiet
 from jobs.cli.tables import figures_table
 from jobs.importing import import_dataset
 from jobs.workflow.config import WorkflowConfig, stages
@@ -41,11 +43,14 @@ TITLES = {
 
 def run_workflow(config: WorkflowConfig, storage: StorageConfig) -> None:
     """Do all that a workflow's file asks for; what is there already is not done again."""
+    console.quiet = is_quiet()
     progress = _Progress(config, storage)
     found = stages(config)
     for number, (name, (kind, settings)) in enumerate(found.items(), start=1):
         stage(f"{number}/{len(found)} {TITLES.get(name, name.capitalize())}")
-        progress.do(kind, settings)
+        kept = ", ".join(list(found)[: number - 1]) or "nothing yet"
+        with says_if_interrupted(f"done and kept: {kept}; the same command goes on with {name}"):
+            progress.do(kind, settings)
 
 
 @dataclass

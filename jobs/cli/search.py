@@ -20,6 +20,7 @@ from jobs.cli.console import (
     StoreUri,
     opened_store,
 )
+from jobs.cli.interrupted import says_if_interrupted
 from jobs.cli.lazy import example
 
 if TYPE_CHECKING:  # tuning needs torch, and takes seconds to import
@@ -100,7 +101,8 @@ def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = F
     """Searches, concludes and reports, and shows how far it is."""
     from tuning.search import search
 
-    with _Display() as display:
+    kept = f"searches/{config.name} keeps its trials: the same command with --resume goes on"
+    with says_if_interrupted(kept), _Display() as display:
         outcome = search(config, storage, resume=resume, show=display.show, tell=console.print)
     if display.gained:
         console.print(display.gained)

@@ -12,6 +12,11 @@ def be_quiet(quiet: bool) -> None:
     _Sink.quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Tells whether --quiet is given."""
+    return _Sink.quiet
+
+
 def done(sentence: str) -> None:
     """Prints what a command has done, unless --quiet is given."""
     if not _Sink.quiet:
