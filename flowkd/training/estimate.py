@@ -44,7 +44,7 @@ def estimated_seconds(run: ResolvedRun, enough: float) -> float:
 
     seconds = _measured(step, size, enough / config.train.steps)
     total = config.train.steps * seconds
-    judged = config.train.steps / config.validate_every * config.validation_rows
+    judged = config.train.steps / run.validate_every * config.validation_rows
     total += judged * FORWARD * seconds / size
     if drawn and teacher is not None and distillation is not None and total < enough:
         rows = distillation.samples.rows or config.train.steps * drawn
