@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-engines bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-defaults bench-engines bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,10 @@ bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-
 	$(BIN)/python -m benchmarks.serve_load
 
 bench-tuning: export OMP_NUM_THREADS := 1
+bench-defaults: export OMP_NUM_THREADS := 1
+bench-defaults: $(DEV) ## Small tables with nothing set, beside a Gaussian: results/bench-defaults.json
+	$(BIN)/python -m benchmarks.defaults
+
 bench-tuning: $(DEV) ## Search against random search and fixed weights: results/bench-tuning.json
 	$(BIN)/python -m benchmarks.tuning
 

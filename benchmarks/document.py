@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cli, data, engines, journeys_page, serve_page, tuning_page
+from benchmarks import cli, data, defaults_page, engines, journeys_page, serve_page, tuning_page
 from benchmarks.chaos import page as chaos_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
@@ -37,6 +37,7 @@ def main() -> None:
         "bench-cli": cli.document,
         "bench-data": data.document,
         "bench-engines": engines.document,
+        "bench-defaults": defaults_page.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,

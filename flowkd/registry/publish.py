@@ -82,8 +82,10 @@ def publish_run(config: PublishConfig, store: Store) -> str:
         remarks.append(judged)
     else:
         rows = judged.rows
-        figures = judged.bits_per_dim, judged.gaussian_bits_per_dim
-        remarks += check_beats_gaussian(config.model, *figures, config.force)
+        remarks += check_beats_gaussian(
+            config.model, judged.bits_per_dim, judged.gaussian_bits_per_dim, error=judged.error,
+            train_rows=judged.train_rows, force=config.force,
+        )  # fmt: skip
         metrics["gaussian_bits_per_dim"] = judged.gaussian_bits_per_dim
     version = publish_artifact(
         store,

@@ -38,7 +38,7 @@ def estimated_seconds(run: ResolvedRun, enough: float) -> float:
         drawn = distillation.samples.batch_size or config.batch_size
     size = drawn if run.manifest is None else config.batch_size + drawn
     share = drawn / size
-    steps = config.train.likely_steps(config.validate_every)
+    steps = config.train.likely_steps(run.validate_every)
 
     def step(rows: int) -> None:
         batch = _noise(flow, rows, samples=math.ceil(share * rows))
@@ -46,7 +46,7 @@ def estimated_seconds(run: ResolvedRun, enough: float) -> float:
 
     seconds = _measured(step, size, enough / steps)
     total = steps * seconds
-    judged = steps / config.validate_every * config.validation_rows
+    judged = steps / run.validate_every * config.validation_rows
     total += judged * FORWARD * seconds / size
     if drawn and teacher is not None and distillation is not None and total < enough:
         rows = distillation.samples.rows or steps * drawn

@@ -71,6 +71,7 @@ def complete_run(
 ) -> ResolvedRun:
     """Completes a config from what it refers to; raises ConfigError where they do not fit."""
     notes: list[str] = []
+    by_data = config.flow is None and teacher is None and larger is None
     config = with_flow(config, manifest, teacher or larger, notes, store)
     assert config.flow is not None
     if manifest is not None:
@@ -85,6 +86,7 @@ def complete_run(
         teacher=teacher,
         source=source,
         notes=tuple(notes),
+        flow_by_data=by_data,
     )
     _check_names(run)
     return with_warm_start(run)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from flowkd.config import Config, reason
 from flowkd.data.facts import DataFacts
 from flowkd.data.groups import groups_of
 from flowkd.data.manifest import Manifest
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.errors import ConfigError
+from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
@@ -19,13 +22,16 @@ WARM_START_ROWS = 2048
 
 
 class FoundRate(Config):
-    """A learning rate that was found, and what it was found among.
+    """A learning rate that was found, and what it was found among; of few rows, more than that.
 
     Attributes:
         learning_rate: Between the best one tried and its better neighbour.
         tried: Bits per dimension of validation by learning rate; None where it became non-finite.
         steps: Of each trial.
         seconds: That the search took.
+        weight_decay: What was found at this rate; None where it was not looked for.
+        flow: What is trained instead of the flow of the trials, where smaller networks did better.
+        others: Bits per dimension by what else was tried, in words.
         shared: Whether another run on these data, of this flow, had found it.
     """
 
@@ -33,13 +39,21 @@ class FoundRate(Config):
     tried: dict[str, float | None]
     steps: int
     seconds: float
+    weight_decay: float | None = None
+    flow: AnyFlowConfig | None = None
+    others: dict[str, float | None] = Field(default_factory=dict)
     shared: bool = False
 
     def __str__(self) -> str:
+        found = f"learning rate {self.learning_rate:g}"
+        if self.weight_decay is not None:
+            found += f", weight decay {self.weight_decay:g}"
+        if self.flow is not None:
+            found += f", flow {describe_flow(self.flow)}"
         if self.shared:
-            return f"learning rate {self.learning_rate:g}, as another run of this flow found"
+            return f"{found}, as another run of this flow found"
         return (
-            f"learning rate {self.learning_rate:g}: the best of {len(self.tried)} trainings of "
+            f"{found}: the best of {len(self.tried) + len(self.others)} trainings of "
             f"{self.steps} steps on data alone, {self.seconds:.0f} s"
         )
 
@@ -54,6 +68,7 @@ class ResolvedRun(Config):
         teacher: None for maximum likelihood.
         source: The flow that it begins from; None where it begins at random.
         notes: What was chosen where the config leaves it open, in words.
+        flow_by_data: Whether the data chose the flow, so that validation may choose another.
         found_rate: How its learning rate was found; None where it was given.
     """
 
@@ -63,6 +78,7 @@ class ResolvedRun(Config):
     teacher: PinnedArtifact | None = None
     source: PinnedArtifact | None = None
     notes: tuple[str, ...] = ()
+    flow_by_data: bool = False
     found_rate: FoundRate | None = None
 
     @property
@@ -86,6 +102,19 @@ class ResolvedRun(Config):
         if self.manifest is None:
             return None
         return {name: groups_of(split) for name, split in self.manifest.splits.items()}
+
+    @property
+    def train_rows(self) -> int | None:
+        """Number of rows that it learns from; None without a data set."""
+        if self.manifest is None:
+            return None
+        known = self.manifest.splits["train"].rows
+        return min(known, self.config.train_rows or known)
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations."""
+        return self.config.validation_steps(self.train_rows)
 
     @property
     def calibration_rows(self) -> int:

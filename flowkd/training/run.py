@@ -152,7 +152,7 @@ class Run:
             line["gradient_norm"] = result.gradient_norm
             line["learning_rate"] = result.learning_rate
             line["seconds"] = result.seconds
-        if self.is_due(self.config.validate_every):
+        if self.is_due(self.resolved.validate_every):
             line |= self._judge(over_workers)
         if not line:
             return {}
@@ -161,7 +161,7 @@ class Run:
         return {"step": self.step, "time": time.time(), **line}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
-        off_schedule = self.step % self.config.validate_every != 0
+        off_schedule = self.step % self.resolved.validate_every != 0
         if off_schedule:
             self.before_end = self._kept()
         bits = self.keep_if_best(over_workers(self.validation_nats()))

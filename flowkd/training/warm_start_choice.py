@@ -61,8 +61,7 @@ def _begun(run: ResolvedRun, kind: str, notes: list[str]) -> ResolvedRun:
 
 def _calibration_rows(run: ResolvedRun) -> int:
     """Returns how many different rows a warm start has to calibrate on."""
-    if run.manifest is not None:
-        known = run.manifest.splits["train"].rows
-        return min(known, run.config.train_rows or known)
+    if run.train_rows is not None:
+        return run.train_rows
     assert run.config.distillation is not None
     return run.config.distillation.samples.rows or WARM_START_ROWS

@@ -40,6 +40,8 @@ CONTEXT = re.compile(
 MOST_CLASSES, LEAST_OF_CLASS = 20, 10
 MOST_MISSING = 0.5
 FEW = 50  # rows, below which nothing is told of how values repeat
+# Of fewer rows, a column whose range has fewer steps than it has rows counts as one of steps, too.
+FEW_VALUES = 2000
 
 
 @dataclass
@@ -264,6 +266,10 @@ def _values(look: Look, sample: _Sample) -> None:
         different = np.unique(there)
         if len(there) >= FEW and len(different) < DISTINCT * len(there):
             step = grid_step(different)
+        elif FEW <= len(there) < FEW_VALUES and len(different) < len(there) / 2:
+            step = grid_step(different)
+            if step is not None and np.ptp(there) / step > len(there):
+                step = None
         if step is not None and not sample.whole:  # of rows that were not seen, too
             step = 1 if step.is_integer() else None
         if step is not None and name not in steps:

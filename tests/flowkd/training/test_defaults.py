@@ -14,10 +14,11 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
+from flowkd.training.climb import FIRST_RATE, LEAST_RATE, MOST_RATE, climb
 from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.default_flow import default_flow
-from flowkd.training.find_rate import FIRST_RATE, LEAST_RATE, MOST_RATE, climb, with_rate
+from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import load_data
 from flowkd.training.loop import Horizon, TrainConfig
 from flowkd.training.metrics_log import read_log
