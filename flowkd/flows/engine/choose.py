@@ -25,7 +25,7 @@ CHECKED_ROWS = 3
 # Rounding in another order may be so much further from the exact value than torch's own.
 ROUNDING = 4.0
 REASON = "does-not-export.txt"
-CALL_VALUES, MOST_ROWS = 2**18, 256
+CALL_VALUES, MOST_ROWS = 2**17, 256
 
 
 class EngineError(FlowkdError):
@@ -78,16 +78,14 @@ def open_engine(flow: Flow, form: Flow) -> OnnxEngine:
         raise UnsuitedError(f"expected a flow in float32 on a CPU for ONNX Runtime; got {kinds}")
     need("onnxruntime")
     digest = weights_digest(flow)
-    found = _opened(digest, flow)
-    if not agrees(found, flow, form):  # a file that was damaged, or of another flow
-        forget(digest)
+    for _ in range(2):  # what was kept may be damaged
         found = _opened(digest, flow)
-        if not agrees(found, flow, form):
-            raise EngineError(
-                f"ONNX Runtime's log_prob is further than {TOLERANCE:g} from torch's: please "
-                f"report it"
-            )
-    return found
+        if found is not None and agrees(found, flow, form):
+            return found
+        forget(digest)
+    raise EngineError(
+        f"what ONNX Runtime computes is further than {TOLERANCE:g} from torch's: please report it"
+    )
 
 
 def need(*packages: str) -> None:
@@ -100,7 +98,9 @@ def need(*packages: str) -> None:
         )
 
 
-def _opened(digest: str, flow: Flow) -> OnnxEngine:
+def _opened(digest: str, flow: Flow) -> OnnxEngine | None:
+    """Returns the engine of the graphs that are kept, built if need be; None if damaged."""
+
     def build(folder: Path) -> None:
         need("onnx", "onnxscript")
         try:
@@ -113,11 +113,15 @@ def _opened(digest: str, flow: Flow) -> OnnxEngine:
     try:
         folder = keep(digest, build)
         reason = folder / REASON
-        if reason.exists():
-            raise EngineError(f"a layer of it does not export: {reason.read_text('utf-8')}")
-        return OnnxEngine(folder, rows_of_a_call(flow))
+        known = reason.read_text("utf-8") if reason.exists() else None
     except OSError as error:
         raise EngineError(f"its graphs cannot be kept: {error}: set FLOWKD_CACHE") from error
+    if known is not None:
+        raise EngineError(f"a layer of it does not export: {known}")
+    try:
+        return OnnxEngine(folder, rows_of_a_call(flow))
+    except Exception:  # the runtime's errors share no base
+        return None
 
 
 def rows_of_a_call(flow: Flow) -> int:
