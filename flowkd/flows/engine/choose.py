@@ -17,7 +17,7 @@ from flowkd.flows.context import example_context
 from flowkd.flows.engine.graphs import weights_digest, write_graphs
 from flowkd.flows.engine.kept import forget, keep
 from flowkd.flows.engine.runtime import OnnxEngine
-from flowkd.flows.flow import Flow
+from flowkd.flows.flow import Engine, Flow
 
 EngineName = Literal["auto", "torch", "onnx"]
 TOLERANCE = 1e-5
@@ -41,7 +41,7 @@ def choose_engine(flow: Flow, form: Flow, engine: EngineName) -> OnnxEngine | No
 
     Args:
         flow: Of which the graphs are kept.
-        form: Its form for inference.
+        form: Its form for inference, in torch.
         engine: `auto` is ONNX Runtime for a flow in float32 on a CPU, and torch where that cannot
             be, with a remark, or where FLOWKD_ENGINE says so.
 
@@ -130,7 +130,7 @@ def rows_of_a_call(flow: Flow) -> int:
 
 
 @torch.no_grad()
-def agrees(engine: OnnxEngine, flow: Flow, form: Flow) -> bool:
+def agrees(engine: Engine, flow: Flow, form: Flow) -> bool:
     """Tells whether an engine computes log_prob and x as torch does, but for rounding.
 
     That is within 1e-5 of torch's, relative to the larger of the value and the number of
