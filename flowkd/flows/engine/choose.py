@@ -17,7 +17,7 @@ from flowkd.flows.context import example_context
 from flowkd.flows.engine.graphs import weights_digest, write_graphs
 from flowkd.flows.engine.kept import forget, keep
 from flowkd.flows.engine.runtime import OnnxEngine
-from flowkd.flows.flow import Flow
+from flowkd.flows.flow import Engine, Flow
 
 EngineName = Literal["auto", "torch", "onnx"]
 TOLERANCE = 1e-5
@@ -25,7 +25,7 @@ CHECKED_ROWS = 3
 # Rounding in another order may be so much further from the exact value than torch's own.
 ROUNDING = 4.0
 REASON = "does-not-export.txt"
-CALL_VALUES, MOST_ROWS = 2**18, 256
+CALL_VALUES, MOST_ROWS = 2**17, 256
 
 
 class EngineError(FlowkdError):
@@ -41,7 +41,7 @@ def choose_engine(flow: Flow, form: Flow, engine: EngineName) -> OnnxEngine | No
 
     Args:
         flow: Of which the graphs are kept.
-        form: Its form for inference.
+        form: Its form for inference, in torch.
         engine: `auto` is ONNX Runtime for a flow in float32 on a CPU, and torch where that cannot
             be, with a remark, or where FLOWKD_ENGINE says so.
 
@@ -78,16 +78,14 @@ def open_engine(flow: Flow, form: Flow) -> OnnxEngine:
         raise UnsuitedError(f"expected a flow in float32 on a CPU for ONNX Runtime; got {kinds}")
     need("onnxruntime")
     digest = weights_digest(flow)
-    found = _opened(digest, flow)
-    if not agrees(found, flow, form):  # a file that was damaged, or of another flow
-        forget(digest)
+    for _ in range(2):  # what was kept may be damaged
         found = _opened(digest, flow)
-        if not agrees(found, flow, form):
-            raise EngineError(
-                f"ONNX Runtime's log_prob is further than {TOLERANCE:g} from torch's: please "
-                f"report it"
-            )
-    return found
+        if found is not None and agrees(found, flow, form):
+            return found
+        forget(digest)
+    raise EngineError(
+        f"what ONNX Runtime computes is further than {TOLERANCE:g} from torch's: please report it"
+    )
 
 
 def need(*packages: str) -> None:
@@ -100,7 +98,9 @@ def need(*packages: str) -> None:
         )
 
 
-def _opened(digest: str, flow: Flow) -> OnnxEngine:
+def _opened(digest: str, flow: Flow) -> OnnxEngine | None:
+    """Returns the engine of the graphs that are kept, built if need be; None if damaged."""
+
     def build(folder: Path) -> None:
         need("onnx", "onnxscript")
         try:
@@ -113,11 +113,15 @@ def _opened(digest: str, flow: Flow) -> OnnxEngine:
     try:
         folder = keep(digest, build)
         reason = folder / REASON
-        if reason.exists():
-            raise EngineError(f"a layer of it does not export: {reason.read_text('utf-8')}")
-        return OnnxEngine(folder, rows_of_a_call(flow))
+        known = reason.read_text("utf-8") if reason.exists() else None
     except OSError as error:
         raise EngineError(f"its graphs cannot be kept: {error}: set FLOWKD_CACHE") from error
+    if known is not None:
+        raise EngineError(f"a layer of it does not export: {known}")
+    try:
+        return OnnxEngine(folder, rows_of_a_call(flow))
+    except Exception:  # the runtime's errors share no base
+        return None
 
 
 def rows_of_a_call(flow: Flow) -> int:
@@ -126,7 +130,7 @@ def rows_of_a_call(flow: Flow) -> int:
 
 
 @torch.no_grad()
-def agrees(engine: OnnxEngine, flow: Flow, form: Flow) -> bool:
+def agrees(engine: Engine, flow: Flow, form: Flow) -> bool:
     """Tells whether an engine computes log_prob and x as torch does, but for rounding.
 
     That is within 1e-5 of torch's, relative to the larger of the value and the number of

@@ -243,6 +243,7 @@ def exported_net(conditioner: Conditioner) -> nn.Module:
 def _(conditioner: ConvNet | MLP | SplitPrior) -> nn.Module:
     last = conditioner.last
     half = last.weight.shape[0] // 2
+    assert last.bias is not None
     for values in (last.weight, last.bias):
         values[half:] /= LOG_SCALE_BOUND
     if isinstance(conditioner, SplitPrior) and conditioner.context is not None:

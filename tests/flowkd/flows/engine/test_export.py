@@ -17,14 +17,14 @@ from flowkd.errors import ConfigError, FlowkdError
 from flowkd.flows.engine import export
 from flowkd.flows.engine.export import export_flow
 from jobs.cli.main import app
-from tests.support.small_flows import CONFIGS, small_batch, small_flow
+from tests.support.small_flows import small_batch, small_flow
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture
 def flow():
-    return small_flow("glow of a vector", dtype=torch.float32)
+    return small_flow("coupling of a vector", dtype=torch.float32)
 
 
 def test_a_published_flow_is_exported_for_a_program_without_flowkd(memory_store, tmp_path, flow):
@@ -49,7 +49,8 @@ def test_a_published_flow_is_exported_for_a_program_without_flowkd(memory_store,
 
 def test_weights_are_stored_once(tmp_path):
     flow = flowkd.coupling(4, depth=1, width=64, mean=0.0, scale=1.0)
-    export_flow(flow, tmp_path / "out", "onnx")
+    export_flow(flow.double(), tmp_path / "out", "onnx")
+    assert {value.dtype for value in flow.parameters()} == {torch.float64}  # is left alone
     sizes = {file.name: file.stat().st_size for file in (tmp_path / "out").iterdir()}
     assert set(sizes) == {"log_prob.onnx", "inverse.onnx", "weights.bin", "export.json"}
     assert sizes["weights.bin"] < 1.5 * 4 * sum(value.numel() for value in flow.parameters())
@@ -74,7 +75,7 @@ def test_torchs_own_programs_run_where_flowkd_is_not_imported(tmp_path, flow):
     assert done.returncode == 0, done.stderr
     log_prob, back = torch.load(tmp_path / "made")
     torch.testing.assert_close(log_prob, flow.log_prob(x, context).detach(), rtol=1e-5, atol=1e-3)
-    torch.testing.assert_close(back, x, rtol=1e-4, atol=1e-1)
+    torch.testing.assert_close(back, x, rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_there_is_not_written_over_and_nothing_half_made_is_left(
@@ -87,10 +88,3 @@ def test_what_is_there_is_not_written_over_and_nothing_half_made_is_left(
     with pytest.raises(FlowkdError, match="further than 1e-5"):
         export_flow(flow, tmp_path / "new", "torch-export")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_the_flow_that_is_exported_is_left_alone(tmp_path):
-    flow = small_flow("coupling, transformed")
-    export_flow(flow, tmp_path / "out", "torch-export")
-    assert {value.dtype for value in flow.parameters()} == {torch.float64}
-    assert "coupling, transformed" in CONFIGS

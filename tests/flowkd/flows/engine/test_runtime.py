@@ -21,7 +21,7 @@ from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch
 pytest.importorskip("onnxruntime")
 
 # Each takes seconds to build: one of every kind of step and of context.
-SOME = ("glow of a vector", "coupling, transformed", "coupling, reversing", "coupling of classes")
+SOME = ("glow of a vector", "coupling, transformed", "coupling of classes")
 # A level of many places, which stays convolutions, and one of few, which becomes products.
 LEVELS = GlowConfig(event_shape=(1, 16, 16), levels=2, depth=1, width=8, classes=3, **PICTURES)
 CASES = {name: CONFIGS[name] for name in CONFIGS if name in SOME} | {"glow of levels": LEVELS}
