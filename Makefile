@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-engines bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,16 +48,17 @@ quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reporte
 
 STUDY := $(BIN)/python -m jobs.study
 
-study: $(STAMP) ## All arms on all data sets: results/study.json, docs/study.md; many hours
-	$(STUDY) --config jobs/configs/study/*.yaml --results results/study.json --document docs/study.md
+study: $(STAMP) ## All arms on all data sets: results/study.json, docs/results/study.md; many hours
+	$(STUDY) --config jobs/configs/study/*.yaml \
+		--results results/study.json --document docs/results/study.md
 
-study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/study-small.md
+study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/results/study-small.md
 	$(STUDY) --config jobs/configs/study/small/*.yaml \
-		--results results/study-small.json --document docs/study-small.md
+		--results results/study-small.json --document docs/results/study-small.md
 
-capacity: $(STAMP) ## Students of many shapes: results/capacity.json, docs/capacity.md; hours
+capacity: $(STAMP) ## Students of many shapes: results/capacity.json and its page; hours
 	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml \
-		--results results/capacity.json --document docs/capacity.md
+		--results results/capacity.json --document docs/results/capacity.md
 
 down: $(STAMP) ## Stop what the quickstart left running
 	$(BIN)/python -m cluster.local down
@@ -73,15 +74,18 @@ test-quick: $(DEV) ## Run those that start no cluster and no server, after each 
 	$(BIN)/python -m pytest -n 2 -m "not cluster and not server"
 
 mutants: export OMP_NUM_THREADS := 1
-mutants: $(DEV) ## See that tests catch deliberate faults: results/mutants.json, docs/mutants.md
+mutants: $(DEV) ## See that tests catch deliberate faults: results/mutants.json and its page
 	$(BIN)/python -m benchmarks.mutants
 
 fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(DEV) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
 	$(BIN)/python -m benchmarks.fuzz
 
+journeys: $(DEV) ## The way of a new user, timed from a fresh clone, half an hour: results/journeys.json
+	$(BIN)/python -m benchmarks.journeys
+
 chaos: export OMP_NUM_THREADS := 1
-chaos: $(DEV) ## Inject faults into a working cluster, a quarter hour: results/chaos.json
+chaos: $(DEV) ## Inject faults into a working cluster, 20 minutes: results/chaos.json
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --seed 0
 
 lint: $(DEV) ## Check style, format, types and import directions
@@ -97,6 +101,9 @@ format: $(DEV) ## Put style and format right where a tool can
 bench: $(DEV) ## Time a Glow against its coupling networks alone: results/bench.json
 	$(BIN)/python -m benchmarks.bench
 
+bench-cli: $(DEV) ## Time what commands take of a CPU before they do anything: results/bench-cli.json
+	$(BIN)/python -m benchmarks.cli
+
 bench-warmstart: export OMP_NUM_THREADS := 1
 bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-warmstart.json
 	$(BIN)/python -m benchmarks.warmstart
@@ -104,6 +111,10 @@ bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-
 bench-data: export OMP_NUM_THREADS := 1
 bench-data: $(DEV) ## Time how fast data arrive from disk and S3: results/bench-data.json
 	$(BIN)/python -m benchmarks.data
+
+bench-engines: export OMP_NUM_THREADS := 1
+bench-engines: $(DEV) ## Time ONNX Runtime and torch against the networks alone, some minutes
+	$(BIN)/python -m benchmarks.engines
 
 bench-serve: export OMP_NUM_THREADS := 1
 bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes
@@ -114,9 +125,16 @@ bench-tuning: $(DEV) ## Search against random search and fixed weights: results/
 	$(BIN)/python -m benchmarks.tuning
 
 # Local version labels go: torch 2.13.0+cpu is one of several builds of torch 2.13.0.
-docs: $(DEV) ## Put the figures of results/ into README.md and docs/, and the keys into docs/config.md
+docs: $(DEV) ## Write figures of results/ into README.md and docs/, and the references of the code
 	$(BIN)/python -m benchmarks.document
 	$(BIN)/python -m jobs.schemas
+	$(BIN)/python -m benchmarks.command_page
+	$(BIN)/python -m benchmarks.http_page
+
+site: export NO_MKDOCS_2_WARNING := 1
+site: $(DEV) ## Build docs/ as a site, results/site/index.html
+	$(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	@echo "wrote results/site/index.html"
 
 constraints: $(DEV) ## Pin what .venv holds: constraints.txt
 	@{ echo '# What the tests ran with. Regenerate: make constraints'; \

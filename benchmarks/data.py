@@ -186,7 +186,7 @@ def peak_mebibytes() -> float:
 
 
 def document(results: dict[str, Any]) -> str:
-    """Returns the page docs/bench-data.md."""
+    """Returns the page docs/results/bench-data.md."""
     student = results["student_rows_per_second"]
     rows = []
     for case in results["cases"]:

@@ -28,7 +28,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "tests" / "mutants.yaml"
 RESULTS = Path("results/mutants.json")
-PAGE = Path("docs/mutants.md")
+PAGE = Path("docs/results/mutants.md")
 NOT_COPIED = {"results", "store", "docs"}
 AT_ONCE = max(1, min(4, os.cpu_count() or 1))
 SECONDS = 300
@@ -187,7 +187,7 @@ def _pytest(tests: list[str], copy: Path, output: Path) -> None:
 
 
 def report(mutants: Sequence[Mutant], outcomes: Sequence[Outcome], seconds: float) -> None:
-    """Writes results/mutants.json and docs/mutants.md."""
+    """Writes results/mutants.json and docs/results/mutants.md."""
     rows = [{**asdict(m), **asdict(o)} for m, o in zip(mutants, outcomes, strict=True)]
     results = {"date": date.today().isoformat(), "seconds": round(seconds), "mutants": rows}
     RESULTS.parent.mkdir(exist_ok=True)
@@ -196,7 +196,7 @@ def report(mutants: Sequence[Mutant], outcomes: Sequence[Outcome], seconds: floa
 
 
 def document(results: dict[str, Any]) -> str:
-    """Returns the page of docs/mutants.md."""
+    """Returns the page of docs/results/mutants.md."""
     rows = [
         f"| {row['fault']} | {row['file']} | {row['caught_by'] or '**missed**'} |"
         for row in sorted(results["mutants"], key=lambda row: row["file"])

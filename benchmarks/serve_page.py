@@ -1,4 +1,4 @@
-"""The page docs/bench-serve.md, from results/bench-serve.json."""
+"""The page docs/results/bench-serve.md, from results/bench-serve.json."""
 
 from __future__ import annotations
 

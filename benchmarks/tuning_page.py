@@ -1,4 +1,4 @@
-"""The page docs/tuning.md: what make bench-tuning found, in words, a table and a picture."""
+"""The page docs/results/tuning.md: what make bench-tuning found, in words and a picture."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def picture(results: dict[str, Any]) -> bytes:
 
 
 def document(results: dict[str, Any]) -> str:
-    """Returns the page docs/tuning.md, and draws its picture."""
-    Path("docs", PICTURE).write_bytes(picture(results))
+    """Returns the page docs/results/tuning.md, and draws its picture."""
+    Path("docs/results", PICTURE).write_bytes(picture(results))
     rows = []
     for way in results["curves"]:
         cells = [_cell(_values(results, way, share)) for share in SHARES]

@@ -11,7 +11,8 @@ from flowkd.errors import FencedError, FlowkdError, HeldError, StoppedError
 from flowkd.store.failures import explain_failure
 from flowkd.text import visible
 
-# README.md has them as a table; 2 is that of wrong arguments, which argparse and typer give.
+# A table of them: docs/reference/exit-codes.md. 2 is that of wrong arguments, which argparse and
+# typer give.
 ERROR = 1
 FAULT = 70  # what sysexits.h calls an internal error
 AGAIN = 75  # and a temporary failure; the queue always tries it again

@@ -26,7 +26,7 @@ def load(reference: str, *, store: Store | str | None = None) -> Flow:
     Raises:
         StoreError: Nothing of that name, or a damaged part.
 
-    Example:
+    Examples:
         >>> _ = flowkd.publish(flowkd.coupling(2, mean=0, scale=1), "toy", store="memory://docs")
         >>> flowkd.load("models/toy@best", store="memory://docs")
         Flow(coupling, (2,), depth 5, width 128, mix linear; 85,200 parameters)

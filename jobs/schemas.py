@@ -1,4 +1,4 @@
-"""The configurations that there are, by name, and docs/config.md, which is made of them."""
+"""The configurations that there are, by name, and docs/reference/config.md, made of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.publish import PublishConfig
+from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
 from jobs.studies.capacity_config import CapacityConfig
@@ -24,7 +25,7 @@ from jobs.studies.config import StudyConfig
 from jobs.workflow.config import WorkflowConfig
 from tuning.config import SearchConfig
 
-DOCUMENT = Path("docs/config.md")
+DOCUMENT = Path("docs/reference/config.md")
 
 # What a file is for, and the unions that it may name: each member has its `kind` as its name here.
 FILES: dict[str, type[BaseModel]] = {
@@ -34,6 +35,7 @@ FILES: dict[str, type[BaseModel]] = {
     "evaluate": EvaluationConfig,
     "publish": PublishConfig,
     "serve": ServingConfig,
+    "report": ReportConfig,
     "pipeline": PipelineConfig,
     "job": JobSpec,
     "queue": QueueConfig,
@@ -64,7 +66,7 @@ def find_model(kind: str) -> type[BaseModel]:
 
 
 def document() -> str:
-    """Returns docs/config.md."""
+    """Returns docs/reference/config.md."""
     parts = [
         "# Configuration\n\nMade from the code by `make docs`; `flowkd config schema KIND` prints "
         "a part. A key\nwithout a default must be given, and an unknown one is refused.\n"
@@ -93,7 +95,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Writes docs/config.md."""
+    """Writes docs/reference/config.md."""
     DOCUMENT.write_text(document(), encoding="utf-8")
     print(f"wrote {DOCUMENT}")
 

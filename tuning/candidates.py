@@ -18,11 +18,12 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.throughput import log_prob_per_second
 from flowkd.flows.build import build_flow
 from flowkd.flows.family import FlowConfig
+from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import LearningRate
-from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
 from tuning.shapes import Shape, allowed_shapes
@@ -186,7 +187,10 @@ class CandidateSpace:
         if key not in self._rates:
             student = build_flow(complete_flow(flow, self.manifest))
             rates = log_prob_per_second(
-                {"teacher": self.teacher.flow, "student": student},
+                {
+                    "teacher": for_inference(self.teacher.flow),
+                    "student": for_inference(student),
+                },
                 load_split(self._store, self.manifest, "val", limit=RATE_ROWS),
                 self.manifest.bins,
                 batch_size=RATE_ROWS,

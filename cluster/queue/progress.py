@@ -19,8 +19,9 @@ def progress_of(store: Store, spec: JobSpec) -> str:
     if not isinstance(train, dict) or not isinstance(name, str):
         return ""
     try:
-        record = last_record(store, name)
-        return f"{record['step'] if record else 0} of {train.get('steps')}"
+        record = last_record(store, name) or {"step": 0}
+        most = f"at most {train.get('steps')}" if train.get("plateau") else train.get("steps")
+        return f"{record['step']} of {record.get('ends_at', most)}"
     except (ValueError, KeyError):  # what is there is no log of ours
         return ""
 

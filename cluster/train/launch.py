@@ -15,19 +15,20 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from cluster.exits import FENCED
 from cluster.orphans import controllers_end, end_orphans
 from cluster.storage import StorageConfig
+from cluster.train.begin import begin
 from cluster.train.commit import git_commit
 from cluster.train.find_rate import rate_found
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import stopped_error, stops_on_sigterm
-from cluster.train.preflight import result_of
 from cluster.train.resume import forget_damaged_snapshot
 from cluster.train.takeover import take_over_checkpoints
 from cluster.train.worker import train_worker
 from flowkd.errors import FencedError, NonFiniteError
 from flowkd.training.config import TrainingConfig
-from flowkd.training.lease import Token, take
+from flowkd.training.lease import Token
 from flowkd.training.lease_keeper import LeaseKeeper
-from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
+from flowkd.training.resolve import record_run
+from flowkd.training.resolved import ResolvedRun
 
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
 # the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
@@ -63,15 +64,11 @@ def run_training(
         StoppedError: SIGTERM came; the run can go on from where it was.
         InsufficientResourcesError: The cluster does not have what the workers take.
     """
-    store = storage.store()
-    finished = result_of(config, store)
-    if finished:
-        return finished
-    reference = f"runs/{config.name}"
-    run = resolve_run(config, store)
-    token = take(store, config.name, config.train.least_steps)
-    if token is None:
+    store, reference = storage.store(), f"runs/{config.name}"
+    begun = begin(config, store, tell)
+    if begun is None:
         return reference
+    run, token = begun
     with _held(token):
         run = rate_found(run, storage, tell)
         record_run(config, run, store)

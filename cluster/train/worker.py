@@ -24,7 +24,7 @@ from flowkd.training.inputs import Worker, load_data
 from flowkd.training.lease import Token, fenced
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run
 
 

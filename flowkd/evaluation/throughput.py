@@ -13,7 +13,6 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import rows_for
 from flowkd.flows.flow import Flow
-from flowkd.flows.inference import for_inference
 
 Call = Callable[[], object]
 
@@ -27,10 +26,10 @@ def log_prob_per_second(
     seconds: float,
     threads: int = 1,
 ) -> dict[str, float]:
-    """Returns of how many rows each flow, in its form for inference, computes log_prob in a second.
+    """Returns of how many rows each flow computes log_prob in a second.
 
     Args:
-        flows: The flows to be timed, by name.
+        flows: The flows to be timed, by name, in their form for inference.
         rows: The first batch_size of them are computed, again and again.
         bins: Number of integer values of the data; None if they are continuous.
         batch_size: Rows of a call.
@@ -53,7 +52,7 @@ def samples_per_second(
     seconds: float,
     threads: int = 1,
 ) -> dict[str, float]:
-    """Returns how many rows each flow, in its form for inference, samples in a second.
+    """Returns how many rows each flow samples in a second.
 
     The arguments are those of `log_prob_per_second`; the noise is what each flow makes of the rows.
     """
@@ -81,7 +80,7 @@ def _per_second(
         calls = {}
         for name, flow in flows.items():
             batch = next(evaluation_batches(rows_for(flow, rows), bins, batch_size, seed=0))
-            calls[name] = make_call(for_inference(flow), batch)
+            calls[name] = make_call(flow, batch)
         rates = calls_per_second(calls, seconds=seconds)
     finally:
         torch.set_num_threads(before)

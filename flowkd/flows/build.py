@@ -86,7 +86,7 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
     """Returns a config of the same family with at most a share of the parameters.
 
     Depth and width shrink alike, by the square root of the share, as the reference students of
-    docs/capacity.md do; then the width grows as far as the share allows.
+    docs/results/capacity.md do; then the width grows as far as the share allows.
 
     Args:
         config: Complete.

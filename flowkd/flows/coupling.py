@@ -129,7 +129,7 @@ def coupling(
     Raises:
         ValueError: Fewer than 2 columns, or transforms of more or fewer.
 
-    Example:
+    Examples:
         >>> flow = flowkd.coupling(3, depth=2, width=8)
         >>> flow
         Flow(coupling, (3,), depth 2, width 8, mix linear; 302 parameters)

@@ -143,7 +143,7 @@ def glow(
     Raises:
         ValueError: Sizes that do not fit each other.
 
-    Example:
+    Examples:
         >>> flow = flowkd.glow((3, 8, 8), levels=2, depth=2, width=16)
         >>> flow
         Flow(glow, (3, 8, 8), depth 2, width 16, levels 2; 20,532 parameters)

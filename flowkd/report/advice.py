@@ -13,7 +13,7 @@ from flowkd.report.comparison import ROLES, by_role, gap_share, has_roles, perce
 from flowkd.training.config import TrainingConfig
 from flowkd.training.outcome import BITS, RISE
 
-HELPED = 0.25  # share of the gap closed, from which on nothing is advised
+HELPED = 0.75  # share of the gap closed, from which on nothing is advised
 STILL = 0.02  # bits per dimension gained over the last fifth: more steps would gain more
 SMALL_GAP = 0.01  # bits per dimension
 SMALL, LARGE = 0.1, 0.6  # shares of the teacher's parameters

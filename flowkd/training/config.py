@@ -15,6 +15,7 @@ from flowkd.distillation.objective import (
 )
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import RunName
+from flowkd.tracking.config import TrackingConfig
 from flowkd.training.loop import TrainConfig
 
 NO_DATA = "none"
@@ -96,6 +97,8 @@ class TrainingConfig(Config):
             its teacher's family and a share of its parameters, `objective.share`; any other flow is
             chosen by the kind and number of the data.
         objective: What to train it to do.
+        minutes: About so long may the training of a flow that is chosen for pictures take on this
+            machine: its depth and width follow, by the time of a step.
         train: Steps, learning rate and all else of the optimiser; default: validation finds both.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.
@@ -105,12 +108,15 @@ class TrainingConfig(Config):
         log_every: Steps between lines of metrics.
         seed: Of parameters, order, noise and latents.
         scaling: What it runs on.
+        tracking: Where its metrics are sent besides the store, which has them as TensorBoard's
+            events, too.
     """
 
     name: RunName
     dataset: str
     flow: AnyFlowConfig | None = None
     objective: ObjectiveConfig = MaximumLikelihoodConfig()
+    minutes: float = Field(60.0, gt=0)
     train: TrainConfig = TrainConfig()
     batch_size: int = Field(256, ge=1)
     train_rows: int | None = Field(None, ge=1)
@@ -120,6 +126,7 @@ class TrainingConfig(Config):
     log_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0)
     scaling: ScalingConfig = ScalingConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -17,15 +17,18 @@ from flowkd.store.store import Store
 from flowkd.training.config import NO_DATA, TrainingConfig
 from flowkd.training.inputs import RunData, RunInputs, Worker
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import FoundRate, ResolvedRun
+from flowkd.training.resolved import FoundRate, ResolvedRun
 from flowkd.training.run import Run
 from flowkd.training.teacher_data import gather_inputs
 
 # Where the climb begins and how far it may go, by factors of 2: Adam's range for flows.
 FIRST_RATE = 0.004
 LEAST_RATE, MOST_RATE = FIRST_RATE / 64, FIRST_RATE * 32
-# Of a trial: enough steps to order the rates, on all data sets of docs/study.md.
+# Of a trial: enough steps to order the rates, on all data sets of docs/results/study.md.
 LOOKING = "looking for the learning rate by short trainings on data alone"
+NO_MATTER = (
+    "name", "seed", "scaling", "tracking", "checkpoint_every", "log_every", "validate_every",
+)  # fmt: skip
 TRIAL_SHARE, LEAST_STEPS, MOST_STEPS = 0.1, 50, 200
 
 
@@ -174,10 +177,6 @@ def _path(run: ResolvedRun) -> tuple[str, str]:
     """Returns where a found rate is kept: by the digest of all that it depends on."""
     short = _short(run)
     facts = short.model_dump(mode="json", exclude={"found_rate", "notes"})
-    facts["config"] = {
-        key: value
-        for key, value in facts["config"].items()
-        if key not in ("name", "seed", "scaling", "checkpoint_every", "log_every", "validate_every")
-    }
+    facts["config"] = {key: value for key, value in facts["config"].items() if key not in NO_MATTER}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return "learning_rates", f"{digest[:20]}.json"

@@ -35,7 +35,7 @@ from flowkd.training.loop import LearningRate, TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 
@@ -97,7 +97,7 @@ def fit(
         x: Rows, (N, *event_shape): floats in data units, or uint8, which are dequantised.
         context: What the flow is conditioned on: int64 classes (N,), or vectors (N, c).
         teacher: A flow to learn from as well; default none.
-        weights: Of the loss terms, with a teacher; default the best recipe of docs/study.md.
+        weights: Of the loss terms, with a teacher; default the best of docs/results/study.md.
         hints: Pairs of taps, with a teacher and a weight for them.
         samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
         steps: Number of optimiser steps.
@@ -117,7 +117,7 @@ def fit(
         DataError: Rows that are not the flow's, or not finite.
         NonFiniteError: A loss that is NaN or infinite.
 
-    Example:
+    Examples:
         >>> x = torch.randn(500, 2) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])
         >>> flow = flowkd.coupling(2, depth=2, width=8)
         >>> history = flowkd.fit(flow, x, steps=20, batch_size=50)
@@ -182,7 +182,7 @@ def distill(
     See also:
         `fit` with a teacher: it trains a flow that is there already, and returns the history.
 
-    Example:
+    Examples:
         >>> x = torch.randn(500, 4).cumsum(1)
         >>> teacher = flowkd.coupling(4, depth=4, width=16)
         >>> history = flowkd.fit(teacher, x, steps=20)
@@ -296,10 +296,13 @@ def _train(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     shown = progress and (console.is_terminal or console.is_jupyter)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown) as bar:
-        task = bar.add_task("training", total=run.config.train.steps)
+        train = run.config.train
+        task = bar.add_task("training", total=train.steps if train.plateau is None else None)
         for result in training.steps():
             history.losses.append(result.loss)
             line = training.record(result)
+            if "ends_at" in line:
+                bar.update(task, total=line["ends_at"])
             if "validation_bits_per_dim" in line:
                 history.validation.append((result.step, line["validation_bits_per_dim"]))
                 bar.update(task, description=f"{history.best[1]:.3f} bits/dim")

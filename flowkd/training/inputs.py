@@ -15,7 +15,7 @@ from flowkd.distillation.teacher_samples import FreshSamples
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import load_pinned
 from flowkd.store.store import Store
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 # Rows on which a flow's round trip is measured at each validation.
 PROBE_ROWS = 64

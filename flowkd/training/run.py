@@ -25,7 +25,7 @@ from flowkd.training.inputs import RunInputs
 from flowkd.training.lease import Token
 from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
 from flowkd.training.outcome import warning_of
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 # Of the flow, which have to undo themselves at each validation.
 SAMPLES = 128
@@ -154,7 +154,11 @@ class Run:
             line["seconds"] = result.seconds
         if self.is_due(self.config.validate_every):
             line |= self._judge(over_workers)
-        return {"step": self.step, "time": time.time(), **line} if line else {}
+        if not line:
+            return {}
+        if self.horizon.found:
+            line["ends_at"] = self.horizon.last
+        return {"step": self.step, "time": time.time(), **line}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
         off_schedule = self.step % self.config.validate_every != 0
@@ -243,7 +247,7 @@ class Run:
             folder,
             flow.cpu(),
             self.resolved.flow,
-            training=self.config.model_dump(mode="json"),
+            training=self.config.model_dump(mode="json", exclude={"tracking"}),
             metrics={
                 "validation_bits_per_dim": self.best_bits_per_dim,
                 "steps": self.step,

@@ -32,7 +32,7 @@ from flowkd.distillation.teacher_samples import (
 )
 from flowkd.flows.flow import Flow
 from flowkd.training.inputs import RunData, RunInputs, TeacherData, Worker, loader, make_inputs
-from flowkd.training.resolve import WARM_START_ROWS, ResolvedRun
+from flowkd.training.resolved import WARM_START_ROWS, ResolvedRun
 
 
 def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:

@@ -18,6 +18,7 @@ FILE_NAMES = (
     "evaluate",
     "publish",
     "serve",
+    "report",
     "pipeline",
     "job",
     "queue",

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from flowkd import __version__
-from jobs.cli.console import be_quiet
 from jobs.cli.lazy import Place, example, lazy_group
+from jobs.cli.sink import be_quiet
 
 WORK, QUEUE, CLUSTER, STORE = "Work", "The queue", "The cluster of this machine", "The store"
 

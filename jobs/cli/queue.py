@@ -40,7 +40,9 @@ RECENT = 10  # jobs that have ended and are still shown
 POLL_SECONDS = 1.0
 STALE_SECONDS = 30.0
 # Those of `jobs.kinds`, which needs torch, as help does not.
-KIND_NAMES = ("prepare", "train_teacher", "distill", "search", "evaluate", "publish", "deploy")
+KIND_NAMES = (
+    "prepare", "train_teacher", "distill", "search", "evaluate", "publish", "deploy", "report",
+)  # fmt: skip
 
 
 queue = typer.Typer(

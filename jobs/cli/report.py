@@ -27,12 +27,15 @@ def report_command(
     output: Annotated[
         Path | None, typer.Option(help="File of the page; default its name with .html, here.")
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Not the page of a comparison that the store keeps.")
+    ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     store: StoreUri = None,
 ) -> None:
     """Write the report of a comparison, run, model, study or search as one HTML file."""
     with opened_store(store) as opened:
-        page = _page(opened, *_kind_and_name(opened, what))
+        page = _page(opened, *_kind_and_name(opened, what), anew=anew)
     path = output or Path(f"{what.split('/')[-1].replace('@', '-')}.html")
     if not path.parent.is_dir():
         raise StoreError(f"--output: there is no folder {path.parent}: make it, or name another")
@@ -72,7 +75,7 @@ def _kind_and_name(store: Store, what: str) -> tuple[str, str]:
     return found[0], what
 
 
-def _page(store: Store, kind: str, name: str) -> str:
+def _page(store: Store, kind: str, name: str, *, anew: bool) -> str:
     # matplotlib and torch take seconds to import
     if kind == "searches":
         from tuning.report.page import search_page
@@ -84,7 +87,11 @@ def _page(store: Store, kind: str, name: str) -> str:
         return study_page(store, name)
     from flowkd.report.from_store import artifact_report, comparison_report, read_comparison
     from flowkd.report.page import render
+    from flowkd.report.stored import read_report
 
+    kept = None if anew or kind != "evaluations" else read_report(name, store)
+    if kept is not None:
+        return kept
     if kind in ("runs", "models"):
         return render(artifact_report(f"{kind}/{name}", store))
     return render(comparison_report(read_comparison(store, name), store))

@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flowkd.config import parse_config
 from flowkd.data.checks.options import ColumnOptions, Remedies
 from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.checks.repeats import DISTINCT, grid_step
 from flowkd.data.importers.table import TableConfig
-from flowkd.data.tables.columns import Column, check_once, columns_of, variables
+from flowkd.data.tables.columns import (
+    Column,
+    check_numeric,
+    check_once,
+    columns_of,
+    named,
+    variables,
+)
 from flowkd.data.tables.opening import open_table
 from flowkd.data.tables.rows import EXACT, numbers_of
 from flowkd.data.tables.table import ReadOptions, Table
@@ -53,14 +61,17 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
         options: Keys of the import that the user has set.
 
     Raises:
+        ConfigError: A key that there is not, or not this value of it.
         DataError: It is no table, or says too little of itself: the message names the option.
     """
-    given = TableConfig.model_validate({"name": name, "source": source, **options})
+    values = {"name": name, "source": source, **options}
+    given = parse_config(TableConfig, values, source="what is set")
     read = ReadOptions(
         given.key, given.delimiter, given.decimal, given.header, tuple(given.missing_texts)
     )
     with open_table(source, read) as table:
         columns = columns_of(table)
+        _check_named(given, table, columns)
         # Raises for columns without a name; the index is left out by itself.
         chosen = variables(table, columns, [])
         check_once(table, chosen)
@@ -74,6 +85,14 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
     _values(look, sample)
     _finish(look, sample, index, source)
     return look
+
+
+def _check_named(given: TableConfig, table: Table, columns: list[Column]) -> None:
+    """Raises DataError for a column that the user names and the table does not have as needed."""
+    context = given.context_columns or []
+    aside = [name for name in (given.label_column, given.group) if name is not None]
+    named(table, columns, [*(given.columns or []), *aside, *given.drop])
+    check_numeric(table, named(table, columns, context))
 
 
 def _read(table: Table, columns: list[Column]) -> _Sample:

@@ -1,4 +1,4 @@
-"""docs/config.md is that of the code, and every key of it is explained."""
+"""docs/reference/config.md is that of the code, and every key of it is explained."""
 
 from __future__ import annotations
 

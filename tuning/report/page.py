@@ -20,8 +20,8 @@ from flowkd.report.comparison import in_order
 from flowkd.report.html import marked, render_page
 from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
-from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import hint_taps
 from tuning.records import SearchRecords, Trial, ranked

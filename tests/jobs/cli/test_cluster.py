@@ -19,7 +19,7 @@ from flowkd.store.store import Store
 from tests.support import ROOT
 from tests.support.small_runs import DISTILLATION, furnish, training
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/howto/cluster.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.cluster
 
@@ -69,7 +69,7 @@ def test_up_runs_the_queue_until_down(tmp_path: Path) -> None:
     assert flowkd(tmp_path, "down") == "no cluster was up\n"
 
 
-def test_readmes_lines_submit_a_job_that_finds_the_store(tmp_path: Path) -> None:
+def test_the_pages_lines_submit_a_job_that_finds_the_store(tmp_path: Path) -> None:
     """In a copy of the repository whose store is the default one, ./store, word by word."""
     copy = tmp_path / "flowkd"
     copy.mkdir()
@@ -80,8 +80,8 @@ def test_readmes_lines_submit_a_job_that_finds_the_store(tmp_path: Path) -> None
     furnish(store)
     config = training("submitted", objective=DISTILLATION)
     (copy / "distilled.yaml").write_text(dump_config(config), encoding="utf-8")
-    lines = re.search(r'```sh\n(eval "\$\(flowkd env\)"\nray job submit .*\n)```', README)
-    assert lines, "README has other words by now"
+    lines = re.search(r'```sh\n(eval "\$\(flowkd env\)"\nray job submit .*\n)```', PAGE)
+    assert lines, "docs/howto/cluster.md has other words by now"
     environment = {
         **{name: os.environ[name] for name in ("HOME", "XDG_STATE_HOME", "OMP_NUM_THREADS")},
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),

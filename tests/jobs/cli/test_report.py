@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.report.from_store import read_comparison
 from flowkd.store.store import Store
 from flowkd.training.setup import run_in_process
 from jobs.cli.main import app
@@ -44,6 +45,16 @@ def test_a_comparison_and_each_of_its_runs_have_a_page(compared: Store) -> None:
     spoken = page.attributes("aria-label")
     assert sum(each.startswith("Pair plot") for each in spoken) == 2
     assert any(each.startswith("nll, ") for each in spoken)
+
+
+def test_the_page_that_the_store_keeps_is_that_of_the_figures_it_has(compared: Store) -> None:
+    compared.write(b"a kept page", "evaluations", "both.html")
+    assert call(compared, "both")[0] == 0
+    assert Path("both.html").read_text() == "a kept page"
+    assert call(compared, "both", "--anew")[0] == 0
+    assert "student has" in assert_stands_alone(Path("both.html").read_text()).text
+    evaluate(read_comparison(compared, "both"), compared)
+    assert not compared.exists("evaluations", "both.html")
 
 
 def test_a_run_in_progress_has_a_page(compared: Store) -> None:
