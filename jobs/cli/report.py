@@ -61,8 +61,8 @@ def _kind_and_name(store: Store, what: str) -> tuple[str, str]:
     }
     found = [kind for kind, path in folders.items() if store.exists(kind, *path)]
     if len(found) > 1:
-        known = " or ".join(f"{kind}/{what}" for kind in found)
-        raise StoreError(f"there are several of the name {what!r} in {store}: ask for {known}")
+        several = " or ".join(f"{kind}/{what}" for kind in found)
+        raise StoreError(f"there are several of the name {what!r} in {store}: ask for {several}")
     if not found:
         known = [
             *(name[:-5] for name in store.list("evaluations") if name.endswith(".yaml")),

@@ -15,8 +15,9 @@ from flowkd.data.manifest import read_manifest
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact
+from flowkd.report.advice import SEARCH, next_steps
 from flowkd.report.comparison import in_order
-from flowkd.report.html import render_page
+from flowkd.report.html import marked, render_page
 from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
 from flowkd.training.complete_flow import complete_flow
@@ -118,6 +119,7 @@ def render_search(
         rows=[row_of(trial, size) for trial in best_and_baselines(trials)],
         failed=failures(trials)[:FAILURES],
         more_failed=len(failures(trials)[FAILURES:]),
+        advice=[marked(words) for words in next_steps(figures or {}) if SEARCH not in words],
         compared=comparison_values(figures, published) if figures else None,
     )
 

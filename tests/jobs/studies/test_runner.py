@@ -21,8 +21,10 @@ from flowkd.store.store import Store
 from flowkd.training.metrics_log import read_log
 from jobs.studies.config import StudyConfig
 from jobs.studies.outcomes import RunOutcome
+from jobs.studies.report import study_page
 from jobs.studies.runner import train_studies
 from jobs.study import app
+from tests.support.pages import assert_stands_alone
 
 TRAIN = {"steps": 3, "learning_rate": 1e-3, "warmup_steps": 1}
 STUDY: dict[str, Any] = {
@@ -146,6 +148,12 @@ def test_the_results_hold_a_line_for_each_run(folder: Path, first: str) -> None:
     assert study["learning_rates"]["1e+09"] is None
 
 
+def test_its_page_is_made_of_what_the_store_keeps(folder: Path, first: str) -> None:
+    page = assert_stands_alone(study_page(Store(str(folder / "store")), "tiny"))
+    assert "study tiny: Tiny digits" in page.text
+    assert any(each.startswith("Mean bits per dimension") for each in page.attributes("aria-label"))
+
+
 def test_the_document_and_its_plots_are_written(folder: Path, first: str) -> None:
     text = (folder / "docs/study.md").read_text()
     assert "Tiny digits" in text
@@ -163,10 +171,11 @@ def test_a_second_call_runs_and_measures_nothing_again(
 
     def written() -> dict[str, int]:
         root = folder / "store"
+        always = {root / "studies/tiny" / name for name in ("config.yaml", "results.json")}
         return {
             str(path.relative_to(root)): path.stat().st_mtime_ns
             for path in root.rglob("*")
-            if path.is_file() and path != root / "studies/tiny/config.yaml"
+            if path.is_file() and path not in always
         }
 
     before, results = written(), (folder / "study.json").read_text()

@@ -160,6 +160,8 @@ def test_what_must_be_known_before_is_told_first(store, trials_of):
     assert page.index("in different orders") < page.index("The best student has")
     assert "Distillation gained 0.100 ± " in page
     assert "Only 6 rows in 2 groups in validation" in page
+    assert "What to do next" in page
+    assert "make the teacher deeper or wider" in page
 
 
 def test_the_page_tells_that_nothing_was_concluded(store, trials_of):
