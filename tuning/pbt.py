@@ -80,7 +80,12 @@ def trial_values(trial: Trial) -> dict[str, Any]:
 
 
 def train_member(
-    tune_config: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData
+    tune_config: dict[str, Any],
+    *,
+    search: str,
+    token: int,
+    storage: StorageConfig,
+    shared: SharedData,
 ) -> None:
     """Trains a trial of a population, from a checkpoint if Ray Tune gives it one.
 
@@ -88,10 +93,11 @@ def train_member(
         tune_config: Under `member`, the values of `train_trial`, of the trial whose config it has
             by now, and `weights`, those that hold from now on.
         search: Name of the search.
+        token: Number of the search's lease that its driver has.
         storage: Holds the search, its teacher and its data set.
         shared: Data and teacher's targets that all trials have in common.
     """
-    records, values = SearchRecords(storage.store(), search), tune_config[MEMBER]
+    records, values = SearchRecords(storage.store(), search, token), tune_config[MEMBER]
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
     reports = TrialReporter(records, number, values["throughput"])
     known = records.ended(number)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cluster.held import held
 from cluster.local import connect
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
+from flowkd.store.holdings import take_over
+from flowkd.store.lease import Token, take
 from tuning.callback import StatusCallback
 from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.final import conclude
-from tuning.records import SearchRecords, Trial
+from tuning.records import SearchRecords, Trial, place_of
 from tuning.report.page import write_report
 from tuning.status import Status
 from tuning.suggest import grid
-from tuning.tune import run_trials
+from tuning.tune import TUNE, Point, run_trials
 
 
 def search(
@@ -38,6 +41,8 @@ def search(
         The outcome, as `conclude` returns it.
 
     Raises:
+        HeldError: Another process drives it.
+        FencedError: Another process has taken it over, because this one stood still.
         ConfigError: A space that names what is not there, a budget that no student meets, a name
             that is taken; nothing has begun.
         FlowkdError: No trial could be trained to its end.
@@ -48,9 +53,28 @@ def search(
     config = records.pin(given)
     candidates = CandidateSpace(config, store, records.read("throughputs.json"))
     points = grid(candidates.draw, config.trials) if config.algorithm == "grid" else []
-    records.open(given, config, resume)
-    if candidates.rates:
-        records.write(candidates.rates, "throughputs.json")
+    token = take(store, place_of(config.name))
+    assert isinstance(token, Token)  # a search may always have more trials
+    with held(token):
+        take_over(token, leave_out=[TUNE])
+        records = SearchRecords(store, config.name, token.number)
+        records.open(given, config, resume)
+        if candidates.rates:
+            records.write(candidates.rates, "throughputs.json")
+        outcome = _run(candidates, records, storage, points, show)
+        token.finish(token.name)
+    return outcome
+
+
+def _run(
+    candidates: CandidateSpace,
+    records: SearchRecords,
+    storage: StorageConfig,
+    points: list[Point],
+    show: Callable[[Status], None],
+) -> dict[str, Any] | None:
+    """Runs a search that is open to its end, and returns its outcome."""
+    config = candidates.config
     connect()
     status = StatusCallback(config, records, show)
     status.write("searching")
@@ -60,11 +84,11 @@ def search(
         _check_some(config, trials)
         if config.final is not None:
             status.write("training the best")
-        outcome = conclude(config, storage, trials)
+        outcome = conclude(config, storage, trials, records)
     except BaseException as error:
         status.write(f"ended by {type(error).__name__}: {error}".rstrip(": "))
         raise
-    write_report(config, store, trials, outcome)
+    write_report(config, records, trials, outcome)
     status.write("done", outcome)
     return outcome
 

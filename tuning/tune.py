@@ -35,6 +35,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+TUNE = "tune"  # in the folder of a search: Ray Tune's own files, where it has several nodes
 MAX_FAILURES = 3  # of a trial: so often it begins again after its worker was lost
 
 
@@ -60,11 +61,12 @@ def run_trials(
     begun = [trial.start.params for trial in records.trials()]
     searcher = CandidateSearcher(candidates, records, points or begun)
     count = len(points) or max(config.trials, len(begun))
-    _fit(candidates, storage, searcher, callback, count)
+    _fit(candidates, records, storage, searcher, callback, count)
 
 
 def _fit(
     candidates: CandidateSpace,
+    records: SearchRecords,
     storage: StorageConfig,
     searcher: CandidateSearcher,
     callback: StatusCallback,
@@ -74,7 +76,8 @@ def _fit(
     shared = None if config.scaling.workers > 1 else _share(candidates, storage)
     one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
-        functools.partial(one, search=config.name, storage=storage), shared=shared
+        functools.partial(one, search=config.name, token=records.number, storage=storage),
+        shared=shared,
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ.update(TUNE_ENVIRONMENT)
@@ -100,7 +103,7 @@ def _fit(
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                **_tune_storage(storage, f"searches/{config.name}/tune", folder),
+                **_tune_storage(storage, f"{records.folder}/{TUNE}", folder),
             ),
         )
         tuner.fit()

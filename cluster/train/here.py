@@ -14,12 +14,12 @@ from cluster.train.preemption import STOP, StopWatch, stopped_error, stops_on_si
 from cluster.train.preflight import result_of
 from cluster.train.takeover import take_over_checkpoints
 from flowkd.errors import NonFiniteError
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.lease import take
-from flowkd.training.lease_keeper import LeaseKeeper
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run, resolve_run
@@ -86,7 +86,7 @@ def _train(run: Run, keeper: LeaseKeeper) -> bool:
     unwritten = checkpoints.resume(run)
     watch = StopWatch(token, looks=True)
     try:
-        with RunLog(token.store, token.run, run.step, unwritten, token.number) as log:
+        with RunLog(token.store, token.subject, run.step, unwritten, token.number) as log:
             for result in run.steps():
                 keeper.check()
                 line = run.record(result)

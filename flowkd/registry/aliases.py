@@ -19,6 +19,8 @@ import re
 import time
 import uuid
 import warnings
+from bisect import bisect_right
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flowkd.config import Config, parse_config
@@ -91,8 +93,18 @@ def alias_history(store: Store, model: str, alias: str) -> tuple[list[AliasMove]
     return moves, damage
 
 
+def last_number(store: Store, model: str, alias: str) -> int:
+    """Returns how often an alias was moved."""
+    return max(_numbers(store, model, alias), default=0)
+
+
 def set_alias(
-    store: Store, model: str, alias: str, version: str, expected: str | None = None
+    store: Store,
+    model: str,
+    alias: str,
+    version: str,
+    expected: str | None = None,
+    since: int | None = None,
 ) -> int:
     """Points an alias of a model at one of its versions, and returns the number of this move.
 
@@ -103,6 +115,8 @@ def set_alias(
         alias: Name to move, or to make.
         version: Name of the version it will point at.
         expected: Version that it must point at now, else it is not moved; default any.
+        since: A number: where a later move led to this version, it is not moved again, wherever it
+            points by now. Default None: it is.
 
     Raises:
         StoreError: No such version, or it is being removed; the alias does not point at the
@@ -131,7 +145,10 @@ def set_alias(
     if held:
         raise _being_removed(store, model, version, held)
     move = _move_by_create if creates_are_atomic(store) else _move_locked
-    number = move(store, model, alias, version, expected)
+    try:
+        number = move(store, model, alias, version, _Condition(version, expected, since))
+    except _MovedError as before:
+        return before.number
     _stay_clear_of_removals(store, model, alias, version)
     return number
 
@@ -162,12 +179,29 @@ def _being_removed(store: Store, model: str, version: str, held: list[str]) -> S
     )
 
 
+@dataclass(frozen=True)
+class _Condition:
+    """When an alias may be moved to a version, as `set_alias` has it."""
+
+    version: str
+    expected: str | None
+    since: int | None
+
+
+class _MovedError(Exception):
+    """An alias was moved to the version before, by the move of a number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def _move_by_create(
-    store: Store, model: str, alias: str, version: str, expected: str | None
+    store: Store, model: str, alias: str, version: str, condition: _Condition
 ) -> int:
     deadline = time.monotonic() + store.retry_seconds
     while True:
-        number = _next_number(store, model, alias, expected)
+        number = _next_number(store, model, alias, condition)
         if _create(store, model, alias, version, number):
             return number
         if time.monotonic() > deadline:
@@ -179,7 +213,7 @@ def _move_by_create(
         time.sleep(random.uniform(0, MAX_PAUSE))
 
 
-def _move_locked(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
+def _move_locked(store: Store, model: str, alias: str, version: str, condition: _Condition) -> int:
     if store.uri not in _warned:
         _warned.add(store.uri)
         warnings.warn(
@@ -188,11 +222,11 @@ def _move_locked(store: Store, model: str, alias: str, version: str, expected: s
             f"{LOCK_SECONDS / 60:g} minutes for their turn",
             stacklevel=3,
         )
-    _next_number(store, model, alias, expected)  # fail before waiting for the lock
+    _next_number(store, model, alias, condition)  # fail before waiting for the lock
     lock = acquire_lock(store, f"{_folder(model, alias)}/locks")
     try:
-        number = _next_number(store, model, alias, expected)
-    except StoreError:
+        number = _next_number(store, model, alias, condition)
+    except (StoreError, _MovedError):
         store.remove(lock)
         raise
     # Should this fail, the lock stays until it expires: the write may arrive yet.
@@ -206,9 +240,13 @@ def _move_locked(store: Store, model: str, alias: str, version: str, expected: s
     return number
 
 
-def _next_number(store: Store, model: str, alias: str, expected: str | None) -> int:
+def _next_number(store: Store, model: str, alias: str, condition: _Condition) -> int:
     """Returns the number after the highest; raises StoreError if that points elsewhere."""
-    numbers = _numbers(store, model, alias)
+    numbers, expected = _numbers(store, model, alias), condition.expected
+    if condition.since is not None:
+        for number in numbers[bisect_right(numbers, condition.since) :]:
+            if _read(store, model, alias, number).version == condition.version:
+                raise _MovedError(number)
     if expected is not None:
         found = _last_move(store, model, alias, numbers)
         if found is None or found.version != expected:

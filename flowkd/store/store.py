@@ -200,6 +200,16 @@ class Store:
         names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
         return sorted(name for name in names if not name.endswith(".tmp"))
 
+    def find(self, *parts: str) -> list[str]:
+        """Returns the sorted paths of all objects below a folder, within it, by one listing."""
+        folder = self.path(*parts)
+        try:
+            found = self.retry("list", lambda path: self.fs.find(path), *parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = (path[len(folder) :].lstrip("/") for path in found)
+        return sorted(name for name in names if name and not name.endswith(".tmp"))
+
     def sizes(self, *parts: str) -> dict[str, int]:
         """Returns the bytes of each object directly below a folder, by name."""
         try:
@@ -220,6 +230,8 @@ class Store:
     def copy(self, source: str, target: str) -> None:
         """Copies all that is below a folder into another, object by object, within the store.
 
+        Objects are copied in the order of their paths: the last may tell that all are there.
+
         Raises:
             StoreError: There is nothing, or something was removed meanwhile.
         """
@@ -229,7 +241,7 @@ class Store:
             raise StoreError(f"no folder {source!r} in store {self.uri}") from error
 
     def _copy(self, source: str, target: str) -> None:
-        found = self.fs.find(source)
+        found = sorted(self.fs.find(source))
         if not found:
             raise FileNotFoundError(source)
         for path in found:

@@ -47,12 +47,12 @@ def test_a_better_trial_is_trained_compared_and_published(
     published = {"model": "walks", "throughput_seconds": 0.02, "force": True}
     config = searching("more", train={"steps": STEPS, "warmup_steps": 2}, final=published)
     storage = StorageConfig(uri=local_store.uri)
-    trials = [trial(0, 3.0, 0.2)]
-    first = conclude(config, storage, trials)
-    assert conclude(config, storage, trials) == first
+    trials, records = [trial(0, 3.0, 0.2)], SearchRecords(local_store, "more")
+    first = conclude(config, storage, trials, records)
+    assert conclude(config, storage, trials, records) == first
     assert len(trained) == 2
     trials.append(trial(1, 2.5, 0.001))
-    second = conclude(config, storage, trials)
+    second = conclude(config, storage, trials, records)
     assert trained[2:] == ["search-more-0001-plain", "search-more-0001-best"]
     assert (second["trial"], second["earlier"]["trial"]) == (1, 0)
     assert second["refused"] is None
@@ -62,7 +62,7 @@ def test_a_better_trial_is_trained_compared_and_published(
     assert best.manifest.lineage.run == "search-more-0001-best"
     # What was promised by few steps, or chance, is not kept: the better one stays.
     trials.append(trial(2, 2.0, 0.05))
-    third = conclude(config, storage, trials)
+    third = conclude(config, storage, trials, records)
     assert (third["trial"], third["published"], third["earlier"]["trial"]) == (2, None, 1)
     assert f"{second['published']} stays" in third["refused"]
     assert f"models/walks@{alias_version(local_store, 'walks', 'best')}" == second["published"]

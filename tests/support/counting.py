@@ -1,0 +1,32 @@
+"""Counts the calls of the store, and the bytes that they read and write."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from flowkd.store.store import Store
+
+CALLS = ("read", "write", "create", "exists", "list", "find", "sizes", "copy", "remove")
+
+
+@contextmanager
+def counted_calls() -> Iterator[Counter[str]]:
+    """Counts the calls by name while it is entered, and `paths` of what is read by its name."""
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Store, *arguments: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return original(self, *arguments, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(Store, name, counted(name, getattr(Store, name)))
+        yield counts
