@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from cluster.queue.free import EPSILON, FreeResources, fits_beside, fits_ever, processes
+from cluster.queue.free import EPSILON, FreeResources, counted, fits_beside, fits_ever, processes_of
 from cluster.queue.line import LinePolicy, Waiting
 from cluster.queue.spec import Resources
 from flowkd.config import Config
@@ -191,12 +191,12 @@ def _wait_of(
 
     Infinite time is not known to be waited: 0 then, so that nothing is counted on.
     """
-    held = [(each.ends_by, each.resources) for each in running]
-    held += [(now + (each.limit or math.inf), each.resources) for each in started]
+    held = [(each.ends_by, processes_of(each.resources)) for each in running]
+    held += [(now + (each.limit or math.inf), processes_of(each.resources)) for each in started]
     ends = sorted({end for end, _ in held if end < math.inf})
 
     def fits_at(end: float) -> bool:
-        later = processes(resources for until, resources in held if until > end)
+        later = counted(processes for until, processes in held if until > end)
         return fits_beside(job.resources, later, nodes)
 
     if not ends or not fits_at(ends[-1]):
@@ -222,12 +222,14 @@ def _victims(
     ]
     able.sort(key=lambda job: (job.priority, -job.started))
     going = {job.job for job in able}
-    staying = [job.resources for job in running if not job.leaving and job.job not in going]
-    staying += [job.resources for job in started]
+    staying = [
+        processes_of(job.resources) for job in running if not job.leaving and job.job not in going
+    ]
+    staying += [processes_of(job.resources) for job in started]
+    yielding = [processes_of(job.resources) for job in able]
 
     def fits_without(count: int) -> bool:
-        left = processes([*staying, *(job.resources for job in able[count:])])
-        return fits_beside(blocked.resources, left, nodes)
+        return fits_beside(blocked.resources, counted([*staying, *yielding[count:]]), nodes)
 
     if not fits_without(len(able)):
         return []

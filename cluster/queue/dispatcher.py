@@ -16,7 +16,7 @@ from cluster.queue.free import FreeResources
 from cluster.queue.housekeeping import Housekeeping
 from cluster.queue.job import Job, as_running, as_use, as_waiting
 from cluster.queue.known_jobs import KnownJobs
-from cluster.queue.line import Waiting, in_line, totals_of
+from cluster.queue.line import PastUse, Use, Waiting, in_line, totals_of
 from cluster.queue.messages import Request
 from cluster.queue.record_files import put_aside
 from cluster.queue.records import INBOX, QueueRecords
@@ -201,7 +201,7 @@ class Dispatcher:
         """Returns the jobs that wait, the next one first."""
         now, jobs = self.now(), self.jobs
         waiting = as_waiting(jobs.in_state("queued"))
-        uses = [*as_use(jobs.known.values(), now), *self._house.used]
+        uses: list[Use | PastUse] = [*as_use(jobs.known.values(), now), *self._house.used]
         return in_line(waiting, uses, nodes, now, self.config.limits.line)
 
     def _start_what_fits(self, line: list[Waiting], nodes: list[dict[str, float]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from cluster.queue.spec import Resources
 
@@ -14,6 +14,7 @@ MANY = 10**9  # processes that take nothing
 
 # What a process takes, by Ray's names: the processes of one kind are alike.
 Kind = tuple[tuple[str, float], ...]
+Processes = tuple[Kind, int]
 
 
 def kind_of(resources: Resources) -> Kind:
@@ -21,12 +22,16 @@ def kind_of(resources: Resources) -> Kind:
     return tuple(resources.of_each().items())
 
 
-def processes(jobs: Iterable[Resources]) -> dict[Kind, int]:
+def processes_of(resources: Resources) -> Processes:
+    """Returns what each process of a job takes, and how many there are."""
+    return kind_of(resources), resources.workers
+
+
+def counted(jobs: Iterable[Processes]) -> dict[Kind, int]:
     """Returns the number of processes of each kind, in the order in which the kinds come."""
     found: dict[Kind, int] = {}
-    for each in jobs:
-        kind = kind_of(each)
-        found[kind] = found.get(kind, 0) + each.workers
+    for kind, count in jobs:
+        found[kind] = found.get(kind, 0) + count
     return found
 
 
@@ -47,7 +52,12 @@ class FreeResources:
     # Of each kind: the first node that may have room, and how many processes do not fit in all.
     _first: dict[Kind, int] = field(default_factory=dict, init=False, repr=False)
     _too_many: dict[Kind, int] = field(default_factory=dict, init=False, repr=False)
-    _spared: dict[tuple[Any, ...], bool] = field(default_factory=dict, init=False, repr=False)
+    # Numbers of nodes from which was taken, one after the other; of what was asked of `spares`, how
+    # many of them were seen, and the nodes that speak against it.
+    _changed: list[int] = field(default_factory=lambda: [-1], init=False, repr=False)
+    _taking: dict[_Asked, tuple[int, set[int]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         self.totals = self.totals or list(self.nodes)
@@ -75,7 +85,7 @@ class FreeResources:
             node = self.nodes[number] = dict(self.nodes[number])
             for name, amount in kind:
                 node[name] -= taken * amount
-        self._spared.clear()
+        self._changed += [number for number, _ in rooms]
         return True
 
     def _rooms(self, kind: Kind, count: int) -> list[tuple[int, int]] | None:
@@ -111,40 +121,49 @@ class FreeResources:
         >>> [free.spares(Resources(cpus=n), Resources(cpus=1, gpus=1)) for n in (1, 2, 3)]
         [True, True, False]
         """
-        keeps, takes = waits.of_each(), other.of_each()
-        key = (kind_of(other), other.workers, kind_of(waits), waits.workers)
-        if key not in self._spared:
-            self._spared[key] = self._spares(other, takes, waits, keeps)
-        return self._spared[key]
+        asked = _Asked(kind_of(other), other.workers, kind_of(waits), waits.workers)
+        looked, taking = self._taking.get(asked, (0, set()))
+        # Of nodes that have not changed since, it is known.
+        for number in set(self._changed[looked:]) if looked else range(len(self.nodes)):
+            if asked.takes_from(self.nodes[number], self.totals[number]):
+                taking.add(number)
+            else:
+                taking.discard(number)
+        self._taking[asked] = (len(self._changed), taking)
+        return not taking
 
-    def _spares(
-        self,
-        other: Resources,
-        takes: dict[str, float],
-        waits: Resources,
-        keeps: dict[str, float],
-    ) -> bool:
-        for free, total in zip(self.nodes, self.totals, strict=True):
-            kept = min(waits.workers, _room(keeps.items(), total))
-            taken = min(other.workers, _room(takes.items(), free))
-            for name, amount in takes.items():
-                if (
-                    taken * amount
-                    > max(0.0, free.get(name, 0.0) - kept * keeps.get(name, 0.0)) + EPSILON
-                ):
-                    return False
-        return True
+
+class _Asked(NamedTuple):
+    """A job that may take from one that waits."""
+
+    other: Kind
+    count: int
+    waits: Kind
+    waiting: int
+
+    def takes_from(self, free: Mapping[str, float], total: Mapping[str, float]) -> bool:
+        """Tells whether it takes of a node what the one that waits could use."""
+        kept = min(self.waiting, _room(self.waits, total))
+        taken = min(self.count, _room(self.other, free))
+        keeps = dict(self.waits)
+        return any(
+            taken * amount > max(0.0, free.get(name, 0.0) - kept * keeps.get(name, 0.0)) + EPSILON
+            for name, amount in self.other
+        )
 
 
 def _room(kind: Iterable[tuple[str, float]], node: Mapping[str, float]) -> int:
     """Returns how many processes of a kind could be on a node."""
-    return min(
-        (int((node.get(name, 0.0) + EPSILON) // amount) for name, amount in kind), default=MANY
-    )
+    room: float = MANY
+    for name, amount in kind:
+        room = min(room, (node.get(name, 0.0) + EPSILON) // amount)
+        if room <= 0:
+            return 0
+    return int(room)
 
 
 def fits_beside(
-    wanted: Resources, others: Mapping[Kind, int], nodes: Sequence[dict[str, float]]
+    wanted: Resources, others: Mapping[Kind, int], nodes: Sequence[Mapping[str, float]]
 ) -> bool:
     """Tells whether a job would fit on nodes beside processes, each put where it fits first.
 
@@ -153,7 +172,7 @@ def fits_beside(
         others: Number of the other processes of each kind.
         nodes: The resources of each node in all.
     """
-    free = FreeResources(list(nodes))
+    free = FreeResources([dict(node) for node in nodes])
     taken = all(free.take_processes(kind, count) for kind, count in others.items() if kind)
     return taken and free.fits(wanted)
 

@@ -18,7 +18,7 @@ from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
-from flowkd.training.inputs import Worker, load_data
+from flowkd.training.inputs import Worker, keeping_shards, load_data
 from flowkd.training.lease import take
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
@@ -63,8 +63,9 @@ def train_here(
         for note in resolved.notes:
             tell(note)
         data = load_data(resolved, store)
-        resolved = with_rate(resolved, data, store, worker, tell)
-        run = prepare_run(resolved, data, worker)
+        with keeping_shards(resolved, data):
+            resolved = with_rate(resolved, data, store, worker, tell)
+            run = prepare_run(resolved, data, worker)
         record_run(config, resolved, store)
         take_over_checkpoints(token)
         began = time.perf_counter()

@@ -190,16 +190,6 @@ class Store:
         """Tells whether an object or a folder is there."""
         return self.retry("look for", lambda path: self.fs.exists(path), *parts)
 
-    def list(self, *parts: str) -> list[str]:
-        """Returns the sorted names directly below a folder; none where it does not exist."""
-        folder = self.path(*parts)
-        try:
-            found = self.retry("list", lambda path: self.fs.ls(path, detail=False), *parts)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
-        return sorted(name for name in names if not name.endswith(".tmp"))
-
     def find(self, *parts: str) -> list[str]:
         """Returns the sorted paths of all objects below a folder, within it, by one listing."""
         folder = self.path(*parts)
@@ -209,6 +199,16 @@ class Store:
             return []
         names = (path[len(folder) :].lstrip("/") for path in found)
         return sorted(name for name in names if name and not name.endswith(".tmp"))
+
+    def list(self, *parts: str) -> list[str]:
+        """Returns the sorted names directly below a folder; none where it does not exist."""
+        folder = self.path(*parts)
+        try:
+            found = self.retry("list", lambda path: self.fs.ls(path, detail=False), *parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = {PurePosixPath(path).name for path in found if path.rstrip("/") != folder}
+        return sorted(name for name in names if not name.endswith(".tmp"))
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """Returns the bytes of each object directly below a folder, by name."""

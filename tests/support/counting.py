@@ -1,4 +1,4 @@
-"""Counts the calls of the store, and the bytes that they read and write."""
+"""Counts the calls of a store, which cost what no machine changes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ CALLS = ("read", "write", "create", "exists", "list", "find", "sizes", "copy", "
 
 @contextmanager
 def counted_calls() -> Iterator[Counter[str]]:
-    """Counts the calls by name while it is entered, and `paths` of what is read by its name."""
+    """Counts the calls by name while it is entered, and what is read by the name of the object."""
     counts: Counter[str] = Counter()
 
     def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Store, *arguments: Any, **options: Any) -> Any:
             counts[name] += 1
+            if name == "read":
+                counts[arguments[-1].rpartition("/")[2]] += 1
             return original(self, *arguments, **options)
 
         return call

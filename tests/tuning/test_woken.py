@@ -11,6 +11,7 @@ import pytest
 from cluster.exits import FENCED
 from flowkd.errors import FencedError, HeldError
 from flowkd.evaluation.compare import evaluate
+from flowkd.registry.artifact_manifest import versions
 from flowkd.store import lease, lease_keeper
 from flowkd.store.lease import take
 from flowkd.store.lease_keeper import LeaseKeeper
@@ -20,7 +21,9 @@ from tests.support.pausing import woken_at_each_call
 from tests.support.small_runs import furnish
 
 READ = {
-    "publication": lambda store: (store.list("models", "m"), _all(store, "models/m")),
+    "publication": lambda store: [
+        _all(store, f"models/m/{name}") for name in (*versions(store, "m"), "aliases")
+    ],
     "evaluation": lambda store: (
         store.read("evaluations", "compared.json"), store.read("evaluations", "compared.yaml")
     ),
@@ -92,7 +95,11 @@ def test_an_evaluation_stands_still_at_any_call(
         names = (f"e{number}.json", f"e{number}.yaml")
         return [memory_store.read("evaluations", name) for name in names]
 
-    count, ends = woken_at_each_call(memory_store, work, look, after=after)
+    def holds(number: int) -> bool:
+        return memory_store.exists("evaluations", f"e{number}", "lease", "00000001.json")
+
+    # One that stood still before it held the evaluation makes another one when it wakes.
+    count, ends = woken_at_each_call(memory_store, work, look, after=after, counts=holds)
     assert count > 20
     assert ends == {None, FencedError}
 
@@ -117,9 +124,9 @@ def test_a_search_goes_on_from_what_its_last_driver_had(
 ) -> None:
     without_trials(monkeypatch.setattr)
     furnish(memory_store)
-    for number in (1, 2):
+    for number in (1, 3):  # 2 finished the first
         WORK["search"](memory_store)
         folder = f"searches/searched/{number:08}"
         assert memory_store.read_json(folder, "trials", "0000.json")["training"] == {"by": number}
         assert "config.yaml" in memory_store.list(folder)
-    assert memory_store.list("searches", "searched") == ["00000002", "lease"]
+    assert memory_store.list("searches", "searched") == ["00000003", "lease"]
