@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos lint format bench bench-data bench-tuning bench-warmstart bench-serve docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos lint format bench bench-data bench-tuning bench-warmstart bench-serve bench-scale docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,10 @@ bench-data: $(DEV) ## Time how fast data arrive from disk and S3: results/bench-
 bench-serve: export OMP_NUM_THREADS := 1
 bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes
 	$(BIN)/python -m benchmarks.serve_load
+
+bench-scale: export OMP_NUM_THREADS := 1
+bench-scale: $(DEV) ## Look at a queue of 100,000 ended jobs, and more: results/bench-scale.json
+	$(BIN)/python -m benchmarks.scale
 
 bench-tuning: export OMP_NUM_THREADS := 1
 bench-tuning: $(DEV) ## Search against random search and fixed weights: results/bench-tuning.json

@@ -73,7 +73,8 @@ def _site(name: str, found: dict[str, Any]) -> str:
         for what, row in (*queue.items(), *models.items())
         if isinstance(row, dict)
     ]
-    return f"""## {queue["archived"]:,} ended jobs and {models["versions"]:,} versions in {SITES[name]}
+    heading = f"{queue['archived']:,} ended jobs, {models['versions']:,} versions in {SITES[name]}"
+    return f"""## {heading}
 
 | | ms | CPU ms | calls | of them |
 | --- | --- | --- | --- | --- |

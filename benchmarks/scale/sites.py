@@ -1,4 +1,4 @@
-"""The stores that are filled, a folder and the S3 server of the tests, and what is counted there."""
+"""The stores that are filled, a folder and the S3 server of the tests, and what is counted."""
 
 from __future__ import annotations
 

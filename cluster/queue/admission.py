@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from cluster.queue.free import EPSILON, FreeResources, counted, fits_beside, fits_ever, processes_of
+from cluster.queue.free import EPSILON, FreeResources, Kinds, fits_beside, fits_ever
 from cluster.queue.line import LinePolicy, Waiting
 from cluster.queue.spec import Resources
 from flowkd.config import Config
@@ -191,12 +191,13 @@ def _wait_of(
 
     Infinite time is not known to be waited: 0 then, so that nothing is counted on.
     """
-    held = [(each.ends_by, processes_of(each.resources)) for each in running]
-    held += [(now + (each.limit or math.inf), processes_of(each.resources)) for each in started]
+    kinds = Kinds()
+    held = [(each.ends_by, kinds.processes(each.resources)) for each in running]
+    held += [(now + (each.limit or math.inf), kinds.processes(each.resources)) for each in started]
     ends = sorted({end for end, _ in held if end < math.inf})
 
     def fits_at(end: float) -> bool:
-        later = counted(processes for until, processes in held if until > end)
+        later = kinds.counted(processes for until, processes in held if until > end)
         return fits_beside(job.resources, later, nodes)
 
     if not ends or not fits_at(ends[-1]):
@@ -221,15 +222,18 @@ def _victims(
         if job.preemptible and not job.leaving and (job.priority < blocked.priority or job.backfill)
     ]
     able.sort(key=lambda job: (job.priority, -job.started))
+    kinds = Kinds()
     going = {job.job for job in able}
     staying = [
-        processes_of(job.resources) for job in running if not job.leaving and job.job not in going
+        kinds.processes(job.resources)
+        for job in running
+        if not job.leaving and job.job not in going
     ]
-    staying += [processes_of(job.resources) for job in started]
-    yielding = [processes_of(job.resources) for job in able]
+    staying += [kinds.processes(job.resources) for job in started]
+    yielding = [kinds.processes(job.resources) for job in able]
 
     def fits_without(count: int) -> bool:
-        return fits_beside(blocked.resources, counted([*staying, *yielding[count:]]), nodes)
+        return fits_beside(blocked.resources, kinds.counted([*staying, *yielding[count:]]), nodes)
 
     if not fits_without(len(able)):
         return []

@@ -15,43 +15,27 @@ points where it did before, and never at nothing.
 from __future__ import annotations
 
 import random
-import re
 import time
-import uuid
 import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from flowkd.config import Config, parse_config
-from flowkd.errors import ConfigError, StoreError
+from flowkd.errors import StoreError
 from flowkd.names import is_name
+from flowkd.registry.alias_moves import (
+    AliasMove,
+    alias_folder,
+    create_move,
+    move_numbers,
+    read_move,
+)
 from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic, current_locks
 from flowkd.store.retry import is_transient
-from flowkd.store.sealed import read_sealed, seal_json
 from flowkd.store.store import Store
 
-MOVE_FILE = re.compile(r"([0-9]{8})\.json")
 MAX_PAUSE = 0.1  # seconds after a lost race
-MOVE_AGAIN = "move the alias again, without expecting a version"
 
 _warned: set[str] = set()  # URIs of stores whose weak semantics were told
-
-
-class AliasMove(Config):
-    """One move of an alias.
-
-    Attributes:
-        number: Counts the moves of an alias, from 1.
-        version: Name of the version that the alias was moved to.
-        time: When, ISO 8601, by the clock of the process that moved it.
-        nonce: Unique to this move.
-    """
-
-    number: int
-    version: str
-    time: str
-    nonce: str
 
 
 def alias_names(store: Store, model: str) -> list[str]:
@@ -65,7 +49,7 @@ def alias_version(store: Store, model: str, alias: str) -> str | None:
     Raises:
         StoreError: Its last move is damaged.
     """
-    move = _last_move(store, model, alias, _numbers(store, model, alias))
+    move = _last_move(store, model, alias, move_numbers(store, model, alias))
     return move.version if move else None
 
 
@@ -83,9 +67,9 @@ def alias_versions(store: Store, model: str) -> dict[str, str]:
 def alias_history(store: Store, model: str, alias: str) -> tuple[list[AliasMove], list[str]]:
     """Returns all moves of an alias, the current one last, and what is wrong with damaged ones."""
     moves, damage = [], []
-    for number in _numbers(store, model, alias):
+    for number in move_numbers(store, model, alias):
         try:
-            moves.append(_read(store, model, alias, number))
+            moves.append(read_move(store, model, alias, number))
         except StoreError as error:
             if is_transient(error):
                 raise
@@ -95,7 +79,7 @@ def alias_history(store: Store, model: str, alias: str) -> tuple[list[AliasMove]
 
 def last_number(store: Store, model: str, alias: str) -> int:
     """Returns how often an alias was moved."""
-    return max(_numbers(store, model, alias), default=0)
+    return max(move_numbers(store, model, alias), default=0)
 
 
 def set_alias(
@@ -202,7 +186,7 @@ def _move_by_create(
     deadline = time.monotonic() + store.retry_seconds
     while True:
         number = _next_number(store, model, alias, condition)
-        if _create(store, model, alias, version, number):
+        if create_move(store, model, alias, version, number):
             return number
         if time.monotonic() > deadline:
             raise StoreError(
@@ -223,14 +207,14 @@ def _move_locked(store: Store, model: str, alias: str, version: str, condition: 
             stacklevel=3,
         )
     _next_number(store, model, alias, condition)  # fail before waiting for the lock
-    lock = acquire_lock(store, f"{_folder(model, alias)}/locks")
+    lock = acquire_lock(store, f"{alias_folder(model, alias)}/locks")
     try:
         number = _next_number(store, model, alias, condition)
     except (StoreError, _MovedError):
         store.remove(lock)
         raise
     # Should this fail, the lock stays until it expires: the write may arrive yet.
-    created = _create(store, model, alias, version, number)
+    created = create_move(store, model, alias, version, number)
     store.remove(lock)
     if not created:
         raise StoreError(
@@ -242,10 +226,10 @@ def _move_locked(store: Store, model: str, alias: str, version: str, condition: 
 
 def _next_number(store: Store, model: str, alias: str, condition: _Condition) -> int:
     """Returns the number after the highest; raises StoreError if that points elsewhere."""
-    numbers, expected = _numbers(store, model, alias), condition.expected
+    numbers, expected = move_numbers(store, model, alias), condition.expected
     if condition.since is not None:
         for number in numbers[bisect_right(numbers, condition.since) :]:
-            if _read(store, model, alias, number).version == condition.version:
+            if read_move(store, model, alias, number).version == condition.version:
                 raise _MovedError(number)
     if expected is not None:
         found = _last_move(store, model, alias, numbers)
@@ -259,39 +243,12 @@ def _next_number(store: Store, model: str, alias: str, condition: _Condition) ->
     return numbers[-1] + 1 if numbers else 1
 
 
-def _create(store: Store, model: str, alias: str, version: str, number: int) -> bool:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    pointer = {"version": version, "time": now, "nonce": uuid.uuid4().hex}
-    return store.create(seal_json(pointer), _folder(model, alias), f"{number:08}.json")
-
-
 def _last_move(store: Store, model: str, alias: str, numbers: list[int]) -> AliasMove | None:
     """Returns the last move that counts: those to a version that was removed do not."""
     for number in reversed(numbers):
-        move = _read(store, model, alias, number)
+        move = read_move(store, model, alias, number)
         if store.exists("models", model, move.version, "manifest.json"):
             return move
         if not store.exists(removals(model, move.version), "removed.json"):
             return move  # its manifest is lost, which nobody wanted
     return None
-
-
-def _numbers(store: Store, model: str, alias: str) -> list[int]:
-    found = (MOVE_FILE.fullmatch(name) for name in store.list(_folder(model, alias)))
-    return sorted(int(match[1]) for match in found if match)
-
-
-def _read(store: Store, model: str, alias: str, number: int) -> AliasMove:
-    path = f"{_folder(model, alias)}/{number:08}.json"
-    try:
-        return parse_config(AliasMove, {"number": number, **read_sealed(store, path)}, source=path)
-    except ConfigError as error:
-        raise StoreError(f"{error}; {MOVE_AGAIN}") from error
-    except StoreError as error:
-        if is_transient(error):
-            raise
-        raise StoreError(f"{error}; {MOVE_AGAIN}") from error
-
-
-def _folder(model: str, alias: str) -> str:
-    return f"models/{model}/aliases/{alias}"

@@ -55,8 +55,8 @@ def woken_at_each_call(
         work: Does the work of a number, all of it in the store that it is given.
         look: Returns what readers see of the work of a number, which must not change.
         after: Whether it stands still after the call, else before.
-        counts: Tells of a number, while the first worker stands still, whether what readers see must
-            not change; default always.
+        counts: Tells of a number, while the first worker stands still, whether what readers see
+            must not change; default always.
 
     Returns:
         The number of its calls, and how it ended: None where nothing was left to be done.
