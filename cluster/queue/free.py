@@ -142,14 +142,14 @@ class _Asked(NamedTuple):
     """A job that may take from one that waits."""
 
     other: Kind
-    count: int
+    workers: int
     waits: Kind
     waiting: int
 
     def takes_from(self, free: Mapping[str, float], total: Mapping[str, float]) -> bool:
         """Tells whether it takes of a node what the one that waits could use."""
         kept = min(self.waiting, _room(self.waits, total))
-        taken = min(self.count, _room(self.other, free))
+        taken = min(self.workers, _room(self.other, free))
         keeps = dict(self.waits)
         return any(
             taken * amount > max(0.0, free.get(name, 0.0) - kept * keeps.get(name, 0.0)) + EPSILON

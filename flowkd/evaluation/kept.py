@@ -10,6 +10,7 @@ from flowkd.store.sealed import write_sealed, write_sealed_text
 from flowkd.store.store import Store
 
 FIGURES, CONFIG = "figures.json", "config.yaml"
+KEPT = 4  # numbers back: who stood still while it showed some still finds them
 
 
 def place_of(name: str) -> str:
@@ -33,6 +34,9 @@ def keep_figures(token: Token, config: str, figures: dict[str, Any]) -> None:
     write_sealed(store, figures, folder, FIGURES)
     token.finish(token.name)
     show_last(store, token.place, lambda last: _show(store, token.place, last))
+    for name in store.list(token.place):
+        if name.isdecimal() and int(name) < token.number - KEPT:
+            store.remove(token.place, name)
 
 
 def _show(store: Store, place: str, last: LeaseRecord) -> None:

@@ -159,9 +159,10 @@ def show_queue(
         else:
             from rich.live import Live
 
+            archived = _archived(records, set(records.jobs())) if everything else []
             with Live(console=PlainConsole(), refresh_per_second=4) as live:
                 while True:
-                    shown = _shown(_rows(records, everything), everything)
+                    shown = _shown([*archived, *_rows(records, False)], everything)
                     live.update(make_table(shown, _columns(shown)))
                     time.sleep(POLL_SECONDS)
 
