@@ -16,14 +16,13 @@ from flowkd.evaluation.intervals import Interval, difference
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.report.caveats import with_error
-from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
 from tuning.records import SearchRecords, Trial, best_of
 
 
 def conclude(
-    config: SearchConfig, storage: StorageConfig, trials: list[Trial]
+    config: SearchConfig, storage: StorageConfig, trials: list[Trial], records: SearchRecords
 ) -> dict[str, Any] | None:
     """Trains the best candidate and the plain student in full, and publishes it if it passes.
 
@@ -37,6 +36,7 @@ def conclude(
         config: The search.
         storage: Holds the search, its teacher and its data set.
         trials: All trials of the search.
+        records: Records of the search, which its driver holds.
 
     Returns:
         `trial`, the number of the best; `kept`, that of the one whose student it is about, another
@@ -50,13 +50,12 @@ def conclude(
     best, final = best_of(trials), config.final
     if best is None or final is None:
         return None
-    records = SearchRecords(storage.store(), config.name)
     known = records.read("outcome.json")
     if known is not None and known["trial"] == best.start.number:
         return known
     earlier = _published(known)
     kept, flows = _trained(config, final, best, trials, storage)
-    judged = judge(config, final, flows, storage.store(), earlier)
+    judged = judge(config, final, flows, records, earlier)
     numbers = {"trial": best.start.number, "kept": kept.start.number}
     outcome = {**numbers, **judged, "earlier": earlier}
     records.write(outcome, "outcome.json")
@@ -110,7 +109,7 @@ def judge(
     config: SearchConfig,
     final: FinalConfig,
     flows: dict[str, str],
-    store: Store,
+    records: SearchRecords,
     earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluates flows on the test split, and publishes the distilled student if it passes.
@@ -120,7 +119,7 @@ def judge(
         final: What the student must pass, and what it is published as.
         flows: References of `teacher`, `plain` and `distilled` student, and of the `default` if it
             is another one.
-        store: Holds the flows and the data set.
+        records: Records of the search, in the store of the flows and the data set.
         earlier: The outcome of which the search has published a student before; default none.
 
     Returns:
@@ -133,7 +132,8 @@ def judge(
         rows=final.test_rows,
         seconds=final.throughput_seconds,
     )
-    figures = evaluate(evaluation, store)
+    store, held = records.store, records.check_held
+    figures = evaluate(evaluation, store, held)
     refused = refusal(figures, final) or worse_than_earlier(figures["distilled"], earlier)
     published = None
     if refused is None:
@@ -147,7 +147,7 @@ def judge(
             force=final.force,
         )
         try:
-            published = f"models/{final.model}@{publish_run(publication, store)}"
+            published = f"models/{final.model}@{publish_run(publication, store, held)}"
         except RefusedError as error:
             refused = str(error)
     return {

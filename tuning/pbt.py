@@ -90,7 +90,12 @@ def trial_values(trial: Trial) -> dict[str, Any]:
 
 
 def train_member(
-    tune_config: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData
+    tune_config: dict[str, Any],
+    *,
+    search: str,
+    token: int,
+    storage: StorageConfig,
+    shared: SharedData,
 ) -> None:
     """Trains a trial of a population, from a checkpoint if Ray Tune gives it one.
 
@@ -98,12 +103,13 @@ def train_member(
         tune_config: Under `member`, the values of `train_trial`, of the trial whose config it has
             by now, and `weights`, those that hold from now on; a baseline has none.
         search: Name of the search.
+        token: Number of the search's lease that its driver has.
         storage: Holds the search, its teacher and its data set.
         shared: Data and teacher's targets that all trials have in common.
     """
-    records, values = SearchRecords(storage.store(), search), tune_config[MEMBER]
+    records, values = SearchRecords(storage.store(), search, token), tune_config[MEMBER]
     if values["role"] is not None:
-        train_trial(values, search=search, storage=storage, shared=shared)
+        train_trial(values, search=search, token=token, storage=storage, shared=shared)
         return
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
     reports = TrialReporter(records, number, values["throughput"])

@@ -36,6 +36,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+TUNE = "tune"  # in the folder of a search: Ray Tune's own files, where it has several nodes
 MAX_FAILURES = 3  # of a trial: so often it begins again after its worker was lost
 
 
@@ -64,11 +65,12 @@ def run_trials(
     first = [*(each.params or {} for each in baselines), *points]
     begun = [trial.start.params for trial in records.trials()]
     searcher = CandidateSearcher(candidates, baselines, records, begun + first[len(begun) :])
-    _fit(candidates, storage, searcher, callback, max(count, len(begun)))
+    _fit(candidates, records, storage, searcher, callback, max(count, len(begun)))
 
 
 def _fit(
     candidates: CandidateSpace,
+    records: SearchRecords,
     storage: StorageConfig,
     searcher: CandidateSearcher,
     callback: StatusCallback,
@@ -78,7 +80,8 @@ def _fit(
     shared = None if config.scaling.workers > 1 else _share(candidates, storage)
     one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
-        functools.partial(one, search=config.name, storage=storage), shared=shared
+        functools.partial(one, search=config.name, token=records.number, storage=storage),
+        shared=shared,
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ.update(TUNE_ENVIRONMENT)
@@ -104,7 +107,7 @@ def _fit(
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                **_tune_storage(storage, f"searches/{config.name}/tune", folder),
+                **_tune_storage(storage, f"{records.folder}/{TUNE}", folder),
             ),
         )
         tuner.fit()

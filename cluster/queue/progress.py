@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cluster.queue.spec import JobSpec
+from flowkd.store.holdings import current_folder
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import last_record
 
@@ -27,9 +28,10 @@ def progress_of(store: Store, spec: JobSpec) -> str:
 
 
 def _of_search(store: Store, name: str) -> str:
-    if not store.exists("searches", name, "status.json"):
+    folder = current_folder(store, f"searches/{name}")
+    if not store.exists(folder, "status.json"):
         return ""
-    status = store.read_json("searches", name, "status.json")
+    status = store.read_json(folder, "status.json")
     ended = sum(row["state"] != "running" for row in status["rows"])
     done = f"{ended} of {status['trials']} trials"
     return done if status["stage"] == "searching" else status["stage"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cluster.train.preflight import result_of
+from flowkd.store.lease import Token
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.lease import Token, take
+from flowkd.training.lease import take
 from flowkd.training.resolve import resolve_run
 from flowkd.training.resolved import ResolvedRun
 

@@ -14,11 +14,11 @@ from cluster.train.local_checkpoints import LocalCheckpoints
 from cluster.train.preemption import STOP, StopWatch, stopped_error, stops_on_sigterm
 from cluster.train.takeover import take_over_checkpoints
 from flowkd.errors import NonFiniteError
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
-from flowkd.training.inputs import Worker, load_data
-from flowkd.training.lease_keeper import LeaseKeeper
+from flowkd.training.inputs import Worker, keeping_shards, load_data
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run
@@ -57,8 +57,9 @@ def train_here(
     worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
     with stops_on_sigterm(token), LeaseKeeper(token) as keeper:
         data = load_data(resolved, store)
-        resolved = with_rate(resolved, data, store, worker, tell)
-        run = prepare_run(resolved, data, worker)
+        with keeping_shards(resolved, data):
+            resolved = with_rate(resolved, data, store, worker, tell)
+            run = prepare_run(resolved, data, worker)
         record_run(config, resolved, store)
         take_over_checkpoints(token)
         began = time.perf_counter()
@@ -80,7 +81,7 @@ def _train(run: Run, keeper: LeaseKeeper) -> bool:
     unwritten = checkpoints.resume(run)
     watch = StopWatch(token, looks=True)
     try:
-        with RunLog(token.store, token.run, run.step, unwritten, token.number) as log:
+        with RunLog(token.store, token.subject, run.step, unwritten, token.number) as log:
             for result in run.steps():
                 keeper.check()
                 line = run.record(result)

@@ -17,6 +17,7 @@ from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.intervals import GroupBits, mean_of
+from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.quality.measure import Quality, QualityConfig, measure_quality
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
@@ -27,7 +28,8 @@ from flowkd.flows.inference import for_inference
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
-from flowkd.store.sealed import write_sealed, write_sealed_text
+from flowkd.store.lease import Token, take
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
 from flowkd.tracking.config import TrackingConfig
 
@@ -114,12 +116,22 @@ class FlowFigures:
         return cls(**{**values, **parts})
 
 
-def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
+def evaluate(
+    config: EvaluationConfig, store: Store, check: Callable[[], None] = lambda: None
+) -> dict[str, FlowFigures]:
     """Compares flows on one split, and on validation, and writes the figures to the store.
+
+    Args:
+        config: What to compare.
+        store: Holds flows and data set, and is written to.
+        check: Called once this process holds the evaluation; raises FencedError where the caller
+            may not go on. Default nothing.
 
     Raises:
         ConfigError: A flow of another event shape, or another context, than the data set's.
         NonFiniteError: A likelihood that is NaN or infinite.
+        HeldError: Another process makes this evaluation.
+        FencedError: Another process has taken it over, because this one stood still.
     """
     manifest = read_manifest(store, config.dataset)
     artifacts = {label: load_artifact(store, where) for label, where in config.flows.items()}
@@ -130,6 +142,19 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
                 f"{manifest.name!r}; got {artifact.flow.event_shape}"
             )
         _check_context(label, artifact, manifest)
+    token = take(store, place_of(config.name))
+    assert isinstance(token, Token)  # an evaluation is never done for good
+    with LeaseKeeper(token):
+        check()
+        figures = _compare(config, store, manifest, artifacts)
+        values = {label: asdict(value) for label, value in figures.items()}
+        keep_figures(token, dump_config(config), values)
+    return figures
+
+
+def _compare(
+    config: EvaluationConfig, store: Store, manifest: Manifest, artifacts: dict[str, Artifact]
+) -> dict[str, FlowFigures]:
     rows = load_split(store, manifest, config.split, limit=config.rows)
     judged = None
     if config.split != "val":
@@ -148,7 +173,7 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for measure in (log_prob_per_second, samples_per_second)
     )
-    figures = {
+    return {
         label: replace(
             _figures(
                 label,
@@ -166,15 +191,6 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for label, artifact in artifacts.items()
     }
-    store.remove("evaluations", f"{config.name}.html")  # of figures before these
-    write_sealed_text(store, dump_config(config), "evaluations", f"{config.name}.yaml")
-    write_sealed(
-        store,
-        {label: asdict(value) for label, value in figures.items()},
-        "evaluations",
-        f"{config.name}.json",
-    )
-    return figures
 
 
 def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:

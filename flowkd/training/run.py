@@ -19,10 +19,11 @@ from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.round_trip import undo_error
 from flowkd.registry.artifacts import write_artifact
 from flowkd.registry.card import Lineage
+from flowkd.store.lease import Token
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunInputs
-from flowkd.training.lease import Token
+from flowkd.training.lease import finish
 from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
 from flowkd.training.outcome import warning_of
 from flowkd.training.resolved import ResolvedRun
@@ -268,4 +269,4 @@ class Run:
             data=self.resolved.facts,
             within=within,
         )
-        token.finish(within, self.step)
+        finish(token, within, self.step)

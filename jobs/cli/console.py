@@ -42,9 +42,11 @@ CONTENTS = frozenset(
         "runs",
         "models",
         "evaluations",
+        "publications",
         "searches",
         "studies",
         "queue",
+        "queue-ended",
         "queue-inbox",
         "queue.json",
     ]

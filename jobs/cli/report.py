@@ -51,9 +51,9 @@ def _kind_and_name(store: Store, what: str) -> tuple[str, str]:
     Raises:
         StoreError: Nothing of that name, or several things.
     """
-    folder, _, name = what.partition("/")
-    if name and folder in KINDS:
-        return folder, name
+    folder, _, rest = what.partition("/")
+    if rest and folder in KINDS:
+        return folder, rest
     folders = {
         "evaluations": [f"{what}.yaml"],
         "searches": [what, "config.yaml"],

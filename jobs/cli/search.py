@@ -82,7 +82,7 @@ def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> 
 
 @app.command("report", epilog=example("flowkd search report NAME"))
 def report_command(name: str, store: StoreUri = None) -> None:
-    """Write the report of a search as far as it is, searches/NAME/report.html."""
+    """Write the report of a search as far as it is, and tell where."""
     from tuning.records import SearchRecords
     from tuning.report.page import write_report
     from tuning.status import no_search
@@ -93,12 +93,13 @@ def report_command(name: str, store: StoreUri = None) -> None:
         if config is None:
             raise no_search(opened, name)
         config = records.pin(config)
-        write_report(config, opened, records.trials(), records.read("outcome.json"))
-        console.print(f"report    searches/{name}/report.html in {opened}")
+        write_report(config, records, records.trials(), records.read("outcome.json"))
+        console.print(f"report    {records.folder}/report.html in {opened}")
 
 
 def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = False) -> None:
     """Searches, concludes and reports, and shows how far it is."""
+    from tuning.records import SearchRecords
     from tuning.search import search
 
     kept = f"searches/{config.name} keeps its trials: the same command with --resume goes on"
@@ -110,7 +111,9 @@ def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = F
         console.print(f"not published: {outcome['refused']}")
     elif outcome is not None:
         console.print(f"published {outcome['published']}")
-    console.print(f"report    searches/{config.name}/report.html in {storage.store()}")
+    store = storage.store()
+    folder = SearchRecords(store, config.name).folder
+    console.print(f"report    {folder}/report.html in {store}")
 
 
 class _Display:

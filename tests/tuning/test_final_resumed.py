@@ -53,12 +53,12 @@ def test_a_better_trial_is_trained_compared_and_published(
     published = {"model": "walks", "throughput_seconds": 0.02, "force": True}
     config = searching("more", train={"steps": STEPS, "warmup_steps": 2}, final=published)
     storage = StorageConfig(uri=local_store.uri)
-    trials = [trial(0, 3.0, 0.2)]
-    first = conclude(config, storage, trials)
-    assert conclude(config, storage, trials) == first
+    trials, records = [trial(0, 3.0, 0.2)], SearchRecords(local_store, "more")
+    first = conclude(config, storage, trials, records)
+    assert conclude(config, storage, trials, records) == first
     assert len(trained) == 2
     trials.append(trial(1, 2.5, 0.001))
-    second = conclude(config, storage, trials)
+    second = conclude(config, storage, trials, records)
     assert trained[2:] == ["search-more-0001-best", "search-more-0001-plain"]
     assert (second["trial"], second["earlier"]["trial"]) == (1, 0)
     assert second["refused"] is None
@@ -68,7 +68,7 @@ def test_a_better_trial_is_trained_compared_and_published(
     assert best.manifest.lineage.run == "search-more-0001-best"
     # What was promised by few steps, or chance, is not kept: the better one stays.
     trials.append(trial(2, 2.0, 0.05))
-    third = conclude(config, storage, trials)
+    third = conclude(config, storage, trials, records)
     assert (third["trial"], third["published"], third["earlier"]["trial"]) == (2, None, 1)
     assert f"{second['published']} stays" in third["refused"]
     assert f"models/walks@{alias_version(local_store, 'walks', 'best')}" == second["published"]
@@ -82,7 +82,8 @@ def test_what_is_published_is_no_worse_than_the_default_trained_in_full(
     config = searching("more", train={"steps": STEPS, "warmup_steps": 2}, final=published)
     storage = StorageConfig(uri=local_store.uri)
     default = trial(0, 3.0, given, role="default")
-    outcome = conclude(config, storage, [default, trial(2, 2.5, drawn)])
+    records = SearchRecords(local_store, "more")
+    outcome = conclude(config, storage, [default, trial(2, 2.5, drawn)], records)
     assert outcome is not None
     assert (outcome["trial"], outcome["kept"]) == (2, kept)
     name = "best" if kept else "default"

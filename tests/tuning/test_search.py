@@ -116,8 +116,8 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
 
 
 def _times(store: Store, name: str) -> dict[str, float]:
-    folder = Path(store.uri.removeprefix("file://"), "searches", name, "results")
-    return {path.name: path.stat().st_mtime for path in folder.iterdir()}
+    trials = SearchRecords(store, name).trials()
+    return {str(each.start.number): each.end.time for each in trials if each.end}
 
 
 def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
@@ -132,7 +132,7 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
     command = [sys.executable, "-m", "jobs.search", "--config", str(file), "--store", storage.uri]
     store = storage.store()
     first = subprocess.Popen(command, start_new_session=True)
-    wait_for(lambda: len(store.list("searches", "killed", "results")) >= 3)
+    wait_for(lambda: len(_times(store, "killed")) >= 3)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     done, begun = _times(store, "killed"), trials_of(config, storage)

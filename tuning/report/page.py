@@ -51,13 +51,16 @@ class _Fifth(NamedTuple):
 
 
 def write_report(
-    config: SearchConfig, store: Store, trials: list[Trial], outcome: dict[str, Any] | None
+    config: SearchConfig,
+    records: SearchRecords,
+    trials: list[Trial],
+    outcome: dict[str, Any] | None,
 ) -> None:
     """Writes `report.html`, `trials.parquet` and `curves.parquet` of a search, ended or not.
 
     Args:
         config: The search.
-        store: Holds the search, its teacher and its data set.
+        records: Its records, in the store of its teacher and its data set.
         trials: All trials of the search.
         outcome: As `conclude` returns it, or None.
 
@@ -65,7 +68,7 @@ def write_report(
         StoreError: The teacher is no longer there.
         DataError: The data set is no longer there.
     """
-    folder = f"searches/{config.name}"
+    store, folder = records.store, records.folder
     store.write(trials_parquet(trials), folder, "trials.parquet")
     store.write(curves_parquet(trials), folder, "curves.parquet")
     page = render_search(config, store, trials, outcome)

@@ -22,8 +22,9 @@ from cluster.train.resume import (
 from cluster.train.takeover import take_over_checkpoints
 from flowkd.errors import FlowkdError, StoppedError
 from flowkd.registry.artifacts import PARTS, load_artifact
+from flowkd.store import lease
+from flowkd.store.lease import sign
 from flowkd.store.store import Store
-from flowkd.training import lease
 from flowkd.training.checkpoint_folders import (
     SNAPSHOT,
     checkpoint_names,
@@ -33,7 +34,7 @@ from flowkd.training.checkpoint_folders import (
 )
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import load_data
-from flowkd.training.lease import sign, take
+from flowkd.training.lease import take
 from flowkd.training.metrics_log import RunLog, read_log
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run, resolve_run

@@ -15,7 +15,8 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
-from flowkd.store.store import SUBMITTED, Store, default_uri
+from flowkd.store.store import Store
+from flowkd.store.uri import SUBMITTED, default_uri
 
 KINDS = ["local", "memory", "s3", "moto"]
 MIB = 2**20

@@ -63,7 +63,7 @@ def store():
 def trials_of(store):
     found = {name: searched(store, *arguments) for name, arguments in SEARCHES.items()}
     for name, (config, _, _) in SEARCHES.items():
-        write_report(config, store, found[name], None)
+        write_report(config, SearchRecords(store, config.name), found[name], None)
     return found
 
 
@@ -83,11 +83,11 @@ def outcome(refused=None):
 
 
 def page_of(store, name):
-    return store.read("searches", SEARCHES[name][0].name, "report.html").decode()
+    return store.read(SearchRecords(store, SEARCHES[name][0].name).folder, "report.html").decode()
 
 
 def table_of(store, name, file):
-    data = store.read("searches", SEARCHES[name][0].name, file)
+    data = store.read(SearchRecords(store, SEARCHES[name][0].name).folder, file)
     return pq.read_table(io.BytesIO(data)).to_pylist()
 
 
@@ -207,7 +207,7 @@ def test_a_report_is_written_before_the_end(local_store):
     searched(local_store, config, 4, "fs.x")
     call = ["search", "report", "unfinished", "--store", local_store.uri]
     assert CliRunner().invoke(app, call).exit_code == 0
-    page = local_store.read("searches", "unfinished", "report.html").decode()
+    page = local_store.read(SearchRecords(local_store, "unfinished").folder, "report.html").decode()
     assert page == render_search(
         config, local_store, SearchRecords(local_store, "unfinished").trials(), None
     )

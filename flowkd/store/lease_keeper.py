@@ -1,4 +1,4 @@
-"""What the holder of a run does in the background: it says that it lives, and looks for others."""
+"""What a lease's holder does in the background: it says that it lives, and looks for others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 
 from flowkd.errors import FencedError, StoreError
-from flowkd.training.lease import Token, fenced, sign
+from flowkd.store.lease import Token, fenced, sign
 
 RENEW_SECONDS = 5.0
 
 
 class LeaseKeeper:
-    """Renews a run's lease while it is entered, and notices who has fenced it out.
+    """Renews a lease while it is entered, and notices who has fenced it out.
 
     A process that stood still looks at once when it wakes: its pause is over by then.
 
@@ -42,7 +42,7 @@ class LeaseKeeper:
             try:
                 sign(self.token, self._beats + 1, released=True)
             except (OSError, StoreError) as error:
-                print(f"run {self.token.run!r} is not given back: {error}", flush=True)
+                print(f"{self.token} is not given back: {error}", flush=True)
 
     def check(self) -> None:
         """Raises FencedError once it is known that another has taken over; asks no store."""
@@ -54,10 +54,10 @@ class LeaseKeeper:
             try:
                 other = self.token.successor()
                 if other is not None:
-                    self._error = fenced(self.token.run, other)
+                    self._error = fenced(self.token.place, other)
                     self._on_fenced(self._error)
                     return
                 self._beats += 1
                 sign(self.token, self._beats)
             except (OSError, StoreError) as error:
-                print(f"lease of {self.token.run!r} not renewed yet: {error}", flush=True)
+                print(f"lease of {self.token} not renewed yet: {error}", flush=True)
