@@ -16,6 +16,7 @@ from flowkd.evaluation.intervals import Interval, difference
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.report.caveats import with_error
+from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from tuning.config import FinalConfig, SearchConfig
 from tuning.records import SearchRecords, Trial, best_of
