@@ -198,11 +198,11 @@ class FlowServer:
             for name in {batch[place].model.name for place in places}:
                 self.rates.measured(name, operation, computed, seconds)
             for place, values in zip(places, found, strict=True):
-                job = batch[place]
+                asked = batch[place]
                 answers[place] = values
-                if job.is_last:
-                    whole = torch.cat([*job.done, values])
-                    answers[place] = finish(model.predictor, whole, job.inputs)
+                if asked.is_last:
+                    whole = torch.cat([*asked.done, values])
+                    answers[place] = finish(model.predictor, whole, asked.inputs)
         return [answers[place] for place in range(len(batch))]
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
