@@ -68,14 +68,14 @@ def test_tests_that_fail_by_themselves_show_nothing(tree: Path) -> None:
 def test_a_missed_fault_is_told_and_ends_in_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/results").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mutants, "read_mutants", lambda: [fault("a", "b"), fault("b", "a")])
     for outcomes, status in ((["t::one", "t::two"], 0), (["t::one", None], 1)):
         answer = [mutants.Outcome(caught_by) for caught_by in outcomes]
         monkeypatch.setattr(mutants, "try_all", lambda chosen, answer=answer: answer)
         assert mutants.main([]) == status
-        page = (tmp_path / "docs" / "mutants.md").read_text()
+        page = (tmp_path / "docs/results/mutants.md").read_text()
         assert ("**missed**" in page) == bool(status)
         assert "t::one" in page
 

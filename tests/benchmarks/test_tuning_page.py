@@ -58,7 +58,7 @@ def results(ends: dict[str, list[float]]) -> dict[str, Any]:
 
 def test_what_is_said_is_what_was_found(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/results").mkdir(parents=True)
     first, second, third = WAYS
     found = results({first: [3.2, 3.3, 3.1], second: [3.3, 3.2, 3.2], third: [3.0, 3.0, 3.0]})
     said = sentence(found)
@@ -69,4 +69,4 @@ def test_what_is_said_is_what_was_found(tmp_path: Any, monkeypatch: pytest.Monke
     assert said in page.replace("\n", " ")
     assert f"| {first} | none finished | 3.300 ± 0.100 | 3.200 ± 0.100 | 2 |" in page
     assert "1.050 times" in page
-    assert (tmp_path / "docs" / "tuning.png").read_bytes() == picture(found)
+    assert (tmp_path / "docs/results/tuning.png").read_bytes() == picture(found)
