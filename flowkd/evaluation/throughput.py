@@ -100,7 +100,11 @@ def calls_per_second(
 
 
 def seconds_per_call(
-    calls: Mapping[str, Call], *, seconds: float, rounds: int
+    calls: Mapping[str, Call],
+    *,
+    seconds: float,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Times calls against each other: in each round all have their turn.
 
@@ -108,6 +112,7 @@ def seconds_per_call(
         calls: What to time, by name; each is called twice before.
         seconds: About how long to take in all; each is called at least once a round.
         rounds: Number of turns of each call.
+        clock: What tells the seconds; default the time that passes.
 
     Returns:
         The mean seconds of a call in each round, by name.
@@ -115,15 +120,15 @@ def seconds_per_call(
     repeats = {}
     for name, call in calls.items():
         call()
-        began = time.perf_counter()
+        began = clock()
         call()
-        once = time.perf_counter() - began
+        once = clock() - began
         repeats[name] = max(1, round(seconds / (rounds * len(calls)) / max(once, 1e-6)))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(repeats[name]):
                 call()
-            times[name].append((time.perf_counter() - began) / repeats[name])
+            times[name].append((clock() - began) / repeats[name])
     return times

@@ -29,7 +29,8 @@ class PlateauConfig(Config):
     """When a training has learnt enough, so that its learning rate falls and it ends.
 
     Attributes:
-        patience: So many validations in a row without a gain.
+        patience: So many validations without a gain, neither on the best nor, as after a leap of
+            the loss, on the one before.
         min_gain: Bits per dimension that count as one.
         decay_share: Steps of the fall, as a share of those before.
     """
@@ -108,7 +109,8 @@ class Horizon:
         falls_from: Steps before the learning rate falls; None as long as that is open.
         last: Steps at the end, as far as it is known.
         gained: Bits per dimension of the last validation that was a gain.
-        waited: Validations since.
+        waited: Validations since, without those by which a training recovers from a leap.
+        before: Bits per dimension of the validation before.
     """
 
     config: TrainConfig
@@ -116,6 +118,7 @@ class Horizon:
     last: int = 0
     gained: float = math.inf
     waited: int = 0
+    before: float = math.inf
 
     def __post_init__(self) -> None:
         self.last = self.last or self.config.steps
@@ -162,8 +165,9 @@ class Horizon:
             return False
         if bits < self.gained - plateau.min_gain:
             self.gained, self.waited = bits, 0
-        else:
+        elif not bits < self.before - plateau.min_gain:
             self.waited += 1
+        self.before = bits
         most = self.config.steps / (1 + plateau.decay_share)
         if self.waited < plateau.patience and step < most:
             return False
@@ -173,7 +177,8 @@ class Horizon:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds of it."""
-        return {key: getattr(self, key) for key in ("falls_from", "last", "gained", "waited")}
+        keys = ("falls_from", "last", "gained", "waited", "before")
+        return {key: getattr(self, key) for key in keys}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint; an end that the config sets stays the config's."""

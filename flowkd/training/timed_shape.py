@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
+from functools import partial
+from statistics import median
 
 import torch
 
 from flowkd.config import Config
-from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError
-from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
+from flowkd.evaluation.throughput import seconds_per_call
 from flowkd.flows.build import build_flow, count_parameters, describe_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.inference import for_inference
 from flowkd.store.store import Store
 
 # Shares of the larger flow's depth and width that are looked at.
@@ -25,7 +26,7 @@ WIDTHS = tuple(2 ** (-quarter / 4) for quarter in range(21))
 MOST_PER_PARAMETER = 1.25
 TABLE_ROWS, PICTURE_ROWS, FEWEST_ROWS = 256, 16, 4
 CALL_SECONDS = 0.05  # of the larger flow, at most, as far as fewer rows allow it
-MEASURED_SECONDS = 0.4  # a shape and a direction
+MEASURED_SECONDS, ROUNDS = 0.4, 5  # a shape and a direction
 
 
 class TimedShape(Config):
@@ -87,15 +88,18 @@ def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
     """Returns the shapes that may be so many times as fast, the one to be taken first first."""
     whole = count_parameters(build_flow(larger))
     most = min(MOST_PER_PARAMETER * whole / times, whole - 1)
-    best: dict[str, tuple[float, int, AnyFlowConfig]] = {}
+    found: list[tuple[float, int, AnyFlowConfig]] = []
+    seen = set()
     for depth in DEPTHS:
         for width in WIDTHS:
             flow = larger.scaled(depth, width)
+            if flow.model_dump_json() in seen:  # the first has the largest shares
+                continue
+            seen.add(flow.model_dump_json())
             parameters = count_parameters(build_flow(flow))
-            key = flow.model_dump_json()
-            if parameters <= most and key not in best:  # the first has the largest shares
-                best[key] = (min(depth, width), parameters, flow)
-    found = sorted(best.values(), key=lambda each: each[:2], reverse=True)
+            if parameters <= most:
+                found.append((min(depth, width), parameters, flow))
+    found.sort(key=lambda each: each[:2], reverse=True)
     smallest = larger.scaled(DEPTHS[-1], WIDTHS[-1])
     return [flow for _, _, flow in found] or [smallest]
 
@@ -119,17 +123,18 @@ def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
     )
 
 
-def _rows(teacher: Flow) -> Examples:
-    """Returns rows to be timed on: as many as one call of the flow takes little time for."""
+def _rows(teacher: Flow) -> int:
+    """Returns how many rows are timed: as many as one call of the flow takes little time for."""
     rows = TABLE_ROWS if len(teacher.event_shape) == 1 else PICTURE_ROWS
-    while True:
-        examples = Examples(teacher.sample(rows), _context(teacher, rows))
-        began = time.perf_counter()
+    while rows > FEWEST_ROWS:
+        x, context = teacher.sample(rows, _context(teacher, rows)), _context(teacher, rows)
+        began = time.process_time()
         with torch.no_grad():
-            teacher.log_prob(examples.x, examples.context)
-        if rows <= FEWEST_ROWS or time.perf_counter() - began <= CALL_SECONDS:
-            return examples
+            teacher.log_prob(x, context)
+        if time.process_time() - began <= CALL_SECONDS:
+            break
         rows //= 2
+    return rows
 
 
 def _context(flow: Flow, rows: int) -> torch.Tensor | None:
@@ -138,13 +143,30 @@ def _context(flow: Flow, rows: int) -> torch.Tensor | None:
     return torch.zeros(rows, flow.context.size) if flow.context.size else None
 
 
-def _ratios(teacher: Flow, student: Flow, rows: Examples) -> tuple[float, float]:
-    flows = {"teacher": teacher, "student": student}
-    found = []
-    for measure in (log_prob_per_second, samples_per_second):
-        rates = measure(flows, rows, None, batch_size=len(rows), seconds=MEASURED_SECONDS)
-        ratio = rates["student"] / rates["teacher"]
-        found.append(ratio if math.isfinite(ratio) else 0.0)
+@torch.no_grad()
+def _ratios(teacher: Flow, student: Flow, rows: int) -> tuple[float, float]:
+    """Returns how many times the teacher's rows a second a student has: log_prob and sampling.
+
+    By the time of the CPU, for other work on the machine should choose no shape.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        forms = {"teacher": for_inference(teacher), "student": for_inference(student)}
+        x, context = teacher.sample(rows, _context(teacher, rows)), _context(teacher, rows)
+        z = torch.randn(rows, *teacher.latent_shape)
+        both = (
+            {name: partial(form.log_prob, x, context) for name, form in forms.items()},
+            {name: partial(form.inverse, z, context) for name, form in forms.items()},
+        )
+        found = []
+        for calls in both:
+            taken = seconds_per_call(
+                calls, seconds=MEASURED_SECONDS, rounds=ROUNDS, clock=time.process_time
+            )
+            found.append(median(taken["teacher"]) / max(median(taken["student"]), 1e-9))
+    finally:
+        torch.set_num_threads(before)
     return found[0], found[1]
 
 

@@ -167,6 +167,15 @@ def test_as_many_steps_are_expected_as_are_likely() -> None:
     assert TrainConfig(steps=1000, plateau=PLATEAU).likely_steps(200) == 1000
 
 
+def test_a_training_that_recovers_from_a_leap_of_its_loss_is_at_no_plateau() -> None:
+    horizon = Horizon(TrainConfig(learning_rate=1.0, plateau=PLATEAU))
+    leap = [3.0, 2.9, 3.3, 3.2, 3.05, 2.95, 2.85]
+    assert not any(horizon.reached(100 * n, bits) for n, bits in enumerate(leap, start=1))
+    assert (horizon.waited, horizon.gained) == (0, 2.85)
+    rising = [2.86, 2.9]
+    assert [horizon.reached(800 + 100 * n, bits) for n, bits in enumerate(rising)] == [False, True]
+
+
 def test_a_training_without_plateau_ends_with_its_fall_at_the_most_steps() -> None:
     horizon = Horizon(TrainConfig(steps=90, learning_rate=1.0, plateau=PLATEAU))
     assert not horizon.reached(50, 3.0)

@@ -45,7 +45,8 @@ def test_a_student_is_as_fast_as_it_was_asked_to_be_and_all_that_are_compared_ha
         runs[name] = resolve_run(config, taught_store)
     flows = [run.flow for run in runs.values()]
     assert flows[0] == flows[1]
-    assert flows[0].depth < 3
+    teacher = runs["distilled"].teacher.flow
+    assert count_parameters(build_flow(flows[0])) < count_parameters(build_flow(teacher))
     notes = [run.notes[0] for run in runs.values()]
     assert "times its log_prob" in notes[0]
     assert "shapes timed in" in notes[0]
@@ -56,7 +57,7 @@ def test_a_student_is_as_fast_as_it_was_asked_to_be_and_all_that_are_compared_ha
     list(run_in_process(training("done", flow=None, objective=objective | {"throughput": 1.1}),
                         taught_store))  # fmt: skip
     resolved = yaml.safe_load(taught_store.read("runs", "done", "resolved.yaml"))
-    assert resolved["config"]["flow"]["depth"] == flows[0].depth
+    assert resolved["config"]["flow"]["width"] == flows[0].width
 
 
 def test_a_throughput_that_no_shape_has_is_refused_with_what_there_is() -> None:
