@@ -18,18 +18,22 @@ from flowkd.distillation.objective import (
     ObjectiveConfig,
 )
 from flowkd.distillation.schedules import Cosine, Linear
-from flowkd.flows.build import build_flow, count_parameters, smaller
+from flowkd.errors import ConfigError
+from flowkd.flows.build import build_flow, count_parameters
+from flowkd.registry.pins import pin_artifact
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
+from flowkd.training.flow_choice import with_flow
 from flowkd.training.loop import LearningRate
-from flowkd.training.resolve import complete_flow, complete_run
+from flowkd.training.resolve import complete_run
 from tuning.candidates import Candidate, CandidateSpace
 from tuning.hint_pairs import OFF, ON
 from tuning.records import Role, SearchRecords
 from tuning.shapes import Shape, begins
+from tuning.space import WarmStartOrNone
 from tuning.suggest import Value, label
 
 ROLES: tuple[Role, ...] = ("plain", "default")  # in the order of their trials, from 0
-HALVINGS = 4  # of the default share, until a student is fast enough
 
 # Finds the learning rate of a run that leaves it open.
 FindRate = Callable[[TrainingConfig], float]
@@ -94,41 +98,42 @@ def nearest(candidates: CandidateSpace, wanted: Candidate) -> tuple[Candidate, d
 
 
 def default_shape(candidates: CandidateSpace) -> Shape:
-    """Returns the student of a distillation with nothing set but the share that the budget allows.
+    """Returns the student of a distillation with nothing set but what the budget allows.
 
     Where the teacher's family has none that is small or fast enough, it is the largest of the
     space.
     """
-    budget = candidates.config.budget
-    share = DistillationConfig.model_fields["share"].default
-    if budget.parameters_share is not None and budget.parameters_share < 1:
-        share = budget.parameters_share
-    if budget.parameters is not None:
-        size = count_parameters(candidates.teacher.flow)
-        share = budget.parameters / size if budget.parameters < size else share
-    shares = [share]
-    if budget.throughput_ratio is not None:
-        shares = [share * 0.5**n for n in range(HALVINGS + 1)]
-    for each in shares:
-        shape = _scaled(candidates, each)
-        if shape is not None and not shape.throughput < (budget.throughput_ratio or 0.0):
-            return shape
-    return max(candidates.shapes, key=lambda shape: shape.parameters)
-
-
-def _scaled(candidates: CandidateSpace, share: float) -> Shape | None:
+    config, teacher = candidates.config, pin_artifact(candidates.store, candidates.config.teacher)
+    run = TrainingConfig(
+        name=config.name,
+        dataset=config.dataset,
+        objective=DistillationConfig(teacher=config.teacher, **_size(candidates)),
+    )
     try:
-        flow = smaller(candidates.teacher.config.flow, share)
-    except ValueError:
-        return None
+        flow = with_flow(run, candidates.manifest, teacher, [], candidates.store).flow
+    except ConfigError:
+        return max(candidates.shapes, key=lambda shape: shape.parameters)
+    assert flow is not None
     built = build_flow(flow)
     rows = candidates.manifest.splits["train"].rows
-    rows = min(rows, candidates.config.train_rows or rows)
+    rows = min(rows, config.train_rows or rows)
     fold = begins("fold", complete_flow(flow, candidates.manifest), candidates.source, rows)
-    shape = Shape({}, flow, count_parameters(built), built.taps, ("fold",) if fold else ("none",))
-    if candidates.config.times_students:
+    starts: tuple[WarmStartOrNone, ...] = ("fold",) if fold else ("none",)
+    shape = Shape({}, flow, count_parameters(built), built.taps, starts)
+    if config.times_students:
         shape = replace(shape, throughput=candidates.rate(flow))
     return shape
+
+
+def _size(candidates: CandidateSpace) -> dict[str, float]:
+    """Returns the size that a budget allows, as keys of an objective; none that is no limit."""
+    budget = candidates.config.budget
+    if budget.throughput_ratio is not None:
+        return {"throughput": budget.throughput_ratio} if budget.throughput_ratio > 1 else {}
+    share = budget.parameters_share
+    if budget.parameters is not None:
+        share = budget.parameters / count_parameters(candidates.teacher.flow)
+    return {"share": share} if share is not None and share < 1 else {}
 
 
 def _candidate(
@@ -196,7 +201,7 @@ class _Nearest:
         group, _, rest = name.partition(".")
         if group == "shape":
             wanted = label(getattr(self._flow, rest, choices[-1]))
-            return min(choices, key=lambda choice: abs(_size(choice) - _size(wanted)))
+            return min(choices, key=lambda choice: abs(_mean(choice) - _mean(wanted)))
         if group == "hint":
             return OFF
         wanted = "none" if self._distillation is None else self._distillation.warm_start
@@ -220,7 +225,7 @@ def _first(weight: Any) -> float:
     return float(weight.end if isinstance(weight, Linear) else weight)
 
 
-def _size(choice: str) -> float:
+def _mean(choice: str) -> float:
     """Returns the mean of the numbers of a label, `32` or `32-16`."""
     numbers = [int(part) for part in choice.split("-") if part.isdigit()]
     return sum(numbers) / len(numbers) if numbers else math.inf

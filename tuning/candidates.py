@@ -66,7 +66,7 @@ class CandidateSpace:
         self, config: SearchConfig, store: Store, rates: Mapping[str, float] | None = None
     ) -> None:
         self.config = config
-        self._store = store
+        self.store = store
         self.teacher: Artifact = load_artifact(store, config.teacher)
         self.manifest = read_manifest(store, config.dataset)
         self.source: FlowConfig = self.teacher.config.flow
@@ -191,7 +191,7 @@ class CandidateSpace:
                     "teacher": for_inference(self.teacher.flow),
                     "student": for_inference(student),
                 },
-                load_split(self._store, self.manifest, "val", limit=RATE_ROWS),
+                load_split(self.store, self.manifest, "val", limit=RATE_ROWS),
                 self.manifest.bins,
                 batch_size=RATE_ROWS,
                 seconds=RATE_SECONDS,

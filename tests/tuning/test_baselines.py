@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
 from flowkd.distillation.schedules import Cosine
-from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.build import count_parameters
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
-from flowkd.training.resolve import complete_flow, resolve_run
+from flowkd.training.resolve import resolve_run
+from flowkd.training.timed_shape import TimedShape, _digest
 from tests.support.searches import searching, space
 from tuning.baselines import Baseline, baselines, default_shape, finder, first_points
 from tuning.candidates import CandidateSpace
@@ -129,22 +131,26 @@ def test_the_rate_is_the_one_that_a_plain_training_of_this_flow_finds(taught_sto
     assert run.flow == complete_flow(shape.flow, candidates.manifest)
 
 
-def test_a_budget_of_throughput_is_held(
-    taught_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = finding("fast", budget={"throughput_ratio": 2.0})
-    # The teacher's family is too slow at the default share, and fast enough at half of it.
-    sizes: list[int] = []
-
-    def rate(self: CandidateSpace, flow: Any) -> float:
-        sizes.append(count_parameters(build_flow(complete_flow(flow, self.manifest))))
-        return 3.0 if len(sizes) > 7 else 1.0 + (len(sizes) == 1)
-
-    monkeypatch.setattr(CandidateSpace, "rate", rate)
-    candidates = CandidateSpace(config, taught_store)
+def test_a_budget_of_throughput_is_held_as_a_training_holds_it(taught_store: Store) -> None:
+    config = finding("fast", budget={"throughput_ratio": 1.5})
+    candidates = CandidateSpace(searching("any"), taught_store)
+    flow: Any = candidates.source
+    kept = TimedShape(flow=flow.scaled(0.5, 0.5), log_prob=2, sampling=2, timed=1, seconds=1)
+    taught_store.write(kept.model_dump_json().encode(), "shapes", f"{_digest(flow, 1.5)}.json")
+    every = {shape.key: 9.0 for shape in candidates.shapes}
+    rates = {**every, kept.flow.model_dump_json(): 1.75}
+    candidates = CandidateSpace(config, taught_store, rates)
     shape = default_shape(candidates)
-    assert shape.throughput == 3.0
-    assert shape.parameters == sizes[-1] < sizes[-2]
+    assert (shape.flow, shape.throughput) == (kept.flow, 1.75)
+
+
+def test_a_budget_that_no_flow_of_the_teachers_family_meets_takes_one_of_the_space(
+    taught_store: Store,
+) -> None:
+    candidates = CandidateSpace(finding("small", budget={"parameters": 150}), taught_store)
+    least = {"parameters": min(shape.parameters for shape in candidates.shapes)}
+    tight = CandidateSpace(finding("tight", budget=least), taught_store)
+    assert default_shape(tight).parameters <= least["parameters"]
 
 
 def default_space(candidates: CandidateSpace, **changes: Any) -> dict[str, Any]:
