@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos lint format bench bench-data bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-defaults bench-engines bench-scale bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,14 +49,16 @@ quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reporte
 STUDY := $(BIN)/python -m jobs.study
 
 study: $(STAMP) ## All arms on all data sets: results/study.json, docs/results/study.md; many hours
-	$(STUDY) --config jobs/configs/study/*.yaml
+	$(STUDY) --config jobs/configs/study/*.yaml \
+		--results results/study.json --document docs/results/study.md
 
 study-small: $(STAMP) ## The same, smaller: results/study-small.json, docs/results/study-small.md
 	$(STUDY) --config jobs/configs/study/small/*.yaml \
 		--results results/study-small.json --document docs/results/study-small.md
 
 capacity: $(STAMP) ## Students of many shapes: results/capacity.json and its page; hours
-	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml
+	$(BIN)/python -m jobs.capacity --config jobs/configs/capacity/photos.yaml \
+		--results results/capacity.json --document docs/results/capacity.md
 
 down: $(STAMP) ## Stop what the quickstart left running
 	$(BIN)/python -m cluster.local down
@@ -79,8 +81,11 @@ fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(DEV) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
 	$(BIN)/python -m benchmarks.fuzz
 
+journeys: $(DEV) ## The way of a new user, timed from a fresh clone, half an hour: results/journeys.json
+	$(BIN)/python -m benchmarks.journeys
+
 chaos: export OMP_NUM_THREADS := 1
-chaos: $(DEV) ## Inject faults into a working cluster, a quarter hour: results/chaos.json
+chaos: $(DEV) ## Inject faults into a working cluster, 20 minutes: results/chaos.json
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --seed 0
 
 lint: $(DEV) ## Check style, format, types and import directions
@@ -96,6 +101,9 @@ format: $(DEV) ## Put style and format right where a tool can
 bench: $(DEV) ## Time a Glow against its coupling networks alone: results/bench.json
 	$(BIN)/python -m benchmarks.bench
 
+bench-cli: $(DEV) ## Time what commands take of a CPU before they do anything: results/bench-cli.json
+	$(BIN)/python -m benchmarks.cli
+
 bench-warmstart: export OMP_NUM_THREADS := 1
 bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-warmstart.json
 	$(BIN)/python -m benchmarks.warmstart
@@ -104,11 +112,23 @@ bench-data: export OMP_NUM_THREADS := 1
 bench-data: $(DEV) ## Time how fast data arrive from disk and S3: results/bench-data.json
 	$(BIN)/python -m benchmarks.data
 
+bench-engines: export OMP_NUM_THREADS := 1
+bench-engines: $(DEV) ## Time ONNX Runtime and torch against the networks alone, some minutes
+	$(BIN)/python -m benchmarks.engines
+
 bench-serve: export OMP_NUM_THREADS := 1
 bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes
 	$(BIN)/python -m benchmarks.serve_load
 
+bench-scale: export OMP_NUM_THREADS := 1
+bench-scale: $(DEV) ## Look at a queue of 100,000 ended jobs, and more: results/bench-scale.json
+	$(BIN)/python -m benchmarks.scale
+
 bench-tuning: export OMP_NUM_THREADS := 1
+bench-defaults: export OMP_NUM_THREADS := 1
+bench-defaults: $(DEV) ## Small tables with nothing set, beside a Gaussian: results/bench-defaults.json
+	$(BIN)/python -m benchmarks.defaults
+
 bench-tuning: $(DEV) ## Search against random search and fixed weights: results/bench-tuning.json
 	$(BIN)/python -m benchmarks.tuning
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+# Graphs of a flow take seconds to build: only the tests of them do, and beside each other once.
+os.environ.setdefault("FLOWKD_ENGINE", "torch")
+if "FLOWKD_CACHE" not in os.environ:
+    os.environ["FLOWKD_CACHE"] = tempfile.mkdtemp(prefix="flowkd-tests-")
+    atexit.register(shutil.rmtree, os.environ["FLOWKD_CACHE"], ignore_errors=True)
 
 import pytest
 import torch

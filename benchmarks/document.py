@@ -8,8 +8,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, serve_page, tuning_page
+from benchmarks import cli, data, defaults_page, engines, journeys_page, serve_page, tuning_page
 from benchmarks.chaos import page as chaos_page
+from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
@@ -20,7 +21,7 @@ README = Path("README.md")
 DOCS = Path("docs/results")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
 CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
-PAGES = {"bench-tuning": "tuning"}
+PAGES = {"bench-scale": "scale", "bench-tuning": "tuning"}
 MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
 AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
@@ -34,10 +35,15 @@ def main() -> None:
         put_between(DOCS / "index.md", BEGIN, END, quickstart(found))
     pages = {
         "bench": bench,
+        "bench-cli": cli.document,
         "bench-data": data.document,
+        "bench-engines": engines.document,
+        "bench-defaults": defaults_page.document,
+        "bench-scale": scale_page.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,
+        "journeys": journeys_page.document,
         "reliability": reliability,
     }
     for name, write in pages.items():

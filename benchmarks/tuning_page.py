@@ -32,11 +32,13 @@ class Point:
 
 
 def best_by_steps(trials: Sequence[Trial]) -> list[Point]:
-    """Returns how good the best finished trial is after each trial that ends.
+    """Returns how good the best finished candidate is after each that ends.
 
-    Steps of trials that were stopped, or failed, are spent as well.
+    The trials that every search begins with, the same for all, are left out. Steps of trials
+    that were stopped, or failed, are spent as well.
     """
-    ended = sorted((t.end for t in trials if t.end), key=lambda end: end.time)
+    drawn = (trial.end for trial in trials if trial.end and trial.start.role is None)
+    ended = sorted(drawn, key=lambda end: end.time)
     spent, best, points = 0, math.inf, []
     for end in ended:
         spent += end.curve[-1][0] if end.curve else 0

@@ -16,7 +16,7 @@ from flowkd.text import visible
 ERROR = 1
 FAULT = 70  # what sysexits.h calls an internal error
 AGAIN = 75  # and a temporary failure; the queue always tries it again
-FENCED = 77  # and a permission that was denied: another process has taken the run over
+FENCED = 77  # and a permission that was denied: another process has taken the work over
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 OF_CLUSTER = ("ray", "httpx", "optuna", "orjson")  # packages of the extra `cluster`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -35,6 +36,7 @@ LOOPBACK = "127.0.0.1"
 STALLED_SECONDS = 90.0  # without a sign of progress: then Ray is given up
 TELL_SECONDS = 10.0
 STOP_SECONDS = 10.0
+STAYS = "Ray stays up on this machine for what comes next: `flowkd down` stops it"
 OBJECT_STORE_BYTES = 256 * 1024**2
 PORTS = (
     "port", "dashboard-port", "ray-client-server-port", "node-manager-port",
@@ -186,13 +188,14 @@ def connect(address: str | None = None) -> str:
 
     Args:
         address: As RAY_ADDRESS takes it. By default that of RAY_ADDRESS if it is set, as it is
-            within a submitted job; else that of the local cluster, which is started if need be.
+            within a submitted job; else that of the local cluster, which is started if need be, and
+            stays: this process says so at its end.
     """
     import ray
 
     if ray.is_initialized():
         return ray.get_runtime_context().gcs_address
-    address = address or os.environ.get("RAY_ADDRESS") or up().address
+    address = address or os.environ.get("RAY_ADDRESS") or _own().address
     _show_token(address)
     if address.startswith(LOOPBACK):
         # Ray would look for the cluster at the address that this machine has in its network. It
@@ -200,6 +203,15 @@ def connect(address: str | None = None) -> str:
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(address=address, log_to_driver=False, logging_level="WARNING")
     return address
+
+
+def _own() -> LocalCluster:
+    known = recorded()
+    if known is not None:
+        return known
+    cluster = up()
+    atexit.register(print, STAYS, file=sys.stderr)
+    return cluster
 
 
 def _show_token(address: str) -> None:

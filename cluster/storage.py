@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from flowkd.config import Config
 from flowkd.errors import StoreError
-from flowkd.store.store import RETRY_SECONDS, Store, default_uri
+from flowkd.store.store import RETRY_SECONDS, Store
+from flowkd.store.uri import default_uri
 
 if TYPE_CHECKING:
     from pyarrow import fs as pafs

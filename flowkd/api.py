@@ -13,7 +13,8 @@ from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.registry.card import Lineage
-from flowkd.store.store import Store, default_uri
+from flowkd.store.store import Store
+from flowkd.store.uri import default_uri
 
 
 def load(reference: str, *, store: Store | str | None = None) -> Flow:

@@ -36,11 +36,11 @@ class StoppedError(FlowkdError):
 
 
 class HeldError(FlowkdError):
-    """Another process trains this run, and is alive."""
+    """Another process does this work, trains this run for one, and is alive."""
 
 
 class FencedError(FlowkdError):
-    """Another process has taken this run over: nothing that this one writes counts any more."""
+    """Another process has taken this work over: nothing that this one writes counts any more."""
 
 
 class RefusedError(FlowkdError):

@@ -11,12 +11,21 @@ from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from jobs.cli.boundary import Command
 from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, StoreUri
-from jobs.study.__main__ import Replace, Train, Workers, end, run_studies
-from jobs.study.capacity_config import CapacityConfig
-from jobs.study.capacity_document import write_capacity
-from jobs.study.capacity_results import capacity_results
-from jobs.study.checks import check_studies
-from jobs.study.writing import write_results
+from jobs.studies.capacity_config import CapacityConfig
+from jobs.studies.capacity_document import write_capacity
+from jobs.studies.capacity_results import capacity_results
+from jobs.studies.checks import check_studies
+from jobs.studies.writing import write_results
+from jobs.study import (
+    DocumentFile,
+    FiguresFile,
+    Replace,
+    Train,
+    Workers,
+    end,
+    places,
+    run_studies,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -25,10 +34,8 @@ app = typer.Typer(add_completion=False)
 def main(
     config: Annotated[Path, typer.Option(help="YAML file; see jobs/configs/capacity.")],
     store: StoreUri = None,
-    results: Annotated[Path, typer.Option(help="The figures.")] = Path("results/capacity.json"),
-    document: Annotated[Path, typer.Option(help="Their document.")] = Path(
-        "docs/results/capacity.md"
-    ),
+    results: FiguresFile = None,
+    document: DocumentFile = None,
     workers: Workers = None,
     replace: Replace = False,
     train: Train = True,
@@ -43,6 +50,7 @@ def main(
         return
     found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
     points = capacity_results(capacity, found)
+    results, document = places("capacity", [capacity.name], results, document)
     write_results(points, results)
     write_capacity(points, capacity.about, document, f"python -m jobs.capacity --config {config}")
     end(results, document, broken)

@@ -17,6 +17,7 @@ from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.registry.artifact_manifest import resolve
 from flowkd.registry.pins import pin_artifact
 from flowkd.registry.publish import PublishConfig
+from flowkd.report.config import ReportConfig
 from flowkd.training.config import NO_DATA, TrainingConfig
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
@@ -78,6 +79,8 @@ def needs(config: BaseModel) -> set[str]:
         found = [*config.sources, config.evaluation and f"evaluations/{config.evaluation}"]
     elif isinstance(config, ServingConfig):
         found = [*config.models.values()]
+    elif isinstance(config, ReportConfig):
+        found = [f"evaluations/{config.name}", config.model and f"models/{config.model}"]
     return {each.partition("@")[0] for each in found if each}
 
 
@@ -148,10 +151,17 @@ def _check_serving(config: ServingConfig, storage: StorageConfig) -> None:
         resolve(storage.store(), reference)
 
 
+def _check_report(config: ReportConfig, storage: StorageConfig) -> None:
+    from flowkd.report.from_store import read_comparison  # takes a second to import
+
+    read_comparison(storage.store(), config.name)
+
+
 CHECKS: dict[type[BaseModel], Check] = {
     TrainingConfig: check_training,
     SearchConfig: _check_search,
     EvaluationConfig: _check_evaluation,
     PublishConfig: _check_publication,
     ServingConfig: _check_serving,
+    ReportConfig: _check_report,
 }

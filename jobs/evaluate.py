@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from cluster.storage import StorageConfig
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.tracked import track_comparison
+from jobs.cli.console import hint
 from jobs.cli.entry import run_job
 from jobs.cli.tables import figures_table
 
 
 def evaluate_flows(config: EvaluationConfig, storage: StorageConfig) -> None:
     """Evaluate flows on the test split, beside each other, and keep the figures in the store."""
-    figures_table(evaluate(config, storage.store()))
+    store = storage.store()
+    figures = evaluate(config, store)
+    figures_table(figures)
+    track_comparison(config, figures, store, hint)
 
 
 if __name__ == "__main__":

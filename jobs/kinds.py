@@ -16,6 +16,7 @@ from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.registry.publish import PublishConfig
+from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
 from tuning.config import SearchConfig
 
@@ -49,6 +50,7 @@ KINDS = {
     "evaluate": Kind("jobs.evaluate", EvaluationConfig),
     "publish": Kind("jobs.publish", PublishConfig),
     "deploy": Kind("jobs.deploy", ServingConfig),
+    "report": Kind("jobs.report", ReportConfig),
 }
 
 

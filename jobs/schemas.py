@@ -17,8 +17,11 @@ from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.publish import PublishConfig
+from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
 from jobs.pipeline import PipelineConfig
+from jobs.studies.capacity_config import CapacityConfig
+from jobs.studies.config import StudyConfig
 from jobs.workflow.config import WorkflowConfig
 from tuning.config import SearchConfig
 
@@ -32,9 +35,12 @@ FILES: dict[str, type[BaseModel]] = {
     "evaluate": EvaluationConfig,
     "publish": PublishConfig,
     "serve": ServingConfig,
+    "report": ReportConfig,
     "pipeline": PipelineConfig,
     "job": JobSpec,
     "queue": QueueConfig,
+    "study": StudyConfig,
+    "capacity": CapacityConfig,
 }
 UNIONS = {
     "Flows": AnyFlowConfig,

@@ -28,7 +28,7 @@ from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.cli.main import app
 from jobs.pipeline import PipelineConfig
-from jobs.study.config import StudyConfig
+from jobs.studies.config import StudyConfig
 from tests.support import ROOT
 from tests.support.blocks import DOCS, PAGES, Block, blocks, commands, name_of
 from tests.support.pages import Page

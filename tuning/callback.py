@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 
 from tuning.config import SearchConfig
+from tuning.gains import best_row, gains_of
 from tuning.pbt import trial_values
 from tuning.records import SearchRecords, TrialEnd, TrialStart, TrialStatus
-from tuning.status import Status, TrialRow, chosen, seconds_left, write_status
+from tuning.status import Status, seconds_left, write_status
+from tuning.trial_row import TrialRow, note_of
 
 STATUS_SECONDS = 2.0
 
@@ -24,6 +27,7 @@ class StatusCallback(Callback):
         config: The search.
         records: Records of the search.
         show: Called with each new status.
+        count: Number of trials in all.
     """
 
     def __init__(
@@ -31,7 +35,9 @@ class StatusCallback(Callback):
         config: SearchConfig,
         records: SearchRecords,
         show: Callable[[Status], None],
+        count: int,
     ) -> None:
+        self._count = count
         self._config, self._records, self._show = config, records, show
         self._began = time.time()
         self._before = {trial.start.number for trial in records.trials() if trial.end}
@@ -51,8 +57,9 @@ class StatusCallback(Callback):
         number = self._numbers.setdefault(trial.trial_id, trial_values(trial)["number"])
         begun = TrialStart(**self._records.read(f"trials/{number:04}.json"))
         self._curves.setdefault(number, [])
+        note = note_of(begun.params, begun.role)
         self._rows[number] = TrialRow(
-            number, "running", 0, None, begun.parameter_count, chosen(begun.params)
+            number, "running", 0, None, begun.parameter_count, note, begun.role
         )
 
     def on_trial_result(
@@ -67,20 +74,15 @@ class StatusCallback(Callback):
         number = self._numbers[trial.trial_id]
         row = self._rows[number]
         if result.get("failed"):
-            self._rows[number] = TrialRow(
-                number, "failed", result["step"], None, row.parameter_count, result["failed"]
+            self._rows[number] = replace(
+                row, state="failed", step=result["step"], bits_per_dim=None, note=result["failed"]
             )
         elif "step" in result:
             step = result["step"]
             told = [point for point in self._curves[number] if point[0] < step]
             self._curves[number] = [*told, (step, result["bits_per_dim"])]
-            self._rows[number] = TrialRow(
-                number,
-                "running",
-                result["step"],
-                result["bits_per_dim"],
-                row.parameter_count,
-                row.note,
+            self._rows[number] = replace(
+                row, state="running", step=step, bits_per_dim=result["bits_per_dim"]
             )
 
     def on_trial_complete(
@@ -95,9 +97,7 @@ class StatusCallback(Callback):
         if self._records.ended(number) is None:
             seconds = round(float(trial.last_result.get("seconds", 0.0)), 3)
             self._records.end(number, TrialEnd(state, self._curves[number], seconds))
-        self._rows[number] = TrialRow(
-            number, state, row.step, row.bits_per_dim, row.parameter_count, row.note
-        )
+        self._rows[number] = replace(row, state=state)
 
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
@@ -107,7 +107,7 @@ class StatusCallback(Callback):
         row = self._rows.get(number)
         if row is not None:
             note = "its worker was lost; --resume tries it again"
-            self._rows[number] = TrialRow(number, "lost", row.step, None, row.parameter_count, note)
+            self._rows[number] = replace(row, state="lost", bits_per_dim=None, note=note)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Writes the status from time to time."""
@@ -125,17 +125,17 @@ class StatusCallback(Callback):
         """Returns how far the search is."""
         rows = [self._rows[number] for number in sorted(self._rows)]
         ended = [row for row in rows if row.state != "running" and row.number not in self._before]
-        finished = [row for row in rows if row.state == "finished"]
-        best = min(finished, key=lambda row: row.bits_per_dim or 0.0, default=None)
-        left = self._config.trials - len(self._before)
+        best = best_row(rows)
+        left = self._count - len(self._before)
         return Status(
             stage=stage,
-            trials=self._config.trials,
+            trials=self._count,
             steps=self._config.train.steps,
             began=self._began,
             time=time.time(),
             seconds_left=seconds_left(self._began, len(ended), left),
             best=best.number if best else None,
+            gains=gains_of(rows),
             rows=rows,
             outcome=outcome,
         )

@@ -18,11 +18,12 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.evaluation.throughput import log_prob_per_second
 from flowkd.flows.build import build_flow
 from flowkd.flows.family import FlowConfig
+from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import LearningRate
-from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
 from tuning.shapes import Shape, allowed_shapes
@@ -65,12 +66,13 @@ class CandidateSpace:
         self, config: SearchConfig, store: Store, rates: Mapping[str, float] | None = None
     ) -> None:
         self.config = config
-        self._store = store
+        self.store = store
         self.teacher: Artifact = load_artifact(store, config.teacher)
         self.manifest = read_manifest(store, config.dataset)
+        self.source: FlowConfig = self.teacher.config.flow
         self._rates = dict(rates or {})
         self.shapes = allowed_shapes(
-            config, self.manifest, self.teacher.flow, self.teacher.config.flow, self._rate
+            config, self.manifest, self.teacher.flow, self.source, self.rate
         )
         self._pairs: dict[str, HintPairs] = {}
         if config.space.hints is not None:
@@ -121,11 +123,11 @@ class CandidateSpace:
         return Candidate(shape, self.training(name, shape, objective, rate))
 
     def shared_run(self) -> TrainingConfig:
-        """Returns a run with the rows and teacher samples that all candidates have in common."""
+        """Returns a run with the rows and teacher samples that all trials have in common."""
         config = self.config
         objective = DistillationConfig(
             teacher=config.teacher,
-            weights=LossWeights(samples=1.0 if config.space.weights.get("samples") else 0.0),
+            weights=LossWeights(samples=1.0),  # the default distillation has them
             temperature=config.temperature,
             samples=config.samples,
             cache=config.cache,
@@ -179,14 +181,17 @@ class CandidateSpace:
             chosen[term] = _amount(suggester, term, weight)
         return LossWeights.model_validate(chosen)
 
-    def _rate(self, flow: FlowConfig) -> float:
+    def rate(self, flow: FlowConfig) -> float:
         """Returns a student's log_prob a second over the teacher's, measured once a shape."""
         key = flow.model_dump_json()
         if key not in self._rates:
             student = build_flow(complete_flow(flow, self.manifest))
             rates = log_prob_per_second(
-                {"teacher": self.teacher.flow, "student": student},
-                load_split(self._store, self.manifest, "val", limit=RATE_ROWS),
+                {
+                    "teacher": for_inference(self.teacher.flow),
+                    "student": for_inference(student),
+                },
+                load_split(self.store, self.manifest, "val", limit=RATE_ROWS),
                 self.manifest.bins,
                 batch_size=RATE_ROWS,
                 seconds=RATE_SECONDS,

@@ -114,12 +114,14 @@ class SearchConfig(Config):
         student: The student's flow; fields that `space.shape` names are replaced.
         budget: What a student may cost.
         space: What is chosen for each trial.
-        train: How a trial is trained; its learning rate is the space's.
+        train: How a trial is trained; its learning rate is the space's, but for the two trials that
+            come first: theirs is this one, by default found as every training finds it.
         algorithm: `tpe`, a multivariate tree-structured Parzen estimator (default); `random`;
             `grid`; or `pbt`, a random population whose weights change while it trains.
         objectives: `[bits_per_dim]` (default) for the best, or `[bits_per_dim, throughput]` for a
             Pareto front; with two, no trial is stopped early.
-        trials: Number of trials, default 30; a grid of more points is refused.
+        trials: Number of candidates, default 30; a grid of more points is refused. The plain
+            student and the default distillation are trained first, besides.
         max_concurrent_trials: The most trials at once; default as many as the cluster holds.
         stopping: How bad trials are stopped early; none: all are trained to their end.
         population: How the trials of `pbt` change.
@@ -175,6 +177,12 @@ class SearchConfig(Config):
                 "train.steps: expected a number, by which trials are compared and stopped; got "
                 "auto, or a plateau beside it"
             )
+        if self.cache.kind != "none" and not self.samples.rows:
+            raise ValueError(
+                f"cache.kind: expected none for samples drawn at every step, from which the "
+                f"default distillation learns; got {self.cache.kind}: set samples.rows, or leave "
+                f"it out"
+            )
         return self
 
     def _check_population(self) -> None:
@@ -189,6 +197,11 @@ class SearchConfig(Config):
                 f"algorithm: pbt: expected scaling.workers: 1 and one objective; got "
                 f"{self.scaling.workers} and {list(self.objectives)}: choose algorithm: tpe"
             )
+
+    @property
+    def times_students(self) -> bool:
+        """Whether students' throughput is measured: the budget or the objectives ask for it."""
+        return self.budget.throughput_ratio is not None or "throughput" in self.objectives
 
     @property
     def first_rung(self) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from cluster.storage import StorageConfig
 from cluster.train.checkpoints import read_state, write_state
@@ -25,7 +25,7 @@ from flowkd.training.shared import SharedData
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords
 from tuning.space import WeightSpace
-from tuning.trial import CANDIDATE_ERRORS, TrialReporter
+from tuning.trial import CANDIDATE_ERRORS, TrialReporter, train_trial
 
 # Weights by term, each with the step from which they hold.
 WeightPath = list[tuple[int, dict[str, float]]]
@@ -44,13 +44,23 @@ def searched_weights(config: SearchConfig, training: TrainingConfig) -> dict[str
     }
 
 
+class Population(PopulationBasedTraining):
+    """Ray Tune's, but for the baselines, which take no other's place, and none takes theirs."""
+
+    def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Returns whether a trial goes on."""
+        if trial_values(trial)["role"] is not None:
+            return TrialScheduler.CONTINUE
+        return str(super().on_trial_result(controller, trial, result))
+
+
 def pbt_scheduler(config: SearchConfig) -> PopulationBasedTraining:
     """Returns Ray Tune's scheduler for a population."""
     generator = random.Random(derive_seed(config.seed, "explore"))
     interval = round(
         config.population.perturbation_interval * config.train.steps / config.validate_every
     )
-    return PopulationBasedTraining(
+    return Population(
         time_attr="step",
         metric="bits_per_dim",
         mode="min",
@@ -80,18 +90,27 @@ def trial_values(trial: Trial) -> dict[str, Any]:
 
 
 def train_member(
-    tune_config: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData
+    tune_config: dict[str, Any],
+    *,
+    search: str,
+    token: int,
+    storage: StorageConfig,
+    shared: SharedData,
 ) -> None:
     """Trains a trial of a population, from a checkpoint if Ray Tune gives it one.
 
     Args:
         tune_config: Under `member`, the values of `train_trial`, of the trial whose config it has
-            by now, and `weights`, those that hold from now on.
+            by now, and `weights`, those that hold from now on; a baseline has none.
         search: Name of the search.
+        token: Number of the search's lease that its driver has.
         storage: Holds the search, its teacher and its data set.
         shared: Data and teacher's targets that all trials have in common.
     """
-    records, values = SearchRecords(storage.store(), search), tune_config[MEMBER]
+    records, values = SearchRecords(storage.store(), search, token), tune_config[MEMBER]
+    if values["role"] is not None:
+        train_trial(values, search=search, token=token, storage=storage, shared=shared)
+        return
     number = int(tune.get_context().get_trial_name().rpartition("-")[2])
     reports = TrialReporter(records, number, values["throughput"])
     known = records.ended(number)

@@ -12,6 +12,8 @@ import yaml
 from flowkd.config import dump_config, parse_config
 from flowkd.errors import ConfigError, StoreError
 from flowkd.registry.pins import pin_artifact
+from flowkd.store.holdings import current_folder, held_folder
+from flowkd.store.lease import Token, fenced
 from flowkd.store.sealed import (
     read_sealed,
     read_sealed_text,
@@ -23,6 +25,8 @@ from tuning.config import SearchConfig
 
 TEACHER = "teacher.json"  # of a search: the version that its reference meant when it began
 TrialStatus = Literal["begun", "finished", "stopped", "failed"]
+# What a trial is that was not drawn: the student without a teacher, and the default distillation.
+Role = Literal["plain", "default"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,11 @@ class TrialStart:
     Attributes:
         number: From 0, in the order in which trials began.
         params: What was chosen, by name, as Optuna's `trial.params`; what had no alternative is not
-            among them.
+            among them. Empty for a baseline that is not a point of the space.
         training: Config of its run.
         parameter_count: Number of trainable values of its student.
         throughput: log_prob a second over the teacher's; None if it was not measured.
+        role: Which of the baselines it is; None for one that was drawn.
     """
 
     number: int
@@ -43,6 +48,7 @@ class TrialStart:
     training: dict[str, Any]
     parameter_count: int
     throughput: float | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True)
@@ -102,17 +108,34 @@ class Trial:
 
 
 class SearchRecords:
-    """The records of a search, `searches/NAME/`.
+    """The records of a search, `searches/NAME/NUMBER/`.
 
     Args:
         store: Holds the search.
         name: Name of the search.
+        token: Number of the search's lease that its driver has, for who writes; default None, for
+            who reads what counts.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, token: int | None = None) -> None:
         self.store = store
         self.name = name
-        self.folder = f"searches/{name}"
+        place = place_of(name)
+        self.token = None if token is None else Token(store, place, token)
+        self.folder = held_folder(self.token) if self.token else current_folder(store, place)
+
+    @property
+    def number(self) -> int:
+        """Number of the search's lease that its driver has; raises ValueError for who reads."""
+        if self.token is None:
+            raise ValueError(f"search {self.name!r} is only read here, it is not held")
+        return self.token.number
+
+    def check_held(self) -> None:
+        """Raises FencedError if another driver has taken the search over."""
+        other = self.token.successor() if self.token else None
+        if self.token is not None and other is not None:
+            raise fenced(self.token.place, other)
 
     def config(self) -> SearchConfig | None:
         """Returns the search's config, or None if there is no such search."""
@@ -185,6 +208,11 @@ class SearchRecords:
         """Writes how a trial ended."""
         self.write(asdict(ended), f"results/{number:04}.json")
 
+    def begun(self, number: int) -> TrialStart | None:
+        """Returns the start of a trial, or None if it has not begun."""
+        found = self.read(f"trials/{number:04}.json")
+        return None if found is None else TrialStart(**found)
+
     def ended(self, number: int) -> TrialEnd | None:
         """Returns how a trial ended, or None if it has not."""
         found = self.read(f"results/{number:04}.json")
@@ -213,6 +241,11 @@ class SearchRecords:
     def write(self, value: dict[str, Any], path: str) -> None:
         """Writes a JSON file of the search."""
         write_sealed(self.store, value, self.folder, path)
+
+
+def place_of(name: str) -> str:
+    """Returns the place that the driver of a search holds."""
+    return f"searches/{name}"
 
 
 def best_of(trials: list[Trial]) -> Trial | None:

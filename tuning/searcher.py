@@ -1,4 +1,4 @@
-"""The search algorithm that Ray Tune asks for trials: Optuna, after those begun before."""
+"""The search algorithm that Ray Tune asks for trials: the baselines, and then Optuna."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from flowkd.data.seeds import derive_seed
+from tuning.baselines import Baseline
 from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.pbt import searched_weights
@@ -23,21 +24,29 @@ MODES = {"bits_per_dim": "min", "throughput": "max"}
 
 
 class CandidateSearcher(OptunaSearch):
-    """Suggests candidates with Optuna; each is in the store before its trial begins.
+    """Suggests the baselines, then candidates of Optuna; each is in the store before it begins.
 
     Optuna is told of a trial that was stopped early as pruned at the step that it reached, not as
-    if its bits per dimension were those of a whole training.
+    if its bits per dimension were those of a whole training. A baseline that the space would not
+    draw is none of its points: Optuna is told nothing of it, but that its number is taken.
 
     Args:
         candidates: The candidates of the search.
+        baselines: The trials that come first.
         records: Records of the search.
-        first: Parameters of the candidates that come first: those begun before, or a grid.
+        first: Parameters of the trials that come first, the baselines' included: those begun
+            before, or a grid.
     """
 
     def __init__(
-        self, candidates: CandidateSpace, records: SearchRecords, first: Sequence[dict[str, Any]]
+        self,
+        candidates: CandidateSpace,
+        baselines: Sequence[Baseline],
+        records: SearchRecords,
+        first: Sequence[dict[str, Any]],
     ) -> None:
         self._candidates, self._records = candidates, records
+        self._baselines = baselines
         config = candidates.config
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         objectives = list(config.objectives)
@@ -54,15 +63,23 @@ class CandidateSearcher(OptunaSearch):
     def _suggest(self, trial: Any) -> dict[str, Any]:
         number = trial.number
         name = f"search-{self._candidates.config.name}-{number:04}"
-        candidate = self._candidates.draw(OptunaSuggester(trial), name)
+        baseline = self._baselines[number] if number < len(self._baselines) else None
+        if baseline is None or baseline.params is not None:
+            candidate = self._candidates.draw(OptunaSuggester(trial), name)
+        role = None
+        if baseline is not None:
+            candidate, role = baseline.candidate, baseline.role
         training = candidate.training.model_dump(mode="json")
         rate = candidate.shape.throughput
         throughput = rate if rate == rate else None  # JSON has no NaN
+        size = candidate.shape.parameters
         self._records.begin(
-            TrialStart(number, dict(trial.params), training, candidate.shape.parameters, throughput)
+            TrialStart(number, dict(trial.params), training, size, throughput, role)
         )
-        values = {"number": number, "training": training, "throughput": throughput}
-        if self._candidates.config.algorithm == "pbt":
+        values = {
+            "number": number, "training": training, "throughput": throughput, "role": role,
+        }  # fmt: skip
+        if self._candidates.config.algorithm == "pbt" and role is None:
             values["weights"] = searched_weights(self._candidates.config, candidate.training)
         return values
 
@@ -76,11 +93,16 @@ class CandidateSearcher(OptunaSearch):
         """Tells Optuna how a trial ended."""
         steps = self._candidates.config.train.steps
         told = result or {}
+        asked = self._ot_trials[trial_id]
+        if asked.number < len(self._baselines) and self._baselines[asked.number].params is None:
+            self._ot_study.tell(asked, state=TrialState.FAIL)
+            self._completed_trials.add(trial_id)
+            return
         whole = error or told.get("step", steps) >= steps
         if whole or told.get("failed") or isinstance(self.metric, list):
             super().on_trial_complete(trial_id, result, error)
             return
-        self._ot_study.tell(self._ot_trials[trial_id], state=TrialState.PRUNED)
+        self._ot_study.tell(asked, state=TrialState.PRUNED)
         self._completed_trials.add(trial_id)
 
     def __getstate__(self) -> dict[str, Any]:

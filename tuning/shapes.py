@@ -17,7 +17,7 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
-from flowkd.training.resolve import complete_flow
+from flowkd.training.complete_flow import complete_flow
 from tuning.config import SearchConfig
 from tuning.space import FieldValue, WarmStartOrNone
 
@@ -93,7 +93,7 @@ def allowed_shapes(
 
 
 def _fast_enough(config: SearchConfig, shapes: list[Shape], rate: Rate) -> list[Shape]:
-    if config.budget.throughput_ratio is None and "throughput" not in config.objectives:
+    if not config.times_students:
         return shapes
     timed = [replace(shape, throughput=rate(shape.flow)) for shape in shapes]
     least = config.budget.throughput_ratio or 0.0
@@ -156,10 +156,18 @@ def _warm_starts(
 ) -> tuple[WarmStartOrNone, ...]:
     rows = manifest.splits["train"].rows
     rows = min(rows, config.train_rows or rows)
-    return tuple(kind for kind in config.space.warm_start if _begins(kind, flow, source, rows))
+    return tuple(kind for kind in config.space.warm_start if begins(kind, flow, source, rows))
 
 
-def _begins(kind: WarmStartOrNone, flow: FlowConfig, source: FlowConfig, rows: int) -> bool:
+def begins(kind: WarmStartOrNone, flow: FlowConfig, source: FlowConfig, rows: int) -> bool:
+    """Tells whether a student can begin from its teacher in some way.
+
+    Args:
+        kind: The way.
+        flow: The student's config, complete.
+        source: The teacher's.
+        rows: How many rows of training there are.
+    """
     if kind == "none":
         return True
     try:

@@ -14,31 +14,12 @@ from rich.text import Text
 
 from flowkd.errors import ConfigError
 from flowkd.store.store import Store
+from tuning.gains import gains_in_words
 from tuning.records import SearchRecords, search_names
+from tuning.trial_row import TrialRow
 
 TABLE_ROWS = 12
 SILENT_SECONDS = 120.0  # without news; a store may be away for as long
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """A trial in the table.
-
-    Attributes:
-        number: Number of the trial.
-        state: `running`, `finished`, `stopped`, `failed` or `lost`.
-        step: Steps done.
-        bits_per_dim: The best on the validation rows; None if there is none yet.
-        parameter_count: Number of trainable values of its student.
-        note: What was chosen, or why it failed.
-    """
-
-    number: int
-    state: str
-    step: int
-    bits_per_dim: float | None
-    parameter_count: int
-    note: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +34,9 @@ class Status:
         time: When this was written, in seconds since 1970.
         seconds_left: Estimate from the trials that have ended; None if none has.
         best: Number of the best finished trial, or None.
+        gains: By how many bits per dimension it is better than each baseline, on the validation
+            rows: `plain`, the student without a teacher, and `default`, the distillation with
+            nothing set. None where that is not known yet, or the baseline failed.
         rows: The trials that have begun.
         outcome: As `conclude` returns it, once it is known.
     """
@@ -64,6 +48,7 @@ class Status:
     time: float
     seconds_left: float | None = None
     best: int | None = None
+    gains: dict[str, float | None] = field(default_factory=dict)
     rows: list[TrialRow] = field(default_factory=list)
     outcome: dict[str, Any] | None = None
 
@@ -119,20 +104,8 @@ def status_table(status: Status) -> Group:
             Text(row.note),
             style=style,
         )
-    return Group(Text(heading, style="bold"), shown)
-
-
-def chosen(parameters: dict[str, Any]) -> str:
-    """Returns a trial's parameters on one line, without those that are off.
-
-    >>> chosen({"learning_rate": 0.00312, "hint.step0": "off", "warm_start": "fold"})
-    'learning_rate=0.00312 warm_start=fold'
-    """
-    return " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in parameters.items()
-        if value != "off"
-    )
+    gained = gains_in_words(status.rows)
+    return Group(Text(heading, style="bold"), *([Text(gained)] if gained else []), shown)
 
 
 def seconds_left(status_began: float, ended: int, trials: int) -> float | None:
@@ -143,11 +116,12 @@ def seconds_left(status_began: float, ended: int, trials: int) -> float | None:
 
 
 def _most_telling(status: Status) -> list[TrialRow]:
-    """Returns the trials that run, then the best of the others."""
+    """Returns the baselines and the trials that run, then the best of the others."""
 
-    def rank(row: TrialRow) -> tuple[bool, float]:
+    def rank(row: TrialRow) -> tuple[bool, bool, float]:
         bits = row.bits_per_dim
-        return row.state != "running", math.inf if bits is None or row.state == "failed" else bits
+        last = math.inf if bits is None or row.state == "failed" else bits
+        return row.role is None, row.state != "running", last
 
     return sorted(status.rows, key=rank)[:TABLE_ROWS]
 

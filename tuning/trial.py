@@ -26,19 +26,25 @@ CANDIDATE_ERRORS = (ConfigError, NonFiniteError)
 
 
 def train_trial(
-    values: dict[str, Any], *, search: str, storage: StorageConfig, shared: SharedData | None
+    values: dict[str, Any],
+    *,
+    search: str,
+    token: int,
+    storage: StorageConfig,
+    shared: SharedData | None,
 ) -> None:
     """Trains a trial; one that has ended before only reports again what it reported.
 
     Args:
-        values: `number` of the trial, `training`, its run's config as a dictionary, and
-            `throughput` over the teacher's, or None.
+        values: `number` of the trial, `training`, its run's config as a dictionary, `throughput`
+            over the teacher's, or None, and `role`, None if it is no baseline.
         search: Name of the search.
+        token: Number of the search's lease that its driver has.
         storage: Holds the search, its teacher and its data set.
         shared: Data and teacher's targets that all trials have in common; None for trials of
             several workers, which are runs of Ray Train.
     """
-    records = SearchRecords(storage.store(), search)
+    records = SearchRecords(storage.store(), search, token)
     number, throughput = values["number"], values["throughput"]
     trial = TrialReporter(records, number, throughput)
     known = records.ended(number)

@@ -18,6 +18,7 @@ from cluster.ray_tasks import cores_of_this_machine
 from cluster.storage import StorageConfig
 from flowkd.training.config import ScalingConfig
 from flowkd.training.shared import SharedData, share
+from tuning.baselines import Baseline
 from tuning.callback import StatusCallback
 from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
@@ -35,6 +36,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+TUNE = "tune"  # in the folder of a search: Ray Tune's own files, where it has several nodes
 MAX_FAILURES = 3  # of a trial: so often it begins again after its worker was lost
 
 
@@ -43,7 +45,9 @@ def run_trials(
     records: SearchRecords,
     storage: StorageConfig,
     callback: StatusCallback,
+    baselines: list[Baseline],
     points: list[Point],
+    count: int,
 ) -> None:
     """Runs the trials of a search on the cluster that this process is connected to.
 
@@ -54,17 +58,19 @@ def run_trials(
         records: Records of the search, which is open.
         storage: Holds the search, its teacher and its data set.
         callback: Follows the trials.
-        points: Parameters of a grid's candidates; empty for other algorithms.
+        baselines: The trials that come first.
+        points: Parameters of the candidates that come next, before any that is suggested.
+        count: Number of trials in all.
     """
-    config = candidates.config
+    first = [*(each.params or {} for each in baselines), *points]
     begun = [trial.start.params for trial in records.trials()]
-    searcher = CandidateSearcher(candidates, records, points or begun)
-    count = len(points) or max(config.trials, len(begun))
-    _fit(candidates, storage, searcher, callback, count)
+    searcher = CandidateSearcher(candidates, baselines, records, begun + first[len(begun) :])
+    _fit(candidates, records, storage, searcher, callback, max(count, len(begun)))
 
 
 def _fit(
     candidates: CandidateSpace,
+    records: SearchRecords,
     storage: StorageConfig,
     searcher: CandidateSearcher,
     callback: StatusCallback,
@@ -74,7 +80,8 @@ def _fit(
     shared = None if config.scaling.workers > 1 else _share(candidates, storage)
     one = train_member if config.algorithm == "pbt" else train_trial
     trainable = tune.with_parameters(
-        functools.partial(one, search=config.name, storage=storage), shared=shared
+        functools.partial(one, search=config.name, token=records.number, storage=storage),
+        shared=shared,
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ.update(TUNE_ENVIRONMENT)
@@ -100,7 +107,7 @@ def _fit(
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                **_tune_storage(storage, f"searches/{config.name}/tune", folder),
+                **_tune_storage(storage, f"{records.folder}/{TUNE}", folder),
             ),
         )
         tuner.fit()
@@ -128,7 +135,7 @@ def _scheduler(config: SearchConfig) -> TrialScheduler | None:
         return pbt_scheduler(config)
     if config.first_rung is None or config.stopping is None:
         return None
-    return ASHAScheduler(
+    return Halving(
         time_attr="step",
         metric="bits_per_dim",
         mode="min",
@@ -136,6 +143,17 @@ def _scheduler(config: SearchConfig) -> TrialScheduler | None:
         grace_period=config.first_rung,
         reduction_factor=config.stopping.reduction_factor,
     )
+
+
+class Halving(ASHAScheduler):
+    """ASHA that holds trials against the baselines, and never stops these."""
+
+    def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Returns whether a trial goes on."""
+        action: str = super().on_trial_result(controller, trial, result)
+        if trial_values(trial)["role"] is None or result.get("step", 0) >= self._max_t:
+            return action
+        return TrialScheduler.CONTINUE
 
 
 def _trial_resources(scaling: ScalingConfig) -> dict[str, float]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.faults import FAULTS
+
 COUNTED = ("lost", "doubled", "wrong", "tracebacks")
 
 
@@ -40,8 +42,8 @@ def table(found: dict[str, Any]) -> str:
 def section(found: dict[str, Any]) -> str:
     """Returns the part of docs/results/reliability.md."""
     met = {row["fault"] for row in found["rows"] if not row["note"]}
-    never = dict.fromkeys(fault for fault, _ in found["not_reached"] if fault not in met)
-    not_reached = f"\nNot reached within these minutes: {', '.join(never)}.\n" if never else ""
+    never = [fault for fault in FAULTS if fault not in met]
+    not_reached = f"\nNot tried: {', '.join(never)}.\n" if never else ""
     return f"""## Faults one after the other, on a cluster that works
 
 `make chaos`, {found["date"]}, seed {found["seed"]}, {found["minutes"]:.0f} minutes on

@@ -19,7 +19,8 @@ from benchmarks.chaos.site import CONFIG, Site, wait_for
 from benchmarks.chaos.tracebacks import own_tracebacks
 from cluster.queue.events import ENDED
 from cluster.queue.job_log import read_job_log
-from cluster.queue.records import QueueError, RecordError
+from cluster.queue.record_files import RecordError
+from cluster.queue.records import QueueError
 from cluster.queue.spec import JobSpec
 from cluster.queue.submission import submit_all
 from flowkd.errors import FlowkdError

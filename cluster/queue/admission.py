@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field
 
-from cluster.queue.free import EPSILON, FreeResources, fits_beside, fits_ever
+from cluster.queue.free import EPSILON, FreeResources, Kinds, fits_beside, fits_ever
 from cluster.queue.line import LinePolicy, Waiting
 from cluster.queue.spec import Resources
 from flowkd.config import Config
@@ -190,13 +191,19 @@ def _wait_of(
 
     Infinite time is not known to be waited: 0 then, so that nothing is counted on.
     """
-    held = [(each.ends_by, each.resources) for each in running]
-    held += [(now + (each.limit or math.inf), each.resources) for each in started]
-    for end in sorted({end for end, _ in held if end < math.inf}):
-        later = [resources for until, resources in held if until > end]
-        if fits_beside(job.resources, later, nodes):
-            return max(0.0, end - now)
-    return 0.0
+    kinds = Kinds()
+    held = [(each.ends_by, kinds.processes(each.resources)) for each in running]
+    held += [(now + (each.limit or math.inf), kinds.processes(each.resources)) for each in started]
+    ends = sorted({end for end, _ in held if end < math.inf})
+
+    def fits_at(end: float) -> bool:
+        later = kinds.counted(processes for until, processes in held if until > end)
+        return fits_beside(job.resources, later, nodes)
+
+    if not ends or not fits_at(ends[-1]):
+        return 0.0
+    # The later, the more is free: the first one is found by halves.
+    return max(0.0, ends[bisect_left(ends, True, hi=len(ends) - 1, key=fits_at)] - now)
 
 
 def _victims(
@@ -215,22 +222,29 @@ def _victims(
         if job.preemptible and not job.leaving and (job.priority < blocked.priority or job.backfill)
     ]
     able.sort(key=lambda job: (job.priority, -job.started))
-    staying = [job.resources for job in running if not job.leaving]
-    staying += [job.resources for job in started]
-    gone: list[str] = []
-    while not fits_beside(blocked.resources, staying, nodes):
-        if not able:
-            return []
-        job = able.pop(0)
-        staying.remove(job.resources)
-        gone.append(job.job)
-    return gone
+    kinds = Kinds()
+    going = {job.job for job in able}
+    staying = [
+        kinds.processes(job.resources)
+        for job in running
+        if not job.leaving and job.job not in going
+    ]
+    staying += [kinds.processes(job.resources) for job in started]
+    yielding = [kinds.processes(job.resources) for job in able]
+
+    def fits_without(count: int) -> bool:
+        return fits_beside(blocked.resources, kinds.counted([*staying, *yielding[count:]]), nodes)
+
+    if not fits_without(len(able)):
+        return []
+    # The more go, the more is free: the fewest are found by halves.
+    fewest = bisect_left(range(len(able)), True, key=fits_without)
+    return [job.job for job in able[:fewest]]
 
 
 def _take_from_all(estimates: Sequence[FreeResources], resources: Resources) -> bool:
-    before = [free.nodes for free in estimates]
-    if all(free.take(resources) for free in estimates):
-        return True
-    for free, nodes in zip(estimates, before, strict=True):
-        free.nodes = nodes
-    return False
+    if not all(free.fits(resources) for free in estimates):
+        return False
+    for free in estimates:
+        free.take(resources)
+    return True

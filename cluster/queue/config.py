@@ -48,6 +48,10 @@ class QueueConfig(Config):
             up, and another one follows; default 300.
         private_webhooks: Whether webhooks may name private addresses, and those of the dispatcher's
             own machine; default false.
+        keep_ended: Ended jobs that stay in the queue and its table; those that ended before them
+            move to the archive, of which `flowkd queue --all`, `show` and `logs` tell as well;
+            default 200.
+        archive_days: Days after which an archived job is removed for good; default None: never.
         loss_margin: Time beyond `heartbeat_timeout` and `grace_period` before a silent attempt
             counts as lost, and another one follows; default 10.
     """
@@ -61,6 +65,8 @@ class QueueConfig(Config):
     resource_settle_period: float = Field(60.0, ge=0)
     start_timeout: float = Field(300.0, gt=0)
     private_webhooks: bool = False
+    keep_ended: int = Field(200, ge=0)
+    archive_days: float | None = Field(None, gt=0)
     loss_margin: float = Field(10.0, ge=0)
 
     def possible_nodes(self, nodes: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:

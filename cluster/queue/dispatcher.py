@@ -13,11 +13,14 @@ from cluster.queue.cluster import Cluster, ClusterError
 from cluster.queue.config import QueueConfig
 from cluster.queue.events import ACTIVE, ENDED, Event, Transition
 from cluster.queue.free import FreeResources
+from cluster.queue.housekeeping import Housekeeping
 from cluster.queue.job import Job, as_running, as_use, as_waiting
 from cluster.queue.known_jobs import KnownJobs
-from cluster.queue.line import Waiting, in_line, totals_of
+from cluster.queue.line import PastUse, Use, Waiting, in_line, totals_of
 from cluster.queue.messages import Request
+from cluster.queue.record_files import put_aside
 from cluster.queue.records import INBOX, QueueRecords
+from cluster.queue.repair import repair
 from cluster.queue.rules import after_request, after_waiting, is_postponed, may_start
 from cluster.queue.spec import JobSpec
 from cluster.queue.table import TableWriter, table_of
@@ -63,6 +66,7 @@ class Dispatcher:
         self.now = clock or steady_clock()
         self.name = uuid.uuid4().hex[:8]
         self.jobs = KnownJobs(records, self.now)
+        self._house = Housekeeping(records, self.jobs, config)
         self._told: set[str] = set()
         self._tidy_until = self.now() + TIDY_SECONDS
         self._table = TableWriter(records)
@@ -74,6 +78,7 @@ class Dispatcher:
         A job of which a record cannot be read is set aside, and all others go on. Errors of the
         store as a whole are raised, and those of the cluster printed.
         """
+        self._house.begin(self.now())
         for job in self.jobs.take_in():
             if job.state.state is None:
                 self._move(job, Transition("queued", order=self._next_order()))
@@ -87,7 +92,7 @@ class Dispatcher:
                 if impossible:
                     self._move(job, Transition("failed", reason=impossible))
                 else:
-                    self._move(job, after_waiting(job, self.jobs.known, self.now()))
+                    self._move(job, after_waiting(job, self.jobs.with_past(), self.now()))
         if self.now() < self._tidy_until:
             with _reported("attempts may have left something"):
                 self.cluster.end_orphans()
@@ -99,6 +104,7 @@ class Dispatcher:
         line = self._line(nodes)
         table = table_of(self.jobs, line, self.now(), self.name, self.config, possible)
         self._table.write(table)
+        self._house.tick(self.now())
 
     def _next_order(self) -> int:
         return max((job.state.order for job in self.jobs.known.values()), default=0) + 1
@@ -131,7 +137,7 @@ class Dispatcher:
             self._told.add(name)
             print(f"dispatcher: a request is put aside: {fault}", flush=True)
             try:
-                self.records.put_aside(INBOX, name)
+                put_aside(self.records.store, INBOX, name)
             except StoreError as error:
                 print(f"dispatcher: {INBOX}/{name!r} stays: {error}; remove it", flush=True)
         for name, request in requests.items():
@@ -156,7 +162,9 @@ class Dispatcher:
     def _answer_damaged(self, request: Request) -> bool:
         """Mends or removes a job that is set aside; what else is asked waits for that."""
         damaged = self.jobs.damaged.get(request.job)
-        if damaged is None:  # it was removed, or was none: a folder without a spec
+        if damaged is None:  # it is in the archive, was removed, or was none: without a spec
+            if request.what == "retry":
+                return self._retry_archived(request)
             if request.what == "remove" and not self.records.exists(request.job):
                 self._remove(request.job)
             return True
@@ -165,10 +173,20 @@ class Dispatcher:
                 self.cluster.stop(request.job, damaged.job.state.attempt)
             self._remove(request.job)
         elif request.what == "repair":
-            moved = self.records.repair(request.job)
+            moved = repair(self.records, request.job)
             print(f"dispatcher: job {request.job}: moved away {', '.join(moved)}", flush=True)
             self.jobs.recheck(request.job)
         return request.what in ("repair", "remove")
+
+    def _retry_archived(self, request: Request) -> bool:
+        """Takes a job back from the archive, and puts it into the line again."""
+        if self.records.where(request.job) is self.records:
+            return True
+        self._house.archive.restore(request.job)
+        job = self.jobs.load_again(request.job)
+        if job is None:
+            return False
+        return self._move(job, after_request(request, job.state, self._next_order()))
 
     def _remove(self, name: str) -> None:
         """Removes a job's records, and fails what waits for it."""
@@ -176,13 +194,14 @@ class Dispatcher:
             if name in job.spec.depends_on:
                 reason = f"job {name}, on which it depends, was removed"
                 self._move(job, Transition("failed", reason=reason))
+        self._house.archive.forget(name)
         self.records.remove(name)
 
     def _line(self, nodes: list[dict[str, float]]) -> list[Waiting]:
         """Returns the jobs that wait, the next one first."""
         now, jobs = self.now(), self.jobs
         waiting = as_waiting(jobs.in_state("queued"))
-        uses = as_use(jobs.known.values(), now)
+        uses: list[Use | PastUse] = [*as_use(jobs.known.values(), now), *self._house.used]
         return in_line(waiting, uses, nodes, now, self.config.limits.line)
 
     def _start_what_fits(self, line: list[Waiting], nodes: list[dict[str, float]]) -> None:
@@ -195,7 +214,7 @@ class Dispatcher:
         Raises:
             ClusterError: The cluster cannot tell what is free.
         """
-        known, now = self.jobs.known, self.now()
+        known, now = self.jobs.with_past(), self.now()
         possible = self.config.possible_nodes(nodes)
         ready = [each for each in line if may_start(known[each.job], known, now)]
         blocked = None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from cluster.queue.records import QUEUE
 from flowkd.errors import FlowkdError
 from flowkd.store.append_log import AppendLog
 from flowkd.store.store import Store
@@ -66,14 +67,24 @@ class LogUpload:
         return data
 
 
-def log_folder(job: str, attempt: int) -> tuple[str, ...]:
+def log_folder(job: str, attempt: int, folder: str = QUEUE) -> tuple[str, ...]:
     """Returns the path of the folder of an attempt's log in the store."""
-    return "queue", job, "attempts", str(attempt), "log"
+    return folder, job, "attempts", str(attempt), "log"
 
 
-def read_job_log(store: Store, job: str, attempt: int, start: int = 0) -> Iterator[bytes]:
-    """Yields what an attempt has printed, segment by segment, from the byte `start` on."""
-    folder = log_folder(job, attempt)
+def read_job_log(
+    store: Store, job: str, attempt: int, start: int = 0, within: str = QUEUE
+) -> Iterator[bytes]:
+    """Yields what an attempt has printed, segment by segment, from the byte `start` on.
+
+    Args:
+        store: Where the log is.
+        job: Id of the job.
+        attempt: Number of the attempt, from 1.
+        start: First byte; default 0.
+        within: The folder that the job is in; default that of the queue, not of its archive.
+    """
+    folder = log_folder(job, attempt, within)
     position = 0
     for name in store.list(*folder):
         data = store.read(*folder, name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster.queue.events import ACTIVE, JobStatus
 from cluster.queue.job import Job
-from cluster.queue.records import QueueError, QueueRecords, RecordError
+from cluster.queue.messages import Accepted
+from cluster.queue.record_files import RecordError
+from cluster.queue.records import QueueError, QueueRecords
 from flowkd.errors import StoreError
 
 MANY, READERS = 20, 16  # jobs from which on they are read by so many threads
@@ -41,12 +44,19 @@ class KnownJobs:
     Attributes:
         known: The jobs whose records can be read, by id.
         damaged: Those set aside, by id.
+        past: Archived jobs for which others wait, by id.
     """
 
     def __init__(self, records: QueueRecords, now: Callable[[], float]) -> None:
         self.records, self.now = records, now
         self.known: dict[str, Job] = {}
         self.damaged: dict[str, DamagedJob] = {}
+        self.past: dict[str, Job] = {}
+        self._absent: dict[str, float] = {}  # names that are no job's, and when that was seen
+
+    def with_past(self) -> Mapping[str, Job]:
+        """Returns the known jobs, and the archived ones for which others wait, by id."""
+        return ChainMap(self.known, self.past)
 
     def in_state(self, *states: JobStatus) -> list[Job]:
         """Returns the known jobs in any of these states."""
@@ -77,7 +87,42 @@ class KnownJobs:
             if self.damaged.pop(job.id, None):
                 print(f"dispatcher: job {job.id} can be read again", flush=True)
             self.known[job.id] = job
+        self._find_past()
         return new
+
+    def load_again(self, name: str) -> Job | None:
+        """Returns a job that came back from the archive, which is known from now on."""
+        job = self._load(name)
+        if job is not None:
+            self.known[name] = job
+        return job
+
+    def _find_past(self) -> None:
+        """Looks archived jobs up for which others wait, once each."""
+        needed = {name for job in self.in_state("queued") for name in job.spec.depends_on}
+        needed -= self.known.keys() | self.damaged.keys()
+        self.past = {name: job for name, job in self.past.items() if name in needed}
+        for name in sorted(needed - self.past.keys() - self._waiting(self._absent)):
+            found = self._load_past(name)
+            if found is None:
+                self._absent[name] = self.now()
+            else:
+                self.past[name] = found
+
+    def _load_past(self, name: str) -> Job | None:
+        ended = self.records.ended
+        try:
+            if ended is None or not ended.exists(name):
+                return None
+            accepted = ended.spec(name)
+            return Job(accepted.spec, accepted.submitted, ended.state(name), self.now())
+        except (RecordError, QueueError) as error:
+            print(f"dispatcher: job {name}, for which others wait: {error}", flush=True)
+            return None
+
+    def _waiting(self, checked: Mapping[str, float]) -> set[str]:
+        due = self.now() - RECHECK_SECONDS
+        return {name for name, time in checked.items() if time > due}
 
     def recheck(self, name: str) -> None:
         """Has the next call of `take_in` look at a job that is set aside."""
@@ -100,9 +145,10 @@ class KnownJobs:
             self._set_aside(name, str(error))
 
     def _unread(self, there: set[str]) -> list[str]:
-        due = self.now() - RECHECK_SECONDS
-        waits = {name for name, each in self.damaged.items() if each.checked > due}
-        return sorted(there - self.known.keys() - waits)
+        recent = self._waiting(self._absent)
+        self._absent = {name: time for name, time in self._absent.items() if name in recent}
+        checked = {name: each.checked for name, each in self.damaged.items()} | self._absent
+        return sorted(there - self.known.keys() - self._waiting(checked))
 
     def _load_all(self, names: list[str]) -> list[Job | None]:
         if len(names) < MANY:
@@ -115,6 +161,11 @@ class KnownJobs:
             try:
                 accepted = self.records.spec(name)
             except QueueError:  # an attempt's folder without a spec
+                self._tidy(name)
+                return None
+            if self._is_double(accepted):
+                self.records.store.remove(self.records.folder, name, "spec.json")
+                self.records.remove(name)
                 return None
             job = Job(accepted.spec, accepted.submitted, self.records.state(name), self.now())
             if job.state.state in ACTIVE:
@@ -122,6 +173,20 @@ class KnownJobs:
                 self.records.heartbeat(name, job.state.attempt)
             return job
         return None
+
+    def _tidy(self, name: str) -> None:
+        """Removes what is left of a job that moved to the archive; else it is no job's."""
+        if self.records.ended is not None and self.records.ended.exists(name):
+            self.records.remove(name)
+        else:
+            self._absent[name] = self.now()
+
+    def _is_double(self, accepted: Accepted) -> bool:
+        """Tells whether a job was accepted again while the first of its id moved to the archive."""
+        name, ended = accepted.spec.id, self.records.ended
+        if ended is None or not ended.exists(name):
+            return False
+        return ended.spec(name).nonce != accepted.nonce and not self.records.events(name)
 
     def _set_aside(self, name: str, reason: str) -> None:
         before = self.damaged.get(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from cluster.queue.free import fits_ever
+from cluster.queue.free import Kind, fits_ever, kind_of
 from cluster.queue.spec import Resources
 from flowkd.config import Config
 
@@ -73,6 +73,50 @@ class Use:
     start: float
     stop: float
 
+    def decayed(self, now: float, rate: float) -> float:
+        """Returns the seconds that it held them, each by exp(-rate * its age)."""
+        stop, start = (rate * (now - each) for each in (self.stop, self.start))
+        return (math.exp(-stop) - math.exp(-start)) / rate
+
+
+@dataclass(frozen=True)
+class PastUse:
+    """What several jobs of an owner have held, as one sum.
+
+    Attributes:
+        owner: Whose jobs.
+        resources: What each of them held.
+        seconds: For how long together, older seconds counting less.
+        time: When that was the sum, seconds since 1970.
+    """
+
+    owner: str
+    resources: Resources
+    seconds: float
+    time: float
+
+    def decayed(self, now: float, rate: float) -> float:
+        """Returns what the sum is by now."""
+        return self.seconds * math.exp(-rate * (now - self.time))
+
+
+def summed(uses: Sequence[Use | PastUse], half_life: float) -> list[PastUse]:
+    """Returns one sum for each owner and kind of process: `used_by` finds the same of them.
+
+    >>> uses = [Use("ann", Resources(), 0, 10), Use("ann", Resources(), 20, 50)]
+    >>> [(each.owner, round(each.seconds)) for each in summed(uses, 1e9)]
+    [('ann', 40)]
+    """
+    rate = math.log(2) / half_life
+    time = max((each.stop if isinstance(each, Use) else each.time for each in uses), default=0.0)
+    sums: dict[tuple[str, str], float] = defaultdict(float)
+    kinds: dict[str, Resources] = {}
+    for use in uses:
+        kind = use.resources.model_dump_json()
+        kinds[kind] = use.resources
+        sums[use.owner, kind] += use.decayed(time, rate)
+    return [PastUse(owner, kinds[kind], seconds, time) for (owner, kind), seconds in sums.items()]
+
 
 def share_of(resources: Resources, totals: Mapping[str, float]) -> float:
     """Returns a job's dominant share: of the resource of which it takes the largest part.
@@ -89,7 +133,7 @@ def share_of(resources: Resources, totals: Mapping[str, float]) -> float:
 
 
 def used_by(
-    uses: Iterable[Use], totals: Mapping[str, float], now: float, half_life: float
+    uses: Iterable[Use | PastUse], totals: Mapping[str, float], now: float, half_life: float
 ) -> dict[str, float]:
     """Returns what each owner has used, in seconds of the whole cluster, older use counting less.
 
@@ -101,15 +145,13 @@ def used_by(
     found: dict[str, float] = defaultdict(float)
     rate = math.log(2) / half_life
     for use in uses:
-        share = share_of(use.resources, totals)
-        stop, start = (rate * (now - each) for each in (use.stop, use.start))
-        found[use.owner] += share * (math.exp(-stop) - math.exp(-start)) / rate
+        found[use.owner] += share_of(use.resources, totals) * use.decayed(now, rate)
     return {owner: round(value, 3) for owner, value in found.items()}
 
 
 def in_line(
     waiting: Iterable[Waiting],
-    uses: Iterable[Use] = (),
+    uses: Iterable[Use | PastUse] = (),
     nodes: Sequence[Mapping[str, float]] = (),
     now: float = 0.0,
     policy: LinePolicy | None = None,
@@ -151,12 +193,15 @@ def _fairly(
     for job in reversed(jobs):
         own[job.owner].append(job)
     line = []
+    shares: dict[tuple[Kind, int], float] = {}  # of the whole cluster; 0 for what fits no node
     while own:
         owner = min(own, key=lambda name: (used.get(name, 0.0), own[name][-1].order, name))
         job = own[owner].pop()
-        if fits_ever(job.resources, nodes):
-            share = share_of(job.resources, totals)
-            used[owner] = used.get(owner, 0.0) + TURN_SECONDS * share
+        kind = kind_of(job.resources), job.resources.workers
+        if kind not in shares:
+            fits = fits_ever(job.resources, nodes)
+            shares[kind] = share_of(job.resources, totals) if fits else 0.0
+        used[owner] = used.get(owner, 0.0) + TURN_SECONDS * shares[kind]
         line.append(job)
         if not own[owner]:
             del own[owner]

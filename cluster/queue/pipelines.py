@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from cluster.queue.events import ACTIVE, ENDED, Event, JobState, state_after
 from cluster.queue.messages import Accepted
-from cluster.queue.records import QueueError, QueueRecords, RecordError
+from cluster.queue.record_files import RecordError
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.queue.spec import JobSpec
 
 
@@ -42,11 +43,17 @@ def is_pipeline(records: QueueRecords, name: str) -> bool:
 def pipeline_jobs(records: QueueRecords, name: str) -> list[StageJob]:
     """Returns the jobs of a pipeline in the order in which they were submitted; none if none is.
 
+    Those in the archive are among them.
+
     Raises:
         RecordError: A record of one cannot be read.
     """
-    ours = [job for job in records.jobs() if _belongs(records, job, name)]
-    found = [StageJob(records.spec(job), records.events(job)) for job in ours]
+    there = {job: records for job in records.jobs() if _belongs(records, job, name)}
+    if records.ended is not None:
+        for job in records.ended.jobs():
+            if job not in there and _belongs(records.ended, job, name):
+                there[job] = records.ended
+    found = [StageJob(home.spec(job), home.events(job)) for job, home in there.items()]
     return sorted(found, key=lambda each: (each.accepted.submitted, each.job))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cluster.queue.spec import JobSpec
+from flowkd.store.holdings import current_folder
 from flowkd.store.store import Store
 from flowkd.training.metrics_log import last_record
 
@@ -19,16 +20,18 @@ def progress_of(store: Store, spec: JobSpec) -> str:
     if not isinstance(train, dict) or not isinstance(name, str):
         return ""
     try:
-        record = last_record(store, name)
-        return f"{record['step'] if record else 0} of {train.get('steps')}"
+        record = last_record(store, name) or {"step": 0}
+        most = f"at most {train.get('steps')}" if train.get("plateau") else train.get("steps")
+        return f"{record['step']} of {record.get('ends_at', most)}"
     except (ValueError, KeyError):  # what is there is no log of ours
         return ""
 
 
 def _of_search(store: Store, name: str) -> str:
-    if not store.exists("searches", name, "status.json"):
+    folder = current_folder(store, f"searches/{name}")
+    if not store.exists(folder, "status.json"):
         return ""
-    status = store.read_json("searches", name, "status.json")
+    status = store.read_json(folder, "status.json")
     ended = sum(row["state"] != "running" for row in status["rows"])
     done = f"{ended} of {status['trials']} trials"
     return done if status["stage"] == "searching" else status["stage"]

@@ -6,9 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from cluster.queue.events import Event, JobState, state_after
 from cluster.queue.messages import (
@@ -19,24 +17,20 @@ from cluster.queue.messages import (
     Request,
     RequestKind,
 )
+from cluster.queue.record_files import RecordError, dump, read_if_there, read_record
 from cluster.queue.spec import JobSpec
-from flowkd.config import Config, parse_config
-from flowkd.errors import ConfigError, FlowkdError, StoreError
+from flowkd.errors import FlowkdError, StoreError
+from flowkd.names import is_name
 from flowkd.store.exclusive import create_alone
 from flowkd.store.store import Store
 
 QUEUE = "queue"
 INBOX = "queue-inbox"
-ASIDE = "queue-damaged"
-C = TypeVar("C", bound=Config)
+ENDED_JOBS = "queue-ended/jobs"
 
 
 class QueueError(FlowkdError):
     """A request to the queue that it refuses, with what the user can do about it."""
-
-
-class RecordError(ConfigError):
-    """A record that cannot be read: whatever it is about has to wait until it is repaired."""
 
 
 class QueueRecords:
@@ -45,11 +39,28 @@ class QueueRecords:
     Args:
         store: The store.
         clock: Returns seconds since 1970; default the machine's clock.
+        folder: Where the jobs lie; default those of the queue, not yet in its archive.
+
+    Attributes:
+        ended: The same of the jobs that were moved to the archive; None for these themselves.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], float] = time.time, folder: str = QUEUE
+    ) -> None:
         self.store = store
         self.clock = clock
+        self.folder = folder
+        self.ended = QueueRecords(store, clock, ENDED_JOBS) if folder == QUEUE else None
+
+    def where(self, job: str) -> QueueRecords:
+        """Returns the records among which a job is: these, or those of the archive."""
+        if self.ended is None or not is_name(job) or self.exists(job):
+            return self
+        return self.ended if self.ended.exists(job) else self
+
+    def _attempt(self, job: str, attempt: int, name: str) -> tuple[str, ...]:
+        return self.folder, job, "attempts", str(attempt), name
 
     def accept(self, spec: JobSpec) -> bool:
         """Writes a job's spec, with which it is accepted; False if it was accepted before.
@@ -57,15 +68,25 @@ class QueueRecords:
         Raises:
             QueueError: There is another job of this id.
         """
+        if self._has_ended(spec):
+            return False
         mine = Accepted(spec=spec, submitted=self.clock(), nonce=uuid.uuid4().hex)
-        path = (QUEUE, spec.id, "spec.json")
-        if self.store.create(_dump(mine), *path):
+        path = (self.folder, spec.id, "spec.json")
+        if self.store.create(dump(mine), *path):
             # Where creates are not atomic, another one may have replaced it at once.
             known = self.spec(spec.id)
             if known.spec == spec:
-                return known.nonce == mine.nonce
+                # Or it was moved to the archive meanwhile: the dispatcher knows it by its nonce.
+                return known.nonce == mine.nonce and not self._has_ended(spec)
         self.check_same(spec)
         return False
+
+    def _has_ended(self, spec: JobSpec) -> bool:
+        """Tells whether a job is in the archive; raises QueueError for another one of its id."""
+        if self.ended is None or not self.ended.exists(spec.id):
+            return False
+        self.ended.check_same(spec)
+        return True
 
     def check_same(self, spec: JobSpec) -> None:
         """Raises QueueError if the job of a spec's id has another spec."""
@@ -85,12 +106,12 @@ class QueueRecords:
         )
 
     def jobs(self) -> list[str]:
-        """Returns the ids of all jobs that were ever accepted, by name."""
-        return self.store.list(QUEUE)
+        """Returns the ids of all jobs here, by name."""
+        return self.store.list(self.folder)
 
     def exists(self, job: str) -> bool:
-        """Tells whether a job was accepted."""
-        return self.store.exists(QUEUE, job, "spec.json")
+        """Tells whether a job is here."""
+        return self.store.exists(self.folder, job, "spec.json")
 
     def spec(self, job: str) -> Accepted:
         """Returns a job's spec.
@@ -99,13 +120,13 @@ class QueueRecords:
             QueueError: There is no such job.
             RecordError: What is there is no spec, or that of another job.
         """
-        found = self._read_if_there(Accepted, QUEUE, job, "spec.json")
+        found = read_if_there(self.store, Accepted, self.folder, job, "spec.json")
         if found is None:
             known = ", ".join(self.jobs()[-5:]) or "none"
             raise QueueError(f"no job {job!r} in the queue of {self.store.uri}; there are: {known}")
         if found.spec.id != job:
             raise RecordError(
-                f"{QUEUE}/{job}/spec.json: expected job {job!r}; got {found.spec.id!r}"
+                f"{self.folder}/{job}/spec.json: expected job {job!r}; got {found.spec.id!r}"
             )
         return found
 
@@ -115,14 +136,15 @@ class QueueRecords:
         Raises:
             RecordError: One cannot be read, or is of another number than its name says.
         """
-        names = self.store.list(QUEUE, job, "events")
-        return [self._event(job, name) for name in names]
+        names = self.store.list(self.folder, job, "events")
+        return [self.event(job, name) for name in names]
 
-    def _event(self, job: str, name: str) -> Event:
-        event = self._read(Event, QUEUE, job, "events", name)
+    def event(self, job: str, name: str) -> Event:
+        """Returns an event by the name of its object; raises RecordError if it cannot be read."""
+        event = read_record(self.store, Event, self.folder, job, "events", name)
         if name != event_name(event.number):
             raise RecordError(
-                f"{QUEUE}/{job}/events/{name}: expected an event of its own number; got "
+                f"{self.folder}/{job}/events/{name}: expected an event of its own number; got "
                 f"{event.number}"
             )
         return event
@@ -133,7 +155,7 @@ class QueueRecords:
 
     def append(self, job: str, event: Event) -> bool:
         """Writes the next event; False if another dispatcher has written one of its number."""
-        return self.store.create(_dump(event), QUEUE, job, "events", event_name(event.number))
+        return self.store.create(dump(event), self.folder, job, "events", event_name(event.number))
 
     def ask(self, job: str, what: RequestKind, by: str = "") -> None:
         """Asks the dispatcher for something that a user wants done with a job.
@@ -142,9 +164,9 @@ class QueueRecords:
             QueueError: There is no such job.
         """
         if job not in self.jobs():
-            self.spec(job)  # which says so
+            self.where(job).spec(job)  # which says so
         request = Request(job=job, what=what, by=by, time=self.clock(), nonce=uuid.uuid4().hex)
-        self.store.write(_dump(request), INBOX, f"{request.nonce}.json")
+        self.store.write(dump(request), INBOX, f"{request.nonce}.json")
 
     def inbox(self) -> tuple[dict[str, Request], dict[str, str]]:
         """Returns the requests of users by the name of their object, the oldest first.
@@ -155,7 +177,7 @@ class QueueRecords:
         found, faults = {}, {}
         for name in self.store.list(INBOX):
             try:
-                request = self._read_if_there(Request, INBOX, name)
+                request = read_if_there(self.store, Request, INBOX, name)
             except (RecordError, StoreError) as error:
                 faults[name] = str(error)
                 continue
@@ -167,50 +189,9 @@ class QueueRecords:
         """Removes a request that is done."""
         self.store.remove(INBOX, name)
 
-    def put_aside(self, *parts: str) -> None:
-        """Moves a record that cannot be read to `queue-damaged/`, where nothing looks for it."""
-        inner = self.store.list(*parts)
-        for name in inner:  # where there is a folder in its place
-            self.put_aside(*parts, name)
-        if not inner:
-            name = f"{'_'.join(parts)}-{uuid.uuid4().hex[:8]}"
-            self.store.write(self.store.read(*parts), ASIDE, name)
-        self.store.remove(*parts)
-
-    def repair(self, job: str) -> list[str]:
-        """Moves the records of a job that cannot be read out of its way, and returns their paths.
-
-        What an event said is then forgotten, and an attempt whose outcome it was counts as lost.
-
-        Raises:
-            RecordError: Its spec cannot be read: without it there is no job.
-        """
-        self.spec(job)
-        kinds: dict[str, type[Config]] = {
-            "heartbeat.json": Heartbeat,
-            "outcome.json": AttemptOutcome,
-        }
-        events = (("events", name) for name in self.store.list(QUEUE, job, "events"))
-        attempts = (
-            ("attempts", number, name)
-            for number in self.store.list(QUEUE, job, "attempts")
-            for name in kinds
-        )
-        moved = []
-        for parts in (*events, *attempts):
-            try:
-                if parts[0] == "events":
-                    self._event(job, parts[-1])
-                else:
-                    self._read_if_there(kinds[parts[-1]], QUEUE, job, *parts)
-            except RecordError:
-                self.put_aside(QUEUE, job, *parts)
-                moved.append("/".join(parts))
-        return moved
-
     def remove(self, job: str) -> None:
         """Removes all records of a job, or of what is none, whatever it is called."""
-        self.store.remove_child(job, QUEUE)
+        self.store.remove_child(job, self.folder)
 
     def begin(self, job: str, attempt: int) -> bool:
         """Claims an attempt for this process; False if another one has.
@@ -219,36 +200,38 @@ class QueueRecords:
         sure that it never runs.
         """
         claim = {"nonce": uuid.uuid4().hex, "time": self.clock()}
-        *folder, name = _attempt(job, attempt, "begun.json")
+        *folder, name = self._attempt(job, attempt, "begun.json")
         return create_alone(self.store, json.dumps(claim).encode(), "/".join(folder), name)
 
     def has_begun(self, job: str, attempt: int) -> bool:
         """Tells whether a process has claimed an attempt."""
-        return self.store.exists(*_attempt(job, attempt, "begun.json"))
+        return self.store.exists(*self._attempt(job, attempt, "begun.json"))
 
     def beat(self, job: str, attempt: int, heartbeat: Heartbeat) -> None:
         """Writes an attempt's heartbeat."""
-        self.store.write(_dump(heartbeat), *_attempt(job, attempt, "heartbeat.json"))
+        self.store.write(dump(heartbeat), *self._attempt(job, attempt, "heartbeat.json"))
 
     def heartbeat(self, job: str, attempt: int) -> Heartbeat | None:
         """Returns an attempt's last heartbeat; None before the first."""
-        return self._read_if_there(Heartbeat, *_attempt(job, attempt, "heartbeat.json"))
+        return read_if_there(self.store, Heartbeat, *self._attempt(job, attempt, "heartbeat.json"))
 
     def end(self, job: str, attempt: int, outcome: AttemptOutcome) -> None:
         """Writes an attempt's outcome."""
-        self.store.write(_dump(outcome), *_attempt(job, attempt, "outcome.json"))
+        self.store.write(dump(outcome), *self._attempt(job, attempt, "outcome.json"))
 
     def outcome(self, job: str, attempt: int) -> AttemptOutcome | None:
         """Returns an attempt's outcome; None if it has not ended, or could not write it."""
-        return self._read_if_there(AttemptOutcome, *_attempt(job, attempt, "outcome.json"))
+        return read_if_there(
+            self.store, AttemptOutcome, *self._attempt(job, attempt, "outcome.json")
+        )
 
     def ask_to_stop(self, job: str, attempt: int) -> None:
         """Asks an attempt through the store to stop, where Ray cannot stop it."""
-        self.store.write(b"{}\n", *_attempt(job, attempt, "stop.json"))
+        self.store.write(b"{}\n", *self._attempt(job, attempt, "stop.json"))
 
     def must_stop(self, job: str, attempt: int) -> bool:
         """Tells whether an attempt is asked to stop."""
-        return self.store.exists(*_attempt(job, attempt, "stop.json"))
+        return self.store.exists(*self._attempt(job, attempt, "stop.json"))
 
     def cancelled(self, job: str) -> bool:
         """Tells whether a job is cancelled, or about to be."""
@@ -264,50 +247,14 @@ class QueueRecords:
     def table(self) -> QueueTable | None:
         """Returns the table of all jobs; None where no dispatcher has written one that is whole."""
         try:
-            return self._read_if_there(QueueTable, "queue.json")
+            return read_if_there(self.store, QueueTable, "queue.json")
         except RecordError:  # the dispatcher writes it anew within seconds
             return None
-
-    def _read(self, kind: type[C], *parts: str) -> C:
-        """Reads a record; keys that a newer version has added stay where they are, unread."""
-        path = "/".join(parts)
-        try:
-            values = self.store.read_json(*parts)
-        except (StoreError, RecursionError) as error:
-            if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-                if isinstance(error, RecursionError):
-                    raise RecordError(f"{path}: expected JSON; got lists in lists") from error
-                if isinstance(error.__cause__, ValueError | IsADirectoryError):
-                    raise RecordError(f"{path}: {error}") from error
-            raise
-        try:
-            return kind.model_validate(values, extra="ignore")
-        except ValidationError:
-            try:
-                return parse_config(kind, values, source=path)  # which tells every faulty key
-            except ConfigError as error:
-                raise RecordError(str(error)) from error
-
-    def _read_if_there(self, kind: type[C], *parts: str) -> C | None:
-        try:
-            return self._read(kind, *parts)
-        except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-                return None
-            raise
 
 
 def event_name(number: int) -> str:
     """Returns the name of an event's object."""
     return f"{number:08}.json"
-
-
-def _attempt(job: str, attempt: int, name: str) -> tuple[str, ...]:
-    return QUEUE, job, "attempts", str(attempt), name
-
-
-def _dump(value: Config) -> bytes:
-    return value.model_dump_json(indent=2).encode() + b"\n"
 
 
 def describe(spec: JobSpec) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from cluster.queue.rules import StopReason, stop_reason
 from cluster.queue.spec import JobSpec
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
-from flowkd.training.lease import ATTEMPT, JOB
+from flowkd.store.holder import ATTEMPT, JOB
 
 BEAT_SECONDS = 2.0
 STORE_RETRY_SECONDS = 5.0  # of each operation: what fails is tried again by the caller
@@ -90,7 +90,9 @@ class AttemptRunner:
             FlowkdError: The store cannot be read or written, before anything is started.
         """
         signal.signal(signal.SIGTERM, lambda *_: self._stop(STOPPED))
-        if not self.records.begin(self.job, self.number):
+        # Of a job that was moved to the archive the claims are gone, but its spec went before them.
+        claimed = self.records.begin(self.job, self.number)
+        if not claimed or not self.records.exists(self.job):
             print(f"attempt {self.number} of job {self.job} has begun elsewhere, or may not begin")
             return NOT_MINE
         if self.records.cancelled(self.job) or self._stopping.is_set():

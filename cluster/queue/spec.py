@@ -56,7 +56,7 @@ class Retries(Config):
             default 10.
         never_retry_exit_codes: Exit codes that end the job at once; default 2, a usage error.
         always_retry_exit_codes: Exit codes after which another attempt follows, whatever
-            `max_retries` says; default 75, a temporary failure, and 77, of a run that another
+            `max_retries` says; default 75, a temporary failure, and 77, of work that another
             process has taken over.
     """
 

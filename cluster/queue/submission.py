@@ -32,7 +32,7 @@ def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
             is full, or the cluster's nodes do not have what one takes.
         StoreError: The store cannot be written: those before the one named were accepted.
     """
-    new = [spec for spec in specs if not records.exists(spec.id)]
+    new = [spec for spec in specs if not _is_known(records, spec.id)]
     for spec in specs:
         if spec not in new:
             records.accept(spec)  # which refuses another of its id, and writes nothing
@@ -50,6 +50,11 @@ def submit_all(records: QueueRecords, specs: Sequence[JobSpec]) -> list[bool]:
     return [records.accept(spec) for spec in specs]
 
 
+def _is_known(records: QueueRecords, job: str) -> bool:
+    """Tells whether a job was ever accepted, and not removed since."""
+    return records.where(job).exists(job)
+
+
 def _check_order(specs: Sequence[JobSpec]) -> None:
     """Raises QueueError where jobs wait for each other in a circle."""
     sorter = TopologicalSorter({spec.id: spec.depends_on for spec in specs})
@@ -64,7 +69,7 @@ def _check_order(specs: Sequence[JobSpec]) -> None:
 
 def _check_dependencies(records: QueueRecords, spec: JobSpec, ours: Collection[str]) -> None:
     for name in spec.depends_on:
-        if name not in ours and not records.exists(name):
+        if name not in ours and not _is_known(records, name):
             raise QueueError(f"job {spec.id!r} depends on {name!r}, which is not in the queue")
 
 

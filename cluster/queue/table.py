@@ -34,7 +34,7 @@ def table_of(
         nodes: Resources of each node that is there or may be added; empty if they are not known.
     """
     places = {each.job: number for number, each in enumerate(line, start=1)}
-    rows = [_row(job, places.get(job.id), now) for job in jobs.known.values()]
+    rows = [row_of(job, places.get(job.id), now) for job in jobs.known.values()]
     rows += [_damaged_row(name, each) for name, each in jobs.damaged.items()]
     return QueueTable(
         time=now,
@@ -66,7 +66,8 @@ class TableWriter:
             self._written, self._time = shown, table.time
 
 
-def _row(job: Job, position: int | None, now: float) -> JobRow:
+def row_of(job: Job, position: int | None, now: float) -> JobRow:
+    """Returns the row of a job, whose place in the line is None if it does not wait."""
     spec, state = job.spec, job.state
     end = state.ended_at or now
     return JobRow(

@@ -133,7 +133,7 @@ class _Handlers:
                 return fields.seed, model.predictor.prepare_sample(fields, self.limits)
 
             seed, inputs = await self._in_thread(prepare)
-            self._account(request, place, model, "sample", inputs.n)
+            self._account(request, place, model, "sample", len(inputs))
             x = value_or_raise(await self._in_time(self.backend.sample(model, inputs)))
             return await self._in_thread(
                 lambda: sample_response(model, seed, x.numpy(), media_type, inputs.remarks)
@@ -159,7 +159,7 @@ class _Handlers:
                 return fields.seed, model.predictor.prepare_log_prob(fields, self.limits)
 
             seed, inputs = await self._in_thread(prepare)
-            self._account(request, place, model, "log_prob", len(inputs.x))
+            self._account(request, place, model, "log_prob", len(inputs))
             result = value_or_raise(await self._in_time(self.backend.log_prob(model, inputs)))
             return await self._in_thread(
                 lambda: log_prob_response(model, seed, result, media_type, inputs.remarks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from flowkd.config import Config
+from flowkd.flows.engine.choose import EngineName
 from flowkd.names import ModelName
 from flowkd.predict.requests import RequestLimits
 
@@ -40,7 +41,8 @@ class ServingConfig(Config):
             and addresses; `*` for any, behind a proxy that checks them; default none.
         port: TCP port to listen on; default 8000.
         num_replicas: Processes that answer requests, each with all models; default 1.
-        num_cpus: CPU cores, and threads of torch, of each replica; default 1.
+        num_cpus: CPU cores, and threads of the engine, of each replica; default 1.
+        engine: What computes the models: `onnx`, `torch`, or `auto`, the former where it can be.
         limits: Limits of each replica and of each request.
         max_batch_size: Requests that are computed together; default 16.
         batch_wait_timeout_s: Seconds that a request waits for others to fill its batch; default
@@ -53,6 +55,7 @@ class ServingConfig(Config):
     port: int = Field(8000, ge=1, le=65535)
     num_replicas: int = Field(1, ge=1)
     num_cpus: int = Field(1, ge=1)
+    engine: EngineName = "auto"
     limits: ServingLimits = ServingLimits()
     max_batch_size: int = Field(16, ge=1)
     batch_wait_timeout_s: float = Field(0.002, ge=0)

@@ -74,6 +74,7 @@ class ServedModel:
             "units": facts.units,
             "bins": self.predictor.bins,
             "parameters": count_parameters(self.artifact.flow),
+            "engine": "torch" if flow.engine is None else flow.engine.name,
             "context": {
                 "classes": flow.context.classes,
                 "size": flow.context.size,

@@ -94,6 +94,8 @@ class ModelDescription(_Answer):
     """Number of integer values of a pixel; null for continuous data."""
     parameters: int
     """Number of the flow's parameters."""
+    engine: Literal["onnx", "torch"]
+    """What computes it: samples of a seed are the same for the same engine."""
     context: ContextDescription
     """Context of a conditional flow."""
     metrics: dict[str, Any]

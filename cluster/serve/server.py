@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -26,26 +26,46 @@ from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.registry.catalog import aliases_of
 
 log = logging.getLogger(__name__)
+PIECE_S = 0.05  # that a piece of a large request takes, before others have their turn
 Inputs = TypeVar("Inputs", SampleInputs, LogProbInputs)
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Job(Generic[Inputs]):
-    """A request to a model.
+    """A piece of a request to a model.
 
     Attributes:
         model: The model.
-        inputs: What it is asked.
+        inputs: The whole request.
+        stop: One past the last row of the piece, which begins where `done` ends.
+        done: What the pieces before it gave.
     """
 
     model: ServedModel
     inputs: Inputs
+    stop: int
+    done: tuple[Tensor, ...] = ()
+
+    @property
+    def start(self) -> int:
+        """The first row of the piece."""
+        return sum(map(len, self.done))
 
     @property
     def rows(self) -> int:
-        """Number of examples."""
-        return self.inputs.n if isinstance(self.inputs, SampleInputs) else len(self.inputs.x)
+        """Number of examples of the piece."""
+        return self.stop - self.start
+
+    @property
+    def piece(self) -> Inputs:
+        """The piece by itself."""
+        return self.inputs.rows(self.start, self.stop)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the request is answered with this piece."""
+        return self.stop == len(self.inputs)
 
 
 class FlowServer:
@@ -91,28 +111,53 @@ class FlowServer:
     async def sample(
         self, model: ServedModel, inputs: SampleInputs
     ) -> Tensor | InvalidRequestError:
-        """Returns examples, (n, *event_shape), computed in a batch with other requests."""
-        return await self.sample_batch(Job(model, inputs))
+        """Returns examples, (n, *event_shape), computed in batches with other requests."""
+        return await self._in_pieces("sample", self.sample_batch, model, inputs)
 
     async def log_prob(
         self, model: ServedModel, inputs: LogProbInputs
     ) -> LogProbResult | InvalidRequestError:
-        """Returns log-densities, computed in a batch with other requests."""
-        return await self.log_prob_batch(Job(model, inputs))
+        """Returns log-densities, computed in batches with other requests."""
+        return await self._in_pieces("log_prob", self.log_prob_batch, model, inputs)
 
     @serve.batch
     async def sample_batch(
         self, batch: list[Job[SampleInputs]]
     ) -> list[Tensor | InvalidRequestError]:
-        """Answers requests for samples of any of the models, in their order."""
-        return await self._in_thread(self._by_model, "sample", Predictor.sample_batch, batch)
+        """Computes pieces of requests for samples of any of the models, in their order."""
+        compute, finish = Predictor.decode, Predictor.to_samples
+        return await self._in_thread(self._by_model, "sample", compute, finish, batch)
 
     @serve.batch
     async def log_prob_batch(
         self, batch: list[Job[LogProbInputs]]
-    ) -> list[LogProbResult | InvalidRequestError]:
-        """Answers requests for log-densities of any of the models, in their order."""
-        return await self._in_thread(self._by_model, "log_prob", Predictor.log_prob_batch, batch)
+    ) -> list[Tensor | LogProbResult | InvalidRequestError]:
+        """Computes pieces of requests for log-densities of any of the models, in their order."""
+        compute, finish = Predictor.score, Predictor.to_result
+        return await self._in_thread(self._by_model, "log_prob", compute, finish, batch)
+
+    async def _in_pieces(
+        self,
+        operation: str,
+        batch: Callable[[Job[Inputs]], Awaitable[Any]],
+        model: ServedModel,
+        inputs: Inputs,
+    ) -> Any:
+        """Returns the answer to a request whose pieces take turns with those of others.
+
+        A row's result does not depend on its neighbours (flowkd.predict.batching), so it is the
+        answer to the whole, and a request of a second does not keep one of a millisecond waiting.
+        """
+        done: tuple[Tensor, ...] = ()
+        while True:
+            chunk = model.predictor.chunk_size
+            seconds = self.rates.cost(model.name, operation, chunk)
+            rows = chunk * max(1, int(PIECE_S / seconds)) if seconds else chunk
+            job = Job(model, inputs, min(sum(map(len, done)) + rows, len(inputs)), done)
+            answer = await batch(job)
+            if job.is_last:
+                return answer
+            done = (*done, answer)
 
     def _load(self, references: Mapping[str, str]) -> dict[str, ServedModel]:
         known = {model.artifact.reference: model for model in self.models.values()}
@@ -122,7 +167,7 @@ class FlowServer:
                 artifact, predictor = known[reference].artifact, known[reference].predictor
             else:
                 artifact = load_artifact(self.store, reference)
-                predictor = Predictor.from_artifact(artifact)
+                predictor = Predictor.from_artifact(artifact, self.config.engine)
             loaded[name] = ServedModel(name, artifact, predictor, self._aliases(artifact))
         return loaded
 
@@ -134,24 +179,30 @@ class FlowServer:
     def _by_model(
         self,
         operation: str,
-        answer: Callable[[Predictor, Sequence[Inputs]], list[Answer]],
+        compute: Callable[[Predictor, Sequence[Inputs]], list[Tensor]],
+        finish: Callable[[Predictor, Tensor, Inputs], Answer],
         batch: Sequence[Job[Inputs]],
-    ) -> list[Answer]:
-        """Returns the answers to a batch, in its order, computed model by model."""
+    ) -> list[Tensor | Answer]:
+        """Returns what each piece of a batch gives, the answer with a last one, model by model."""
         groups: dict[int, list[int]] = {}
         for place, job in enumerate(batch):
             groups.setdefault(id(job.model.predictor), []).append(place)
-        answers: dict[int, Answer] = {}
+        answers: dict[int, Tensor | Answer] = {}
         for places in groups.values():
             model = batch[places[0]].model
             began = time.perf_counter()
-            found = answer(model.predictor, [batch[place].inputs for place in places])
+            found = compute(model.predictor, [batch[place].piece for place in places])
             seconds = time.perf_counter() - began
             chunk, rows = model.predictor.chunk_size, sum(batch[place].rows for place in places)
             computed = -(-rows // chunk) * chunk  # the last chunk is filled up
             for name in {batch[place].model.name for place in places}:
                 self.rates.measured(name, operation, computed, seconds)
-            answers.update(zip(places, found, strict=True))
+            for place, values in zip(places, found, strict=True):
+                asked = batch[place]
+                answers[place] = values
+                if asked.is_last:
+                    whole = torch.cat([*asked.done, values])
+                    answers[place] = finish(model.predictor, whole, asked.inputs)
         return [answers[place] for place in range(len(batch))]
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:

@@ -12,7 +12,7 @@ from cluster.storage import StorageConfig
 from cluster.train.placement import resources_per_worker
 from flowkd.training.find_rate import LOOKING, known_rate, with_rate
 from flowkd.training.inputs import Worker, load_data
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 
 def rate_found(
@@ -23,13 +23,11 @@ def rate_found(
     Args:
         run: What is to be trained.
         storage: Store of its data, and of what is found.
-        tell: Called with what was chosen where the run's config leaves it open, in words.
+        tell: Called with what is looked for, and with what was found, in words.
 
     Raises:
         NonFiniteError: No rate trains this flow on these data.
     """
-    for note in run.notes:
-        tell(note)
     known = known_rate(run, storage.store())
     if known is not None:
         if known.found_rate is not None:

@@ -8,21 +8,20 @@ from collections.abc import Callable
 import torch
 
 from cluster.storage import StorageConfig
+from cluster.train.begin import begin
 from cluster.train.commit import git_commit
 from cluster.train.local_checkpoints import LocalCheckpoints
 from cluster.train.preemption import STOP, StopWatch, stopped_error, stops_on_sigterm
-from cluster.train.preflight import result_of
 from cluster.train.takeover import take_over_checkpoints
 from flowkd.errors import NonFiniteError
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
-from flowkd.training.inputs import Worker, load_data
-from flowkd.training.lease import take
-from flowkd.training.lease_keeper import LeaseKeeper
+from flowkd.training.inputs import Worker, keeping_shards, load_data
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import record_run, resolve_run
+from flowkd.training.resolve import record_run
 from flowkd.training.run import Run
 
 
@@ -49,22 +48,18 @@ def train_here(
         FencedError: Another process has taken it over, because this one stood still.
         StoppedError: SIGTERM came; the run can go on from where it was.
     """
-    store = storage.store()
-    finished = result_of(config, store)
-    if finished:
-        return finished
+    store, reference = storage.store(), f"runs/{config.name}"
+    begun = begin(config, store, tell)
+    if begun is None:
+        return reference
+    resolved, token = begun
     torch.set_num_threads(config.scaling.cpus)
-    resolved = resolve_run(config, store)
     worker = Worker(device="cuda" if config.scaling.gpu else "cpu")
-    token = take(store, config.name, config.train.least_steps)
-    if token is None:
-        return f"runs/{config.name}"
     with stops_on_sigterm(token), LeaseKeeper(token) as keeper:
-        for note in resolved.notes:
-            tell(note)
         data = load_data(resolved, store)
-        resolved = with_rate(resolved, data, store, worker, tell)
-        run = prepare_run(resolved, data, worker)
+        with keeping_shards(resolved, data):
+            resolved = with_rate(resolved, data, store, worker, tell)
+            run = prepare_run(resolved, data, worker)
         record_run(config, resolved, store)
         take_over_checkpoints(token)
         began = time.perf_counter()
@@ -76,7 +71,7 @@ def train_here(
             run.finish(store, time.perf_counter() - began, token, git_commit())
     if stopped:
         raise stopped_error(config.name, run.step)
-    return f"runs/{config.name}"
+    return reference
 
 
 def _train(run: Run, keeper: LeaseKeeper) -> bool:
@@ -86,7 +81,7 @@ def _train(run: Run, keeper: LeaseKeeper) -> bool:
     unwritten = checkpoints.resume(run)
     watch = StopWatch(token, looks=True)
     try:
-        with RunLog(token.store, token.run, run.step, unwritten, token.number) as log:
+        with RunLog(token.store, token.subject, run.step, unwritten, token.number) as log:
             for result in run.steps():
                 keeper.check()
                 line = run.record(result)

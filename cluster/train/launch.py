@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, UserCallback
 from ray.train import ScalingConfig as RayScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from cluster.exits import FENCED
+from cluster.held import held
 from cluster.orphans import controllers_end, end_orphans
 from cluster.storage import StorageConfig
+from cluster.train.begin import begin
 from cluster.train.commit import git_commit
 from cluster.train.find_rate import rate_found
 from cluster.train.placement import ResourceTimeout, explained_errors, resources_per_worker
 from cluster.train.preemption import stopped_error, stops_on_sigterm
-from cluster.train.preflight import result_of
 from cluster.train.resume import forget_damaged_snapshot
 from cluster.train.takeover import take_over_checkpoints
 from cluster.train.worker import train_worker
 from flowkd.errors import FencedError, NonFiniteError
+from flowkd.store.lease import Token
 from flowkd.training.config import TrainingConfig
-from flowkd.training.lease import Token, take
-from flowkd.training.lease_keeper import LeaseKeeper
-from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
+from flowkd.training.resolve import record_run
+from flowkd.training.resolved import ResolvedRun
 
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
 # the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
-FENCED_SECONDS = 10.0  # in which workers notice it by themselves
 HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
 
@@ -63,39 +59,18 @@ def run_training(
         StoppedError: SIGTERM came; the run can go on from where it was.
         InsufficientResourcesError: The cluster does not have what the workers take.
     """
-    store = storage.store()
-    finished = result_of(config, store)
-    if finished:
-        return finished
-    reference = f"runs/{config.name}"
-    run = resolve_run(config, store)
-    token = take(store, config.name, config.train.least_steps)
-    if token is None:
+    store, reference = storage.store(), f"runs/{config.name}"
+    begun = begin(config, store, tell)
+    if begun is None:
         return reference
-    with _held(token):
+    run, token = begun
+    with held(token):
         run = rate_found(run, storage, tell)
         record_run(config, run, store)
         take_over_checkpoints(token)
         forget_damaged_snapshot(token)
         _fit(config, run, storage, token, callbacks)
     return reference
-
-
-@contextmanager
-def _held(token: Token) -> Iterator[None]:
-    """Holds a run; where another takes it over, this process ends soon, whatever Ray waits for."""
-    left = threading.Event()
-
-    def end(error: FencedError) -> None:
-        if not left.wait(FENCED_SECONDS):
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            os._exit(FENCED)
-
-    with LeaseKeeper(token, on_fenced=end):
-        try:
-            yield
-        finally:
-            left.set()
 
 
 def _fit(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from flowkd.errors import FlowkdError, StoppedError
-from flowkd.training.lease import Token
+from flowkd.store.lease import Token
 
 LOOK_SECONDS = 1.0
 # What workers are asked; the greatest counts.
@@ -51,7 +51,7 @@ def _ask_to_stop(token: Token) -> None:
     try:
         token.store.write(b"{}\n", token.folder, _stop_name(token))
     except (FlowkdError, OSError) as error:
-        print(f"cannot ask run {token.run!r} to stop, which goes on: {error}", flush=True)
+        print(f"cannot ask {token} to stop, which goes on: {error}", flush=True)
 
 
 def stopped_error(run: str, steps: int) -> StoppedError:

@@ -17,7 +17,7 @@ from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.growth import check_growth, is_finished, with_steps
 from flowkd.training.loop import TrainConfig
-from flowkd.training.resolve import check_not_removed, resolve_run
+from flowkd.training.resolve import MAY_CHANGE, check_not_removed, resolve_run
 
 
 def check_training(config: TrainingConfig, storage: StorageConfig) -> None:
@@ -78,9 +78,8 @@ def check_name(config: TrainingConfig, store: Store) -> None:
         return
     values = yaml.safe_load(read_sealed_text(store, *path))
     known = parse_config(TrainingConfig, values, source="/".join(path))
-    # What a run is made on may change between its attempts; what it is may not.
     grown = with_steps(known, config.train.steps)
-    before, now = (run.model_dump(mode="json", exclude={"scaling"}) for run in (grown, config))
+    before, now = (run.model_dump(mode="json", exclude={*MAY_CHANGE}) for run in (grown, config))
     difference = _first_difference(before, now)
     if difference:
         raise ConfigError(

@@ -21,6 +21,7 @@ from cluster.storage import StorageConfig
 from cluster.train.checkpoints import read_state, restore_run
 from flowkd.errors import FlowkdError
 from flowkd.registry.catalog import said_of
+from flowkd.store.lease import Token
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import (
     BEGUN,
@@ -28,7 +29,6 @@ from flowkd.training.checkpoint_folders import (
     checkpoint_names,
     checkpoints_folder,
 )
-from flowkd.training.lease import Token
 from flowkd.training.run import OverWorkers, Run, alone
 
 
@@ -91,7 +91,7 @@ def forget_damaged_snapshot(token: Token) -> None:
         return
     fault = _fault_of_snapshot(store.read(path), checkpoint_names(store, folder))
     if fault:
-        print(f"run {token.run!r}: {path} is damaged: {fault}: going on without it", flush=True)
+        print(f"{token}: {path} is damaged: {fault}: going on without it", flush=True)
         store.write(b"", folder, BEGUN)  # without either, the folder would not count
         store.remove(path)
 

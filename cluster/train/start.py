@@ -14,6 +14,7 @@ from cluster.train.preflight import result_of
 from flowkd.training.config import TrainingConfig
 from flowkd.training.estimate import estimated_seconds
 from flowkd.training.resolve import resolve_run
+from flowkd.training.tracked import tracked
 
 RAY_START_SECONDS = 20.0  # from `ray start` to the first step of a training
 
@@ -34,12 +35,14 @@ def train_run(
     finished = result_of(config, storage.store())
     if finished:
         return finished
-    if is_for_here(config, storage):
-        return train_here(config, storage, tell)
-    from cluster.train.launch import run_training  # which imports Ray
+    here = is_for_here(config, storage)
+    with tracked(config, storage.store(), tell):
+        if here:
+            return train_here(config, storage, tell)
+        from cluster.train.launch import run_training  # which imports Ray
 
-    connect()
-    return run_training(config, storage, tell=tell)
+        connect()
+        return run_training(config, storage, tell=tell)
 
 
 def is_for_here(config: TrainingConfig, storage: StorageConfig) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from flowkd.errors import StoreError
+from flowkd.store.lease import Token
 from flowkd.training.checkpoint_folders import (
     SNAPSHOT,
     begin_without_checkpoints,
@@ -12,7 +13,6 @@ from flowkd.training.checkpoint_folders import (
     checkpoints_folder,
     current_folder,
 )
-from flowkd.training.lease import Token
 
 TRIES = 3  # while the last holder is still removing checkpoints of its own
 
@@ -27,13 +27,13 @@ def take_over_checkpoints(token: Token) -> None:
         StoreError: The last holder removed them meanwhile, again and again.
     """
     store = token.store
-    theirs = current_folder(store, token.run) if token.number > 1 else None
+    theirs = current_folder(store, token.subject) if token.number > 1 else None
     if theirs is not None:
         _copy(token, theirs)
     else:
         begin_without_checkpoints(token)
     if token.number > 1:
-        parent = f"runs/{token.run}/checkpoints"
+        parent = f"runs/{token.subject}/checkpoints"
         for name in store.list(parent):
             if name < token.name:
                 store.remove(parent, name)
@@ -49,7 +49,7 @@ def _copy(token: Token, theirs: str) -> None:
                 names = None  # it names what is not there, and nobody is removing anything
             if names is None and snapshot:
                 print(
-                    f"run {token.run!r}: {theirs}/{SNAPSHOT} is damaged: its checkpoints are "
+                    f"{token}: {theirs}/{SNAPSHOT} is damaged: its checkpoints are "
                     f"tried, the last first",
                     flush=True,
                 )

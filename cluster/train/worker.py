@@ -19,12 +19,13 @@ from cluster.train.checkpoints import new_folder, save_run, sweep
 from cluster.train.preemption import FENCED, NOTHING, STOP, StopWatch
 from cluster.train.resume import last_checkpoint, resume_run
 from flowkd.errors import FencedError, NonFiniteError
+from flowkd.store.lease import Token, fenced
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.inputs import Worker, load_data
-from flowkd.training.lease import Token, fenced
+from flowkd.training.lease import place_of
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run
 
 
@@ -52,7 +53,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     worker = Worker(rank, world, ray.train.torch.get_device())
     run = prepare_run(resolved, load_data(resolved, store), worker)
     sweep()
-    token = Token(store, config.name, settings["token"])
+    token = Token(store, place_of(config.name), settings["token"])
     folder, last, tells = checkpoints_folder(token), last_checkpoint(), rank == 0
     unwritten = resume_run(run, storage, folder, last, _sum_over_workers, tells=tells)
     objective = (
@@ -89,13 +90,13 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
 def _log(token: Token, run: Run, unwritten: list[dict[str, Any]]) -> RunLog:
     other = token.successor()
     if other is not None:  # while the driver stood still
-        raise fenced(token.run, other)
-    return RunLog(token.store, token.run, run.step, unwritten, token.number)
+        raise fenced(token.place, other)
+    return RunLog(token.store, token.subject, run.step, unwritten, token.number)
 
 
 def _fenced(token: Token) -> FencedError:
     other = token.successor()
-    return fenced(token.run, other) if other else FencedError(f"run {token.run!r} was taken over")
+    return fenced(token.place, other) if other else FencedError(f"{token} was taken over")
 
 
 def _asked(run: Run, watch: StopWatch) -> int:

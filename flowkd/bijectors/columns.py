@@ -64,7 +64,7 @@ class Logit(Bijector):
         """Maps all numbers between the bounds, and never onto one, where rounding would."""
         low, high = (per_channel(end, z) for end in (self.low, self.high))
         x = low + (high - low) * z.sigmoid()
-        x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
+        x = x.clamp(_just_inside(low, high), _just_inside(high, low))
         log_det = (high - low).log() + logsigmoid(z) + logsigmoid(-z)
         return x, log_det.flatten(1).sum(1)
 
@@ -114,6 +114,15 @@ class Preprocess(Bijector):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes the chain."""
         return self.chain.inverse(z, context)
+
+
+def _just_inside(end: Tensor, other: Tensor) -> Tensor:
+    """Returns a number beside one end of a range, one or two representable ones into it.
+
+    Not by `torch.nextafter`, which no graph that is exported can hold.
+    """
+    kind = torch.finfo(end.dtype)
+    return end + kind.eps * end.abs().clamp(min=kind.tiny) * (other - end).sign()
 
 
 def _log_det(log_slope: Tensor, inside: Tensor) -> Tensor:

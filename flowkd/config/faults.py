@@ -129,7 +129,8 @@ def _suggestion(kind: type[BaseModel], fault: ErrorDetails) -> str:
     known = [name for model in models_at(kind, parents) for name in model.model_fields]
     if not known:
         return "remove it or correct its name"
-    close = get_close_matches(str(key), known, 1)
+    begin_so = [name for name in known if name.startswith(f"{key}_")]
+    close = begin_so or get_close_matches(str(key), known, 1)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"{meant}expected one of {', '.join(known)}"
 

@@ -74,7 +74,7 @@ def type_of(annotation: Any) -> str:
     """Returns in words what may stand at a place.
 
     >>> type_of(dict[str, float] | None)
-    'mapping of number, or none'
+    'mapping of number, or null'
     """
     found = list(members(annotation))
     said = [_one(member) for member in found if member is not type(None)]
@@ -83,7 +83,7 @@ def type_of(annotation: Any) -> str:
         said = [text for member, text in zip(found, said, strict=False) if not _tag(member)]
         said.append(f"mapping of kind {', '.join(tags)}")
     if type(None) in found:
-        said.append("none")
+        said.append("null")
     return ", or ".join(dict.fromkeys(said))
 
 
@@ -123,7 +123,9 @@ def _default(field: FieldInfo) -> str | None:
         kind = tag(type(value))
         return f"kind {kind}" if kind else "as below"
     if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    if isinstance(value, dict | list | tuple | set):
-        return "none" if not value else "[" + ", ".join(map(str, value)) + "]"
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple | set):
+        return "[" + ", ".join(map(str, value)) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)

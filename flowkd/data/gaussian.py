@@ -60,12 +60,16 @@ class Gaussian:
         shrunk = (1 - share) * correlation + share * torch.eye(dimensions, dtype=torch.float64)
         return cls(mean, scale, torch.linalg.cholesky(shrunk))
 
-    def bits_per_dim(self, x: Tensor) -> float:
-        """Returns -log2 p / D of rows (N, *event_shape), the mean over them."""
+    def bits_of_rows(self, x: Tensor) -> Tensor:
+        """Returns -log2 p / D of each of the rows (N, *event_shape), (N,) float64."""
         standard = (x.flatten(1).double() - self.mean) / self.scale
         nats = self.scale.log().sum()
         if self.factor is not None:
             standard = torch.linalg.solve_triangular(self.factor, standard.T, upper=False).T
             nats = nats + self.factor.diagonal().log().sum()
-        nats = nats + 0.5 * (standard.square() + math.log(2 * math.pi)).sum(1).mean()
-        return nats.item() / (len(self.mean) * math.log(2))
+        nats = nats + 0.5 * (standard.square() + math.log(2 * math.pi)).sum(1)
+        return nats / (len(self.mean) * math.log(2))
+
+    def bits_per_dim(self, x: Tensor) -> float:
+        """Returns -log2 p / D of rows (N, *event_shape), the mean over them."""
+        return self.bits_of_rows(x).mean().item()

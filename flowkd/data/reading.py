@@ -59,7 +59,7 @@ class StoredRows:
         self._context = context
         self._group = group and manifest.group is not None
         self._kept: dict[int, pa.Table] = {}
-        self._room = 0.0  # bytes of shards that may still be kept
+        self._keeps, self._room = False, 0.0  # bytes of shards that may still be kept
         self.shards: list[Shard] = []
         self.shard_sizes: list[int] = []
         left = manifest.splits[split].rows if limit is None else limit
@@ -101,12 +101,18 @@ class StoredRows:
 
     @contextmanager
     def keeping(self, memory_gib: float) -> Iterator[None]:
-        """Within it, shards that are read stay in memory, up to a limit, and are not read again."""
-        self._room = memory_gib * 2**30
+        """Within it, shards that are read stay in memory, up to a limit, and are not read again.
+
+        Where it is entered again within, the outer one decides how much is kept, and for how long.
+        """
+        if self._keeps:
+            yield
+            return
+        self._keeps, self._room = True, memory_gib * 2**30
         try:
             yield
         finally:
-            self._room = 0.0
+            self._keeps, self._room = False, 0.0
             self._kept.clear()
 
     def read_shard(self, number: int) -> Examples:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from flowkd.config import Config
 from flowkd.distillation.cache import CacheConfig
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.schedules import Cosine, LossWeights
+from flowkd.distillation.student_size import StudentSize
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart
 from flowkd.flows.flow import Flow
@@ -19,31 +19,34 @@ from flowkd.flows.flow import Flow
 BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
 
 
-class MaximumLikelihoodConfig(Config):
+class MaximumLikelihoodConfig(StudentSize):
     """Train on data alone.
 
     Attributes:
         smaller_than: Reference of a larger flow, if the run names none of its own: it trains one of
-            the same family, as a distillation of that flow with the same share would. It learns
-            nothing of it.
-        share: Of its parameters, at most.
+            the same family, as a distillation of that flow with the same share, or throughput,
+            would. It learns nothing of it.
+        share: Of that flow's parameters, at most; default 0.25, unless `throughput` is given.
+        throughput: How many times that flow's, at least, in place of a share; default none.
     """
 
     kind: Literal["maximum_likelihood"] = "maximum_likelihood"
     smaller_than: str | None = None
-    share: float = Field(0.25, gt=0, lt=1)
 
     def build(self, flow: Flow, teacher: Flow | None = None) -> MaximumLikelihood:
         """Returns the objective of a flow."""
         return MaximumLikelihood(flow)
 
 
-class DistillationConfig(Config):
+class DistillationConfig(StudentSize):
     """Train on data and a teacher.
 
     Attributes:
         teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
-        share: Of the teacher's parameters, at most, that the student has, if the run names no flow.
+        share: Of the teacher's parameters, at most, that the student has, if the run names no flow;
+            default 0.25, unless `throughput` is given.
+        throughput: How many times the teacher's, at least, that student's is, by log_prob and by
+            sampling, in place of a share: shapes are timed on this machine; default none.
         hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
         weights: Of the loss terms; default what docs/results/study.md found best: data, and the
             teacher's samples less and less; without data, samples alone.
@@ -57,7 +60,6 @@ class DistillationConfig(Config):
 
     kind: Literal["distillation"] = "distillation"
     teacher: str
-    share: float = Field(0.25, gt=0, lt=1)
     hints: tuple[Hint, ...] = ()
     weights: LossWeights = BEST_WEIGHTS
     temperature: float = Field(1.0, gt=0)

@@ -17,15 +17,21 @@ from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.evaluation.intervals import GroupBits, mean_of
+from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.quality.measure import Quality, QualityConfig, measure_quality
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.context import ContextSpec
+from flowkd.flows.engine.choose import EngineName
+from flowkd.flows.flow import Flow
+from flowkd.flows.inference import for_inference
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
-from flowkd.store.sealed import write_sealed, write_sealed_text
+from flowkd.store.lease import Token, take
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
+from flowkd.tracking.config import TrackingConfig
 
 
 class EvaluationConfig(Config):
@@ -40,7 +46,9 @@ class EvaluationConfig(Config):
         batch_size: Rows of a call whose throughput is measured; default 64.
         threads: Threads of torch while throughput is measured; default 1.
         seconds: About how long to measure throughput, log_prob and sampling each.
+        engine: What computes the flows: `onnx`, `torch`, or `auto`, the former where it can be.
         quality: How samples of each flow are compared with rows of the split; none for not at all.
+        tracking: Where the figures are sent besides the store.
     """
 
     name: RunName
@@ -51,14 +59,16 @@ class EvaluationConfig(Config):
     batch_size: int = Field(64, ge=1)
     threads: int = Field(1, ge=1)
     seconds: float = Field(5.0, gt=0)
+    engine: EngineName = "auto"
     quality: QualityConfig | None = QualityConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
 
 @dataclass(frozen=True)
 class FlowFigures:
     """What is reported of one flow.
 
-    Throughput was measured beside the other flows', each in its form for inference.
+    All of it is of the flow as it is served: in its form for inference, computed by its engine.
 
     Attributes:
         reference: Reference of the artifact, its alias replaced by the version that it meant.
@@ -106,12 +116,22 @@ class FlowFigures:
         return cls(**{**values, **parts})
 
 
-def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
+def evaluate(
+    config: EvaluationConfig, store: Store, check: Callable[[], None] = lambda: None
+) -> dict[str, FlowFigures]:
     """Compares flows on one split, and on validation, and writes the figures to the store.
+
+    Args:
+        config: What to compare.
+        store: Holds flows and data set, and is written to.
+        check: Called once this process holds the evaluation; raises FencedError where the caller
+            may not go on. Default nothing.
 
     Raises:
         ConfigError: A flow of another event shape, or another context, than the data set's.
         NonFiniteError: A likelihood that is NaN or infinite.
+        HeldError: Another process makes this evaluation.
+        FencedError: Another process has taken it over, because this one stood still.
     """
     manifest = read_manifest(store, config.dataset)
     artifacts = {label: load_artifact(store, where) for label, where in config.flows.items()}
@@ -122,11 +142,26 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
                 f"{manifest.name!r}; got {artifact.flow.event_shape}"
             )
         _check_context(label, artifact, manifest)
+    token = take(store, place_of(config.name))
+    assert isinstance(token, Token)  # an evaluation is never done for good
+    with LeaseKeeper(token):
+        check()
+        figures = _compare(config, store, manifest, artifacts)
+        values = {label: asdict(value) for label, value in figures.items()}
+        keep_figures(token, dump_config(config), values)
+    return figures
+
+
+def _compare(
+    config: EvaluationConfig, store: Store, manifest: Manifest, artifacts: dict[str, Artifact]
+) -> dict[str, FlowFigures]:
     rows = load_split(store, manifest, config.split, limit=config.rows)
     judged = None
     if config.split != "val":
         judged = load_split(store, manifest, "val", limit=config.rows)
-    flows = {label: artifact.flow for label, artifact in artifacts.items()}
+    flows = {
+        label: for_inference(artifact.flow, config.engine) for label, artifact in artifacts.items()
+    }
     log_probs, samples = (
         measure(
             flows,
@@ -138,23 +173,24 @@ def evaluate(config: EvaluationConfig, store: Store) -> dict[str, FlowFigures]:
         )
         for measure in (log_prob_per_second, samples_per_second)
     )
-    figures = {
+    return {
         label: replace(
-            _figures(label, artifact, rows, manifest.bins, (log_probs[label], samples[label])),
+            _figures(
+                label,
+                artifact,
+                flows[label],
+                rows,
+                manifest.bins,
+                (log_probs[label], samples[label]),
+            ),
             split=config.split,
-            validation=None if judged is None else _bits(label, artifact, judged, manifest.bins),
-            quality=_quality(artifact, rows, manifest, config.quality),
+            validation=None
+            if judged is None
+            else _bits(label, flows[label], judged, manifest.bins),
+            quality=_quality(flows[label], rows, manifest, config.quality),
         )
         for label, artifact in artifacts.items()
     }
-    write_sealed_text(store, dump_config(config), "evaluations", f"{config.name}.yaml")
-    write_sealed(
-        store,
-        {label: asdict(value) for label, value in figures.items()},
-        "evaluations",
-        f"{config.name}.json",
-    )
-    return figures
 
 
 def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
@@ -173,10 +209,15 @@ def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
 
 
 def _figures(
-    label: str, artifact: Artifact, rows: Examples, bins: int | None, rates: tuple[float, float]
+    label: str,
+    artifact: Artifact,
+    served: Flow,
+    rows: Examples,
+    bins: int | None,
+    rates: tuple[float, float],
 ) -> FlowFigures:
     flow = artifact.flow
-    by_group = _bits(label, artifact, rows, bins)
+    by_group = _bits(label, served, rows, bins)
     first = next(evaluation_batches(rows_for(flow, rows), bins, 256, seed=0))
     return FlowFigures(
         reference=artifact.pinned,
@@ -193,12 +234,12 @@ def _figures(
 
 
 def _quality(
-    artifact: Artifact, rows: Examples, manifest: Manifest, config: QualityConfig | None
+    flow: Flow, rows: Examples, manifest: Manifest, config: QualityConfig | None
 ) -> Quality | None:
     if config is None:
         return None
     return measure_quality(
-        artifact.flow,
+        flow,
         rows,
         config,
         bins=manifest.bins,
@@ -207,8 +248,8 @@ def _quality(
     )
 
 
-def _bits(label: str, artifact: Artifact, rows: Examples, bins: int | None) -> GroupBits:
-    found = evaluate_likelihood(artifact.flow, rows_for(artifact.flow, rows), bins)
+def _bits(label: str, flow: Flow, rows: Examples, bins: int | None) -> GroupBits:
+    found = evaluate_likelihood(flow, rows_for(flow, rows), bins)
     if not math.isfinite(found.bits_per_dim):
         raise NonFiniteError(f"flow {label!r}: bits/dim is {found.bits_per_dim}")
     return found.by_group

@@ -13,7 +13,6 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.rows import Examples
 from flowkd.evaluation.metrics import rows_for
 from flowkd.flows.flow import Flow
-from flowkd.flows.inference import for_inference
 
 Call = Callable[[], object]
 
@@ -27,10 +26,10 @@ def log_prob_per_second(
     seconds: float,
     threads: int = 1,
 ) -> dict[str, float]:
-    """Returns of how many rows each flow, in its form for inference, computes log_prob in a second.
+    """Returns of how many rows each flow computes log_prob in a second.
 
     Args:
-        flows: The flows to be timed, by name.
+        flows: The flows to be timed, by name, in their form for inference.
         rows: The first batch_size of them are computed, again and again.
         bins: Number of integer values of the data; None if they are continuous.
         batch_size: Rows of a call.
@@ -53,7 +52,7 @@ def samples_per_second(
     seconds: float,
     threads: int = 1,
 ) -> dict[str, float]:
-    """Returns how many rows each flow, in its form for inference, samples in a second.
+    """Returns how many rows each flow samples in a second.
 
     The arguments are those of `log_prob_per_second`; the noise is what each flow makes of the rows.
     """
@@ -81,7 +80,7 @@ def _per_second(
         calls = {}
         for name, flow in flows.items():
             batch = next(evaluation_batches(rows_for(flow, rows), bins, batch_size, seed=0))
-            calls[name] = make_call(for_inference(flow), batch)
+            calls[name] = make_call(flow, batch)
         rates = calls_per_second(calls, seconds=seconds)
     finally:
         torch.set_num_threads(before)
@@ -101,7 +100,11 @@ def calls_per_second(
 
 
 def seconds_per_call(
-    calls: Mapping[str, Call], *, seconds: float, rounds: int
+    calls: Mapping[str, Call],
+    *,
+    seconds: float,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Times calls against each other: in each round all have their turn.
 
@@ -109,6 +112,7 @@ def seconds_per_call(
         calls: What to time, by name; each is called twice before.
         seconds: About how long to take in all; each is called at least once a round.
         rounds: Number of turns of each call.
+        clock: What tells the seconds; default the time that passes.
 
     Returns:
         The mean seconds of a call in each round, by name.
@@ -116,15 +120,15 @@ def seconds_per_call(
     repeats = {}
     for name, call in calls.items():
         call()
-        began = time.perf_counter()
+        began = clock()
         call()
-        once = time.perf_counter() - began
+        once = clock() - began
         repeats[name] = max(1, round(seconds / (rounds * len(calls)) / max(once, 1e-6)))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(repeats[name]):
                 call()
-            times[name].append((time.perf_counter() - began) / repeats[name])
+            times[name].append((clock() - began) / repeats[name])
     return times

@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,24 @@ class ContextSpec:
         if self.classes:
             return f"int64 classes (B,) below {self.classes}"
         return f"float vectors (B, {self.size})" if self.size else "no context"
+
+    def check(self, context: Tensor | None, rows: int) -> None:
+        """Raises ValueError unless a context is one for each of some rows, of this kind."""
+        if context is None and not self.width:
+            return
+        if context is None:
+            raise ValueError(f"expected a context of {self}; got none")
+        got = f"got {context.dtype} {tuple(context.shape)} for {rows} examples"
+        if not self.width:
+            raise ValueError(f"expected no context; {got}")
+        if self.classes:
+            if context.dtype != torch.int64 or context.shape != (rows,):
+                raise ValueError(f"expected a context of {self}; {got}")
+            low, high = torch.aminmax(context)
+            if low < 0 or high >= self.classes:
+                raise ValueError(f"expected {self}; got {int(low)}..{int(high)}")
+        elif not context.is_floating_point() or context.shape != (rows, self.size):
+            raise ValueError(f"expected a context of {self}; {got}")
 
     def remedy(self, wanted: ContextSpec) -> str:
         """Returns how a flow's config gets another flow's context, in half a sentence."""
@@ -86,3 +105,46 @@ class ContextUnits(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Moved with the flow, but never cast with it.
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), recurse)
+
+
+def context_vectors(
+    spec: ContextSpec, units: ContextUnits | None, context: Tensor | None, like: Tensor
+) -> Tensor | None:
+    """Returns a checked context as the vectors (B, width) that conditioners see.
+
+    Classes become one-hot vectors; vectors are taken from data units to order one.
+
+    Args:
+        spec: Of the flow.
+        units: Of the flow's vectors; None where these are of order one.
+        context: Of each row, or None for a flow without.
+        like: Of the dtype and on the device of the result.
+    """
+    if context is None:
+        return None
+    if spec.classes:
+        return one_hot(context, spec.classes).to(like)
+    return (context if units is None else units(context)).to(like)
+
+
+def example_context(
+    spec: ContextSpec,
+    units: ContextUnits | None,
+    rows: int,
+    generator: torch.Generator | None = None,
+) -> Tensor | None:
+    """Returns a context for each of some rows, in data units: classes in turn, or vectors.
+
+    Args:
+        spec: Of the flow.
+        units: Of the flow's vectors; None where these are of order one.
+        rows: Number of rows.
+        generator: Source of the vectors; default the same ones at every call.
+    """
+    if not spec.width:
+        return None
+    if spec.classes:
+        return torch.arange(rows) % spec.classes
+    generator = generator or torch.Generator().manual_seed(1)
+    drawn = torch.randn(rows, spec.size, generator=generator).double()
+    return drawn if units is None else units.inverse(drawn.to(units.mean.device))

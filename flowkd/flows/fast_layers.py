@@ -35,11 +35,11 @@ class Mix(Bijector):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mixes the channels."""
-        return self.there(x), self.log_det.expand(len(x))
+        return self.there(x), self.log_det.expand(x.shape[0])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes it."""
-        return self.back(z), -self.log_det.expand(len(z))
+        return self.back(z), -self.log_det.expand(z.shape[0])
 
 
 class ChannelMap(nn.Module):
@@ -65,7 +65,7 @@ class ChannelMap(nn.Module):
         """Maps (B, C, *rest) to the same shape."""
         if self.unrolled:
             return torch.addmm(self.bias, x.flatten(1), self.weight).view(x.shape)
-        weight = self.weight.expand(len(x), -1, -1)
+        weight = self.weight.expand(x.shape[0], -1, -1)
         return torch.baddbmm(self.bias, weight, x.flatten(2)).view(x.shape)
 
 
@@ -112,12 +112,12 @@ class UnrolledNet(Conditioner):
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, A, *rest) to (B, outputs, *rest)."""
         hidden = torch.addmm(self.first_bias, kept.flatten(1), self.first)
-        hidden = hidden.view(len(kept), -1, len(self.middle))
+        hidden = hidden.view(kept.shape[0], -1, self.middle.shape[0])
         if self.context is not None:
             hidden = hidden + self.context(context)[:, None]
         middle = torch.addmm(self.middle_bias, relu_(hidden).flatten(0, 1), self.middle)
-        made = torch.addmm(self.last_bias, relu_(middle).view(len(kept), -1), self.last)
-        return made.view(len(kept), -1, *kept.shape[2:])
+        made = torch.addmm(self.last_bias, relu_(middle).view(kept.shape[0], -1), self.last)
+        return made.view(kept.shape[0], -1, *kept.shape[2:])
 
 
 class UnrolledPrior(Conditioner):
@@ -137,7 +137,7 @@ class UnrolledPrior(Conditioner):
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, A, H, W) to (B, outputs, H, W)."""
         made = torch.addmm(self.bias, kept.flatten(1), self.last)
-        made = made.view(len(kept), -1, *kept.shape[2:])
+        made = made.view(kept.shape[0], -1, *kept.shape[2:])
         return made if self.context is None else made + self.context(context)[:, :, None, None]
 
 

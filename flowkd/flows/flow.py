@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from flowkd.bijectors import Bijector, Chain, Shape, State, Tap
 from flowkd.config import Config
-from flowkd.flows.context import ContextSpec, ContextUnits
+from flowkd.flows.context import ContextSpec, ContextUnits, context_vectors
 
 LOG_TWO_PI = math.log(2 * math.pi)
 # Fields of a config that a flow's line says otherwise, or not at all.
@@ -43,6 +43,22 @@ class Encoding:
         return f"Encoding(z {tuple(self.z.shape)}, mean log_prob {mean:.3f} nats{taps})"
 
 
+class Engine(Protocol):
+    """Computes a flow in another runtime than torch, without gradients.
+
+    Attributes:
+        name: Of the runtime.
+    """
+
+    name: str
+
+    def encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns z and log p(x | context) in nats, (B,), of rows that the flow has checked."""
+
+    def decode(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """Returns x of latents that the flow has checked."""
+
+
 class Flow(nn.Module):
     """A density over (B, *event_shape): log p(x) = log N(f(x); 0, I) + log|det df/dx|.
 
@@ -58,6 +74,9 @@ class Flow(nn.Module):
         columns: Names of the columns of x, where they are known.
         context_range: Least and largest value of each column of the context vectors that it was
             fitted to; None if unknown.
+        engine: What computes it where neither taps nor gradients are asked for; None for torch.
+            `for_inference` sets it. Copies, and what is cast, moved or loaded anew, have none: it
+            is of these very weights.
     """
 
     def __init__(
@@ -72,6 +91,7 @@ class Flow(nn.Module):
         self.bins: int | None = None
         self.columns: list[str] | None = None
         self.context_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self.engine: Engine | None = None
         self.chain = chain
         self.event_shape = tuple(event_shape)
         self.latent_shape = chain.output_shape(self.event_shape)
@@ -123,6 +143,10 @@ class Flow(nn.Module):
         if unknown:
             raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
         self._check(x, self.event_shape, "x")
+        if self.engine is not None and not taps and not _needs_gradient(x, context):
+            self.context.check(context, x.shape[0])
+            z, log_prob = self.engine.encode(x, context)
+            return Encoding(z, log_prob)
         z, log_det, states = self.chain.record(x, self.encode_context(context, x), taps)
         return Encoding(z, standard_normal_log_prob(z) + log_det, states)
 
@@ -133,6 +157,9 @@ class Flow(nn.Module):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latents (B, *latent_shape) to data (B, *event_shape)."""
         self._check(z, self.latent_shape, "z")
+        if self.engine is not None and not _needs_gradient(z, context):
+            self.context.check(context, z.shape[0])
+            return self.engine.decode(z, context)
         return self.chain.inverse(z, self.encode_context(context, z))[0]
 
     def draw_latents(
@@ -184,7 +211,7 @@ class Flow(nn.Module):
         self.chain.initialize(x, self.encode_context(context, x))
 
     def _check(self, value: Tensor, shape: Shape, name: str) -> None:
-        if not len(value):
+        if not value.shape[0]:
             raise ValueError(f"expected at least one row of {name}; got none")
         if value.shape[1:] != shape:
             raise ValueError(
@@ -195,30 +222,33 @@ class Flow(nn.Module):
             raise ValueError(f"expected {name} of the flow's dtype {dtype}; got {value.dtype}")
 
     def encode_context(self, context: Tensor | None, like: Tensor) -> Tensor | None:
-        """Checks a context and returns it as the vectors (B, width) that conditioners see.
+        """Checks a context and returns it as the vectors (B, width) that conditioners see."""
+        self.context.check(context, like.shape[0])
+        return context_vectors(self.context, self.context_units, context, like)
 
-        Classes become one-hot vectors; vectors are taken from data units to order one.
-        """
-        spec, rows = self.context, len(like)
-        if context is None and not spec.width:
-            return None
-        if context is None:
-            raise ValueError(f"expected a context of {spec}; got none")
-        got = f"got {context.dtype} {tuple(context.shape)} for {rows} examples"
-        if not spec.width:
-            raise ValueError(f"expected no context; {got}")
-        if spec.classes:
-            if context.dtype != torch.int64 or context.shape != (rows,):
-                raise ValueError(f"expected a context of {spec}; {got}")
-            low, high = torch.aminmax(context)
-            if low < 0 or high >= spec.classes:
-                raise ValueError(f"expected {spec}; got {int(low)}..{int(high)}")
-            return one_hot(context, spec.classes).to(like)
-        if not context.is_floating_point() or context.shape != (rows, spec.size):
-            raise ValueError(f"expected a context of {spec}; {got}")
-        if self.context_units is not None:
-            context = self.context_units(context)
-        return context.to(like)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = _kind(self)
+        moved = super()._apply(fn, recurse)
+        if _kind(self) != before:
+            self.engine = None
+        return moved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Loads weights as `nn.Module` does; torch computes them, for an engine has its own."""
+        self.engine = None
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "engine": None}
+
+
+def _kind(flow: Flow) -> set[tuple[torch.dtype, torch.device]]:
+    return {(value.dtype, value.device) for value in flow.parameters()}
+
+
+def _needs_gradient(*values: Tensor | None) -> bool:
+    given = [value for value in values if value is not None]
+    return torch.is_grad_enabled() and any(value.requires_grad for value in given)
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

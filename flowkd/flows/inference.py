@@ -18,6 +18,7 @@ from flowkd.bijectors import (
     LinearMap,
     Shape,
 )
+from flowkd.flows.engine.choose import EngineName, choose_engine
 from flowkd.flows.fast_layers import Convolved, Mix, UnrolledNet, UnrolledPrior
 from flowkd.flows.flow import Flow
 from flowkd.nn import MLP, Conditioner, ConvNet, SplitPrior
@@ -29,7 +30,7 @@ UNROLLED_PLACES = 16
 UNROLLED_VALUES = 2**19
 
 
-def for_inference(flow: Flow) -> Flow:
+def for_inference(flow: Flow, engine: EngineName = "auto") -> Flow:
     """Returns a flow of the same density that is faster and has no gradients.
 
     ActNorm and the linear map after it become one, whose inverse and log_det are kept; conditioners
@@ -37,12 +38,21 @@ def for_inference(flow: Flow) -> Flow:
     nothing with the given flow. Its taps are those that are left, its number of parameters is
     another, and it has no config.
 
+    ONNX Runtime then computes it, `pip install 'flowkd[onnx]'`: its graphs are built at the first
+    call for these weights, which takes seconds, and kept on this machine. Answers of two engines
+    differ by rounding; where taps, or gradients with respect to x, are asked for, torch computes.
+
     Args:
         flow: Of any dtype and device, which stay.
+        engine: `onnx` for a flow in float32 on a CPU, `torch` for any; `auto` is the former where
+            it can be, and torch, with a warning that says why, where not.
+
+    Raises:
+        EngineError: `onnx` is asked for, and cannot compute this flow here.
 
     Examples:
         >>> flow = flowkd.coupling(6, depth=2, width=8)
-        >>> fast = flowkd.for_inference(flow)
+        >>> fast = flowkd.for_inference(flow, engine="torch")
         >>> x = flow.sample(4)
         >>> torch.allclose(fast.log_prob(x), flow.log_prob(x), atol=1e-4)
         True
@@ -55,6 +65,7 @@ def for_inference(flow: Flow) -> Flow:
     fast = Flow(chain, flow.event_shape, flow.context, exact.context_units)
     fast = fast.to(like).requires_grad_(False).eval()
     fast.bins, fast.columns, fast.context_range = flow.bins, flow.columns, flow.context_range
+    fast.engine = choose_engine(flow, fast, engine)
     return fast
 
 

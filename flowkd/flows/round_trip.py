@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowkd.flows.context import example_context
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 
@@ -86,13 +87,10 @@ def too_far_off(error: float, limit: float = MAX_ROUND_TRIP_ERROR) -> str | None
 
 def _contexts(flow: Flow, known: Tensor | None, z: Tensor) -> Tensor | None:
     """Returns a context for each sample: those of rows in turn; classes, or vectors of order 1."""
-    number = torch.arange(len(z))
     if not flow.context.width:
         return None
     if known is not None:
-        return known[number % len(known)].to(z.device)
-    if flow.context.classes:
-        return (number % flow.context.classes).to(z.device)
-    drawn = torch.randn(len(z), flow.context.size, generator=torch.Generator().manual_seed(1))
-    units = flow.context_units
-    return (drawn.double() if units is None else units.inverse(drawn.double())).to(z.device)
+        return known[torch.arange(len(z)) % len(known)].to(z.device)
+    drawn = example_context(flow.context, flow.context_units, len(z))
+    assert drawn is not None
+    return drawn.to(z.device)

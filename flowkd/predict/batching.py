@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from flowkd.flows.context import example_context
 from flowkd.flows.flow import Flow
 
 CHUNK_VALUES = 4096
@@ -58,13 +59,7 @@ def choose_chunk_size(flow: Flow) -> int:
     """
     size = max(8, min(32, 2 ** (max(1, CHUNK_VALUES // flow.dimensions).bit_length() - 1)))
     generator = torch.Generator().manual_seed(0)
-    context = None
-    if flow.context.classes:
-        context = torch.arange(size) % flow.context.classes
-    elif flow.context.size:
-        context = torch.randn(size, flow.context.size, generator=generator)
-        if flow.context_units is not None:
-            context = flow.context_units.inverse(context)
+    context = example_context(flow.context, flow.context_units, size)
     z = flow.draw_latents(size, generator=generator)
     order = torch.randperm(size, generator=generator)
     moved = None if context is None else context[order]

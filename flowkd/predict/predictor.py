@@ -15,6 +15,7 @@ from flowkd.data.facts import DataFacts
 from flowkd.data.rows import Examples
 from flowkd.data.steps import step_widths, to_grid
 from flowkd.evaluation.metrics import bits_per_dim
+from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.predict.batching import apply_in_chunks, choose_chunk_size
@@ -37,19 +38,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """A checked SampleRequest, its context as a tensor with one row per example.
+    """A checked SampleRequest as tensors.
 
     Attributes:
-        n, temperature, seed: As in the request.
+        z: Latents, (N, *latent_shape), of the request's seed and temperature.
         context: One row per example, or None for an unconditional flow.
         remarks: What to know of the answer, a sentence each.
     """
 
-    n: int
-    temperature: float
-    seed: int
+    z: Tensor
     context: Tensor | None
     remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def rows(self, start: int, stop: int) -> SampleInputs:
+        """Returns a part of the request."""
+        context = None if self.context is None else self.context[start:stop]
+        return SampleInputs(self.z[start:stop], context)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,14 @@ class LogProbInputs:
     x: Tensor
     context: Tensor | None
     remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, start: int, stop: int) -> LogProbInputs:
+        """Returns a part of the request."""
+        context = None if self.context is None else self.context[start:stop]
+        return LogProbInputs(self.x[start:stop], context)
 
 
 @dataclass(frozen=True)
@@ -113,10 +128,10 @@ class Predictor:
         object.__setattr__(self, "chunk_size", choose_chunk_size(self.flow))
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Predictor:
+    def from_artifact(cls, artifact: Artifact, engine: EngineName = "auto") -> Predictor:
         """Returns the predictor of an artifact, its flow in the form of `for_inference`."""
         manifest = artifact.manifest
-        return cls(for_inference(artifact.flow), manifest.lineage.bins, manifest.data)
+        return cls(for_inference(artifact.flow, engine), manifest.lineage.bins, manifest.data)
 
     @property
     def makes_pictures(self) -> bool:
@@ -149,11 +164,13 @@ class Predictor:
     def prepare_sample(
         self, request: SampleRequest, limits: RequestLimits | None = None
     ) -> SampleInputs:
-        """Checks a request against the flow; raises InvalidRequestError."""
+        """Checks a request against the flow, draws latents; raises InvalidRequestError."""
         check_num_examples("n", request.n, self.flow.dimensions, limits or RequestLimits())
         context = self._context(request.context, request.n)
         remarks = far_context(context, self.data)
-        return SampleInputs(request.n, request.temperature, request.seed, context, remarks)
+        generator = torch.Generator().manual_seed(request.seed)
+        z = self.flow.draw_latents(request.n, temperature=request.temperature, generator=generator)
+        return SampleInputs(z, context, remarks)
 
     def _context(self, value: Any, rows: int) -> Tensor | None:
         return read_context(value, self.flow.context, rows, self.data.class_names)
@@ -192,33 +209,33 @@ class Predictor:
         return next(evaluation_batches(measured, None, len(values), seed)).x
 
     def sample_batch(self, batch: Sequence[SampleInputs]) -> list[Tensor | InvalidRequestError]:
-        """Returns the examples of each request; its latents come from a generator of its own."""
-        latents = [
-            self.flow.draw_latents(
-                inputs.n,
-                temperature=inputs.temperature,
-                generator=torch.Generator().manual_seed(inputs.seed),
-            )
-            for inputs in batch
-        ]
-        contexts = [inputs.context for inputs in batch]
-        samples = apply_in_chunks(self.flow.inverse, self.chunk_size, latents, contexts)
-        return [self._to_data_units(x, inputs) for x, inputs in zip(samples, batch, strict=True)]
+        """Returns the examples of each request."""
+        samples = self.decode(batch)
+        return [self.to_samples(x, inputs) for x, inputs in zip(samples, batch, strict=True)]
+
+    def decode(self, batch: Sequence[SampleInputs]) -> list[Tensor]:
+        """Returns x = f^-1(z) of each request or part of one, (N, *event_shape)."""
+        latents, contexts = [each.z for each in batch], [each.context for each in batch]
+        return apply_in_chunks(self.flow.inverse, self.chunk_size, latents, contexts)
 
     def log_prob_batch(
         self, batch: Sequence[LogProbInputs]
     ) -> list[LogProbResult | InvalidRequestError]:
         """Returns the log-densities of each request."""
-        like = next(self.flow.parameters())
-        rows = [inputs.x.to(like) for inputs in batch]
-        contexts = [inputs.context for inputs in batch]
-        log_probs = apply_in_chunks(self.flow.log_prob, self.chunk_size, rows, contexts)
+        log_probs = self.score(batch)
         return [
-            self._to_result(log_prob, inputs)
+            self.to_result(log_prob, inputs)
             for log_prob, inputs in zip(log_probs, batch, strict=True)
         ]
 
-    def _to_data_units(self, x: Tensor, inputs: SampleInputs) -> Tensor | InvalidRequestError:
+    def score(self, batch: Sequence[LogProbInputs]) -> list[Tensor]:
+        """Returns log p(x) of each request or part of one in nats, (N,)."""
+        like = next(self.flow.parameters())
+        rows, contexts = [each.x.to(like) for each in batch], [each.context for each in batch]
+        return apply_in_chunks(self.flow.log_prob, self.chunk_size, rows, contexts)
+
+    def to_samples(self, x: Tensor, inputs: SampleInputs) -> Tensor | InvalidRequestError:
+        """Returns what `decode` gave a whole request, in data units."""
         bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         if bad:
             fault = "temperature: the examples are not finite; lower the temperature"
@@ -228,9 +245,10 @@ class Predictor:
             return to_grid(x, self.data.steps).cpu()
         return x.floor().clamp(0, bins - 1).to(torch.uint8).cpu()
 
-    def _to_result(
+    def to_result(
         self, log_prob: Tensor, inputs: LogProbInputs
     ) -> LogProbResult | InvalidRequestError:
+        """Returns what `score` gave a whole request, with bits per dimension."""
         bad = (~log_prob.isfinite()).nonzero().flatten().tolist()
         if bad:
             fault = (

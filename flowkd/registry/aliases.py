@@ -15,41 +15,27 @@ points where it did before, and never at nothing.
 from __future__ import annotations
 
 import random
-import re
 import time
-import uuid
 import warnings
-from datetime import UTC, datetime
+from bisect import bisect_right
+from dataclasses import dataclass
 
-from flowkd.config import Config, parse_config
-from flowkd.errors import ConfigError, StoreError
+from flowkd.errors import StoreError
 from flowkd.names import is_name
+from flowkd.registry.alias_moves import (
+    AliasMove,
+    alias_folder,
+    create_move,
+    move_numbers,
+    read_move,
+)
 from flowkd.store.locks import LOCK_SECONDS, acquire_lock, creates_are_atomic, current_locks
 from flowkd.store.retry import is_transient
-from flowkd.store.sealed import read_sealed, seal_json
 from flowkd.store.store import Store
 
-MOVE_FILE = re.compile(r"([0-9]{8})\.json")
 MAX_PAUSE = 0.1  # seconds after a lost race
-MOVE_AGAIN = "move the alias again, without expecting a version"
 
 _warned: set[str] = set()  # URIs of stores whose weak semantics were told
-
-
-class AliasMove(Config):
-    """One move of an alias.
-
-    Attributes:
-        number: Counts the moves of an alias, from 1.
-        version: Name of the version that the alias was moved to.
-        time: When, ISO 8601, by the clock of the process that moved it.
-        nonce: Unique to this move.
-    """
-
-    number: int
-    version: str
-    time: str
-    nonce: str
 
 
 def alias_names(store: Store, model: str) -> list[str]:
@@ -63,7 +49,7 @@ def alias_version(store: Store, model: str, alias: str) -> str | None:
     Raises:
         StoreError: Its last move is damaged.
     """
-    move = _last_move(store, model, alias, _numbers(store, model, alias))
+    move = _last_move(store, model, alias, move_numbers(store, model, alias))
     return move.version if move else None
 
 
@@ -81,9 +67,9 @@ def alias_versions(store: Store, model: str) -> dict[str, str]:
 def alias_history(store: Store, model: str, alias: str) -> tuple[list[AliasMove], list[str]]:
     """Returns all moves of an alias, the current one last, and what is wrong with damaged ones."""
     moves, damage = [], []
-    for number in _numbers(store, model, alias):
+    for number in move_numbers(store, model, alias):
         try:
-            moves.append(_read(store, model, alias, number))
+            moves.append(read_move(store, model, alias, number))
         except StoreError as error:
             if is_transient(error):
                 raise
@@ -91,8 +77,18 @@ def alias_history(store: Store, model: str, alias: str) -> tuple[list[AliasMove]
     return moves, damage
 
 
+def last_number(store: Store, model: str, alias: str) -> int:
+    """Returns how often an alias was moved."""
+    return max(move_numbers(store, model, alias), default=0)
+
+
 def set_alias(
-    store: Store, model: str, alias: str, version: str, expected: str | None = None
+    store: Store,
+    model: str,
+    alias: str,
+    version: str,
+    expected: str | None = None,
+    since: int | None = None,
 ) -> int:
     """Points an alias of a model at one of its versions, and returns the number of this move.
 
@@ -103,6 +99,8 @@ def set_alias(
         alias: Name to move, or to make.
         version: Name of the version it will point at.
         expected: Version that it must point at now, else it is not moved; default any.
+        since: A number: where a later move led to this version, it is not moved again, wherever it
+            points by now. Default None: it is.
 
     Raises:
         StoreError: No such version, or it is being removed; the alias does not point at the
@@ -131,7 +129,10 @@ def set_alias(
     if held:
         raise _being_removed(store, model, version, held)
     move = _move_by_create if creates_are_atomic(store) else _move_locked
-    number = move(store, model, alias, version, expected)
+    try:
+        number = move(store, model, alias, version, _Condition(version, expected, since))
+    except _MovedError as before:
+        return before.number
     _stay_clear_of_removals(store, model, alias, version)
     return number
 
@@ -162,13 +163,30 @@ def _being_removed(store: Store, model: str, version: str, held: list[str]) -> S
     )
 
 
+@dataclass(frozen=True)
+class _Condition:
+    """When an alias may be moved to a version, as `set_alias` has it."""
+
+    version: str
+    expected: str | None
+    since: int | None
+
+
+class _MovedError(Exception):
+    """An alias was moved to the version before, by the move of a number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def _move_by_create(
-    store: Store, model: str, alias: str, version: str, expected: str | None
+    store: Store, model: str, alias: str, version: str, condition: _Condition
 ) -> int:
     deadline = time.monotonic() + store.retry_seconds
     while True:
-        number = _next_number(store, model, alias, expected)
-        if _create(store, model, alias, version, number):
+        number = _next_number(store, model, alias, condition)
+        if create_move(store, model, alias, version, number):
             return number
         if time.monotonic() > deadline:
             raise StoreError(
@@ -179,7 +197,7 @@ def _move_by_create(
         time.sleep(random.uniform(0, MAX_PAUSE))
 
 
-def _move_locked(store: Store, model: str, alias: str, version: str, expected: str | None) -> int:
+def _move_locked(store: Store, model: str, alias: str, version: str, condition: _Condition) -> int:
     if store.uri not in _warned:
         _warned.add(store.uri)
         warnings.warn(
@@ -188,15 +206,15 @@ def _move_locked(store: Store, model: str, alias: str, version: str, expected: s
             f"{LOCK_SECONDS / 60:g} minutes for their turn",
             stacklevel=3,
         )
-    _next_number(store, model, alias, expected)  # fail before waiting for the lock
-    lock = acquire_lock(store, f"{_folder(model, alias)}/locks")
+    _next_number(store, model, alias, condition)  # fail before waiting for the lock
+    lock = acquire_lock(store, f"{alias_folder(model, alias)}/locks")
     try:
-        number = _next_number(store, model, alias, expected)
-    except StoreError:
+        number = _next_number(store, model, alias, condition)
+    except (StoreError, _MovedError):
         store.remove(lock)
         raise
     # Should this fail, the lock stays until it expires: the write may arrive yet.
-    created = _create(store, model, alias, version, number)
+    created = create_move(store, model, alias, version, number)
     store.remove(lock)
     if not created:
         raise StoreError(
@@ -206,9 +224,13 @@ def _move_locked(store: Store, model: str, alias: str, version: str, expected: s
     return number
 
 
-def _next_number(store: Store, model: str, alias: str, expected: str | None) -> int:
+def _next_number(store: Store, model: str, alias: str, condition: _Condition) -> int:
     """Returns the number after the highest; raises StoreError if that points elsewhere."""
-    numbers = _numbers(store, model, alias)
+    numbers, expected = move_numbers(store, model, alias), condition.expected
+    if condition.since is not None:
+        for number in numbers[bisect_right(numbers, condition.since) :]:
+            if read_move(store, model, alias, number).version == condition.version:
+                raise _MovedError(number)
     if expected is not None:
         found = _last_move(store, model, alias, numbers)
         if found is None or found.version != expected:
@@ -221,39 +243,12 @@ def _next_number(store: Store, model: str, alias: str, expected: str | None) -> 
     return numbers[-1] + 1 if numbers else 1
 
 
-def _create(store: Store, model: str, alias: str, version: str, number: int) -> bool:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    pointer = {"version": version, "time": now, "nonce": uuid.uuid4().hex}
-    return store.create(seal_json(pointer), _folder(model, alias), f"{number:08}.json")
-
-
 def _last_move(store: Store, model: str, alias: str, numbers: list[int]) -> AliasMove | None:
     """Returns the last move that counts: those to a version that was removed do not."""
     for number in reversed(numbers):
-        move = _read(store, model, alias, number)
+        move = read_move(store, model, alias, number)
         if store.exists("models", model, move.version, "manifest.json"):
             return move
         if not store.exists(removals(model, move.version), "removed.json"):
             return move  # its manifest is lost, which nobody wanted
     return None
-
-
-def _numbers(store: Store, model: str, alias: str) -> list[int]:
-    found = (MOVE_FILE.fullmatch(name) for name in store.list(_folder(model, alias)))
-    return sorted(int(match[1]) for match in found if match)
-
-
-def _read(store: Store, model: str, alias: str, number: int) -> AliasMove:
-    path = f"{_folder(model, alias)}/{number:08}.json"
-    try:
-        return parse_config(AliasMove, {"number": number, **read_sealed(store, path)}, source=path)
-    except ConfigError as error:
-        raise StoreError(f"{error}; {MOVE_AGAIN}") from error
-    except StoreError as error:
-        if is_transient(error):
-            raise
-        raise StoreError(f"{error}; {MOVE_AGAIN}") from error
-
-
-def _folder(model: str, alias: str) -> str:
-    return f"models/{model}/aliases/{alias}"

@@ -21,6 +21,7 @@ from flowkd.store.sealed import read_sealed
 from flowkd.store.store import Store
 
 FORMAT: Literal[1] = 1
+SHOWN = 10  # versions that a message names
 
 
 class ArtifactPart(Config):
@@ -63,11 +64,8 @@ class ArtifactManifest(Config):
 
 def versions(store: Store, name: str) -> list[str]:
     """Returns a model's complete versions, oldest first."""
-    return [
-        version
-        for version in store.list("models", name)
-        if version != "aliases" and store.exists("models", name, version, "manifest.json")
-    ]
+    found = (path.split("/") for path in store.find("models", name))
+    return [parts[0] for parts in found if parts[1:] == ["manifest.json"]]
 
 
 def resolve(store: Store, reference: str) -> str:
@@ -103,9 +101,16 @@ def resolve(store: Store, reference: str) -> str:
         aliases, complete = alias_names(store, name), versions(store, name)
         raise StoreError(
             f"no {version!r} of model {name!r} in {store.uri}; aliases: "
-            f"{', '.join(aliases) or 'none'}; versions: {', '.join(complete) or 'none'}"
+            f"{', '.join(aliases) or 'none'}; versions: {_some(complete)}"
         )
     return f"models/{name}/{version}"
+
+
+def _some(names: list[str]) -> str:
+    """Returns names in a row, of many the last ones and how many there are."""
+    if len(names) <= SHOWN:
+        return ", ".join(names) or "none"
+    return f"{len(names)}, the last of them {', '.join(names[-SHOWN:])}"
 
 
 def read_artifact_manifest(store: Store, folder: str) -> ArtifactManifest:

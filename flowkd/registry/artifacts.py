@@ -42,6 +42,7 @@ from flowkd.registry.checks import check_round_trip
 from flowkd.store.sealed import write_sealed
 from flowkd.store.store import Store
 
+MANIFEST = "manifest.json"
 PARTS = ("config.yaml", "weights.safetensors", "metrics.json", "README.md")
 
 
@@ -104,6 +105,7 @@ def write_artifact(
     data: DataFacts | None = None,
     remarks: Sequence[str] = (),
     within: str = "",
+    manifest_as: str = MANIFEST,
 ) -> ArtifactManifest:
     """Writes a flow below a folder of the store: parts, verification, then the manifest.
 
@@ -119,6 +121,8 @@ def write_artifact(
         remarks: What its user should know; default nothing.
         within: Folder in the artifact's to write to, its manifest, too: who copies that into the
             artifact's folder makes it the artifact. Default none.
+        manifest_as: What its manifest is called; until one called `manifest.json` is there, too,
+            it is no artifact yet.
 
     Raises:
         StoreError: The folder holds an artifact already, or a part is not read back as written.
@@ -138,7 +142,7 @@ def write_artifact(
         >>> store.remove()
     """
     place = f"{folder}/{within}" if within else folder
-    if store.exists(place, "manifest.json"):
+    if store.exists(place, MANIFEST):
         raise StoreError(f"{place} of {store.uri} holds an artifact, and artifacts never change")
     whole = ArtifactConfig(flow=config, training=dict(training or {}))
     lineage, data = lineage or Lineage(), data or DataFacts()
@@ -165,7 +169,7 @@ def write_artifact(
         data=data,
         remarks=list(remarks),
     )
-    write_sealed(store, manifest.model_dump(mode="json"), place, "manifest.json")
+    write_sealed(store, manifest.model_dump(mode="json"), place, manifest_as)
     return manifest
 
 

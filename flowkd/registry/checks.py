@@ -41,17 +41,27 @@ def check_round_trip(
     return error, refused_or_noted(name, fact, remedy, force)
 
 
-def check_beats_gaussian(name: str, bits: float, gaussian: float, force: bool) -> list[str]:
+def check_beats_gaussian(
+    name: str, bits: float, gaussian: float, *, error: float, train_rows: int, force: bool
+) -> list[str]:
     """Compares a flow with a Gaussian on the same rows; returns what has to be noted.
 
+    Args:
+        name: Of the model.
+        bits: Of the flow, per dimension of the validation rows.
+        gaussian: Of the Gaussian.
+        error: Standard error of their difference over these rows.
+        train_rows: How many rows both learnt from.
+        force: Whether it is published all the same.
+
     Raises:
-        RefusedError: The Gaussian is better.
+        RefusedError: The Gaussian is better, by more than the rows leave open.
     """
-    if bits <= gaussian + MARGIN:
+    if bits <= gaussian + max(MARGIN, error):
         return []
     fact = (
         f"on validation it has {bits:.3f} bits/dim, and a Gaussian fitted to the same training "
-        f"rows {gaussian:.3f}"
+        f"rows {gaussian:.3f}: the {train_rows:,} rows that it learnt from may be too few"
     )
     remedy = (
         "train it on more rows, for longer if its validation still falls, or as a smaller flow if "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,10 +11,10 @@ from flowkd.config import Config
 from flowkd.errors import ConfigError
 from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import ModelName
-from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifacts import load_artifact, publish_artifact
 from flowkd.registry.checks import check_beats_gaussian
 from flowkd.registry.held_out import held_out
+from flowkd.registry.publication import publish_once, without_rates
 from flowkd.store.sealed import read_sealed
 from flowkd.store.store import Store
 
@@ -49,10 +49,20 @@ class PublishConfig(Config):
         return (self.source,) if isinstance(self.source, str) else self.source
 
 
-def publish_run(config: PublishConfig, store: Store) -> str:
-    """Publishes a run's result and returns the version's name.
+def publish_run(
+    config: PublishConfig, store: Store, check: Callable[[], None] = lambda: None
+) -> str:
+    """Publishes a run's result and returns the version's name: the same for the same content.
+
+    Args:
+        config: What to publish.
+        store: Holds the run, and is written to.
+        check: Called once this process holds the publication; raises FencedError where the caller
+            may not go on. Default nothing.
 
     Raises:
+        HeldError: Another process publishes it.
+        FencedError: Another process has taken it over, because this one stood still.
         StoreError: No such run, or a damaged one.
         ConfigError: The evaluation has no figures of this source.
         DataError: A data set that is damaged.
@@ -82,25 +92,37 @@ def publish_run(config: PublishConfig, store: Store) -> str:
         remarks.append(judged)
     else:
         rows = judged.rows
-        figures = judged.bits_per_dim, judged.gaussian_bits_per_dim
-        remarks += check_beats_gaussian(config.model, *figures, config.force)
+        remarks += check_beats_gaussian(
+            config.model, judged.bits_per_dim, judged.gaussian_bits_per_dim, error=judged.error,
+            train_rows=judged.train_rows, force=config.force,
+        )  # fmt: skip
         metrics["gaussian_bits_per_dim"] = judged.gaussian_bits_per_dim
-    version = publish_artifact(
-        store,
-        config.model,
-        artifact.flow,
-        artifact.config.flow,
-        rows=rows,
-        max_round_trip_error=config.max_round_trip_error,
-        force=config.force,
-        training=artifact.config.training,
-        metrics=metrics,
-        remarks=remarks,
-        lineage=artifact.manifest.lineage.model_copy(update={"search": config.search}),
-        data=artifact.manifest.data,
-    )
-    set_alias(store, config.model, config.alias, version)
-    return version
+    lineage = artifact.manifest.lineage.model_copy(update={"search": config.search})
+
+    def write(manifest_as: str) -> str:
+        return publish_artifact(
+            store,
+            config.model,
+            artifact.flow,
+            artifact.config.flow,
+            rows=rows,
+            max_round_trip_error=config.max_round_trip_error,
+            force=config.force,
+            training=artifact.config.training,
+            metrics=metrics,
+            remarks=remarks,
+            lineage=lineage,
+            data=artifact.manifest.data,
+            manifest_as=manifest_as,
+        )
+
+    asked = {"evaluation": config.evaluation, **lineage.model_dump(mode="json")}
+    asked["weights"] = artifact.manifest.parts["weights.safetensors"].sha256
+    content = {
+        **asked, "metrics": without_rates(metrics), "remarks": remarks, "force": config.force,
+        "max_round_trip_error": config.max_round_trip_error,
+    }  # fmt: skip
+    return publish_once(store, config.model, config.alias, write, asked, content, check)
 
 
 def best_of(sources: Sequence[str], store: Store) -> str:

@@ -9,6 +9,7 @@ from flowkd.errors import StoreError
 from flowkd.registry.aliases import removals
 from flowkd.registry.artifact_manifest import read_artifact_manifest, resolve
 from flowkd.registry.catalog import aliases_of, listed, model_versions, said_of
+from flowkd.store.holdings import current_folder
 from flowkd.store.locks import acquire_lock
 from flowkd.store.sealed import write_sealed
 from flowkd.store.store import Store
@@ -111,8 +112,9 @@ def _learning_from(store: Store, reference: str) -> Iterator[str]:
         if not ended and _holds(store, reference, "runs", run, "resolved.yaml"):
             yield f"runs/{run}"
     for name in store.list("searches"):
-        done = _holds(store, '"stage": "done"', "searches", name, "status.json")
-        if not done and _holds(store, reference, "searches", name, "teacher.json"):
+        folder = current_folder(store, f"searches/{name}")
+        done = _holds(store, '"stage": "done"', folder, "status.json")
+        if not done and _holds(store, reference, folder, "teacher.json"):
             yield f"searches/{name}"
 
 

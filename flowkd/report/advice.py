@@ -9,11 +9,11 @@ from typing import Any
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.evaluation.intervals import difference
-from flowkd.report.comparison import ROLES, by_role, gap_share, percent
+from flowkd.report.comparison import ROLES, by_role, gap_share, has_roles, percent
 from flowkd.training.config import TrainingConfig
 from flowkd.training.outcome import BITS, RISE
 
-HELPED = 0.25  # share of the gap closed, from which on nothing is advised
+HELPED = 0.75  # share of the gap closed, from which on nothing is advised
 STILL = 0.02  # bits per dimension gained over the last fifth: more steps would gain more
 SMALL_GAP = 0.01  # bits per dimension
 SMALL, LARGE = 0.1, 0.6  # shares of the teacher's parameters
@@ -67,17 +67,18 @@ def next_steps(
 ) -> list[str]:
     """Returns what to do next, a few sentences each, the most promising first.
 
-    It is empty where distillation closed a good share of the gap, or flows are others than ROLES.
+    It is empty where distillation closed a good share of the gap, or one of ROLES is not there.
 
     Args:
         figures: Of the flows, on held-out data.
         curves: Metrics records of each run; default unknown.
         distilled: Config of the distilled student's run; default unknown.
     """
-    bits = [flow.bits_per_dim for flow in figures.values()]
-    if set(figures) != set(ROLES) or not all(map(math.isfinite, bits)):
+    if not has_roles(figures):
         return []
     figures = by_role(figures)
+    if not all(math.isfinite(flow.bits_per_dim) for flow in figures.values()):
+        return []
     closed = gap_share(figures).estimate
     if closed >= HELPED:
         return []

@@ -31,19 +31,29 @@ class FigureRow(NamedTuple):
 
 
 def by_role(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
-    """Returns figures in the order of ROLES; raises ValueError if they are of other flows."""
-    if set(figures) != set(ROLES):
+    """Returns the figures of ROLES, in their order; raises ValueError if one is not among them."""
+    if not has_roles(figures):
         raise ValueError(f"expected figures of {ROLES}; got {tuple(figures)}")
     return {role: figures[role] for role in ROLES}
+
+
+def has_roles(figures: Mapping[str, FlowFigures]) -> bool:
+    """Tells whether a teacher and both of its students are among some flows."""
+    return set(ROLES) <= set(figures)
+
+
+def in_order(figures: Mapping[str, FlowFigures]) -> dict[str, FlowFigures]:
+    """Returns figures with those of ROLES first, if all of them are there."""
+    return {**by_role(figures), **figures} if has_roles(figures) else dict(figures)
 
 
 def comparison_headline(figures: Mapping[str, FlowFigures]) -> str:
     """Returns in words whether the small flow is as good as the large one, and what it saves.
 
-    What the reader must know before, such as a teacher that is no better, comes first. Flows other
-    than ROLES are each compared with the first.
+    What the reader must know before, such as a teacher that is no better, comes first. Without all
+    of ROLES, each flow is compared with the first.
     """
-    if set(figures) == set(ROLES):
+    if has_roles(figures):
         figures = by_role(figures)
         return " ".join([*first_lines(figures), _outcome(figures)])
     return " ".join([*first_lines(figures), *_beside_the_first(figures)])
@@ -137,7 +147,7 @@ def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
         if found is not None:
             values[place] = f"{found.value:.3f}"
             notes[place] = f"{found.low:.3f} to {found.high:.3f}"
-    meaning = "a classifier telling samples from data: 0.5 it cannot, 1 it can; 95% interval"
+    meaning = "a classifier tells samples from data: 0.5 it cannot, 1 it can; 95% interval"
     return [_row("C2ST AUC", meaning, values, notes)] if any(values) else []
 
 

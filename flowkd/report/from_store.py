@@ -18,6 +18,7 @@ from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
 from flowkd.flows.build import count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import Artifact, load_artifact
+from flowkd.registry.figures import figures_in_words
 from flowkd.report.advice import next_steps
 from flowkd.report.drawn import table_rows
 from flowkd.report.drawn_pictures import drawn_pictures
@@ -126,10 +127,9 @@ def artifact_report(reference: str, store: Store) -> Report:
     flow, training = artifact.flow, artifact.config.training
     bits = metrics.get("validation_bits_per_dim")
     known = f"has {bits:.3f} bits per dimension on validation, with" if bits is not None else "has"
-    facts = {key: str(each) for key, each in lineage.model_dump(exclude_none=True).items()}
-    facts["bits and steps"] = ", ".join(
-        f"{key} {each}" for key, each in metrics.items() if isinstance(each, int | float)
-    )
+    facts = figures_in_words(lineage.model_dump(exclude_none=True))
+    scalars = {key: each for key, each in metrics.items() if isinstance(each, int | float)}
+    facts |= figures_in_words(scalars)
     shown: dict[str, Any] = {}
     if lineage.dataset is not None and lineage.dataset in dataset_names(store):
         manifest = read_manifest(store, lineage.dataset)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 HERE = Path(__file__).parent
+
+
+def marked(words: str) -> Markup:
+    """Returns words as HTML: between backticks as code, between two asterisks or one stressed.
+
+    >>> marked("`a < b` is **not** *so*")
+    Markup('<code>a &lt; b</code> is <b>not</b> <i>so</i>')
+    """
+    found = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words)))
+    found = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", found)
+    return Markup(re.sub(r"(?<!\w)\*([^*\s][^*]*)\*(?!\w)", r"<i>\1</i>", found))
 
 
 def render_page(template: Path, *, title: str, headline: str, **values: Any) -> str:

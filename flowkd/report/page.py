@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, held_out
-from flowkd.report.comparison import ROLES, by_role, comparison_headline, comparison_table
+from flowkd.report.comparison import comparison_headline, comparison_table, in_order
 from flowkd.report.curves import Curve, curves_plot
 from flowkd.report.drawn import TableRows
 from flowkd.report.drawn_pictures import STEPS, TEMPERATURE, DrawnPictures
-from flowkd.report.html import render_page
+from flowkd.report.html import marked, render_page
 from flowkd.report.likelihoods import Bits, likelihood_histograms
 from flowkd.report.pairs import PAIRED, pair_plots
 from flowkd.report.plots import likelihood_plot, png_grid
@@ -103,8 +102,7 @@ def render(report: Report) -> str:
     """
     if not report.figures and report.headline is None:
         raise ValueError("expected figures of at least one flow, or a headline; got none")
-    known = set(report.figures) == set(ROLES)
-    figures = by_role(report.figures) if known else dict(report.figures)
+    figures = in_order(report.figures)
     if report.published is not None and report.published not in figures:
         raise ValueError(f"expected one of {tuple(figures)} as published; got {report.published!r}")
     curves = {label: report.curves.get(label, ()) for label in figures or report.curves}
@@ -113,7 +111,7 @@ def render(report: Report) -> str:
         title=report.title,
         headline=report.headline or comparison_headline(figures),
         report=report,
-        advice=[_with_code(words) for words in report.advice],
+        advice=[marked(words) for words in report.advice],
         trades=trades(figures),
         learning=_learning_plot(curves),
         outcomes={label: summary_of(records) for label, records in curves.items()},
@@ -165,11 +163,6 @@ def _term_plots(curves: Mapping[str, Records]) -> list[_Plot]:
 
 def _curve(records: Records, key: str) -> Curve:
     return [(record["step"], record[key]) for record in records if key in record]
-
-
-def _with_code(words: str) -> Markup:
-    """Returns words as HTML, with what stands between backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))
 
 
 def _picture(caption: str, images: np.ndarray, columns: int | None = None) -> _Picture:

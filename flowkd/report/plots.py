@@ -15,7 +15,7 @@ from flowkd.report.style import INK, SERIES, svg_plot
 
 T = TypeVar("T")
 
-MARKERS = ("o", "s", "D")
+MARKERS = ("o", "s", "D", "v", "P", "X")
 
 
 def likelihood_plot(figures: Mapping[str, FlowFigures]) -> str:

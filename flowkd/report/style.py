@@ -39,7 +39,12 @@ PNG = Palette(
     ("#0969da", "#bf3989", "#1a7f37", "#bc4c00", "#8250df", "#59636e"),
 )
 # matplotlib knows no CSS: an SVG is drawn in these, and each becomes a variable of the page.
-PAGE = Palette("#010101", "#020202", "#030303", ("#040401", "#040402", "#040403"))
+PAGE = Palette(
+    "#010101",
+    "#020202",
+    "#030303",
+    ("#040401", "#040402", "#040403", "#040404", "#040405", "#040406"),
+)
 INK, MUTED, RULE, SERIES = PAGE
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
     color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)

@@ -46,7 +46,8 @@ def make_folder(path: Path) -> None:
 @contextmanager
 def _written_beside(path: str, data: bytes) -> Iterator[str]:
     """Yields the name of a file of the same folder that holds the data, and removes it."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    # Its name has nothing of the file's, which others may look for by a part of it.
+    temporary = str(Path(path).with_name(f"{uuid.uuid4().hex}.tmp"))
     make_folder(Path(path).parent)
     try:
         _write_new(temporary, data)

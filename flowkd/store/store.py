@@ -21,22 +21,13 @@ from flowkd.errors import StoreError
 from flowkd.store.failures import AWS_KEYS, explain_failure
 from flowkd.store.local_files import create_file, replace_file
 from flowkd.store.retry import is_transient, may_exist_already, with_retries
+from flowkd.store.uri import absolute_uri
 
-DEFAULT_URI = "store"
 RETRY_SECONDS = 90.0
 
 _MEMORY_LOCK = threading.Lock()  # makes `create` atomic on memory://
 
 T = TypeVar("T")
-
-
-# Ray sets it in the process of a submitted job, whose folder is Ray's copy of the one submitted.
-SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-
-
-def default_uri() -> str:
-    """Returns FLOWKD_STORE, or the folder `store` of the working directory."""
-    return os.environ.get("FLOWKD_STORE") or DEFAULT_URI
 
 
 class Store:
@@ -71,7 +62,7 @@ class Store:
     ) -> None:
         if not uri:
             raise StoreError("expected a store URI such as ./store or s3://bucket/prefix; got ''")
-        self.uri = _absolute(uri)
+        self.uri = absolute_uri(uri)
         self.options = dict(options or {})
         self.retry_seconds = retry_seconds
 
@@ -190,6 +181,16 @@ class Store:
         """Tells whether an object or a folder is there."""
         return self.retry("look for", lambda path: self.fs.exists(path), *parts)
 
+    def find(self, *parts: str) -> list[str]:
+        """Returns the sorted paths of all objects below a folder, within it, by one listing."""
+        folder = self.path(*parts)
+        try:
+            found = self.retry("list", lambda path: self.fs.find(path), *parts)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = (path[len(folder) :].lstrip("/") for path in found)
+        return sorted(name for name in names if name and not name.endswith(".tmp"))
+
     def list(self, *parts: str) -> list[str]:
         """Returns the sorted names directly below a folder; none where it does not exist."""
         folder = self.path(*parts)
@@ -220,6 +221,8 @@ class Store:
     def copy(self, source: str, target: str) -> None:
         """Copies all that is below a folder into another, object by object, within the store.
 
+        Objects are copied in the order of their paths: the last may tell that all are there.
+
         Raises:
             StoreError: There is nothing, or something was removed meanwhile.
         """
@@ -229,7 +232,7 @@ class Store:
             raise StoreError(f"no folder {source!r} in store {self.uri}") from error
 
     def _copy(self, source: str, target: str) -> None:
-        found = self.fs.find(source)
+        found = sorted(self.fs.find(source))
         if not found:
             raise FileNotFoundError(source)
         for path in found:
@@ -301,23 +304,6 @@ class Store:
             return StoreError(f"cannot {what} {place} of {self.uri}: {reason}")
         place = f"{place} in bucket {self.path().split('/')[0]!r}"
         return StoreError(f"cannot {what} {place} of {self.uri}: {error}; {_remedy(self, error)}")
-
-
-def _absolute(uri: str) -> str:
-    """Returns the URI of a store, whatever the folder that a process works in."""
-    scheme, separator, rest = uri.partition("://")
-    if separator and (scheme not in ("file", "local") or rest.startswith("/")):
-        return uri
-    path = Path(rest if separator else uri).expanduser()
-    if SUBMITTED in os.environ and not path.is_absolute():
-        raise StoreError(
-            f"expected a store by its whole path or URL in a job that is submitted to Ray; got "
-            f"{uri!r}, which would lie in Ray's copy of the folder and go with it: give --store "
-            f"/folder or s3://bucket/prefix, or the job FLOWKD_STORE, as all have on a cluster of "
-            f"`flowkd up`"
-        )
-    # Not Path.as_uri(): fsspec takes file:// paths literally, "%20" and all.
-    return f"file://{path.resolve()}"
 
 
 def _remedy(store: Store, error: Exception) -> str:

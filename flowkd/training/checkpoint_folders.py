@@ -6,8 +6,8 @@ counts nor removes from it. The last folder counts whose holder has begun.
 
 from __future__ import annotations
 
+from flowkd.store.lease import Token
 from flowkd.store.store import Store
-from flowkd.training.lease import Token
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of the checkpoints in its folder
 REMOVING = "removing.json"  # in the folder of a run that is being removed, until the end
@@ -16,7 +16,7 @@ BEGUN = "begun"  # where a holder has begun without any
 
 def checkpoints_folder(token: Token) -> str:
     """Returns the folder of a holder's checkpoints."""
-    return f"runs/{token.run}/checkpoints/{token.name}"
+    return f"runs/{token.subject}/checkpoints/{token.name}"
 
 
 def begin_without_checkpoints(token: Token) -> None:

@@ -15,9 +15,12 @@ from flowkd.distillation.objective import (
 )
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import RunName
+from flowkd.tracking.config import TrackingConfig
 from flowkd.training.loop import TrainConfig
 
 NO_DATA = "none"
+# Between validations, where nothing is said.
+LEAST_VALIDATION_STEPS, MOST_VALIDATION_STEPS, VALIDATION_EPOCHS = 20, 200, 10
 
 
 class ScalingConfig(Config):
@@ -96,30 +99,37 @@ class TrainingConfig(Config):
             its teacher's family and a share of its parameters, `objective.share`; any other flow is
             chosen by the kind and number of the data.
         objective: What to train it to do.
+        minutes: About so long may the training of a flow that is chosen for pictures take on this
+            machine: its depth and width follow, by the time of a step.
         train: Steps, learning rate and all else of the optimiser; default: validation finds both.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.
         validation_rows: How many rows of the validation split choose the weights to keep.
-        validate_every: Steps between validations.
+        validate_every: Steps between validations; default 200, or ten epochs of few rows, at least
+            20 steps: a small table is learnt by heart within a hundred.
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between lines of metrics.
         seed: Of parameters, order, noise and latents.
         scaling: What it runs on.
+        tracking: Where its metrics are sent besides the store, which has them as TensorBoard's
+            events, too.
     """
 
     name: RunName
     dataset: str
     flow: AnyFlowConfig | None = None
     objective: ObjectiveConfig = MaximumLikelihoodConfig()
+    minutes: float = Field(60.0, gt=0)
     train: TrainConfig = TrainConfig()
     batch_size: int = Field(256, ge=1)
     train_rows: int | None = Field(None, ge=1)
     validation_rows: int = Field(1000, ge=1)
-    validate_every: int = Field(200, ge=1)
+    validate_every: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     log_every: int = Field(10, ge=1)
     seed: int = Field(0, ge=0)
     scaling: ScalingConfig = ScalingConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -155,6 +165,15 @@ class TrainingConfig(Config):
             raise ValueError(
                 f"dataset: {NO_DATA}: expected samples.rows for the term synthesis; got none"
             )
+
+    def validation_steps(self, rows: int | None) -> int:
+        """Returns the steps between validations, for so many training rows; None for unknown."""
+        if self.validate_every is not None:
+            return self.validate_every
+        if rows is None:
+            return MOST_VALIDATION_STEPS
+        epochs = round(VALIDATION_EPOCHS * rows / self.batch_size)
+        return min(MOST_VALIDATION_STEPS, max(LEAST_VALIDATION_STEPS, epochs))
 
     @property
     def distillation(self) -> DistillationConfig | None:

@@ -12,7 +12,7 @@ from flowkd.data.batch import Batch
 from flowkd.distillation.teacher_samples import CHUNK
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 FEWEST_ROWS, GROWTH = 8, 8
 PROGRESS = 0.25  # where terms that fade in, or out by half of the steps, have a weight
@@ -22,7 +22,8 @@ FORWARD = 1 / 3  # of the time of a step: what its backward pass is not
 def estimated_seconds(run: ResolvedRun, enough: float) -> float:
     """Returns about how many seconds this process takes to train a run, reading aside.
 
-    Steps are measured on ever more rows, so that a large flow is not waited for.
+    Steps are measured on ever more rows, so that a large flow is not waited for. Of a run that ends
+    by itself, as many are counted as are likely.
 
     Args:
         run: What would be trained, on one worker.
@@ -37,17 +38,18 @@ def estimated_seconds(run: ResolvedRun, enough: float) -> float:
         drawn = distillation.samples.batch_size or config.batch_size
     size = drawn if run.manifest is None else config.batch_size + drawn
     share = drawn / size
+    steps = config.train.likely_steps(run.validate_every)
 
     def step(rows: int) -> None:
         batch = _noise(flow, rows, samples=math.ceil(share * rows))
         objective(batch, PROGRESS).total.backward()
 
-    seconds = _measured(step, size, enough / config.train.steps)
-    total = config.train.steps * seconds
-    judged = config.train.steps / config.validate_every * config.validation_rows
+    seconds = _measured(step, size, enough / steps)
+    total = steps * seconds
+    judged = steps / run.validate_every * config.validation_rows
     total += judged * FORWARD * seconds / size
     if drawn and teacher is not None and distillation is not None and total < enough:
-        rows = distillation.samples.rows or config.train.steps * drawn
+        rows = distillation.samples.rows or steps * drawn
         chunks = math.ceil(rows / CHUNK)
         left = (enough - total) / chunks
         total += chunks * _measured(lambda count: _draw(teacher, count), min(rows, CHUNK), left)

@@ -35,7 +35,7 @@ from flowkd.training.loop import LearningRate, TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 
@@ -296,10 +296,13 @@ def _train(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     shown = progress and (console.is_terminal or console.is_jupyter)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown) as bar:
-        task = bar.add_task("training", total=run.config.train.steps)
+        train = run.config.train
+        task = bar.add_task("training", total=train.steps if train.plateau is None else None)
         for result in training.steps():
             history.losses.append(result.loss)
             line = training.record(result)
+            if "ends_at" in line:
+                bar.update(task, total=line["ends_at"])
             if "validation_bits_per_dim" in line:
                 history.validation.append((result.step, line["validation_bits_per_dim"]))
                 bar.update(task, description=f"{history.best[1]:.3f} bits/dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,7 +16,7 @@ from flowkd.distillation.teacher_samples import FreshSamples
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import load_pinned
 from flowkd.store.store import Store
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 # Rows on which a flow's round trip is measured at each validation.
 PROBE_ROWS = 64
@@ -116,6 +117,17 @@ def load_data(run: ResolvedRun, store: Store) -> RunData:
     judged = load_split(store, run.manifest, "val", limit=run.config.validation_rows)
     data = RunData(train, judged, run.bins, teacher, source)
     return data if run.flow.context_spec.width else data.without_context()
+
+
+def keeping_shards(run: ResolvedRun, data: RunData) -> AbstractContextManager[None]:
+    """Returns what, while it is entered, has this process read each shard once.
+
+    The learning rate, bounds, contexts, batches and calibration ask for the same shards, one after
+    the other. What is kept is in memory beside what the batches keep, so it gets half of the room.
+    """
+    if isinstance(data.train, StoredRows):
+        return data.train.keeping(run.config.scaling.resident_gib / 2)
+    return nullcontext()
 
 
 def make_inputs(

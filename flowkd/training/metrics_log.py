@@ -10,6 +10,7 @@ from flowkd.errors import FencedError, StoreError
 from flowkd.store.append_log import AppendLog
 from flowkd.store.sealed import seal_line, unseal_line
 from flowkd.store.store import Store
+from flowkd.training.events import EventLog, can_write_events
 from flowkd.training.segments import Segment, next_opening, segments_of
 
 FLUSH_SECONDS = 1.0
@@ -19,7 +20,8 @@ class RunLog:
     """Appends records to `runs/<run>/metrics/`; a thread writes, so that steps don't wait.
 
     Object stores cannot append, so the log is a row of segments. Once it is open, no record of a
-    later step than `start` counts that was or will be written by who opened it before.
+    later step than `start` counts that was or will be written by who opened it before. A copy for
+    TensorBoard goes to `runs/<run>/events/`.
 
     Use as a context manager: leaving it writes what is left and raises what a write raised.
 
@@ -45,6 +47,7 @@ class RunLog:
         opening = next_opening(store.list(*folder), token, start)
         self._segments = AppendLog(store, folder, ".jsonl", opening.prefix)
         self._segments.append(b"")  # from now on nothing counts that others write of later steps
+        self._events = EventLog(store, run, opening, unwritten) if can_write_events() else None
         for record in unwritten:
             self.append(record)
         self._closing = threading.Event()
@@ -59,17 +62,26 @@ class RunLog:
         self._thread.join()
         if kind is None or not issubclass(kind, FencedError):
             self.flush()
+            self._finish_events()
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a record; it has a `step`, greater than the last one's."""
         self._fresh.append(seal_line(record))
+        if self._events is not None:
+            self._events.append(record)
 
     def unwritten(self) -> list[dict[str, Any]]:
-        """Returns the records that may not be in the store yet, for a checkpoint to keep."""
-        return parse_records(b"".join(self._fresh), ("unwritten",))
+        """Returns the records that may not be in the store yet, for a checkpoint to keep.
+
+        Those that only the copy lacks are among them.
+        """
+        fresh = parse_records(b"".join(self._fresh), ("unwritten",))
+        waiting = [] if self._events is None else self._events.waiting()
+        found = {record["step"]: record for record in [*waiting, *fresh]}
+        return [found[step] for step in sorted(found)]
 
     def flush(self) -> None:
-        """Writes what is new. The thread does so every second."""
+        """Writes what is new, to the copy from time to time. The thread does so every second."""
         while self._fresh:
             room, taken = self._segments.free_bytes, 0
             for line in list(self._fresh):
@@ -79,6 +91,15 @@ class RunLog:
                 taken += 1
             self._segments.append(b"".join(self._fresh[:taken]))
             del self._fresh[:taken]
+        if self._events is not None:
+            self._events.flush(if_due=True)
+
+    def _finish_events(self) -> None:
+        try:
+            if self._events is not None:
+                self._events.flush()
+        except (OSError, StoreError) as error:  # of a copy: the training has come to its end
+            print(f"the last events for TensorBoard are not written: {error}", flush=True)
 
     def _flush_regularly(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):

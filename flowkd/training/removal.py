@@ -14,6 +14,7 @@ import yaml
 
 from flowkd.errors import FlowkdError, StoreError
 from flowkd.registry.artifact_manifest import ArtifactManifest, read_artifact_manifest, versions
+from flowkd.store.holdings import current_folder
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.growth import unfinished_learners
@@ -129,8 +130,9 @@ def _artifacts(store: Store, going: set[str]) -> Iterator[tuple[str, ArtifactMan
 def _unfinished_searches(store: Store, run: str) -> list[str]:
     found = []
     for name in store.list("searches"):
-        path = ("searches", name, "config.yaml")
-        if store.exists("searches", name, "outcome.json") or not store.exists(*path):
+        folder = current_folder(store, f"searches/{name}")
+        path = (folder, "config.yaml")
+        if store.exists(folder, "outcome.json") or not store.exists(*path):
             continue
         values: Any = yaml.safe_load(store.read(*path))
         if isinstance(values, dict) and values.get("teacher") == f"runs/{run}":

@@ -19,13 +19,14 @@ from flowkd.evaluation.metrics import bits_per_dim
 from flowkd.flows.round_trip import undo_error
 from flowkd.registry.artifacts import write_artifact
 from flowkd.registry.card import Lineage
+from flowkd.store.lease import Token
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import RunInputs
-from flowkd.training.lease import Token
+from flowkd.training.lease import finish
 from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
 from flowkd.training.outcome import warning_of
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 # Of the flow, which have to undo themselves at each validation.
 SAMPLES = 128
@@ -152,12 +153,16 @@ class Run:
             line["gradient_norm"] = result.gradient_norm
             line["learning_rate"] = result.learning_rate
             line["seconds"] = result.seconds
-        if self.is_due(self.config.validate_every):
+        if self.is_due(self.resolved.validate_every):
             line |= self._judge(over_workers)
-        return {"step": self.step, "time": time.time(), **line} if line else {}
+        if not line:
+            return {}
+        if self.horizon.found:
+            line["ends_at"] = self.horizon.last
+        return {"step": self.step, "time": time.time(), **line}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
-        off_schedule = self.step % self.config.validate_every != 0
+        off_schedule = self.step % self.resolved.validate_every != 0
         if off_schedule:
             self.before_end = self._kept()
         bits = self.keep_if_best(over_workers(self.validation_nats()))
@@ -243,7 +248,7 @@ class Run:
             folder,
             flow.cpu(),
             self.resolved.flow,
-            training=self.config.model_dump(mode="json"),
+            training=self.config.model_dump(mode="json", exclude={"tracking"}),
             metrics={
                 "validation_bits_per_dim": self.best_bits_per_dim,
                 "steps": self.step,
@@ -264,4 +269,4 @@ class Run:
             data=self.resolved.facts,
             within=within,
         )
-        token.finish(within, self.step)
+        finish(token, within, self.step)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import begin_without_checkpoints
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
-from flowkd.training.inputs import load_data
+from flowkd.training.inputs import keeping_shards, load_data
 from flowkd.training.lease import take
-from flowkd.training.lease_keeper import LeaseKeeper
 from flowkd.training.loop import StepResult
 from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
@@ -37,8 +37,9 @@ def run_in_process(
     began = time.perf_counter()
     resolved = resolve_run(config, store)
     data = load_data(resolved, store)
-    resolved = with_rate(resolved, data, store)
-    run = prepare_run(resolved, data)
+    with keeping_shards(resolved, data):
+        resolved = with_rate(resolved, data, store)
+        run = prepare_run(resolved, data)
     token = take(store, config.name, config.train.least_steps)
     if token is None:
         return

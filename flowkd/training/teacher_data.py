@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from flowkd.data.batch import BatchSource
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.loader import BatchLoader
-from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.seeds import derive_seed
 from flowkd.distillation.cache import (
@@ -31,8 +29,16 @@ from flowkd.distillation.teacher_samples import (
     draw_samples,
 )
 from flowkd.flows.flow import Flow
-from flowkd.training.inputs import RunData, RunInputs, TeacherData, Worker, loader, make_inputs
-from flowkd.training.resolve import WARM_START_ROWS, ResolvedRun
+from flowkd.training.inputs import (
+    RunData,
+    RunInputs,
+    TeacherData,
+    Worker,
+    keeping_shards,
+    loader,
+    make_inputs,
+)
+from flowkd.training.resolved import WARM_START_ROWS, ResolvedRun
 
 
 def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:
@@ -48,11 +54,7 @@ def gather_inputs(run: ResolvedRun, data: RunData, worker: Worker) -> RunInputs:
             context is a vector, without data.
         NonFiniteError: A teacher without a finite sample.
     """
-    stored = data.train if isinstance(data.train, StoredRows) else None
-    # Bounds, contexts, batches and calibration ask for the same shards, one after the other. What
-    # is kept here is in memory beside what the batches keep, so it gets half of the room.
-    room = run.config.scaling.resident_gib / 2
-    with stored.keeping(room) if stored else nullcontext():
+    with keeping_shards(run, data):
         if run.config.distillation is not None and data.teacher is not None:
             return _Student(run, run.config.distillation, data.teacher, data, worker).inputs()
         assert data.train is not None

@@ -18,9 +18,12 @@ FILE_NAMES = (
     "evaluate",
     "publish",
     "serve",
+    "report",
     "pipeline",
     "job",
     "queue",
+    "study",
+    "capacity",
 )
 
 config = typer.Typer(

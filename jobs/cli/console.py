@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ from flowkd.credentials import values_without_credentials, without_credentials
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from flowkd.text import visible
+from jobs.cli.sink import done as done
+from jobs.cli.sink import hint as hint
 
 StoreUri = Annotated[
     str | None, typer.Option("--store", help="Root URI; default FLOWKD_STORE or ./store.")
@@ -31,6 +32,7 @@ CheckOnly = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Replace = Annotated[bool, typer.Option("--replace", help="In place of another of this name.")]
 
+LEAST_SHOWN = 1e-3  # a smaller number would lose its digits
 NOTHING_AGAINST_IT = "checked: nothing speaks against it"
 
 # What lies at the root of a store.
@@ -40,9 +42,11 @@ CONTENTS = frozenset(
         "runs",
         "models",
         "evaluations",
+        "publications",
         "searches",
         "studies",
         "queue",
+        "queue-ended",
         "queue-inbox",
         "queue.json",
     ]
@@ -94,27 +98,6 @@ def _check_there(store: Store) -> None:
         )
 
 
-def be_quiet(quiet: bool) -> None:
-    """Has `done` and `hint` say nothing from now on, or something again."""
-    _Sink.quiet = quiet
-
-
-def done(sentence: str) -> None:
-    """Prints what a command has done, unless --quiet is given."""
-    if not _Sink.quiet:
-        print(visible(sentence))
-
-
-def hint(sentence: str) -> None:
-    """Prints to stderr what may be done next, unless --quiet is given: stdout is for results."""
-    if not _Sink.quiet:
-        print(visible(sentence), file=sys.stderr)
-
-
-class _Sink:
-    quiet = False
-
-
 def say(
     rows: Sequence[dict[str, Any]], as_json: bool, columns: Sequence[str] | None = None
 ) -> None:
@@ -163,9 +146,10 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.3f}" if abs(value) >= LEAST_SHOWN or not value else f"{value:.2e}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        told = [each if isinstance(each, str) else _cell(each) for each in value]
+        return ("\n" if any("." in each and " " in each for each in told) else ", ").join(told)
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items())
     return f"{value:,}" if isinstance(value, int) else without_credentials(str(value))

@@ -26,8 +26,17 @@ NEWEST_OLD_PYTHON = (3, 10)
 SERVING_PORT = 8000
 GIB = 2**30
 FEW_BYTES, NO_BYTES = 5 * GIB, GIB // 4
-OPTIONAL = {"astropy": "FITS files", "uproot": "ROOT files", "h5py": "HDF5 files"}
-EXTRAS = {"astropy": "fits", "uproot": "root", "h5py": "data"}
+OPTIONAL = {
+    "astropy": "FITS files",
+    "uproot": "ROOT files",
+    "h5py": "HDF5 files",
+    "tensorboardX": "events for TensorBoard beside a run's metrics",
+    "mlflow-skinny": "metrics for an MLflow server",
+}
+EXTRAS = {
+    "astropy": "fits", "uproot": "root", "h5py": "data", "tensorboardX": "tensorboard",
+    "mlflow-skinny": "mlflow",
+}  # fmt: skip
 
 State = Literal["ok", "note", "stops"]
 

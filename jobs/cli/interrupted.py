@@ -22,6 +22,16 @@ def tells_what_is_kept(store: Store, run: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def says_if_interrupted(sentence: str) -> Iterator[None]:
+    """Prints a sentence to stderr where Ctrl-C ends what is done meanwhile."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(visible(sentence), file=sys.stderr)
+        raise
+
+
 def kept_of(store: Store, run: str) -> str:
     """Returns in words what a run has kept, and how it goes on."""
     try:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from flowkd import __version__
-from jobs.cli.console import be_quiet
 from jobs.cli.lazy import Place, example, lazy_group
+from jobs.cli.sink import be_quiet
 
 WORK, QUEUE, CLUSTER, STORE = "Work", "The queue", "The cluster of this machine", "The store"
 
@@ -29,7 +29,7 @@ PLACES = {
     "report": Place(
         "jobs.cli.report:report_command",
         WORK,
-        "Write the report of a comparison, a run or a model as one HTML file.",
+        "Write the report of a comparison, run, model, study or search as one HTML file.",
         "flowkd report quickstart --open",
     ),
     "data": Place("jobs.cli.data:data", WORK, "Data sets."),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,7 +81,7 @@ def verify_models(
             *damaged_aliases(opened),
         ]
         found = [{"reference": each, "damage": find_damage(opened, each)} for each in asked]
-        say([{**each, "damage": each["damage"] or "none"} for each in found], as_json)
+        say(found if as_json else [{**e, "damage": e["damage"] or "none"} for e in found], as_json)
         if any(each["damage"] for each in found):
             raise typer.Exit(1)
 
@@ -108,6 +109,32 @@ def move_alias(
             return
         set_alias(opened, name, alias, version, expect)
         done(f"models/{name}@{alias} is {version}")
+
+
+@models.command("export", epilog=example("flowkd models export models/photos@best"))
+def export_model(
+    reference: Reference,
+    form: Annotated[
+        Literal["onnx", "torch-export"], typer.Option("--format", help="onnx or torch-export.")
+    ] = "onnx",
+    to: Annotated[
+        Path | None, typer.Option(help="A new folder; default the version's name and the format.")
+    ] = None,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Write log_prob, and x from z, for programs without flowkd; docs/export.md tells how."""
+    from flowkd.flows.engine.export import export_flow  # these need torch
+    from flowkd.registry.artifacts import load_artifact
+
+    with opened_store(store) as opened:
+        artifact = load_artifact(opened, reference)
+        name = artifact.pinned.partition("/")[2].replace("@", "-")
+        folder = to or Path(f"{name}-{form}")
+        facts = export_flow(artifact.flow, folder, form, {"reference": artifact.pinned})
+        if as_json:
+            return say_facts({"folder": str(folder), **facts}, as_json)
+        done(f"{folder} has {artifact.pinned}, and agrees with it: docs/export.md tells its use")
 
 
 @models.command("remove", epilog=example("flowkd models remove models/photos@VERSION"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from cluster.storage import StorageConfig
@@ -71,24 +71,43 @@ def _show_bar(config: TrainingConfig, store: Store, finished: threading.Event) -
     columns = (
         TextColumn("  {task.description:<22}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(config.name, total=config.train.steps, figures="starting")
+        # Without a total there is no remaining time, and the bar tells only that it goes on.
+        task = bar.add_task(config.name, total=_end_of(config, {}), figures="starting")
 
-        def show(step: int, figures: str) -> None:
-            bar.update(task, completed=step, figures=figures)
+        def show(latest: dict[str, Any], figures: str) -> None:
+            told = f"{steps_of(config, latest)}  {figures}"
+            end = _end_of(config, latest)
+            bar.update(task, completed=latest["step"], total=end, figures=told)
 
         _follow(config, store, finished, POLL_SECONDS, show)
 
 
 def _show_lines(config: TrainingConfig, store: Store, finished: threading.Event) -> None:
-    def show(step: int, figures: str) -> None:
-        console.print(f"  {config.name}: step {step} of {config.train.steps}  {figures}")
+    def show(latest: dict[str, Any], figures: str) -> None:
+        console.print(f"  {config.name}: step {steps_of(config, latest)}  {figures}")
 
     _follow(config, store, finished, LINE_SECONDS, show)
+
+
+def steps_of(config: TrainingConfig, latest: dict[str, Any]) -> str:
+    """Returns how many steps are done, and of how many, as far as that is known.
+
+    Args:
+        config: Of the run.
+        latest: The latest of each of its metrics.
+    """
+    end = _end_of(config, latest)
+    of = f"at most {config.train.steps:,}" if end is None else f"{end:,}"
+    return f"{latest['step']:,} of {of}"
+
+
+def _end_of(config: TrainingConfig, latest: dict[str, Any]) -> int | None:
+    """Returns the steps at a run's end; None where validation has not said it yet."""
+    return config.train.steps if config.train.plateau is None else latest.get("ends_at")
 
 
 def _follow(
@@ -96,9 +115,10 @@ def _follow(
     store: Store,
     finished: threading.Event,
     every: float,
-    show: Callable[[int, str], None],
+    show: Callable[[dict[str, Any], str], None],
 ) -> None:
-    shown, last, latest = 0, 0.0, {"step": 0}
+    shown, last = 0, 0.0
+    latest: dict[str, Any] = {"step": 0}
     follower = LogFollower(store, config.name)
     while True:
         ending = finished.wait(POLL_SECONDS)
@@ -106,10 +126,10 @@ def _follow(
             for record in follower.new_records():
                 latest |= record
         except FlowkdError as error:  # of the display alone: the training says what becomes of it
-            show(latest["step"], str(error))
+            show(latest, str(error))
             return
         if latest["step"] != shown and (ending or time.monotonic() - last >= every):
-            show(latest["step"], figures_of(latest))
+            show(latest, figures_of(latest))
             shown, last = latest["step"], time.monotonic()
         if ending:
             return

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.queue.archive_index import ArchiveIndex
 from cluster.queue.events import ENDED
 from cluster.queue.messages import JobRow
 from cluster.queue.records import QueueRecords
@@ -40,7 +41,9 @@ RECENT = 10  # jobs that have ended and are still shown
 POLL_SECONDS = 1.0
 STALE_SECONDS = 30.0
 # Those of `jobs.kinds`, which needs torch, as help does not.
-KIND_NAMES = ("prepare", "train_teacher", "distill", "search", "evaluate", "publish", "deploy")
+KIND_NAMES = (
+    "prepare", "train_teacher", "distill", "search", "evaluate", "publish", "deploy", "report",
+)  # fmt: skip
 
 
 queue = typer.Typer(
@@ -146,9 +149,9 @@ def show_queue(
     with opened_store(store) as opened:
         records = QueueRecords(opened)
         if as_json:
-            say([row.model_dump() for row in _rows(records)], True)
+            say([row.model_dump() for row in _rows(records, everything)], True)
         elif not (sys.stdout.isatty() if watch is None else watch):
-            rows = _rows(records)
+            rows = _rows(records, everything)
             shown = _shown(rows, everything)
             say(shown, False, _columns(shown))
             for row in rows:
@@ -158,19 +161,30 @@ def show_queue(
         else:
             from rich.live import Live
 
+            archived = _archived(records, set(records.jobs())) if everything else []
             with Live(console=PlainConsole(), refresh_per_second=4) as live:
                 while True:
-                    shown = _shown(_rows(records), everything)
+                    shown = _shown([*archived, *_rows(records, False)], everything)
                     live.update(make_table(shown, _columns(shown)))
                     time.sleep(POLL_SECONDS)
 
 
-def _rows(records: QueueRecords) -> list[JobRow]:
-    """Returns the dispatcher's table, and what it has not seen yet."""
+def _rows(records: QueueRecords, everything: bool) -> list[JobRow]:
+    """Returns the dispatcher's table and what it has not seen yet; all of the archive if asked."""
     table = records.table()
     rows = table.rows if table else []
     known = {row.job for row in rows}
-    return rows + [_unseen(records, job) for job in records.jobs() if job not in known]
+    rows = rows + [_unseen(records, job) for job in records.jobs() if job not in known]
+    return [*_archived(records, {row.job for row in rows}), *rows] if everything else rows
+
+
+def _archived(records: QueueRecords, others: set[str]) -> list[JobRow]:
+    """Returns the rows of the archived jobs that are not among others, the oldest first."""
+    index = ArchiveIndex(records.store)
+    found = [each.row for each in index.rows() if each.row is not None and each.job not in others]
+    for name in sorted(index.damaged):
+        hint(f"{name} is damaged: some archived jobs are not listed; `flowkd show JOB` shows them")
+    return found
 
 
 def _unseen(records: QueueRecords, job: str) -> JobRow:

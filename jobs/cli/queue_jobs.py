@@ -34,6 +34,7 @@ def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> Non
         if stages:
             say_pipeline(job, stages, as_json)
             return
+        records = records.where(job)
         accepted = records.spec(job)
         events = [event.model_dump(exclude_defaults=True) for event in records.events(job)]
         state = records.state(job)
@@ -72,7 +73,7 @@ def show_logs(
         if stages:
             job = job_to_read(job, stages)
             print(visible(f"{job}:"), file=sys.stderr)
-        records.spec(job)
+        records.where(job).spec(job)
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for data in _followed(records, job, attempt, follow):
             if sys.stdout.isatty():
@@ -108,10 +109,12 @@ def retry_job(job: JobName, store: StoreUri = None) -> None:
 
 def _stages(records: QueueRecords, name: str) -> list[StageJob]:
     """Returns the jobs of a pipeline; none where the name is a job's, or nothing's."""
-    return [] if name in records.jobs() else pipeline_jobs(records, name)
+    is_job = name in records.jobs() or records.where(name) is not records
+    return [] if is_job else pipeline_jobs(records, name)
 
 
 def _check_ended(records: QueueRecords, job: str, what: str, ended: bool) -> None:
+    records = records.where(job)
     records.spec(job)
     state = records.state(job).state
     if (state in ENDED) != ended:
@@ -124,10 +127,11 @@ def _followed(
 ) -> Iterator[bytes]:
     position, number = 0, attempt
     while True:
-        state = records.state(job)
+        there = records.where(job)  # it may move to the archive meanwhile
+        state = there.state(job)
         if number != (attempt or state.attempt):
             position, number = 0, attempt or state.attempt
-        for data in read_job_log(records.store, job, number or 1, position):
+        for data in read_job_log(there.store, job, number or 1, position, there.folder):
             position += len(data)
             yield data
         if not follow or state.state in ENDED:

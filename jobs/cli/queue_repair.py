@@ -6,7 +6,8 @@ import typer
 
 from cluster.queue.events import ENDED
 from cluster.queue.pipelines import pipeline_jobs
-from cluster.queue.records import QueueError, QueueRecords, RecordError
+from cluster.queue.record_files import RecordError
+from cluster.queue.records import QueueError, QueueRecords
 from flowkd.names import is_name
 from jobs.cli.console import StoreUri, done, opened_store
 from jobs.cli.lazy import example
@@ -25,7 +26,8 @@ def remove_job(job: str, store: StoreUri = None) -> None:
     """Remove the records of a job, or a pipeline, that has ended, or of what cannot be repaired."""
     with opened_store(store) as opened:
         records = QueueRecords(opened)
-        found = [] if job in records.jobs() else [each.job for each in pipeline_jobs(records, job)]
+        is_job = job in records.jobs() or _archived(records, job)
+        found = [] if is_job else [each.job for each in pipeline_jobs(records, job)]
         found = found or [job]
         for each in found:
             state = _state(records, each)
@@ -47,10 +49,15 @@ def _state(records: QueueRecords, job: str) -> str:
     if job in records.jobs() and (not is_name(job) or not records.exists(job)):
         return "damaged"
     try:
-        records.spec(job)
-        return records.state(job).state or "submitted"
+        there = records.where(job) if is_name(job) else records
+        there.spec(job)
+        return there.state(job).state or "submitted"
     except RecordError:
         return "damaged"
+
+
+def _archived(records: QueueRecords, job: str) -> bool:
+    return is_name(job) and records.where(job) is not records
 
 
 def add_repair(queue: typer.Typer) -> None:

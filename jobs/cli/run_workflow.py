@@ -19,13 +19,17 @@ from flowkd.data.groups import describe_rows, groups_of
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import RefusedError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.tracked import track_comparison
 from flowkd.registry.aliases import alias_version, set_alias
 from flowkd.registry.publish import PublishConfig, best_of, publish_run
-from flowkd.report.comparison import ROLES, gap_share
-from flowkd.report.from_store import comparison_report
+from flowkd.report.comparison import gap_share, has_roles
+from flowkd.report.config import ReportConfig
+from flowkd.report.from_store import comparison_report, read_comparison
 from flowkd.report.page import render
 from flowkd.training.config import TrainingConfig
+from jobs.cli.interrupted import says_if_interrupted
 from jobs.cli.progress import console, stage, train_with_progress, working
+from jobs.cli.sink import is_quiet
 from jobs.cli.tables import figures_table
 from jobs.importing import import_dataset
 from jobs.workflow.config import WorkflowConfig, stages
@@ -39,15 +43,14 @@ TITLES = {
 
 def run_workflow(config: WorkflowConfig, storage: StorageConfig) -> None:
     """Do all that a workflow's file asks for; what is there already is not done again."""
+    console.quiet = is_quiet()
     progress = _Progress(config, storage)
     found = stages(config)
     for number, (name, (kind, settings)) in enumerate(found.items(), start=1):
-        stage(f"{number}/{len(found) + 1} {TITLES.get(name, name.capitalize())}")
-        progress.do(kind, settings)
-    stage(f"{len(found) + 1}/{len(found) + 1} Report")
-    evaluation = found["evaluate"][1]
-    assert isinstance(evaluation, EvaluationConfig)
-    progress.report(evaluation)
+        stage(f"{number}/{len(found)} {TITLES.get(name, name.capitalize())}")
+        kept = ", ".join(list(found)[: number - 1]) or "nothing yet"
+        with says_if_interrupted(f"done and kept: {kept}; the same command goes on with {name}"):
+            progress.do(kind, settings)
 
 
 @dataclass
@@ -93,6 +96,7 @@ class _Progress:
             "evaluate": self._evaluate,
             "publish": self._publish,
             "deploy": self._deploy,
+            "report": self._report,
         }
         stages_of[kind](settings)
 
@@ -122,6 +126,7 @@ class _Progress:
             return
         with working(f"likelihood and throughput on the {settings.split} split"):
             self.figures = evaluate(settings, store)
+        track_comparison(settings, self.figures, store, lambda said: console.print(f"  {said}"))
 
     def _publish(self, settings: PublishConfig) -> None:
         store = self.storage.store()
@@ -153,9 +158,10 @@ class _Progress:
         with working("deploying on Ray Serve"):
             self.endpoint = serve_models(settings, self.storage)
 
-    def report(self, evaluation: EvaluationConfig) -> None:
+    def _report(self, settings: ReportConfig) -> None:
         """Writes the page and the results, and prints the table and where everything is."""
         store, config = self.storage.store(), self.config
+        evaluation = read_comparison(store, settings.name)
         if self.url is not None and self.model is not None:
             bits = ask(self.url, self.model, evaluation, store)
             console.print(f"  asked over HTTP for {ASKED} samples and the log-likelihood of as")
@@ -164,7 +170,7 @@ class _Progress:
         report = comparison_report(
             evaluation,
             store,
-            title=f"flowkd {config.name}",
+            title=settings.title,
             published=None if self.refused else self.better,
             model=self.model,
             endpoint=self.url,
@@ -175,7 +181,8 @@ class _Progress:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
         if config.results is not None:
-            _write_results(config.results, self.figures, path, self.url, seconds)
+            outcome = {"advice": report.advice, "seconds": seconds, "endpoint": self.url}
+            _write_results(config.results, self.figures, path, outcome)
         print()
         figures_table(self.figures)
         print(f"\nreport   {path.resolve()}")
@@ -202,15 +209,14 @@ def _placed(config: TrainingConfig) -> TrainingConfig:
 
 
 def _write_results(
-    path: Path, figures: dict[str, FlowFigures], report: Path, url: str | None, seconds: float
+    path: Path, figures: dict[str, FlowFigures], report: Path, facts: dict[str, Any]
 ) -> None:
-    closed = gap_share(figures).estimate if set(figures) == set(ROLES) else math.nan
+    closed = gap_share(figures).estimate if has_roles(figures) else math.nan
     outcome = {
         **{role: asdict(found) for role, found in figures.items()},
         "gap_closed": closed if math.isfinite(closed) else None,  # JSON has no NaN
-        "seconds": seconds,
         "report": str(report.resolve()),
-        "endpoint": url,
+        **facts,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")

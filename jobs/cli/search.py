@@ -20,6 +20,7 @@ from jobs.cli.console import (
     StoreUri,
     opened_store,
 )
+from jobs.cli.interrupted import says_if_interrupted
 from jobs.cli.lazy import example
 
 if TYPE_CHECKING:  # tuning needs torch, and takes seconds to import
@@ -81,7 +82,7 @@ def status_command(name: str, store: StoreUri = None, as_json: Json = False) -> 
 
 @app.command("report", epilog=example("flowkd search report NAME"))
 def report_command(name: str, store: StoreUri = None) -> None:
-    """Write the report of a search as far as it is, searches/NAME/report.html."""
+    """Write the report of a search as far as it is, and tell where."""
     from tuning.records import SearchRecords
     from tuning.report.page import write_report
     from tuning.status import no_search
@@ -92,25 +93,35 @@ def report_command(name: str, store: StoreUri = None) -> None:
         if config is None:
             raise no_search(opened, name)
         config = records.pin(config)
-        write_report(config, opened, records.trials(), records.read("outcome.json"))
-        console.print(f"report    searches/{name}/report.html in {opened}")
+        write_report(config, records, records.trials(), records.read("outcome.json"))
+        console.print(f"report    {records.folder}/report.html in {opened}")
 
 
 def run_search(config: SearchConfig, storage: StorageConfig, *, resume: bool = False) -> None:
     """Searches, concludes and reports, and shows how far it is."""
+    from tuning.records import SearchRecords
     from tuning.search import search
 
-    with _Display() as display:
-        outcome = search(config, storage, resume=resume, show=display.show)
+    kept = f"searches/{config.name} keeps its trials: the same command with --resume goes on"
+    with says_if_interrupted(kept), _Display() as display:
+        outcome = search(config, storage, resume=resume, show=display.show, tell=console.print)
+    if display.gained:
+        console.print(display.gained)
     if outcome is not None and outcome["refused"]:
         console.print(f"not published: {outcome['refused']}")
     elif outcome is not None:
         console.print(f"published {outcome['published']}")
-    console.print(f"report    searches/{config.name}/report.html in {storage.store()}")
+    store = storage.store()
+    folder = SearchRecords(store, config.name).folder
+    console.print(f"report    {folder}/report.html in {store}")
 
 
 class _Display:
-    """A live table on a terminal; elsewhere a line for each trial that ends."""
+    """A live table on a terminal; elsewhere a line for each trial that ends.
+
+    Attributes:
+        gained: By how much the best trial is better than the baselines, in words.
+    """
 
     def __init__(self) -> None:
         from rich.live import Live
@@ -118,6 +129,7 @@ class _Display:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._said: set[int] = set()
         self._stage = ""
+        self.gained = ""
 
     def __enter__(self) -> _Display:
         if self._live is not None:
@@ -130,8 +142,10 @@ class _Display:
 
     def show(self, status: Status) -> None:
         """Shows how far a search is."""
+        from tuning.gains import gains_in_words
         from tuning.status import status_table
 
+        self.gained = gains_in_words(status.rows)
         if self._live is not None:
             self._live.update(status_table(status), refresh=True)
             return

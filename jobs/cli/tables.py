@@ -8,7 +8,7 @@ from rich.table import Table
 
 from flowkd.evaluation.compare import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
-from flowkd.report.comparison import ROLES, differences, gap_text
+from flowkd.report.comparison import differences, gap_text, has_roles
 from flowkd.text import visible
 from jobs.cli.console import PlainConsole
 from jobs.cli.quality_table import quality_table
@@ -41,7 +41,7 @@ def figures_table(figures: Mapping[str, FlowFigures]) -> None:
         print(f"± standard error over groups of rows, of {found}")
     for line in differences(figures):
         print(visible(line))
-    if set(figures) == set(ROLES):
+    if has_roles(figures):
         print(f"share of the gap between plain student and teacher closed: {gap_text(figures)}")
     for sentence in few_groups(figures):
         print(visible(sentence))

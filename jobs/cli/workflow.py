@@ -50,6 +50,13 @@ def new_file(
     ],
     name: Annotated[str | None, typer.Option(help="Default: by the data's own.")] = None,
     output: Annotated[Path | None, typer.Option(help="Default: NAME.yaml.")] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that the density is conditioned on; several: once each."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A column of classes, one of which the density is given.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of the import, such as key=a/b.")
     ] = None,
@@ -68,7 +75,9 @@ def new_file(
     path = output or Path(f"{called}.yaml")
     if path.exists():
         raise ConfigError(f"{path} is there already: remove it, or name another by --output")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"context_columns": context} if context else {}
+    if label is not None:
+        options["label_column"] = label
     apply_overrides(options, settings or ())
     try:
         look = look_at(source, called, options, StorageConfig.from_uri(store).store())

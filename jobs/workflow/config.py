@@ -10,10 +10,13 @@ from pydantic import BaseModel, Field, model_validator
 from cluster.serve.config import ServingConfig
 from flowkd.config import Config, parse_config
 from flowkd.data.importers.prepare import DatasetConfig, PrepareConfig
+from flowkd.distillation.student_size import StudentSize
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.names import DatasetName, ModelName, RunName
 from flowkd.registry.publish import PublishConfig
+from flowkd.report.config import ReportConfig
+from flowkd.tracking.config import TrackingConfig
 from flowkd.training.config import TrainingConfig
 
 TEACHER, PLAIN, DISTILLED = "teacher", "plain", "distilled"
@@ -41,6 +44,8 @@ class WorkflowConfig(Config):
         evaluate: Keys of an evaluation.
         publish: Keys of a publication; the better student on validation is published.
         deploy: Keys of a service, which begins by default; the word `none` ends before it.
+        tracking: Where metrics and figures are sent besides the store, of all that says nothing of
+            it itself.
         report: Where the page goes; default `NAME.html`. The store keeps it too.
         results: Where the figures go as JSON; default nowhere but into the store.
     """
@@ -54,6 +59,7 @@ class WorkflowConfig(Config):
     evaluate: Options = Field(default_factory=dict)
     publish: Options = Field(default_factory=dict)
     deploy: Options | Literal["none"] = Field(default_factory=dict)
+    tracking: TrackingConfig = TrackingConfig()
     report: Path | None = None
     results: Path | None = None
 
@@ -116,8 +122,7 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
     objective = workflow.student.get("objective", {})
     if workflow.plain:
         plain: Options = {"kind": "maximum_likelihood", "smaller_than": workflow.flows[TEACHER]}
-        if "share" in objective:
-            plain["share"] = objective["share"]
+        plain |= {key: objective[key] for key in StudentSize.model_fields if key in objective}
         found[PLAIN] = (
             "train_teacher",
             _run(workflow, PLAIN, {**student, "objective": plain}, "student"),
@@ -127,10 +132,11 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
         "distill",
         _run(workflow, DISTILLED, {**student, "objective": distilled}, "student"),
     )
+    told = {"tracking": workflow.tracking.model_dump()}
     evaluation = {"name": workflow.name, "flows": workflow.flows, "dataset": workflow.dataset}
     found["evaluate"] = (
         "evaluate",
-        _part(workflow, "evaluate", EvaluationConfig, {**workflow.evaluate, **evaluation}),
+        _part(workflow, "evaluate", EvaluationConfig, {**told, **workflow.evaluate, **evaluation}),
     )
     publication = {
         "model": workflow.served, "source": workflow.students, "evaluation": workflow.name,
@@ -139,19 +145,24 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
         "publish",
         _part(workflow, "publish", PublishConfig, {**workflow.publish, **publication}),
     )
+    alias = workflow.publish.get("alias", "best")
     if workflow.deploy != "none":
-        alias = workflow.publish.get("alias", "best")
         models = {"models": {workflow.served: f"models/{workflow.served}@{alias}"}}
         found["deploy"] = (
             "deploy",
             _part(workflow, "deploy", ServingConfig, {**workflow.deploy, **models}),
         )
+    page = ReportConfig(
+        name=workflow.name, title=f"flowkd {workflow.name}", model=workflow.served, alias=alias
+    )
+    found["report"] = ("report", page)
     return found
 
 
 def _run(workflow: WorkflowConfig, role: str, options: Options, part: str) -> TrainingConfig:
     names = {"name": f"{workflow.name}-{role}", "dataset": workflow.dataset}
-    config = _part(workflow, part, TrainingConfig, {**options, **names})
+    told = {"tracking": workflow.tracking.model_dump()}
+    config = _part(workflow, part, TrainingConfig, {**told, **options, **names})
     if role != DISTILLED and config.objective.kind != "maximum_likelihood":
         raise ConfigError(
             f"workflow {workflow.name!r}: {part}.objective: expected none, for the {role} learns "

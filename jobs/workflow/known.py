@@ -21,7 +21,8 @@ def known_figures(config: EvaluationConfig, store: Store) -> dict[str, FlowFigur
     path = ("evaluations", f"{config.name}.json")
     if not store.exists(*path) or not store.exists("evaluations", f"{config.name}.yaml"):
         return None
-    if read_comparison(store, config.name) != config:
+    known = read_comparison(store, config.name)
+    if known.model_copy(update={"tracking": config.tracking}) != config:
         return None
     figures = {label: FlowFigures.read(found) for label, found in read_sealed(store, *path).items()}
     now = {label: _created(store, reference) for label, reference in config.flows.items()}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from flowkd.config import parse_config
 from flowkd.data.importers.images import ImagesConfig
 from flowkd.data.importers.picture_files import BadPictureError, open_picture
 from flowkd.data.importers.picture_notes import wanted_picture
@@ -41,9 +42,11 @@ def look_at_pictures(source: str, name: str, options: dict[str, Any]) -> Look:
         options: Keys of the import that the user has set.
 
     Raises:
+        ConfigError: A key that there is not, or not this value of it.
         DataError: There are no pictures that can be read.
     """
-    ImagesConfig.model_validate({"name": name, "source": source, **options})
+    values = {"name": name, "source": source, **options}
+    parse_config(ImagesConfig, values, source="what is set")
     found, notes = Source(source), Notes()
     with found.all_members(lambda each: wanted_picture(notes, each)) as members:
         files = sorted(members, key=lambda member: member.name)

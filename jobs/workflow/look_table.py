@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flowkd.config import parse_config
 from flowkd.data.checks.options import ColumnOptions, Remedies
 from flowkd.data.checks.remarks import remarks_on
 from flowkd.data.checks.repeats import DISTINCT, grid_step
 from flowkd.data.importers.table import TableConfig
-from flowkd.data.tables.columns import Column, check_once, columns_of, variables
+from flowkd.data.tables.columns import (
+    Column,
+    check_numeric,
+    check_once,
+    columns_of,
+    named,
+    variables,
+)
 from flowkd.data.tables.opening import open_table
 from flowkd.data.tables.rows import EXACT, numbers_of
 from flowkd.data.tables.table import ReadOptions, Table
@@ -32,6 +40,8 @@ CONTEXT = re.compile(
 MOST_CLASSES, LEAST_OF_CLASS = 20, 10
 MOST_MISSING = 0.5
 FEW = 50  # rows, below which nothing is told of how values repeat
+# Of fewer rows, a column whose range has fewer steps than it has rows counts as one of steps, too.
+FEW_VALUES = 2000
 
 
 @dataclass
@@ -53,14 +63,17 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
         options: Keys of the import that the user has set.
 
     Raises:
+        ConfigError: A key that there is not, or not this value of it.
         DataError: It is no table, or says too little of itself: the message names the option.
     """
-    given = TableConfig.model_validate({"name": name, "source": source, **options})
+    values = {"name": name, "source": source, **options}
+    given = parse_config(TableConfig, values, source="what is set")
     read = ReadOptions(
         given.key, given.delimiter, given.decimal, given.header, tuple(given.missing_texts)
     )
     with open_table(source, read) as table:
         columns = columns_of(table)
+        _check_named(given, table, columns)
         # Raises for columns without a name; the index is left out by itself.
         chosen = variables(table, columns, [])
         check_once(table, chosen)
@@ -74,6 +87,14 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
     _values(look, sample)
     _finish(look, sample, index, source)
     return look
+
+
+def _check_named(given: TableConfig, table: Table, columns: list[Column]) -> None:
+    """Raises DataError for a column that the user names and the table does not have as needed."""
+    context = given.context_columns or []
+    aside = [name for name in (given.label_column, given.group) if name is not None]
+    named(table, columns, [*(given.columns or []), *aside, *given.drop])
+    check_numeric(table, named(table, columns, context))
 
 
 def _read(table: Table, columns: list[Column]) -> _Sample:
@@ -245,6 +266,10 @@ def _values(look: Look, sample: _Sample) -> None:
         different = np.unique(there)
         if len(there) >= FEW and len(different) < DISTINCT * len(there):
             step = grid_step(different)
+        elif FEW <= len(there) < FEW_VALUES and len(different) < len(there) / 2:
+            step = grid_step(different)
+            if step is not None and np.ptp(there) / step > len(there):
+                step = None
         if step is not None and not sample.whole:  # of rows that were not seen, too
             step = 1 if step.is_integer() else None
         if step is not None and name not in steps:

@@ -228,4 +228,4 @@ def test_every_node_has_the_pinned_ray(manifest):
     assert re.findall(r"^FROM (\S+)$", recipe, re.M) == [f"rayproject/ray:{version}-py311-gpu"]
     copied = re.findall(r"^COPY --chown=\S+ (\w+) /opt/flowkd/\1$", recipe, re.M)
     assert set(copied) == {"flowkd", "cluster", "tuning", "jobs"}
-    assert re.search(r"pip install .*'\.\[cluster,aws\]' -c constraints.txt", recipe)
+    assert re.search(r"pip install .*'\.\[cluster,aws,onnx\]' -c constraints.txt", recipe)

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from cluster.descendants import lives
-from cluster.local import LOOPBACK, down, up
-from cluster.local_record import LocalCluster, RecordedClusterError, find_cluster, recorded
+from cluster.local import LOOPBACK, STAYS, down, up
+from cluster.local_record import RECORD, LocalCluster, RecordedClusterError, find_cluster, recorded
 from flowkd.errors import FlowkdError
 from tests.support import ROOT
 from tests.support.daemons import DAEMON, daemon
@@ -109,11 +109,11 @@ def plain() -> dict[str, str]:
     }
 
 
-def run(code: str, **environment: str) -> dict[str, object]:
+def run(code: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a program where nobody has set anything of Ray's but this."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=ROOT,
+        cwd=cwd,
         env={**plain(), **environment},
         capture_output=True,
         text=True,
@@ -121,16 +121,22 @@ def run(code: str, **environment: str) -> dict[str, object]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return done
+
+
+def told(code: str, **environment: str) -> dict[str, object]:
+    """Returns what such a program prints."""
+    found: dict[str, object] = json.loads(run(code, **environment).stdout.splitlines()[-1])
+    return found
 
 
 def test_an_import_that_needs_no_ray_leaves_the_environment_as_it_was() -> None:
-    found = run(IMPORT.format(modules=WITHOUT_RAY))
+    found = told(IMPORT.format(modules=WITHOUT_RAY))
     assert found == {"ray": False, "changed": {module: [] for module in WITHOUT_RAY}}
 
 
 def test_no_import_sets_the_number_of_threads() -> None:
-    found = run(IMPORT.format(modules=ON_RAY))
+    found = told(IMPORT.format(modules=ON_RAY))
     assert found["ray"]
     assert all("OMP_NUM_THREADS" not in changed for changed in found["changed"].values())
 
@@ -159,7 +165,7 @@ def test_all_of_the_cluster_keeps_to_loopback_and_reports_nothing(
 
 @pytest.mark.cluster
 def test_a_driver_without_settings_stays_on_loopback(plain_cluster: LocalCluster) -> None:
-    found = run(DRIVER, RAY_ADDRESS=plain_cluster.address)  # it finds the token by itself
+    found = told(DRIVER, RAY_ADDRESS=plain_cluster.address)  # it finds the token by itself
     assert found["address"] == LOOPBACK
     assert found["listens"]
     assert all(address.endswith(LOOPBACK) for address in found["listens"])
@@ -224,7 +230,10 @@ def test_a_ray_that_ends_before_it_is_up_is_told_at_once(
 
 LEAVES = """
     import json, os, ray, subprocess
+    from cluster import local
     from cluster.local import connect
+
+    local.least_cpus = lambda: 1
 
     class Stays:
         def start(self, command):
@@ -238,11 +247,12 @@ LEAVES = """
 
 @pytest.mark.cluster
 def test_a_cluster_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
-    record = tmp_path / "cluster.json"
-    cluster = up(cpus=1, record=record)
+    record = tmp_path / RECORD
     try:
         file = tmp_path / "pid"
-        run(LEAVES, RAY_ADDRESS=cluster.address, COMMAND=daemon(DAEMON, file))
+        said = run(LEAVES, cwd=tmp_path, PYTHONPATH=str(ROOT), COMMAND=daemon(DAEMON, file)).stderr
+        assert said.splitlines()[-1] == STAYS
+        cluster = recorded(record)
         session = psutil.Process(int(file.read_text()))
         known = [session, psutil.Process(cluster.pid), *cluster.processes()]
         assert len(known) > 5

@@ -11,8 +11,8 @@ from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.training.config import TrainingConfig
-from jobs.study.capacity_config import CapacityConfig
-from jobs.study.config import StudyConfig
+from jobs.studies.capacity_config import CapacityConfig
+from jobs.studies.config import StudyConfig
 from jobs.workflow.config import WorkflowConfig, stages
 from tests.support import ROOT
 from tuning.config import SearchConfig

@@ -35,6 +35,7 @@ CONFIGS: dict[str, Any] = {
         "seconds": 0.05,
     },
     "publish": {"model": "m", "source": "runs/small", "force": True},
+    "report": {"name": "e", "model": "m"},
 }
 # One process, since each would import torch again: runs the jobs that its arguments name.
 RUNS = """
@@ -72,7 +73,11 @@ def test_all_but_serving_does_without_ray(tmp_path: Path) -> None:
     assert "small: the weights of step" in done.stdout
     published = load_artifact(store, "models/m@best")
     assert published.manifest.lineage.run == "small"
-    assert store.exists("evaluations", "e.json")
+    page = store.read("evaluations", "e.html").decode()
+    assert f"models/m@{published.version}" in page
+    command = ["report", "e", "--store", store.uri, "--output", str(tmp_path / "e.html")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (tmp_path / "e.html").read_text() == page
 
 
 @pytest.mark.parametrize(

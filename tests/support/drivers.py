@@ -9,8 +9,9 @@ from typing import Any
 
 from cluster.exits import exits
 from flowkd.registry.artifacts import load_artifact
+from flowkd.store import lease, lease_keeper
 from flowkd.store.store import Store
-from flowkd.training import lease, lease_keeper, metrics_log
+from flowkd.training import metrics_log
 from flowkd.training.metrics_log import last_record, read_log
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import training

@@ -28,7 +28,8 @@ def searching(name: str, **changes: Any) -> SearchConfig:
         "student": {"kind": "coupling", "depth": 2, "width": 6, "context": "ignore"},
         "budget": {"parameters_share": 0.9},
         "space": SPACE,
-        "train": {"steps": 8, "warmup_steps": 2, "ema_decay": 0.9},
+        # The rate is that of the baselines, which would look for it.
+        "train": {"steps": 8, "learning_rate": 0.01, "warmup_steps": 2, "ema_decay": 0.9},
         "batch_size": 8,
         "validate_every": 2,
         "samples": {"rows": 20},

@@ -74,7 +74,8 @@ class SmallCluster:
             alive = [each for each, at in self.steps.items() if each[0] == job and at > 0]
             assert len(alive) <= 1, f"two attempts at once: {alive}"
             if step == 0:
-                if not self.records.begin(job, attempt) or self.records.cancelled(job):
+                claimed = self.records.begin(job, attempt) and self.records.exists(job)
+                if not claimed or self.records.cancelled(job):
                     self.steps[job, attempt] = -1
                     if self.records.cancelled(job):
                         self.end(

@@ -8,6 +8,7 @@ import optuna
 
 from flowkd.store.store import Store
 from tests.support import searches
+from tuning.baselines import baselines, default_shape
 from tuning.candidates import CandidateSpace
 from tuning.config import SearchConfig
 from tuning.records import SearchRecords, Trial, TrialEnd, TrialStart
@@ -38,7 +39,9 @@ def small_search(name: str, **changes: object) -> SearchConfig:
     return searches.searching(name, **{**values, **changes})
 
 
-def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs.x") -> list[Trial]:
+def searched(
+    store: Store, config: SearchConfig, count: int, states: str = "fffs.x", first: str = ""
+) -> list[Trial]:
     """Keeps trials in a store and returns what is read back.
 
     Args:
@@ -46,13 +49,15 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
         config: Of the search.
         count: How many trials.
         states: Of the first ones, and so on again: finished, stopped, failed (x), not ended (.).
+        first: Of the baselines that come before them; default none.
     """
     records, candidates = SearchRecords(store, config.name), CandidateSpace(config, store)
     records.open(config, records.pin(config), resume=False)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     points = iter(grid(candidates.draw, 10_000) if config.algorithm == "grid" else [])
-    for number in range(count):
+    _first(candidates, records, first)
+    for number in range(len(first), len(first) + count):
         trial = optuna.trial.FixedTrial(next(points)) if config.algorithm == "grid" else study.ask()
         candidate = candidates.draw(OptunaSuggester(trial), f"search-{config.name}-{number:04}")
         training = candidate.training.model_dump(mode="json")
@@ -70,6 +75,17 @@ def searched(store: Store, config: SearchConfig, count: int, states: str = "fffs
         if state != ".":
             records.end(number, _ended(state, trial.params, number))
     return records.trials()
+
+
+def _first(candidates: CandidateSpace, records: SearchRecords, states: str) -> None:
+    found = baselines(candidates, default_shape(candidates), records, lambda run: 0.03)
+    for number, (state, each) in enumerate(zip(states, found, strict=False)):
+        training = each.candidate.training.model_dump(mode="json")
+        size = each.candidate.shape.parameters
+        records.begin(TrialStart(number, each.params or {}, training, size, None, each.role))
+        if state != ".":
+            rate = {"learning_rate": (0.08, 0.03)[number]}
+            records.end(number, _ended(state, rate, number))
 
 
 def _ended(state: str, parameters: dict, number: int) -> TrialEnd:

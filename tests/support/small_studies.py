@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flowkd.config import parse_config
-from jobs.study.config import StudyConfig
-from jobs.study.outcomes import RunOutcome
-from jobs.study.plan import Choices
+from jobs.studies.config import StudyConfig
+from jobs.studies.outcomes import RunOutcome
+from jobs.studies.plan import Choices
 
 TRAIN = {"steps": 100, "learning_rate": 1e-3, "warmup_steps": 10}
 STUDY: dict[str, Any] = {

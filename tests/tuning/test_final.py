@@ -15,6 +15,7 @@ from tests.support.searches import searching
 from tests.support.small_runs import training
 from tuning.config import FinalConfig
 from tuning.final import judge, refusal
+from tuning.records import SearchRecords
 
 TEACHER = FlowFigures("runs/teacher", 3.0, 0.01, 1000, 10.0, 10.0, 100, 1e-6)
 PLAIN = replace(TEACHER, reference="runs/plain", bits_per_dim=3.4)
@@ -45,15 +46,15 @@ def test_what_is_refused_is_not_published(taught_store: Store) -> None:
     long = {"steps": 60, "learning_rate": 0.01, "warmup_steps": 2, "ema_decay": 0.9}
     for name, train in (("short", {**long, "steps": 1}), ("long", long)):
         list(run_in_process(training(name, train=train), taught_store))
-    config = searching("judged")
+    config, records = searching("judged"), SearchRecords(taught_store, "judged")
     flows = {"teacher": "runs/teacher", "plain": "runs/long", "distilled": "runs/short"}
-    worse = judge(config, FINAL, flows, taught_store)
+    worse = judge(config, FINAL, flows, records)
     assert "the plain student" in worse["refused"]
     exact = FINAL.model_copy(update={"max_round_trip_error": 1e-12})
     flows = {**flows, "plain": "runs/short", "distilled": "runs/long"}
-    assert "from x to z and back" in judge(config, exact, flows, taught_store)["refused"]
+    assert "from x to z and back" in judge(config, exact, flows, records)["refused"]
     assert worse["published"] is None
     assert taught_store.list("models") == []
-    good = judge(config, FINAL, flows, taught_store)
+    good = judge(config, FINAL, flows, records)
     assert (good["refused"], good["published"].split("@")[0]) == (None, "models/walks")
     assert len(taught_store.list("models", "walks")) > 0

@@ -19,41 +19,47 @@ from tests.support.small_runs import DISTILLATION, TEACHER, furnish, training
 from tuning import final
 from tuning.config import SearchConfig
 from tuning.final import conclude
-from tuning.records import SearchRecords, Trial, TrialEnd, TrialStart
+from tuning.records import Role, SearchRecords, Trial, TrialEnd, TrialStart
 
 STEPS = 30
 
 
-def trial(number: int, bits: float, rate: float) -> Trial:
+def trial(number: int, bits: float, rate: float, role: Role | None = None) -> Trial:
     train = {"steps": STEPS, "learning_rate": rate, "warmup_steps": 2, "ema_decay": 0.9}
     run = training(f"search-more-{number:04}", objective=DISTILLATION, train=train)
-    start = TrialStart(number, {}, run.model_dump(mode="json"), 100)
+    start = TrialStart(number, {}, run.model_dump(mode="json"), 100, role=role)
     return Trial(start, TrialEnd("finished", [(STEPS, bits)]))
 
 
-def test_a_better_trial_is_trained_compared_and_published(
-    local_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def trained(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that were trained, in this process; no student is refused for the plain one's."""
     furnish(local_store)
-    trained = []
+    names: list[str] = []
 
     def here(config: TrainingConfig, storage: StorageConfig) -> str:
         list(run_in_process(config, storage.store()))
-        trained.append(config.name)
+        names.append(config.name)
         return f"runs/{config.name}"
 
     monkeypatch.setattr(final, "run_training", here)
-    monkeypatch.setattr(final, "refusal", lambda *_: None)  # of the plain student
+    monkeypatch.setattr(final, "refusal", lambda *_: None)
+    return names
+
+
+def test_a_better_trial_is_trained_compared_and_published(
+    local_store: Store, trained: list[str]
+) -> None:
     published = {"model": "walks", "throughput_seconds": 0.02, "force": True}
     config = searching("more", train={"steps": STEPS, "warmup_steps": 2}, final=published)
     storage = StorageConfig(uri=local_store.uri)
-    trials = [trial(0, 3.0, 0.2)]
-    first = conclude(config, storage, trials)
-    assert conclude(config, storage, trials) == first
+    trials, records = [trial(0, 3.0, 0.2)], SearchRecords(local_store, "more")
+    first = conclude(config, storage, trials, records)
+    assert conclude(config, storage, trials, records) == first
     assert len(trained) == 2
     trials.append(trial(1, 2.5, 0.001))
-    second = conclude(config, storage, trials)
-    assert trained[2:] == ["search-more-0001-plain", "search-more-0001-best"]
+    second = conclude(config, storage, trials, records)
+    assert trained[2:] == ["search-more-0001-best", "search-more-0001-plain"]
     assert (second["trial"], second["earlier"]["trial"]) == (1, 0)
     assert second["refused"] is None
     assert second["published"] != first["published"]
@@ -62,10 +68,37 @@ def test_a_better_trial_is_trained_compared_and_published(
     assert best.manifest.lineage.run == "search-more-0001-best"
     # What was promised by few steps, or chance, is not kept: the better one stays.
     trials.append(trial(2, 2.0, 0.05))
-    third = conclude(config, storage, trials)
+    third = conclude(config, storage, trials, records)
     assert (third["trial"], third["published"], third["earlier"]["trial"]) == (2, None, 1)
     assert f"{second['published']} stays" in third["refused"]
     assert f"models/walks@{alias_version(local_store, 'walks', 'best')}" == second["published"]
+
+
+@pytest.mark.parametrize(("given", "drawn", "kept"), [(0.05, 0.001, 2), (0.001, 0.05, 0)])
+def test_what_is_published_is_no_worse_than_the_default_trained_in_full(
+    local_store: Store, trained: list[str], given: float, drawn: float, kept: int
+) -> None:
+    published = {"model": "walks", "throughput_seconds": 0.02, "force": True}
+    config = searching("more", train={"steps": STEPS, "warmup_steps": 2}, final=published)
+    storage = StorageConfig(uri=local_store.uri)
+    default = trial(0, 3.0, given, role="default")
+    records = SearchRecords(local_store, "more")
+    outcome = conclude(config, storage, [default, trial(2, 2.5, drawn)], records)
+    assert outcome is not None
+    assert (outcome["trial"], outcome["kept"]) == (2, kept)
+    name = "best" if kept else "default"
+    assert trained == [
+        "search-more-0002-best", "search-more-0000-default", f"search-more-{kept:04}-plain",
+    ]  # fmt: skip
+    lineage = load_artifact(local_store, "models/walks@best").manifest.lineage
+    assert lineage.run == f"search-more-{kept:04}-{name}"
+    assert ("default" in outcome["figures"]) == bool(kept)
+    bits = {role: each["bits_per_dim"] for role, each in outcome["figures"].items()}
+    gained = outcome["gains"]["plain"]["estimate"]
+    assert gained == pytest.approx(bits["plain"] - bits["distilled"])
+    if kept:
+        gained = outcome["gains"]["default"]["estimate"]
+        assert gained == pytest.approx(bits["default"] - bits["distilled"])
 
 
 @pytest.fixture

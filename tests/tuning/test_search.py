@@ -69,7 +69,7 @@ def assert_alike(got: Curve, wanted: Curve, tolerance: float) -> None:
 def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageConfig) -> None:
     config = searching(
         "whole", train={"steps": 40, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=10,
-        cache={"kind": "memory"}, stopping=None,
+        cache={"kind": "memory"}, stopping=None, trials=4,
         final={
             "model": "walks", "steps": 8, "throughput_seconds": 0.2, "max_round_trip_error": 0.1,
             "force": True,  # 8 steps do not make a flow of walks better than a Gaussian
@@ -78,6 +78,7 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     outcome = search(config, storage)
     store, trials = storage.store(), trials_of(config, storage)
     assert [trial.start.number for trial in trials] == list(range(6))
+    assert [trial.start.role for trial in trials] == ["plain", "default", *[None] * 4]
     assert {trial.state for trial in trials} == {"finished"}
     best = best_of(trials)
     assert best is not None
@@ -85,7 +86,11 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     assert_alike(best.end.curve, curve(best.start.training, storage), 1e-5)
     assert outcome is not None
     assert outcome["trial"] == best.start.number
-    assert set(outcome["figures"]) == {"teacher", "plain", "distilled"}
+    assert set(outcome["figures"]) >= {"teacher", "plain", "distilled"}
+    for baseline in trials[:2]:
+        assert baseline.end is not None
+        assert_alike(baseline.end.curve, curve(baseline.start.training, storage), 1e-5)
+        assert best.bits_per_dim <= baseline.bits_per_dim
     artifact = load_artifact(store, f"runs/search-whole-{best.start.number:04}-best")
     assert artifact.metrics["steps"] == 8
     assert outcome["refused"] is None
@@ -96,6 +101,9 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
     status = read_status(store, "whole")
     assert (status.stage, status.best, status.outcome) == ("done", best.start.number, outcome)
     assert [row.state for row in status.rows] == [trial.state for trial in trials]
+    assert status.gains == {
+        str(each.start.role): each.bits_per_dim - best.bits_per_dim for each in trials[:2]
+    }
 
     with pytest.raises(ConfigError, match=r"search .whole. exists in .*: add --resume"):
         search(config, storage)
@@ -108,8 +116,8 @@ def test_a_search_ends_in_a_published_model_with_its_lineage(storage: StorageCon
 
 
 def _times(store: Store, name: str) -> dict[str, float]:
-    folder = Path(store.uri.removeprefix("file://"), "searches", name, "results")
-    return {path.name: path.stat().st_mtime for path in folder.iterdir()}
+    trials = SearchRecords(store, name).trials()
+    return {str(each.start.number): each.end.time for each in trials if each.end}
 
 
 def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
@@ -117,14 +125,14 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
 ) -> None:
     config = searching(
         "killed", train={"steps": 300, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=100,
-        trials=8, max_concurrent_trials=2,
+        trials=6, max_concurrent_trials=2,
     )  # fmt: skip
     file = tmp_path / "search.yaml"
     file.write_text(dump_config(config), encoding="utf-8")
     command = [sys.executable, "-m", "jobs.search", "--config", str(file), "--store", storage.uri]
     store = storage.store()
     first = subprocess.Popen(command, start_new_session=True)
-    wait_for(lambda: len(store.list("searches", "killed", "results")) >= 3)
+    wait_for(lambda: len(_times(store, "killed")) >= 3)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     done, begun = _times(store, "killed"), trials_of(config, storage)
@@ -134,10 +142,11 @@ def test_a_killed_search_goes_on_and_runs_no_finished_trial_again(
     assert [trial.start for trial in trials][: len(begun)] == [trial.start for trial in begun]
     assert len(trials) == 8
     assert {trial.state for trial in trials} == {"finished", "stopped"}
+    assert [trial.state for trial in trials[:2]] == ["finished"] * 2
     after = _times(store, "killed")
     assert {name: after[name] for name in done} == done
-    parameters = {yaml.safe_dump(trial.start.params) for trial in trials}
-    assert len(parameters) == 8  # what came first was not proposed once more
+    parameters = {yaml.safe_dump(trial.start.params) for trial in trials[2:]}
+    assert len(parameters) == 6  # what came first was not proposed once more
 
 
 def test_a_lost_worker_costs_no_trial(
@@ -145,7 +154,7 @@ def test_a_lost_worker_costs_no_trial(
 ) -> None:
     config = searching(
         "lost", train={"steps": 1500, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=500,
-        trials=3, max_concurrent_trials=1, stopping=None,
+        trials=1, max_concurrent_trials=1, stopping=None,
     )  # fmt: skip
     killed: list[int] = []
 
@@ -178,21 +187,20 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(storage: Stora
     only_rates = {"learning_rate": rates, "weights": {"latent": 0.1}}
     config = searching("diverges", algorithm="grid", trials=2, space=only_rates, stopping=None)
     search(config, storage)
-    good, bad = trials_of(config, storage)
+    _, _, good, bad = trials_of(config, storage)
     assert good.state == "finished"
     assert bad.end is not None
     assert bad.state == "failed"
     assert "learning_rate" in bad.end.reason or "infinite" in bad.end.reason
     assert best_of([bad, good]) == good
-    row = read_status(storage.store(), "diverges").rows[1]
+    row = read_status(storage.store(), "diverges").rows[3]
     assert (row.state, row.note) == ("failed", bad.end.reason)
 
     only_bad = {**only_rates, "learning_rate": {"low": 1e29, "high": 1e30, "grid_points": 2}}
-    with pytest.raises(FlowkdError, match="none of 2 trials was trained to its end; reasons"):
-        search(
-            config.model_validate({**config.model_dump(), "name": "bad", "space": only_bad}),
-            storage,
-        )
+    train = {**config.train.model_dump(), "learning_rate": 1e29}  # of the baselines
+    changes = {"name": "bad", "space": only_bad, "train": train}
+    with pytest.raises(FlowkdError, match="none of 4 trials was trained to its end; reasons"):
+        search(config.model_validate({**config.model_dump(), **changes}), storage)
     assert read_status(storage.store(), "bad").stage.startswith("ended by FlowkdError")
 
 
@@ -202,8 +210,9 @@ def test_a_store_that_is_away_for_30_s_is_outlasted(
     furnish(Store(proxied_store.uri))
     storage = StorageConfig(uri=proxied_store.uri, options=proxied_store.options, retry_seconds=60)
     config = searching(
-        "away", train={"steps": 300, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=100
-    )
+        "away", train={"steps": 300, "warmup_steps": 2, "ema_decay": 0.9}, validate_every=100,
+        trials=4,
+    )  # fmt: skip
     gone: list[bool] = []
 
     def go_away(status: Any) -> None:
@@ -229,7 +238,7 @@ def test_trials_of_two_workers_learn_what_one_learns(storage: StorageConfig) -> 
         stopping=None,
     )
     search(config, storage)
-    [trial] = trials_of(config, storage)
+    _, _, trial = trials_of(config, storage)
     assert trial.end is not None
     wanted = curve({**trial.start.training, "scaling": {}}, storage)
     assert_alike(trial.end.curve, wanted, 1e-4)
@@ -269,12 +278,14 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
         with others_on_the_cluster(cpus=ray.available_resources()["CPU"] - 1):
             search(config, storage)  # whose members share what is left
         trials = trials_of(config, storage)
-        assert [trial.state for trial in trials] == ["finished"] * 4
-        if any(len(schedule_of(trial).values) > 1 for trial in trials):
+        assert [trial.state for trial in trials] == ["finished"] * 6
+        if any(len(schedule_of(trial).values) > 1 for trial in trials[2:]):
             break
     else:
         pytest.fail("no member of three populations took another's place")
-    for trial in trials:
+    for trial in trials[:2]:
+        assert trial.training == trial.start.training
+    for trial in trials[2:]:
         assert trial.end is not None
         assert all(0.001 <= value <= 10 for value in schedule_of(trial).values)
         assert_alike(trial.end.curve, curve(trial.training, storage), 1e-4)
@@ -285,7 +296,7 @@ def test_a_population_finds_a_schedule_that_can_be_trained_again(storage: Storag
 
 
 def test_a_pareto_search_stops_no_trial(storage: StorageConfig) -> None:
-    config = searching("front", objectives=["bits_per_dim", "throughput"], trials=4)
+    config = searching("front", objectives=["bits_per_dim", "throughput"], trials=2)
     search(config, storage)
     trials = trials_of(config, storage)
     assert [trial.state for trial in trials] == ["finished"] * 4

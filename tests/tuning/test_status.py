@@ -7,13 +7,16 @@ import re
 import time
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from flowkd.store.store import Store
 from jobs.cli.main import app
+from tuning.gains import gains_in_words, gains_of
 from tuning.records import SearchRecords
-from tuning.status import Status, TrialRow, read_status, seconds_left, status_table, write_status
+from tuning.status import Status, read_status, seconds_left, status_table, write_status
+from tuning.trial_row import TrialRow
 
 ROWS = [
     TrialRow(0, "finished", 300, 3.25, 4000, "learning_rate=0.003"),
@@ -22,7 +25,8 @@ ROWS = [
     TrialRow(3, "running", 120, 3.3, 4300, "learning_rate=0.004"),
     TrialRow(4, "finished", 300, 3.2, 4400, "learning_rate=0.005"),
 ]
-STATUS = Status("searching", 20, 300, 100.0, 200.0, 400.0, 4, ROWS)
+GAINS = {"default": None, "plain": None}
+STATUS = Status("searching", 20, 300, 100.0, 200.0, 400.0, 4, GAINS, ROWS)
 
 
 def now(status: Status) -> Status:
@@ -45,6 +49,40 @@ def test_the_table_tells_how_far_it_is_what_runs_and_what_is_best() -> None:
     assert numbers == [3, 4, 0, 1, 2]  # what runs, then from the best to the worst
     assert re.search(r"4 +finished, best +300/300 +3\.2000 +4,400 +learning_rate=0\.005", lines[1])
     assert "a loss became infinite" in lines[4]
+
+
+FIRST = [
+    TrialRow(0, "finished", 300, 3.5, 4000, "the plain student", "plain"),
+    TrialRow(1, "finished", 300, 3.25, 4000, "the default distillation", "default"),
+]
+DRAWN = [replace(row, number=row.number + 2) for row in ROWS]
+
+
+def test_what_is_gained_over_both_baselines_is_told() -> None:
+    assert gains_of([*FIRST, *DRAWN]) == pytest.approx({"default": 0.05, "plain": 0.3})
+    told = gains_in_words([*FIRST, *DRAWN])
+    assert told == (
+        "The best so far is trial 6, with 3.2000 bits per dimension on the validation rows: 0.050 "
+        "less than the default distillation and 0.300 less than the plain student."
+    )
+    assert told in "\n".join(shown(now(replace(STATUS, rows=[*FIRST, *DRAWN])), 250))
+    # A candidate that is no better than the default is not the best.
+    even = replace(DRAWN[4], bits_per_dim=3.25)
+    assert "The best so far is the default distillation" in gains_in_words([*FIRST, even])
+    running = [FIRST[0], replace(FIRST[1], state="running", bits_per_dim=3.0)]
+    assert gains_of(running) == {"default": None, "plain": 0.0}
+    assert "the default distillation has not ended" in gains_in_words(running)
+    failed = [FIRST[0], replace(FIRST[1], state="failed", bits_per_dim=None)]
+    assert "the default distillation failed" in gains_in_words(failed)
+    assert gains_in_words(FIRST[:1])[-1] == "."
+    assert gains_in_words([replace(FIRST[0], state="running")]) == ""
+
+
+def test_baselines_are_always_in_the_table() -> None:
+    many = [replace(DRAWN[0], number=n, bits_per_dim=1.0) for n in range(2, 40)]
+    lines = shown(now(replace(STATUS, rows=[*FIRST, *many])), 120)
+    numbers = [line.split()[0] for line in lines if line.strip()]
+    assert {"0", "1"} < set(numbers)
 
 
 def test_a_search_whose_driver_is_gone_says_so() -> None:

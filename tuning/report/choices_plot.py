@@ -18,6 +18,7 @@ from tuning.suggest import Value
 RAMP = ("#050501", "#050502", "#050503", "#050504", "#050505")
 COLORS = VARIABLES | {color: f"var(--ramp-{n})" for n, color in enumerate(RAMP, start=1)}
 WIDTHS = (1.2, 0.9, 0.8, 0.7, 0.7)
+CROWD, LEADERS = 60, 12  # of more trials, only the lines of so many, the best ones, are strong
 
 ABSENT, BEGIN = 0.0, 0.16  # the place of what was not chosen, and where the axes begin
 SPREAD = 0.5  # of a category's room: those that chose the same lie beside each other
@@ -87,14 +88,15 @@ def _draw(drawn: Axes, axes: Sequence[Axis], bits: Sequence[float]) -> None:
     for rank, place in reversed(list(enumerate(order))):
         offset = 2 * rank / max(1, len(order) - 1) - 1
         line = [place_of(axis, axis.values[place], offset) for axis in axes]
-        group = groups[place] or 0
+        group, weak = groups[place] or 0, len(order) > CROWD and rank >= LEADERS
         drawn.plot(
             line,
             rows,
             color=RAMP[group],
-            linewidth=WIDTHS[group],
+            linewidth=0.5 if weak else WIDTHS[group],
+            alpha=0.4 if weak else 1.0,
             marker="o",
-            markersize=2.2,
+            markersize=1.2 if weak else 2.2,
             gid=f"trial-{place}",
         )
     drawn.grid(False)

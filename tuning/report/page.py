@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,41 +15,32 @@ from flowkd.data.manifest import read_manifest
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import load_artifact
-from flowkd.report.comparison import by_role, percent
-from flowkd.report.html import render_page
+from flowkd.report.advice import SEARCH, next_steps
+from flowkd.report.comparison import in_order
+from flowkd.report.html import marked, render_page
 from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
-from flowkd.training.resolve import complete_flow
 from tuning.config import SearchConfig
-from tuning.hint_pairs import OFF, hint_taps
-from tuning.records import Trial, ranked
-from tuning.report.axes import Axis, axes_of, whole_name, without_switches
-from tuning.report.choices_plot import RAMP, choices_plot, fifths
+from tuning.hint_pairs import hint_taps
+from tuning.records import SearchRecords, Trial, ranked
+from tuning.report.axes import Axis, axes_of, without_switches
+from tuning.report.choices_plot import CROWD, LEADERS, RAMP, choices_plot, fifths
 from tuning.report.hint_map import hint_map
 from tuning.report.importance import BEST, FEWEST, importances
 from tuning.report.plots import MAX_BARS, FrontPoint, front_plot, history_plot, importance_plot
+from tuning.report.rows import best_and_baselines, failures, row_of, standings
 from tuning.report.summary import figures_of, search_facts, search_headline
 from tuning.report.tables import curves_parquet, trials_parquet
+from tuning.status import no_search
 
-MAPS, ROWS = 3, 10
+MAPS, FAILURES = 3, 12
 
 
 class _Plot(NamedTuple):
     caption: str
     svg: Markup
-
-
-class _Row(NamedTuple):
-    """A trial in the table of the best."""
-
-    number: int
-    bits: str
-    state: str
-    size: str
-    share: str
-    throughput: str
-    choices: list[tuple[str, str]]
 
 
 class _Fifth(NamedTuple):
@@ -59,13 +51,16 @@ class _Fifth(NamedTuple):
 
 
 def write_report(
-    config: SearchConfig, store: Store, trials: list[Trial], outcome: dict[str, Any] | None
+    config: SearchConfig,
+    records: SearchRecords,
+    trials: list[Trial],
+    outcome: dict[str, Any] | None,
 ) -> None:
     """Writes `report.html`, `trials.parquet` and `curves.parquet` of a search, ended or not.
 
     Args:
         config: The search.
-        store: Holds the search, its teacher and its data set.
+        records: Its records, in the store of its teacher and its data set.
         trials: All trials of the search.
         outcome: As `conclude` returns it, or None.
 
@@ -73,11 +68,26 @@ def write_report(
         StoreError: The teacher is no longer there.
         DataError: The data set is no longer there.
     """
-    folder = f"searches/{config.name}"
+    store, folder = records.store, records.folder
     store.write(trials_parquet(trials), folder, "trials.parquet")
     store.write(curves_parquet(trials), folder, "curves.parquet")
     page = render_search(config, store, trials, outcome)
     store.write(page.encode(), folder, "report.html")
+
+
+def search_page(store: Store, name: str) -> str:
+    """Returns the page of a search as far as it is.
+
+    Raises:
+        ConfigError: No such search.
+        StoreError: Its teacher is no longer there, or was trained anew since.
+    """
+    records = SearchRecords(store, name)
+    config = records.config()
+    if config is None:
+        raise no_search(store, name)
+    outcome = records.read("outcome.json")
+    return render_search(records.pin(config), store, records.trials(), outcome)
 
 
 def render_search(
@@ -87,25 +97,32 @@ def render_search(
     artifact = load_artifact(store, config.teacher)
     teacher = artifact.flow
     size = count_parameters(teacher)
-    axes = axes_of(trials, config.space)
-    bits = [trial.bits_per_dim for trial in trials]
-    figures = by_role(figures_of(outcome)) if outcome else None
+    # A baseline that is no point of the space has chosen nothing.
+    drawn = [trial for trial in trials if trial.start.role is None or trial.start.params]
+    axes = axes_of(drawn, config.space)
+    bits = [trial.bits_per_dim for trial in drawn]
+    figures = in_order(figures_of(outcome)) if outcome else None
     published = "distilled" if outcome and outcome["published"] else None
     return render_page(
         Path(__file__).with_name("report.html"),
         title=f"search {config.name}",
         headline=search_headline(config, trials, outcome, size),
         facts={**search_facts(config, trials), **named_values(artifact.manifest.data)},
+        standings=standings(trials, size),
         history=Markup(history_plot(trials)) if ranked(trials) else None,
         choices=_choices(axes, bits),
         fifths=_fifths(bits),
+        crowded=sum(map(math.isfinite, bits)) > CROWD,
+        leaders=LEADERS,
         places=any(axis.name.startswith("place.") for axis in axes),
         importance=_importance(axes, bits),
         fewest=FEWEST,
         maps=_maps(config, store, teacher, trials),
         front=_front(trials),
-        rows=[_row(trial, size) for trial in ranked(trials)[:ROWS]],
-        failed=_failed(trials),
+        rows=[row_of(trial, size) for trial in best_and_baselines(trials)],
+        failed=failures(trials)[:FAILURES],
+        more_failed=len(failures(trials)[FAILURES:]),
+        advice=[marked(words) for words in next_steps(figures or {}) if SEARCH not in words],
         compared=comparison_values(figures, published) if figures else None,
     )
 
@@ -162,7 +179,7 @@ def _maps(config: SearchConfig, store: Store, teacher: Flow, trials: list[Trial]
         return build_flow(complete_flow(flow, manifest)).taps
 
     plots = []
-    for trial in ranked(trials)[:MAPS]:
+    for trial in [each for each in ranked(trials) if each.start.role is None][:MAPS]:
         run = TrainingConfig.model_validate(trial.start.training)
         hints = run.distillation.hints if run.distillation is not None else ()
         ours, theirs = taps_of(run.flow), teacher.taps
@@ -190,6 +207,7 @@ def _front(trials: list[Trial]) -> _Plot | None:
             trial.start.number,
             trial.bits_per_dim,
             -(trial.start.throughput or 0.0) if faster else trial.start.parameter_count,
+            trial.start.role,
         )
         for trial in finished
     ]
@@ -200,29 +218,3 @@ def _front(trials: list[Trial]) -> _Plot | None:
         f"that is not beaten. A triangle at the upper edge is a trial beyond it."
     )
     return _Plot(caption, Markup(front_plot(points, faster=faster)))
-
-
-def _row(trial: Trial, teacher_parameters: int) -> _Row:
-    rate, size = trial.start.throughput, trial.start.parameter_count
-    return _Row(
-        number=trial.start.number,
-        bits=f"{trial.bits_per_dim:.4f}",
-        state=trial.state if trial.state == "finished" else f"stopped at {trial.steps:,}",
-        size=f"{size:,}",
-        share=percent(size / teacher_parameters),
-        throughput="" if rate is None else f"{rate:.2f}x",
-        choices=[
-            (whole_name(name), f"{value:.3g}" if isinstance(value, float) else str(value))
-            for name, value in trial.start.params.items()
-            if value != OFF
-        ],
-    )
-
-
-def _failed(trials: list[Trial]) -> dict[str, list[int]]:
-    """Returns the numbers of the trials that failed, by reason."""
-    found: dict[str, list[int]] = {}
-    for trial in trials:
-        if trial.end and trial.state == "failed":
-            found.setdefault(trial.end.reason, []).append(trial.start.number)
-    return found

@@ -14,13 +14,17 @@ from matplotlib.axes import Axes
 
 from flowkd.evaluation.pareto import pareto_front
 from flowkd.report.style import INK, MUTED, RULE, SERIES, svg_plot
-from tuning.records import Trial
+from tuning.records import Role, Trial
 from tuning.report.axes import shortened
 from tuning.report.importance import Importance
+from tuning.trial_row import NAMES
 
 MAX_BARS = 15  # parameters, the most important ones
 FAR = 1.25  # times the way from the best to nearly the worst trial: where an axis ends
 MANY = 10  # fewer trials are all drawn where they are
+HISTORY = 230  # CSS pixels
+CROWD = 80  # of more trials, each mark is small
+DASHES: dict[Role, tuple[int, tuple[float, ...]]] = {"plain": (0, (4, 2)), "default": (0, (1, 1.5))}
 BITS = "bits per dimension"
 
 
@@ -30,6 +34,7 @@ class FrontPoint(NamedTuple):
     number: int
     bits: float
     cost: float
+    role: Role | None = None
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
@@ -43,16 +48,23 @@ def best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
 
 
 def history_plot(trials: Sequence[Trial]) -> str:
-    """Returns a plot of each trial's bits/dim by its number, and of the best so far."""
+    """Returns a plot of each trial's bits/dim by its number, and of the best so far.
+
+    A line across marks each baseline, from the first trial on.
+    """
     steps = best_so_far(trials)
     told = f"{len(steps)} times a trial was the best until then"
     if steps:
         number, bits = steps[-1]
         told += f", from {steps[0][1]:.3f} bits per dimension down to {bits:.3f} in trial {number}"
+    for trial in trials:
+        if trial.start.role and trial.state == "finished":
+            told += f"; {NAMES[trial.start.role]} has {trial.bits_per_dim:.3f}"
     return svg_plot(
         lambda axes: _draw_history(axes, trials, steps),
         name="history",
         description=f"Bits per dimension of {len(trials)} trials by their number: {told}",
+        height=HISTORY,
     )
 
 
@@ -109,11 +121,21 @@ def _draw_history(axes: Axes, trials: Sequence[Trial], steps: list[tuple[int, fl
             linewidth=1.3,
             label="best so far",
         )
+    for trial in judged:
+        if trial.start.role and trial.state == "finished":
+            _mark_baseline(axes, trial.start.role, min(trial.bits_per_dim, edge))
     _legend(axes)
     axes.locator_params(axis="y", nbins=5)
     axes.locator_params(axis="x", nbins=6, integer=True)
     axes.set_xlabel("trial")
     axes.set_ylabel(BITS)
+
+
+def _mark_baseline(axes: Axes, role: Role, bits: float) -> None:
+    color = SERIES[0] if role == "plain" else SERIES[1]
+    axes.axhline(
+        bits, color=color, linewidth=1.5, linestyle=DASHES[role], label=role, gid=f"baseline-{role}"
+    )
 
 
 def _draw_importance(axes: Axes, found: Sequence[Importance]) -> None:
@@ -149,6 +171,12 @@ def _draw_front(
         (best, "not beaten", SERIES[1], SERIES[1]),
     ):
         _scatter(axes, [(sign * p.cost, p.bits) for p in those], edge, label, color, face)
+    for point in points:
+        if point.role is not None:
+            axes.annotate(
+                point.role, (sign * point.cost, min(point.bits, edge)), (5, 4),
+                textcoords="offset points", fontsize=9.5, color=INK,
+            )  # fmt: skip
     _legend(axes)
     axes.locator_params(nbins=5)
     axes.margins(0.08)
@@ -176,7 +204,7 @@ def _scatter(
                 *zip(*some, strict=True),
                 linestyle="none",
                 marker=marker,
-                markersize=4.2,
+                markersize=4.2 if len(spots) <= CROWD else 2.6,
                 markeredgecolor=color,
                 markerfacecolor=face,
                 label=label if marker == "o" else None,

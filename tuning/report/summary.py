@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowkd.evaluation.compare import FlowFigures
-from flowkd.evaluation.intervals import difference
 from flowkd.report.caveats import first_lines, with_error
 from flowkd.report.comparison import by_role, percent
 from tuning.config import BudgetConfig, SearchConfig
+from tuning.final import gain_over
+from tuning.gains import gained_over
 from tuning.records import Trial, best_of
+from tuning.trial_row import NAMES, rows_of
 
 ALGORITHMS = {
     "tpe": "multivariate tree-structured Parzen estimator",
@@ -40,13 +42,17 @@ def search_headline(
     best = best_of(trials)
     if best is None:
         return f"Nothing was concluded: {_none_finished(trials)}."
-    begin = "Nothing was to be trained in full" if config.final is None else "Nothing is concluded"
     share = percent(best.start.parameter_count / teacher_parameters)
-    return (
-        f"{begin}: the best of {_count(trials)['finished']} finished trials, number "
-        f"{best.start.number}, has {share} of the teacher's parameters and "
-        f"{best.bits_per_dim:.3f} bits per dimension on the validation rows."
+    who = NAMES[best.start.role] if best.start.role else f"trial {best.start.number}"
+    gained = gained_over(rows_of(trials))
+    finished = _count(trials)["finished"]
+    told = (
+        f"The best of {finished} finished trial{'s' if finished > 1 else ''}, {who}, has "
+        f"{best.bits_per_dim:.3f} bits per dimension on the validation rows"
+        f"{f' ({gained})' if gained else ''}, with {share} of the teacher's parameters."
     )
+    end = "Nothing was to be trained in full." if config.final is None else "Nothing is concluded."
+    return f"{told} {end}"
 
 
 def figures_of(outcome: Mapping[str, Any]) -> dict[str, FlowFigures]:
@@ -66,15 +72,24 @@ def search_facts(config: SearchConfig, trials: list[Trial]) -> dict[str, str]:
         "algorithm": f"{ALGORITHMS[config.algorithm]}, seed {config.seed}",
         "objectives": " and ".join(name.replace("_per_dim", "/dim") for name in config.objectives),
         "early stopping": _stopping(config),
-        "trials": f"{len(trials)} of {config.trials}: {states or 'none'}",
+        "trials": f"{_of_all(config, trials)}: {states or 'none'}",
         "steps of a trial": f"{config.train.steps:,}",
         "validated on": f"{config.validation_rows:,} rows",
         "training": f"{seconds:,.0f} seconds over all trials",
     }
 
 
+def _of_all(config: SearchConfig, trials: list[Trial]) -> str:
+    """Returns how many trials have begun, of how many if that is known."""
+    first = sum(trial.start.role is not None for trial in trials)
+    drawn = len(trials) - first
+    of = f" of {config.trials}" if config.algorithm != "grid" else ""
+    return f"{first} baselines and {drawn}{of} candidates"
+
+
 def _concluded(outcome: Mapping[str, Any], figures: Mapping[str, FlowFigures]) -> str:
     teacher, plain, best = by_role(figures).values()
+    default = figures.get("default")
     became = (
         f"It is published as {outcome['published']}."
         if outcome["published"]
@@ -85,7 +100,10 @@ def _concluded(outcome: Mapping[str, Any], figures: Mapping[str, FlowFigures]) -
         f"parameters and {_bits(best)} bits per dimension on the test split; trained without the "
         f"teacher it has {_bits(plain)}, and the teacher has {_bits(teacher)}."
     )
-    return " ".join([*first_lines(figures), told, *_gain(plain, best), became])
+    gained = [*_gain("Distillation", plain, best)]
+    if default is not None:
+        gained += _gain("The search, over the default distillation,", default, best)
+    return " ".join([*first_lines(by_role(figures)), told, *gained, became])
 
 
 def _bits(flow: FlowFigures) -> str:
@@ -93,13 +111,13 @@ def _bits(flow: FlowFigures) -> str:
     return f"{flow.bits_per_dim:.3f}{error}"
 
 
-def _gain(plain: FlowFigures, best: FlowFigures) -> list[str]:
-    """Returns what the teacher was worth on the same rows, where it is known by group."""
-    if not (plain.by_group and best.by_group):
+def _gain(what: str, other: FlowFigures, best: FlowFigures) -> list[str]:
+    """Returns what was gained over another flow on the same rows, where it is known by group."""
+    gain = gain_over(other, best)
+    if not gain.known:
         return []
-    gain = difference(plain.by_group, best.by_group)
     unsure = ", which may be chance" if gain.nothing else ""
-    return [f"Distillation gained {with_error(gain)} on the same rows{unsure}."]
+    return [f"{what} gained {with_error(gain)} on the same rows{unsure}."]
 
 
 def _none_finished(trials: list[Trial]) -> str:

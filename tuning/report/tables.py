@@ -19,13 +19,15 @@ CHOICE = "choice."  # prefix of the columns of what was chosen
 def trials_parquet(trials: Sequence[Trial]) -> bytes:
     """Returns a Parquet file of one row a trial.
 
-    Its columns are `number`, `state`, `bits_per_dim` on the validation rows, null where there is
-    none, `steps` done, `seconds` of training, `parameters` of the student, `throughput` over the
-    teacher's, null where it was not measured, `reason` of a failure, `config` of its run as YAML,
-    and for each parameter `choice.NAME`, null where it was not chosen.
+    Its columns are `number`, `role`, which is `plain` or `default` of a baseline and else null,
+    `state`, `bits_per_dim` on the validation rows, null where there is none, `steps` done,
+    `seconds` of training, `parameters` of the student, `throughput` over the teacher's, null where
+    it was not measured, `reason` of a failure, `config` of its run as YAML, and for each parameter
+    `choice.NAME`, null where it was not chosen.
     """
     columns: dict[str, pa.Array] = {
         "number": pa.array([trial.start.number for trial in trials], pa.int64()),
+        "role": pa.array([trial.start.role for trial in trials], pa.string()),
         "state": pa.array([trial.state for trial in trials], pa.string()),
         "bits_per_dim": pa.array([_finite(trial.bits_per_dim) for trial in trials], pa.float64()),
         "steps": pa.array([trial.steps for trial in trials], pa.int64()),

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.scale.clusters import large_cluster
+from cluster.queue import free as free_module
 from cluster.queue.admission import Admission, QueueLimits, Running, admit
 from cluster.queue.free import FreeResources, fits_ever
-from cluster.queue.line import Use, Waiting, in_line
+from cluster.queue.line import Use, Waiting, in_line, totals_of
 from cluster.queue.spec import Resources
 
 SEEDS = range(40)
@@ -268,3 +270,27 @@ def test_a_worker_is_on_one_node_and_unknown_resources_fit_nowhere() -> None:
     assert not fits_ever(Resources(cpus=3), nodes)
     assert not fits_ever(Resources(custom={"tpu": 1}), nodes)
     assert fits_ever(Resources(workers=20, cpus=0.2), nodes)
+
+
+def test_a_cluster_of_a_thousand_nodes_is_admitted_by_few_looks_at_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = Counter[str]()
+    room = free_module._room
+
+    def counted(kind: Any, node: Any) -> int:
+        looks["nodes"] += 1
+        return room(kind, node)
+
+    monkeypatch.setattr(free_module, "_room", counted)
+    nodes, running, waiting = large_cluster(nodes=1000, running=6000, waiting=1000)
+    estimates = [FreeResources([totals_of(nodes)]), FreeResources(list(nodes))]
+    for job in running:
+        assert all(estimate.take(job.resources) for estimate in estimates)
+    looks.clear()
+    line = in_line(waiting, nodes=nodes)
+    found = admit(line, running, nodes, estimates, QueueLimits(), now=50.0)
+    assert len(line) == 1000
+    assert found.blocked is not None
+    # Of each kind of process a look at each node, at each of the halvings; not for each job.
+    assert looks["nodes"] < 300 * len(nodes)

@@ -197,3 +197,16 @@ def test_a_config_reaches_the_command_as_a_file_whatever_is_in_it(
     assert AttemptRunner(records, "job", 1, command, 60, 1.0).run() == 0
     said = json.loads(b"".join(read_job_log(memory_store, "job", 1)))
     assert said == [[memory_store.uri], {"name": text}]
+
+
+def test_an_attempt_that_wakes_after_its_job_moved_to_the_archive_runs_nothing(
+    local_store: Store, tmp_path: Path
+) -> None:
+    records = QueueRecords(local_store)
+    records.accept(JobSpec(id="job", kind="c"))
+    command = ("/bin/sh", "-c", f"touch {tmp_path}/ran")
+    late = AttemptRunner(records, "job", 1, command, 60, 1.0)
+    local_store.copy("queue/job", "queue-ended/jobs/job")
+    records.remove("job")
+    assert late.run() == NOT_MINE
+    assert not (tmp_path / "ran").exists()

@@ -29,6 +29,7 @@ class Watched:
         self.records = QueueRecords(store)
         self.cluster = SmallCluster(self.records, cpus=1)
         spec = JobSpec(id="job", kind="c")
+        self.records.accept(spec)
         self.job = Job(spec, START, JobState(events=2, state="starting", attempt=1), START)
 
     def look(self, now: float = START) -> Transition | None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from cluster.serve import server
 from cluster.serve.deployment import pinned_models
@@ -49,7 +50,7 @@ def test_concurrent_log_probs_get_what_each_gets_alone(client):
 
 def test_what_nobody_waits_for_is_not_computed(client, monkeypatch):
     computed, jobs, computing, go = [], [], threading.Event(), threading.Event()
-    sample_batch = Predictor.sample_batch
+    decode = Predictor.decode
 
     class Seen(Job):
         def __init__(self, *args):
@@ -59,11 +60,11 @@ def test_what_nobody_waits_for_is_not_computed(client, monkeypatch):
     def slowly(predictor, batch):
         computing.set()
         assert go.wait(60)
-        computed.extend(inputs.seed for inputs in batch)
-        return sample_batch(predictor, batch)
+        computed.extend(inputs.z[0, 0].item() for inputs in batch)
+        return decode(predictor, batch)
 
     monkeypatch.setattr(server, "Job", Seen)
-    monkeypatch.setattr(Predictor, "sample_batch", slowly)
+    monkeypatch.setattr(Predictor, "decode", slowly)
 
     def ask(seed):
         return client.start(
@@ -83,7 +84,43 @@ def test_what_nobody_waits_for_is_not_computed(client, monkeypatch):
     go.set()
     for each in (first, *others[3:]):
         ok(each.result(60))
-    assert sorted(computed) == [0, 4, 5]
+    first_latents = [
+        torch.randn(1, 5, generator=torch.Generator().manual_seed(seed))[0, 0].item()
+        for seed in (0, 4, 5)
+    ]
+    assert sorted(computed) == sorted(first_latents)
+
+
+@pytest.mark.parametrize("operation", ["sample", "log_prob"])
+def test_a_large_request_takes_turns_with_small_ones(client, monkeypatch, operation):
+    rows, shape = 100, (3, 8, 8)
+    x = np.random.default_rng(0).integers(0, 256, (rows, *shape)).tolist()
+    large = {"n": rows, "seed": 0} if operation == "sample" else {"x": x}
+    small = {"n": 1, "seed": 1} if operation == "sample" else {"x": x[:1]}
+    alone = [
+        ok(post(client, "photos", body, operation=operation)).json() for body in (large, small)
+    ]
+    name = "decode" if operation == "sample" else "score"
+    compute, computed = getattr(Predictor, name), 0
+    begun, small_is_answered = threading.Event(), threading.Event()
+
+    def seen(predictor, batch):
+        nonlocal computed
+        computed += sum(len(piece) for piece in batch if len(piece) > 1)
+        begun.set()
+        assert computed < rows or small_is_answered.wait(30)
+        return compute(predictor, batch)
+
+    monkeypatch.setattr(server, "PIECE_S", 1e-9)
+    monkeypatch.setattr(Predictor, name, seen)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, client, "photos", large, operation=operation)
+        assert begun.wait(30)
+        second = pool.submit(post, client, "photos", small, operation=operation)
+        second.add_done_callback(lambda _: small_is_answered.set())
+        together = [ok(first.result(60)).json(), ok(second.result(60)).json()]
+    key = "samples" if operation == "sample" else "log_prob"
+    assert [each[key] for each in together] == [each[key] for each in alone]
 
 
 @pytest.fixture

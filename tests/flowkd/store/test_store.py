@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
-from flowkd.store.store import SUBMITTED, Store, default_uri
+from flowkd.store.store import Store
+from flowkd.store.uri import SUBMITTED, default_uri
 
 KINDS = ["local", "memory", "s3", "moto"]
 MIB = 2**20
@@ -167,6 +169,22 @@ def test_a_relative_folder_stays_where_it_was(
     monkeypatch.chdir(tmp_path / "elsewhere")
     store.write(b"1", "x")
     assert (tmp_path / "here" / "x").read_bytes() == b"1"
+
+
+def test_a_file_that_is_being_written_has_nothing_of_its_name(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    replace = os.replace
+
+    def watched(source: str, target: str) -> None:
+        seen.extend(path.name for path in Path(target).parent.iterdir())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    local_store.write(b"1", "events.out.tfevents.1")  # a reader takes each file with such a name
+    assert len(seen) == 1
+    assert "tfevents" not in seen[0]
 
 
 def test_no_temporary_file_remains_or_shows(local_store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -13,18 +14,22 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
+from flowkd.training.climb import FIRST_RATE, LEAST_RATE, MOST_RATE, climb
+from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.default_flow import default_flow
-from flowkd.training.find_rate import FIRST_RATE, LEAST_RATE, MOST_RATE, climb, with_rate
+from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import load_data
 from flowkd.training.loop import Horizon, TrainConfig
 from flowkd.training.metrics_log import read_log
+from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import TEACHER, prepared, training
 
 UNSET = {"kind": "distillation", "teacher": "runs/teacher"}
 SHORT = {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2}
+BUDGET = Budget(minutes=1e9, batch_size=8)
 PLATEAU = {"patience": 2, "min_gain": 0.01, "decay_share": 0.5}
 
 
@@ -67,18 +72,34 @@ def test_without_data_the_samples_alone_are_learnt() -> None:
 
 def test_the_flow_is_chosen_by_the_data(taught_store: Store) -> None:
     table, pictures = (read_manifest(taught_store, name) for name in ("walks", "pictures"))
-    assert default_flow(table).kind == "coupling"
-    glow = default_flow(pictures)
+    flow, why = default_flow(table, BUDGET)
+    assert (flow.kind, why) == ("coupling", "for 40 rows")
+    glow, _ = default_flow(pictures, BUDGET)
     assert (glow.kind, glow.levels) == ("glow", 2)
     larger = table.model_copy(
         update={"splits": {**table.splits, "train": table.splits["train"].model_copy(
             update={"rows": 60_000}
         )}}
     )  # fmt: skip
-    assert default_flow(larger).width > default_flow(table).width
+    assert default_flow(larger, BUDGET)[0].width > flow.width
     odd = pictures.model_copy(update={"event_shape": [1, 7, 8]})
     with pytest.raises(ConfigError, match="7 x 8 of data set 'pictures': import them in crops"):
-        default_flow(odd)
+        default_flow(odd, BUDGET)
+
+
+def test_a_flow_of_pictures_is_the_largest_that_the_minutes_allow(taught_store: Store) -> None:
+    pictures = read_manifest(taught_store, "pictures")
+    sizes = {}
+    for minutes in (1e-9, 1e9):
+        budget = replace(BUDGET, minutes=minutes)
+        flow, why = default_flow(pictures, budget)
+        sizes[minutes] = count_parameters(build_flow(complete_flow(flow, pictures)))
+        assert f"minutes of training here, of {minutes:g} that it may" in why
+    assert sizes[1e-9] < sizes[1e9] / 20
+    unset = training("pictured", dataset="pictures", flow=None)
+    [note] = resolve_run(unset, taught_store).notes
+    assert "minutes of training here, of 60 that it may" in note
+    assert default_flow(pictures, replace(BUDGET, gpu=True))[0].width == 64
 
 
 @pytest.mark.parametrize("best", [LEAST_RATE / 4, 0.0001, 0.0033, 0.02, MOST_RATE * 4])
@@ -140,6 +161,21 @@ def test_auto_steps_end_after_a_plateau() -> None:
     assert not horizon.reached(700, 9.9)
 
 
+def test_as_many_steps_are_expected_as_are_likely() -> None:
+    assert TrainConfig(steps=10**6).likely_steps(200) == 10**6
+    assert TrainConfig(steps="auto").likely_steps(200) == 3500
+    assert TrainConfig(steps=1000, plateau=PLATEAU).likely_steps(200) == 1000
+
+
+def test_a_training_that_recovers_from_a_leap_of_its_loss_is_at_no_plateau() -> None:
+    horizon = Horizon(TrainConfig(learning_rate=1.0, plateau=PLATEAU))
+    leap = [3.0, 2.9, 3.3, 3.2, 3.05, 2.95, 2.85]
+    assert not any(horizon.reached(100 * n, bits) for n, bits in enumerate(leap, start=1))
+    assert (horizon.waited, horizon.gained) == (0, 2.85)
+    rising = [2.86, 2.9]
+    assert [horizon.reached(800 + 100 * n, bits) for n, bits in enumerate(rising)] == [False, True]
+
+
 def test_a_training_without_plateau_ends_with_its_fall_at_the_most_steps() -> None:
     horizon = Horizon(TrainConfig(steps=90, learning_rate=1.0, plateau=PLATEAU))
     assert not horizon.reached(50, 3.0)
@@ -155,11 +191,15 @@ def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
         prepared(training(name, train=train), taught_store) for name in ("whole", "stopped")
     )
 
+    told = {"whole": [], "stopped": []}
+
     def curve(run, until=10**9):
         lines = []
         for result in run.steps():
-            run.record(result)
+            line = run.record(result)
             lines.append((result.step, result.loss))
+            if "ends_at" in line:
+                told[run.config.name].append((result.step, line["ends_at"]))
             if result.step >= until:
                 break
         return lines
@@ -172,3 +212,7 @@ def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
     again = prepared(training("stopped", train=train), taught_store)
     again.load_state_dict(stopped.state_dict())
     assert before + curve(again) == expected
+    falls = whole.horizon.falls_from
+    assert {end for _, end in told["whole"]} == {last}
+    assert min(step for step, _ in told["whole"]) == falls
+    assert told["stopped"] == told["whole"]

@@ -60,6 +60,19 @@ def test_samples_and_validation_count(taught_store: Store) -> None:
     assert seconds(1, 10**8) > 100 * seconds(1, 1)
 
 
+def test_a_run_that_ends_by_itself_is_not_taken_for_the_most_steps(taught_store: Store) -> None:
+    auto, most = (
+        estimated_seconds(
+            resolve_run(
+                training("new", train={"steps": steps, "learning_rate": 0.1}), taught_store
+            ),
+            1e9,
+        )
+        for steps in ("auto", 100_000)
+    )
+    assert auto < most / 4
+
+
 def test_a_large_run_is_not_waited_for(taught_store: Store) -> None:
     config = training("new", batch_size=10**6, train={"steps": 10**6})
     began = time.perf_counter()

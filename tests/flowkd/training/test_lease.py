@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +12,18 @@ import pytest
 from cluster.exits import AGAIN, FENCED
 from flowkd.errors import FencedError, HeldError
 from flowkd.registry.artifacts import load_artifact
+from flowkd.store import holder, lease, lease_keeper
+from flowkd.store.lease import Token
+from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
-from flowkd.training import lease, lease_keeper, metrics_log
-from flowkd.training.lease import Token, take
-from flowkd.training.lease_keeper import LeaseKeeper
+from flowkd.training import lease as run_lease
+from flowkd.training import metrics_log
+from flowkd.training.lease import take
 from flowkd.training.metrics_log import read_log
 from flowkd.training.setup import run_in_process
 from tests.support.crashes import CALLS
 from tests.support.drivers import STEPS, config, driver, seen, wait_for_step
+from tests.support.pausing import woken_at_each_call
 from tests.support.small_runs import furnish, training
 
 
@@ -98,35 +101,6 @@ def check_until_fenced(keeper: LeaseKeeper) -> None:
         time.sleep(0.01)
 
 
-class PausingStore(Store):
-    """Stands still before or after one of its calls, until it is woken."""
-
-    number, after, calls = -1, False, 0
-    reached, woken = threading.Event(), threading.Event()
-
-    def _pause(self, after: bool) -> None:
-        if threading.current_thread() is threading.main_thread():
-            return
-        if (self.calls, after) == (self.number, self.after):
-            self.reached.set()
-            assert self.woken.wait(300)
-        self.calls += after
-
-
-def _pausing(name: str) -> Callable[..., Any]:
-    def call(self: PausingStore, *arguments: Any, **options: Any) -> Any:
-        self._pause(after=False)
-        result = getattr(Store, name)(self, *arguments, **options)
-        self._pause(after=True)
-        return result
-
-    return call
-
-
-for each in CALLS:
-    setattr(PausingStore, each, _pausing(each))
-
-
 @pytest.mark.parametrize("after", [False, True])
 def test_one_that_stands_still_at_any_call_changes_nothing_when_it_wakes(
     memory_store: Store, monkeypatch: pytest.MonkeyPatch, after: bool
@@ -136,37 +110,18 @@ def test_one_that_stands_still_at_any_call_changes_nothing_when_it_wakes(
     monkeypatch.setattr(metrics_log, "FLUSH_SECONDS", 1e6)
     furnish(memory_store)
     settings = {"train": {"steps": 3, "warmup_steps": 1}, "log_every": 1, "validate_every": 3}
-    ends = set()
-    for number in range(100):
-        run = training(f"run{number}", **settings)
-        old = PausingStore(memory_store.uri)
-        old.number, old.after = number, after
-        old.reached, old.woken = threading.Event(), threading.Event()
-        ended: list[type] = []
 
-        def train(run: Any = run, old: Store = old, ended: list[type] = ended) -> None:
-            try:
-                ended.append(type(list(run_in_process(run, old))))
-            except (FencedError, HeldError) as error:
-                ended.append(type(error))
+    def work(store: Store, number: int) -> None:
+        list(run_in_process(training(f"run{number}", **settings), store))
 
-        thread = threading.Thread(target=train)
-        thread.start()
-        while thread.is_alive() and not old.reached.wait(0.01):
-            pass
-        if not old.reached.is_set():
-            break
-        list(run_in_process(run, memory_store))
-        before = seen(memory_store, run.name)
-        old.woken.set()
-        thread.join()
-        assert seen(memory_store, run.name) == before
-        assert [line["step"] for line in before["metrics"]] == [1, 2, 3]
-        ends |= set(ended)
-    else:
-        raise AssertionError("it made 100 calls")
-    assert number > 25
-    assert ends == {list, FencedError}
+    def look(number: int) -> Any:
+        found = seen(memory_store, f"run{number}")
+        assert [line["step"] for line in found["metrics"]] == [1, 2, 3]
+        return found
+
+    count, ends = woken_at_each_call(memory_store, work, look, after=after)
+    assert count > 25
+    assert ends == {None, FencedError}
 
 
 def test_a_lease_costs_two_calls_at_the_start_and_none_a_step(
@@ -195,19 +150,19 @@ def test_a_holder_that_lives_is_named_and_one_that_ended_is_not_waited_for(
     memory_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_keeper, "RENEW_SECONDS", 0.02)
-    monkeypatch.setenv(lease.JOB, "one")
-    monkeypatch.setenv(lease.ATTEMPT, "1")
+    monkeypatch.setenv(holder.JOB, "one")
+    monkeypatch.setenv(holder.ATTEMPT, "1")
     waits: list[str] = []
     first = take(memory_store, "run", 9, waits.append)
     assert first is not None
     with LeaseKeeper(first):
-        monkeypatch.setenv(lease.JOB, "other")
+        monkeypatch.setenv(holder.JOB, "other")
         with pytest.raises(HeldError, match=r"attempt 1 of job one since 20.*flowkd cancel one"):
             take(memory_store, "run", 9, waits.append)
     assert len(waits) == 1
     second = take(memory_store, "run", 9, waits.append)  # given back
-    assert second == Token(memory_store, "run", 2)
-    monkeypatch.setenv(lease.ATTEMPT, "2")
+    assert second == Token(memory_store, "runs/run", 2)
+    monkeypatch.setenv(holder.ATTEMPT, "2")
     third = take(memory_store, "run", 9, waits.append)  # the queue has ended its first attempt
     assert third is not None
     assert (third.number, len(waits)) == (3, 1)
@@ -239,7 +194,7 @@ def test_a_result_that_its_writer_did_not_show_is_shown_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(lease, "_show", gone)
+        patch.setattr(run_lease, "_show", gone)
         with pytest.raises(KeyboardInterrupt):
             list(run_in_process(config("run"), memory_store))
     assert not memory_store.exists("runs", "run", "result", "manifest.json")

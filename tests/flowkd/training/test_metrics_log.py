@@ -10,6 +10,7 @@ import pytest
 from flowkd.errors import StoreError
 from flowkd.store import append_log
 from flowkd.store.store import Store
+from flowkd.training import metrics_log
 from flowkd.training.follow_log import LogFollower
 from flowkd.training.metrics_log import RunLog, last_record, read_log
 from tests.support.servers.faults import FaultProxy
@@ -38,8 +39,9 @@ class CountingStore(Store):
 
 
 @pytest.fixture(autouse=True)
-def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_segments_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append_log, "SEGMENT_BYTES", 400)
+    monkeypatch.setattr(metrics_log, "can_write_events", lambda: False)  # they have their own tests
 
 
 @pytest.fixture(params=["memory", "local"])

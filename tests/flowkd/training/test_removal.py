@@ -51,10 +51,10 @@ def test_an_unfinished_run_that_learns_from_it_keeps_it_even_by_force(store: Sto
 
 
 def test_a_search_that_learns_from_it_keeps_it_until_it_is_done(store: Store) -> None:
-    store.write(b"teacher: runs/one\n", "searches", "s", "config.yaml")
+    store.write(b"teacher: runs/one\n", "searches", "s", "00000001", "config.yaml")
     with pytest.raises(StoreError, match="what search 's', not finished, learns from"):
         remove_runs(store, ["one"], force=True)
-    store.write_json({}, "searches", "s", "outcome.json")
+    store.write_json({}, "searches", "s", "00000001", "outcome.json")
     remove_runs(store, ["one"])
 
 

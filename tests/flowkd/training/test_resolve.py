@@ -15,7 +15,8 @@ from flowkd.store.store import Store
 from flowkd.training.config import ScalingConfig
 from flowkd.training.inputs import load_data
 from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import ResolvedRun, record_run, resolve_run
+from flowkd.training.resolve import record_run, resolve_run
+from flowkd.training.resolved import ResolvedRun
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import DISTILLATION, TEACHER, training
 

@@ -282,18 +282,18 @@ def test_a_job_is_checked_before_it_is_accepted(local_store: Store, configs: Pat
 def test_a_kind_of_the_clusters_own_is_accepted_once_its_dispatcher_names_it(
     local_store: Store, configs: Path
 ) -> None:
-    (configs / "report.yaml").write_text("pages: 3\n")
-    arguments = ["submit", "report", "--config", str(configs / "report.yaml"), "--id", "one"]
+    (configs / "plot.yaml").write_text("pages: 3\n")
+    arguments = ["submit", "plot", "--config", str(configs / "plot.yaml"), "--id", "one"]
     code, said = call(local_store, *arguments)
     assert code == 1
-    assert "no kind of job 'report'" in said
+    assert "no kind of job 'plot'" in said
     records = QueueRecords(local_store)
-    records.write_table(QueueTable(time=0, dispatcher="a", kinds=("report",)))
+    records.write_table(QueueTable(time=0, dispatcher="a", kinds=("plot",)))
     assert call(local_store, *arguments, "--set", "pages=4") == (0, "one: accepted\n")
     assert records.spec("one").spec.config == {"pages": 4}
     code, said = submit(local_store, configs)
     assert code == 1
-    assert "the queue runs no jobs of kind 'train_teacher'; expected one of report" in said
+    assert "the queue runs no jobs of kind 'train_teacher'; expected one of plot" in said
 
 
 @pytest.fixture
@@ -441,12 +441,14 @@ def test_a_workflow_is_queued_as_jobs_that_follow_what_they_read(
         "evaluate": {"data", "teacher", "plain", "distilled"},
         "publish": {"plain", "distilled", "evaluate"},
         "deploy": {"publish"},
+        "report": {"evaluate", "publish"},
     }
     assert {spec.pipeline for spec in specs.values()} == {"mine"}
     assert {spec.priority for spec in specs.values()} == {2}
     assert specs["teacher"].config["seed"] == 3
     assert specs["data"].config["source"] == str(tmp_path / "rows.csv")
     assert specs["deploy"].config["models"] == {"mine": "models/mine@new"}
+    assert specs["report"].config["alias"] == "new"
     code, printed = call(store, "submit", "workflow", "--config", "mine.yaml", "--check")
     assert code == 0, printed
 

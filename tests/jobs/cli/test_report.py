@@ -8,11 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.report.from_store import read_comparison
 from flowkd.store.store import Store
 from flowkd.training.setup import run_in_process
 from jobs.cli.main import app
 from tests.support.pages import assert_stands_alone
 from tests.support.small_runs import furnish, training
+from tests.support.small_searches import searched, small_search
 
 
 @pytest.fixture
@@ -45,6 +47,16 @@ def test_a_comparison_and_each_of_its_runs_have_a_page(compared: Store) -> None:
     assert any(each.startswith("nll, ") for each in spoken)
 
 
+def test_the_page_that_the_store_keeps_is_that_of_the_figures_it_has(compared: Store) -> None:
+    compared.write(b"a kept page", "evaluations", "both.html")
+    assert call(compared, "both")[0] == 0
+    assert Path("both.html").read_text() == "a kept page"
+    assert call(compared, "both", "--anew")[0] == 0
+    assert "student has" in assert_stands_alone(Path("both.html").read_text()).text
+    evaluate(read_comparison(compared, "both"), compared)
+    assert not compared.exists("evaluations", "both.html")
+
+
 def test_a_run_in_progress_has_a_page(compared: Store) -> None:
     compared.remove("runs", "student", "result")
     assert call(compared, "runs/student")[0] == 0
@@ -52,10 +64,25 @@ def test_a_run_in_progress_has_a_page(compared: Store) -> None:
     assert "runs/student is unfinished: 6 steps so far" in page.text
 
 
+def test_a_search_has_a_page_under_its_own_name_or_with_its_folder(compared: Store) -> None:
+    config = small_search("both")
+    searched(compared, config, 2, "fs", "ff")
+    code, said = call(compared, "both")
+    assert (code != 0, "ask for evaluations/both or searches/both" in said) == (True, True)
+    assert call(compared, "searches/both")[0] == 0
+    page = assert_stands_alone(Path("both.html").read_text())
+    assert "What the search has gained" in page.text
+    assert call(compared, "evaluations/both")[0] == 0
+    assert "student has" in assert_stands_alone(Path("both.html").read_text()).text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nothing"], "no comparison 'nothing'"),
+        (["nothing"], "no comparison, search or study 'nothing'"),
+        (["evaluations/nothing"], "no comparison 'nothing'"),
+        (["searches/nothing"], "no search 'nothing'"),
+        (["studies/nothing"], "no study 'nothing'"),
         (["runs/nothing"], "no run 'nothing'"),
         (["both", "--output", "no/such/page.html"], "there is no folder no/such"),
     ],

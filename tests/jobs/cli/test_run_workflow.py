@@ -17,6 +17,7 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.removal import remove_runs
 from jobs.cli import run_workflow as run
+from jobs.cli.sink import be_quiet
 from jobs.workflow.checks import check_workflow
 from jobs.workflow.config import WorkflowConfig
 from tests.support import ROOT
@@ -55,7 +56,10 @@ def workflow(folder: Path, **parts: Any) -> WorkflowConfig:
 
 
 def test_a_workflow_goes_on_where_it_was(
-    tmp_path: Path, storage: StorageConfig, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    storage: StorageConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config, store = workflow(tmp_path), storage.store()
 
@@ -66,9 +70,21 @@ def test_a_workflow_goes_on_where_it_was(
         patched.setattr(run, "evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run.run_workflow(config, storage)
+    said = capsys.readouterr().err
+    assert said == (
+        "done and kept: data, teacher, plain, distilled; the same command goes on with evaluate\n"
+    )
     made = {role: load_artifact(store, f"runs/mine-{role}").manifest.created
             for role in ("teacher", "plain", "distilled")}  # fmt: skip
-    run.run_workflow(config, storage)
+    be_quiet(True)
+    try:
+        run.run_workflow(config, storage)
+    finally:
+        be_quiet(False)
+    printed = capsys.readouterr().out
+    assert f"report   {tmp_path / 'mine.html'}" in printed
+    assert "compared" not in printed
+    assert "Publishing" not in printed
     results = json.loads((tmp_path / "mine.json").read_text())
     assert {role: results[role]["created"] for role in made} == made
     bits = {role: load_artifact(store, f"runs/mine-{role}").metrics["validation_bits_per_dim"]

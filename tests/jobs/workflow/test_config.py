@@ -26,7 +26,7 @@ def workflow(**parts: Any) -> WorkflowConfig:
 def test_a_name_and_data_are_enough() -> None:
     found = stages(workflow())
     assert list(found) == [
-        "data", "teacher", "plain", "distilled", "evaluate", "publish", "deploy",
+        "data", "teacher", "plain", "distilled", "evaluate", "publish", "deploy", "report",
     ]  # fmt: skip
     have: set[str] = set()
     for kind, config in found.values():
@@ -42,10 +42,20 @@ def test_a_name_and_data_are_enough() -> None:
 
 def test_what_is_there_already_or_not_wanted_is_no_stage() -> None:
     found = stages(workflow(data="walks", teacher="models/large@best", plain=False, deploy="none"))
-    assert list(found) == ["distilled", "evaluate", "publish"]
+    assert list(found) == ["distilled", "evaluate", "publish", "report"]
     assert found["distilled"][1].objective.teacher == "models/large@best"
     assert found["evaluate"][1].flows == {
         "teacher": "models/large@best", "distilled": "runs/mine-distilled",
+    }  # fmt: skip
+
+
+def test_where_figures_are_sent_is_said_once_for_all() -> None:
+    server = {"mlflow": "http://127.0.0.1:5000"}
+    found = stages(workflow(tracking=server, student={"tracking": {}}))
+    sent = {name: config.tracking.mlflow for name, (_, config) in found.items()
+            if hasattr(config, "tracking")}  # fmt: skip
+    assert sent == {
+        "teacher": server["mlflow"], "plain": None, "distilled": None, "evaluate": server["mlflow"],
     }  # fmt: skip
 
 

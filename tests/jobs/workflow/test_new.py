@@ -130,6 +130,21 @@ def test_what_a_column_holds_becomes_options_or_hints() -> None:
     assert "  # context_columns: [energy]  #" in Path("parts.yaml").read_text()
 
 
+def test_the_user_names_what_the_density_is_conditioned_on() -> None:
+    np.savetxt("rows.csv", rows(50, 4), delimiter=",", header="a,b,c,d", comments="")
+    call("new", "rows.csv", "--context", "d", "--context", "b")
+    assert yaml.safe_load(Path("rows.yaml").read_text())["data"]["context_columns"] == ["d", "b"]
+    for named, message in (
+        (["--context", "D"], "D"),
+        (["--set", "context=[d]"], "context: unknown key; did you mean context_columns"),
+        (["--context", "d", "--label", "a"], "context_columns or label_column; got both"),
+    ):
+        refused = CliRunner().invoke(app, ["new", "rows.csv", "--output", "other.yaml", *named])
+        assert refused.exit_code == 1
+        assert message in refused.output
+        assert not Path("other.yaml").exists()
+
+
 def test_a_table_within_a_file_is_named_by_the_user() -> None:
     with h5py.File("runs.h5", "w") as file:
         file["first"], file["second"] = rows(50, 2), rows(60, 3)

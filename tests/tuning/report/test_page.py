@@ -19,7 +19,8 @@ from tests.support.pages import Page, assert_stands_alone
 from tests.support.small_runs import furnish
 from tests.support.small_searches import SPACE, searched, small_search
 from tuning.records import SearchRecords, TrialEnd
-from tuning.report.page import MAPS, ROWS, render_search, write_report
+from tuning.report.page import MAPS, render_search, write_report
+from tuning.report.rows import ROWS
 from tuning.report.tables import trials_parquet
 
 HOSTILE = "</dd><script>alert('\"x&')</script><img src=http://evil/x onerror=y>$\\frac{1}$"
@@ -62,7 +63,7 @@ def store():
 def trials_of(store):
     found = {name: searched(store, *arguments) for name, arguments in SEARCHES.items()}
     for name, (config, _, _) in SEARCHES.items():
-        write_report(config, store, found[name], None)
+        write_report(config, SearchRecords(store, config.name), found[name], None)
     return found
 
 
@@ -82,11 +83,11 @@ def outcome(refused=None):
 
 
 def page_of(store, name):
-    return store.read("searches", SEARCHES[name][0].name, "report.html").decode()
+    return store.read(SearchRecords(store, SEARCHES[name][0].name).folder, "report.html").decode()
 
 
 def table_of(store, name, file):
-    data = store.read("searches", SEARCHES[name][0].name, file)
+    data = store.read(SearchRecords(store, SEARCHES[name][0].name).folder, file)
     return pq.read_table(io.BytesIO(data)).to_pylist()
 
 
@@ -159,6 +160,8 @@ def test_what_must_be_known_before_is_told_first(store, trials_of):
     assert page.index("in different orders") < page.index("The best student has")
     assert "Distillation gained 0.100 ± " in page
     assert "Only 6 rows in 2 groups in validation" in page
+    assert "What to do next" in page
+    assert "make the teacher deeper or wider" in page
 
 
 def test_the_page_tells_that_nothing_was_concluded(store, trials_of):
@@ -173,7 +176,8 @@ def test_the_page_names_the_best_and_the_failed(store, trials_of):
     trials = trials_of["random"]
     page = page_of(store, "random")
     finished = sorted(t.bits_per_dim for t in trials if t.state == "finished")
-    assert re.findall(r"<td>(\d\.\d{4})</td>", page) == [f"{bits:.4f}" for bits in finished[:ROWS]]
+    table = page[page.index("The best trials") :]
+    assert re.findall(r"<td>(\d\.\d{4})</td>", table) == [f"{bits:.4f}" for bits in finished[:ROWS]]
     best = next(t for t in trials if t.bits_per_dim == finished[0])
     rate = best.start.params["learning_rate"]
     assert f"<span>learning_rate <b>{rate:.3g}</b></span>" in page
@@ -203,7 +207,7 @@ def test_a_report_is_written_before_the_end(local_store):
     searched(local_store, config, 4, "fs.x")
     call = ["search", "report", "unfinished", "--store", local_store.uri]
     assert CliRunner().invoke(app, call).exit_code == 0
-    page = local_store.read("searches", "unfinished", "report.html").decode()
+    page = local_store.read(SearchRecords(local_store, "unfinished").folder, "report.html").decode()
     assert page == render_search(
         config, local_store, SearchRecords(local_store, "unfinished").trials(), None
     )

@@ -1,0 +1,66 @@
+"""The page docs/journeys.md, from results/journeys.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowkd.evaluation.compare import FlowFigures
+from flowkd.report.comparison import ROLES, gap_text, percent
+
+
+def document(results: dict[str, Any]) -> str:
+    """Returns the page."""
+    sections = "\n".join(_section(name, each) for name, each in results["journeys"].items())
+    return f"""# Three journeys: from one's own data to a served student
+
+`make journeys`, {results["date"]}, torch {results["torch"]}, {results["machine"]}. From a fresh
+clone, whose install took {results["install_seconds"]:.0f} s; each journey is two commands and one
+file, which nobody edited. The aim is a student that closes at least 75% of the gap between the
+plain student and the teacher at no more than 25% of the parameters, or a report that says why not.
+
+| data | look, s | run, min | share of parameters | share of the gap closed | faster |
+| --- | --- | --- | --- | --- | --- |
+{chr(10).join(_row(name, each) for name, each in results["journeys"].items())}
+
+*Faster* is log-likelihoods and samples a second, over the teacher's.
+
+{sections}"""
+
+
+def _row(name: str, journey: dict[str, Any]) -> str:
+    teacher, student = journey["teacher"], journey["distilled"]
+    figures = {role: FlowFigures.read(journey[role]) for role in ROLES}
+    faster = ", ".join(
+        f"{student[key] / teacher[key]:.1f}x"
+        for key in ("log_prob_per_second", "samples_per_second")
+    )
+    return (
+        f"| [{name}](#{name}) | {journey['new_seconds']:.0f} | {journey['run_seconds'] / 60:.1f} | "
+        f"{percent(student['parameters'] / teacher['parameters'])} | {gap_text(figures)} | "
+        f"{faster} |"
+    )
+
+
+def _section(name: str, journey: dict[str, Any]) -> str:
+    rows = [
+        f"| {role} | {journey[role]['bits_per_dim']:.3f} ± {journey[role]['standard_error']:.3f} "
+        f"| {journey[role]['parameters']:,} | {journey[role]['steps']:,} |"
+        for role in ROLES
+    ]
+    said = "\n".join(journey["said"])
+    advice = "\n".join(f"- {each}" for each in journey["advice"])
+    what = f"\nWhat the report says of it:\n\n{advice}\n" if advice else ""
+    return f"""## {name}
+
+{journey["about"][0].upper()}{journey["about"][1:]}.
+
+```text
+$ {journey["commands"][0]}
+{said}
+$ {journey["commands"][1]}
+```
+
+| | bits/dim | parameters | steps |
+| --- | --- | --- | --- |
+{chr(10).join(rows)}
+{what}"""

@@ -1,0 +1,83 @@
+"""Graphs of a flow in ONNX Runtime, on the threads that torch has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowkd.flows.engine.graphs import DIRECTIONS
+
+
+class OnnxEngine:
+    """Both directions of a flow in ONNX Runtime, in float32 on a CPU.
+
+    It has as many threads as torch has in the thread that calls it, and opens its graphs again
+    where that number changes. Rows beyond `rows` are computed in several calls: ONNX Runtime keeps
+    the memory of its largest call for as long as it lives.
+
+    Args:
+        folder: Holds what `write_graphs` wrote.
+        rows: The most of one call.
+    """
+
+    name = "onnx"
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        self.folder, self.rows = folder, rows
+        self.threads = 0
+        self._open()
+
+    def encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns z, and log_prob in nats, (B,)."""
+        log_prob, z = self._run("log_prob", "x", x, context)
+        return z, log_prob
+
+    def decode(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """Returns x."""
+        return self._run("inverse", "z", z, context)[0]
+
+    def _open(self) -> None:
+        self.threads = torch.get_num_threads()
+        self._sessions = {
+            direction: open_session(self.folder / f"{direction}.onnx", self.threads)
+            for direction in DIRECTIONS
+        }
+
+    def _run(
+        self, direction: str, name: str, value: Tensor, context: Tensor | None
+    ) -> list[Tensor]:
+        if self.threads != torch.get_num_threads():
+            self._open()
+        given = {name: value.detach().contiguous().numpy()}
+        if context is not None:
+            exact = context if context.dtype == torch.int64 else context.double()
+            given["context"] = exact.detach().contiguous().numpy()
+        session, count = self._sessions[direction], value.shape[0]
+        if count <= self.rows:
+            return [torch.from_numpy(part) for part in session.run(None, given)]
+        parts = [
+            session.run(None, {key: rows[start : start + self.rows] for key, rows in given.items()})
+            for start in range(0, count, self.rows)
+        ]
+        return [torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True)]
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """Returns a session of a graph.
+
+    Threads are given, for by default there is one for each core that the machine has, and each is
+    bound to its own, whether or not this process may use that core. They do not spin while they
+    wait, which would take the cores from others.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # one more for each number of rows
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

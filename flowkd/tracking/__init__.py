@@ -1,0 +1,1 @@
+"""Figures that are sent to a server of others while they come, as long as it answers."""

@@ -1,0 +1,175 @@
+"""A student's shape by the time that it takes on this machine, beside the flow that it follows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from functools import partial
+from statistics import median
+
+import torch
+
+from flowkd.config import Config
+from flowkd.errors import ConfigError
+from flowkd.evaluation.throughput import seconds_per_call
+from flowkd.flows.build import build_flow, count_parameters, describe_flow
+from flowkd.flows.configs import AnyFlowConfig
+from flowkd.flows.flow import Flow
+from flowkd.flows.inference import for_inference
+from flowkd.store.store import Store
+
+# Shares of the larger flow's depth and width that are looked at.
+DEPTHS = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 1 / 16)
+WIDTHS = tuple(2 ** (-quarter / 4) for quarter in range(21))
+# No shape is faster than its parameters are fewer by more than this: others are not timed.
+MOST_PER_PARAMETER = 1.25
+TABLE_ROWS, PICTURE_ROWS, FEWEST_ROWS = 256, 16, 4
+CALL_SECONDS = 0.05  # of the larger flow, at most, as far as fewer rows allow it
+MEASURED_SECONDS, ROUNDS = 0.4, 5  # a shape and a direction
+
+
+class TimedShape(Config):
+    """A shape that was chosen by its time.
+
+    Attributes:
+        flow: Of the student.
+        log_prob: Its log_prob a second over the larger flow's.
+        sampling: Its samples a second over the larger flow's.
+        timed: How many shapes were timed to find it.
+        seconds: That this took.
+        shared: Whether another run had found it.
+    """
+
+    flow: AnyFlowConfig
+    log_prob: float
+    sampling: float
+    timed: int
+    seconds: float
+    shared: bool = False
+
+    def __str__(self) -> str:
+        found = (
+            f"{describe_flow(self.flow)}, {self.log_prob:.1f} times its log_prob and "
+            f"{self.sampling:.1f} times its sampling on this machine"
+        )
+        if self.shared:
+            return f"{found}, as another run found"
+        return f"{found}; {self.timed} shapes timed in {self.seconds:.0f} s"
+
+
+def timed_shape(larger: AnyFlowConfig, times: float, store: Store | None = None) -> TimedShape:
+    """Returns a shape of a flow's family that is so many times as fast, by measurement.
+
+    Of the shapes that are, it is the one whose smaller share of the flow's depth and width is
+    largest, and then the largest of these: at equal throughput, shapes that keep most of the steps
+    are ahead of those that keep the width (docs/results/capacity.md). Levels stay, for a student
+    begins as the folded flow, which has the same.
+
+    Args:
+        larger: Complete.
+        times: How many times the flow's rows a second, at least, both ways.
+        store: Keeps what was found, so that students to be compared have one shape; default none.
+
+    Raises:
+        ConfigError: Not even the smallest shape is so fast.
+    """
+    path = ("shapes", f"{_digest(larger, times)}.json")
+    if store is not None and store.exists(*path):
+        found = TimedShape.model_validate(json.loads(store.read(*path)))
+        return found.model_copy(update={"shared": True})
+    found = _search(larger, times)
+    if store is not None:
+        store.write(found.model_dump_json().encode(), *path)
+    return found
+
+
+def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
+    """Returns the shapes that may be so many times as fast, the one to be taken first first."""
+    whole = count_parameters(build_flow(larger))
+    most = min(MOST_PER_PARAMETER * whole / times, whole - 1)
+    found: list[tuple[float, int, AnyFlowConfig]] = []
+    seen = set()
+    for depth in DEPTHS:
+        for width in WIDTHS:
+            flow = larger.scaled(depth, width)
+            if flow.model_dump_json() in seen:  # the first has the largest shares
+                continue
+            seen.add(flow.model_dump_json())
+            parameters = count_parameters(build_flow(flow))
+            if parameters <= most:
+                found.append((min(depth, width), parameters, flow))
+    found.sort(key=lambda each: each[:2], reverse=True)
+    smallest = larger.scaled(DEPTHS[-1], WIDTHS[-1])
+    return [flow for _, _, flow in found] or [smallest]
+
+
+def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
+    began = time.perf_counter()
+    teacher = build_flow(larger)
+    rows = _rows(teacher)
+    fastest = 0.0
+    for timed, flow in enumerate(candidates(larger, times), start=1):
+        ratios = _ratios(teacher, build_flow(flow), rows)
+        fastest = max(fastest, min(ratios))
+        if min(ratios) >= times:
+            seconds = round(time.perf_counter() - began, 1)
+            return TimedShape(
+                flow=flow, log_prob=ratios[0], sampling=ratios[1], timed=timed, seconds=seconds
+            )
+    raise ConfigError(
+        f"objective.throughput: expected at most what the fastest of the shapes reaches on this "
+        f"machine, {fastest:.1f}; got {times:g}: lower it, or name a flow"
+    )
+
+
+def _rows(teacher: Flow) -> int:
+    """Returns how many rows are timed: as many as one call of the flow takes little time for."""
+    rows = TABLE_ROWS if len(teacher.event_shape) == 1 else PICTURE_ROWS
+    while rows > FEWEST_ROWS:
+        x, context = teacher.sample(rows, _context(teacher, rows)), _context(teacher, rows)
+        began = time.process_time()
+        with torch.no_grad():
+            teacher.log_prob(x, context)
+        if time.process_time() - began <= CALL_SECONDS:
+            break
+        rows //= 2
+    return rows
+
+
+def _context(flow: Flow, rows: int) -> torch.Tensor | None:
+    if flow.context.classes:
+        return torch.zeros(rows, dtype=torch.int64)
+    return torch.zeros(rows, flow.context.size) if flow.context.size else None
+
+
+@torch.no_grad()
+def _ratios(teacher: Flow, student: Flow, rows: int) -> tuple[float, float]:
+    """Returns how many times the teacher's rows a second a student has: log_prob and sampling.
+
+    By the time of the CPU, for other work on the machine should choose no shape.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        forms = {"teacher": for_inference(teacher), "student": for_inference(student)}
+        x, context = teacher.sample(rows, _context(teacher, rows)), _context(teacher, rows)
+        z = torch.randn(rows, *teacher.latent_shape)
+        both = (
+            {name: partial(form.log_prob, x, context) for name, form in forms.items()},
+            {name: partial(form.inverse, z, context) for name, form in forms.items()},
+        )
+        found = []
+        for calls in both:
+            taken = seconds_per_call(
+                calls, seconds=MEASURED_SECONDS, rounds=ROUNDS, clock=time.process_time
+            )
+            found.append(median(taken["teacher"]) / max(median(taken["student"]), 1e-9))
+    finally:
+        torch.set_num_threads(before)
+    return found[0], found[1]
+
+
+def _digest(larger: AnyFlowConfig, times: float) -> str:
+    facts = {"flow": larger.model_dump(mode="json"), "times": times}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]

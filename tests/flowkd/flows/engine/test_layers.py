@@ -1,0 +1,57 @@
+"""The form that is exported is the same density, whatever the family, before any graph is made."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from flowkd.bijectors import AffineCoupling, Chain, Standardize
+from flowkd.flows.build import build_flow
+from flowkd.flows.engine.layers import Exported
+from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
+from flowkd.nn import Conditioner
+from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch
+
+
+class Own(Conditioner):
+    """A network of somebody's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, kept, context=None):
+        return self.scale * torch.cat([kept, kept], dim=1)
+
+
+def own() -> Flow:
+    chain = Chain({"preprocess": Standardize(1.0, 2.0), "coupling": AffineCoupling(Own(), 1)})
+    return Flow(chain, (2,))
+
+
+LEVELS = GlowConfig(event_shape=(3, 16, 16), levels=3, depth=1, width=5, **PICTURES)
+CASES = {
+    **{name: lambda name=name: build_flow(CONFIGS[name]) for name in CONFIGS},
+    "three levels": lambda: build_flow(LEVELS),
+    "a network of somebody's own": own,
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CASES)
+def test_the_exported_form_is_the_flow_and_leaves_it_alone(name):
+    flow = randomise(CASES[name](), by=0.1)
+    x, context = small_batch(flow, dtype=torch.float32)
+    before = copy.deepcopy(flow.state_dict())
+    form, exact = Exported(flow), copy.deepcopy(flow).double()
+    expected = exact(x.double(), context)
+    log_prob, z = form.log_prob(x, context)
+    torch.testing.assert_close(log_prob.double(), expected.log_prob, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(z.double(), expected.z, rtol=1e-4, atol=1e-4)
+    back, known = form.inverse(z, context), exact.inverse(z.double(), context)
+    back, known = flow.preprocess(back)[0], exact.preprocess(known)[0]
+    torch.testing.assert_close(back.double(), known, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(value, before[key]) for key, value in flow.state_dict().items())
