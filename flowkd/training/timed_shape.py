@@ -91,7 +91,7 @@ def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
     """
     shares = [(depth, width) for depth in DEPTHS for width in WIDTHS]
     shares.sort(key=lambda each: (min(each), each[0] * each[1]), reverse=True)
-    found = {}
+    found: dict[str, AnyFlowConfig] = {}
     for depth, width in shares:
         flow = larger.scaled(depth, width)
         if depth * width**2 <= SLACK / times and flow != larger:
