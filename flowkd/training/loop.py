@@ -32,12 +32,13 @@ class PlateauConfig(Config):
         patience: So many validations without a gain, neither on the best nor, as after a leap of
             the loss, on the one before.
         min_gain: Bits per dimension that count as one.
-        decay_share: Steps of the fall, as a share of those before.
+        decay_share: Steps of the fall, as a share of those before; default as many, for most is
+            learnt in the fall.
     """
 
     patience: int = Field(5, ge=1)
     min_gain: float = Field(0.005, ge=0)
-    decay_share: float = Field(0.25, gt=0, le=1)
+    decay_share: float = Field(1.0, gt=0)
 
 
 LearningRate = Annotated[float, Field(gt=0)] | Literal["find"]

@@ -13,7 +13,7 @@ from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig
 
 # Of a training that ends on a plateau, about: what the budget of minutes is divided by.
-EXPECTED_STEPS = 4000
+EXPECTED_STEPS = 5600
 ROWS = 8  # of the step that is timed
 # Depth and width, the largest first: one that is measured to fit is taken.
 SIZES = ((8, 128), (8, 96), (8, 64), (6, 64), (6, 48), (4, 48), (4, 32), (3, 24), (2, 16))

@@ -13,7 +13,7 @@ import torch
 from flowkd.config import Config
 from flowkd.errors import ConfigError
 from flowkd.evaluation.throughput import seconds_per_call
-from flowkd.flows.build import build_flow, count_parameters, describe_flow
+from flowkd.flows.build import build_flow, describe_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
@@ -22,8 +22,7 @@ from flowkd.store.store import Store
 # Shares of the larger flow's depth and width that are looked at.
 DEPTHS = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 1 / 16)
 WIDTHS = tuple(2 ** (-quarter / 4) for quarter in range(21))
-# No shape is faster than its parameters are fewer by more than this: others are not timed.
-MOST_PER_PARAMETER = 1.25
+SLACK = 1.25  # by which a shape may be faster than its work is less
 TABLE_ROWS, PICTURE_ROWS, FEWEST_ROWS = 256, 16, 4
 CALL_SECONDS = 0.05  # of the larger flow, at most, as far as fewer rows allow it
 MEASURED_SECONDS, ROUNDS = 0.4, 5  # a shape and a direction
@@ -85,23 +84,19 @@ def timed_shape(larger: AnyFlowConfig, times: float, store: Store | None = None)
 
 
 def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
-    """Returns the shapes that may be so many times as fast, the one to be taken first first."""
-    whole = count_parameters(build_flow(larger))
-    most = min(MOST_PER_PARAMETER * whole / times, whole - 1)
-    found: list[tuple[float, int, AnyFlowConfig]] = []
-    seen = set()
-    for depth in DEPTHS:
-        for width in WIDTHS:
-            flow = larger.scaled(depth, width)
-            if flow.model_dump_json() in seen:  # the first has the largest shares
-                continue
-            seen.add(flow.model_dump_json())
-            parameters = count_parameters(build_flow(flow))
-            if parameters <= most:
-                found.append((min(depth, width), parameters, flow))
-    found.sort(key=lambda each: each[:2], reverse=True)
-    smallest = larger.scaled(DEPTHS[-1], WIDTHS[-1])
-    return [flow for _, _, flow in found] or [smallest]
+    """Returns the shapes that may be so many times as fast, the one to be taken first first.
+
+    A network's work grows with its width, at most with its square: what would be too slow even so
+    is left out.
+    """
+    shares = [(depth, width) for depth in DEPTHS for width in WIDTHS]
+    shares.sort(key=lambda each: (min(each), each[0] * each[1]), reverse=True)
+    found: dict[str, AnyFlowConfig] = {}
+    for depth, width in shares:
+        flow = larger.scaled(depth, width)
+        if depth * width**2 <= SLACK / times and flow != larger:
+            found.setdefault(flow.model_dump_json(), flow)  # the first has the largest shares
+    return list(found.values()) or [larger.scaled(DEPTHS[-1], WIDTHS[-1])]
 
 
 def _search(larger: AnyFlowConfig, times: float) -> TimedShape:

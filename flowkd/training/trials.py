@@ -8,6 +8,7 @@ from typing import Any
 
 from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.errors import NonFiniteError
+from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.training.climb import first_gains
 from flowkd.training.config import NO_DATA, TrainingConfig
@@ -69,10 +70,10 @@ class Trials:
         decay = self.run.config.train.weight_decay
         chosen: AnyFlowConfig | None = None
         if self.run.flow_by_data:
-            flows = [self.run.flow.scaled(1, factor) for factor in NARROWER]
+            flows: list[AnyFlowConfig] = [self.run.flow.scaled(1, each) for each in NARROWER]
 
             def narrower(flow: AnyFlowConfig) -> float:
-                return self._told(f"width {flow.width}", self.score(rate, decay, flow))
+                return self._told(describe_flow(flow), self.score(rate, decay, flow))
 
             count = first_gains(flows, narrower, known)
             if count:

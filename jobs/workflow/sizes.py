@@ -15,7 +15,7 @@ from flowkd.training.resolve import complete_run
 from jobs.workflow.look import Look
 
 # Steps of a training that ends on a plateau, from a small table, the fewest that there can be.
-FEWEST, MOST = 1500, 8000
+FEWEST, MOST = 2400, 13_000
 LOOKING = 1000  # steps of all trials of a learning rate
 DISTILLED = 2.5  # times a plain step: as many of the teacher's samples, which are drawn first
 MEASURED = 100
