@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flowkd.store.local_files import make_folder
@@ -26,7 +27,7 @@ def cache_root() -> Path:
 def keep(digest: str, build: Callable[[Path], None]) -> Path:
     """Returns the folder of a digest, which is built where there is none.
 
-    Of several processes that build it at once, one's is kept; it is there whole or not at all.
+    Of several processes that ask for it at once, one builds it; it is there whole or not at all.
 
     Args:
         digest: Of all that the contents depend on.
@@ -39,17 +40,32 @@ def keep(digest: str, build: Callable[[Path], None]) -> Path:
     folder = root / digest
     if not folder.exists():
         make_folder(root)
-        building = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=root))
-        try:
-            build(building)
-            with contextlib.suppress(OSError):  # another process was first
-                building.rename(folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with _alone(cache_root() / "engines.lock"):
+            if not folder.exists():
+                _build(folder, build)
         _make_room(root, folder)
     with contextlib.suppress(OSError):
         os.utime(folder)
     return folder
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Has one process of this machine build at a time: the others find what it has built."""
+    with open(lock, "a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError):  # a filesystem without locks: each builds, one's is kept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(folder: Path, build: Callable[[Path], None]) -> None:
+    building = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
+    try:
+        build(building)
+        with contextlib.suppress(OSError):  # another process was first
+            building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def forget(digest: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -183,6 +185,27 @@ def test_what_was_used_longest_ago_goes_where_there_is_no_room(tmp_path, monkeyp
     for name in ("a", "c"):
         kept.keep(name, build)
     assert engines(tmp_path) == ["a", "c"]
+
+
+def test_of_two_that_ask_at_once_one_builds(tmp_path):
+    began, built_by = threading.Barrier(2), []
+
+    def build(folder: Path) -> None:
+        built_by.append(threading.current_thread())
+        time.sleep(0.05)  # long enough for the other to come
+        (folder / "graph").write_bytes(b"")
+
+    def ask() -> None:
+        began.wait()
+        kept.keep("a", build)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built_by) == 1
+    assert "a" in engines(tmp_path)
 
 
 def test_what_is_interrupted_is_not_kept(tmp_path):
