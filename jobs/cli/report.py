@@ -54,23 +54,28 @@ def _kind_and_name(store: Store, what: str) -> tuple[str, str]:
     folder, _, rest = what.partition("/")
     if rest and folder in KINDS:
         return folder, rest
-    folders = {
-        "evaluations": [f"{what}.yaml"],
-        "searches": [what, "config.yaml"],
-        "studies": [what, "config.yaml"],
+    names = {
+        "evaluations": [
+            name.removesuffix(".yaml")
+            for name in store.list("evaluations")
+            if name.endswith(".yaml")
+        ],
+        "searches": store.list("searches"),
+        "studies": store.list("studies"),
     }
-    found = [kind for kind, path in folders.items() if store.exists(kind, *path)]
+    found = [kind for kind, known in names.items() if what in known]
     if len(found) > 1:
         several = " or ".join(f"{kind}/{what}" for kind in found)
         raise StoreError(f"there are several of the name {what!r} in {store}: ask for {several}")
     if not found:
-        known = [
-            *(name[:-5] for name in store.list("evaluations") if name.endswith(".yaml")),
-            *(f"{kind}/{name}" for kind in ("searches", "studies") for name in store.list(kind)),
+        listed = [
+            name if kind == "evaluations" else f"{kind}/{name}"
+            for kind, known in names.items()
+            for name in known
         ]
         raise StoreError(
             f"no comparison, search or study {what!r} in {store}; there are "
-            f"{', '.join(known) or 'none'}, and pages of runs/RUN and models/NAME@best"
+            f"{', '.join(listed) or 'none'}, and pages of runs/RUN and models/NAME@best"
         )
     return found[0], what
 
