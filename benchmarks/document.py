@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, journeys_page, serve_page, tuning_page
+from benchmarks import data, journeys_page, memory, serve_page, tuning_page
 from benchmarks.chaos import page as chaos_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
@@ -33,6 +33,7 @@ def main() -> None:
     pages = {
         "bench": bench,
         "bench-data": data.document,
+        "bench-memory": memory.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,

@@ -101,6 +101,17 @@ class Flow(nn.Module):
         """The first bijector, from data units to order one."""
         return self.chain["preprocess"]
 
+    @property
+    def reversible(self) -> bool:
+        """Whether gradients are computed from results alone, in memory that is flat in depth."""
+        return self.chain.reversible
+
+    @reversible.setter
+    def reversible(self, value: bool) -> None:
+        for module in self.chain.modules():
+            if isinstance(module, Chain):
+                module.reversible = value
+
     @cached_property
     def taps(self) -> dict[str, Tap]:
         """Every place whose state may be recorded, by name, in the order of forward."""

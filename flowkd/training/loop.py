@@ -51,6 +51,9 @@ class TrainConfig(Config):
         min_learning_rate_ratio: The last learning rate as a share of the peak.
         max_gradient_norm: A gradient of a larger norm is scaled down to it.
         ema_decay: Decay of the averaged weights, which are what is evaluated and published.
+        memory: `ordinary`, the default and the faster one, keeps what each layer makes until its
+            gradient is computed; `reversible` computes it from the result by the flow's inverse,
+            so that memory hardly grows with depth. The gradients are the same but for rounding.
         plateau: With it, `steps` are the most, and validation says when to end; default none,
             unless steps are `auto`.
     """
@@ -62,6 +65,7 @@ class TrainConfig(Config):
     min_learning_rate_ratio: float = Field(0.01, ge=0, le=1)
     max_gradient_norm: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
+    memory: Literal["ordinary", "reversible"] = "ordinary"
     plateau: PlateauConfig | None = None
 
     @model_validator(mode="before")
@@ -244,6 +248,7 @@ def train(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = parameters[0].device
     horizon = horizon or Horizon(config)
+    flow.reversible = config.memory == "reversible"
     step = start
     while step < horizon.last:
         began = time.perf_counter()
