@@ -22,15 +22,24 @@ class AffineCoupling(Bijector):
     Args:
         conditioner: Maps x_a, (B, A, *rest), to t and s in (B, 2 (C - A), *rest).
         kept: A, the number of leading channels that pass unchanged.
+
+    Attributes:
+        bf16: Whether the conditioner computes in bfloat16; t and s are in the dtype of x anyway.
     """
 
     def __init__(self, conditioner: Conditioner, kept: int) -> None:
         super().__init__()
         self.conditioner = conditioner
         self.kept = kept
+        self.bf16 = False
 
     def _parameters_for(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        shift, raw = self.conditioner(kept, context).chunk(2, dim=1)
+        if self.bf16:
+            with torch.autocast(kept.device.type, torch.bfloat16):
+                made = self.conditioner(kept, context).to(kept.dtype)
+        else:
+            made = self.conditioner(kept, context)
+        shift, raw = made.chunk(2, dim=1)
         return shift, LOG_SCALE_BOUND * torch.tanh(raw / LOG_SCALE_BOUND)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from flowkd.bijectors import Bijector, Chain, Shape, State, Tap
+from flowkd.bijectors import AffineCoupling, Bijector, Chain, Shape, State, Tap
 from flowkd.config import Config
 from flowkd.flows.context import ContextSpec, ContextUnits
 
@@ -111,6 +112,18 @@ class Flow(nn.Module):
         for module in self.chain.modules():
             if isinstance(module, Chain):
                 module.reversible = value
+
+    @property
+    def precision(self) -> Literal["float32", "bf16"]:
+        """In which the networks within couplings compute; all else is in the flow's dtype."""
+        half = any(module.bf16 for module in self.modules() if isinstance(module, AffineCoupling))
+        return "bf16" if half else "float32"
+
+    @precision.setter
+    def precision(self, value: Literal["float32", "bf16"]) -> None:
+        for module in self.modules():
+            if isinstance(module, AffineCoupling):
+                module.bf16 = value == "bf16"
 
     @cached_property
     def taps(self) -> dict[str, Tap]:

@@ -24,6 +24,7 @@ from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.config import NO_DATA, TrainingConfig
 from flowkd.training.default_flow import default_flow
+from flowkd.training.precision import FoundPrecision
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
@@ -69,6 +70,7 @@ class ResolvedRun(Config):
         source: The flow that it begins from; None where it begins at random.
         notes: What was chosen where the config leaves it open, in words.
         found_rate: How its learning rate was found; None where it was given.
+        found_precision: How its precision was found; None where it was given.
     """
 
     config: TrainingConfig
@@ -78,6 +80,7 @@ class ResolvedRun(Config):
     source: PinnedArtifact | None = None
     notes: tuple[str, ...] = ()
     found_rate: FoundRate | None = None
+    found_precision: FoundPrecision | None = None
 
     @property
     def bins(self) -> int | None:
