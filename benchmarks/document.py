@@ -8,7 +8,16 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cli, data, defaults_page, engines, journeys_page, serve_page, tuning_page
+from benchmarks import (
+    cli,
+    data,
+    defaults_page,
+    engines,
+    journeys_page,
+    memory,
+    serve_page,
+    tuning_page,
+)
 from benchmarks.chaos import page as chaos_page
 from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig
@@ -39,6 +48,7 @@ def main() -> None:
         "bench-data": data.document,
         "bench-engines": engines.document,
         "bench-defaults": defaults_page.document,
+        "bench-memory": memory.document,
         "bench-scale": scale_page.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,

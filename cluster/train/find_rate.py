@@ -33,7 +33,8 @@ def rate_found(
         if known.found_rate is not None:
             tell(str(known.found_rate))
         return known
-    tell(LOOKING)
+    if run.config.train.learning_rate == "find":
+        tell(LOOKING)
     taken = resources_per_worker(run.config.scaling)
     options = {"num_cpus": taken.pop("CPU", 0), "num_gpus": taken.pop("GPU", 0), "resources": taken}
     call = _find.options(name=f"learning rate of {run.config.name}", **options)
@@ -42,7 +43,9 @@ def rate_found(
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     resolved = ResolvedRun.model_validate(found)
-    tell(str(resolved.found_rate))
+    for found_here in (resolved.found_precision, resolved.found_rate):
+        if found_here is not None:
+            tell(str(found_here))
     return resolved
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flowkd.bijectors.reversible import Retraced, apply_reversibly, runs
+
 Shape = tuple[int, ...]
 
 
@@ -68,6 +70,32 @@ class Bijector(nn.Module, ABC):
         """
         return True
 
+    @property
+    def retraceable(self) -> bool:
+        """Whether any x can be computed from its z, within rounding, as `retrace` does."""
+        return True
+
+    def leaves(self) -> Iterator[tuple[tuple[str, ...], Bijector]]:
+        """Yields what it is made of in turn, with the paths of what ends there: itself alone."""
+        yield (), self
+
+    def retrace(
+        self, made: Tensor, context: Tensor | None = None, *, inverse: bool = False
+    ) -> Retraced:
+        """Computes what a step was given from what it made, and the step once more, with a graph.
+
+        Args:
+            made: What `forward` made, or `inverse`.
+            context: What it was given then.
+            inverse: Whether the step is `inverse`.
+        """
+        step, undo = (self.inverse, self.forward) if inverse else (self.forward, self.inverse)
+        with torch.no_grad():
+            given = undo(made, context)[0].detach()
+        given.requires_grad_()
+        again, log_det = step(given, context)
+        return Retraced((given,), (again,), log_det)
+
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the event shape of z for that of x."""
         return shape
@@ -88,10 +116,15 @@ class Chain(Bijector):
 
     Args:
         bijectors: Name to bijector, the first nearest to the data.
+
+    Attributes:
+        reversible: Whether gradients are computed without activations that are kept since the
+            forward pass, from its result (`flowkd.bijectors.reversible`).
     """
 
     def __init__(self, bijectors: Mapping[str, Bijector]) -> None:
         super().__init__()
+        self.reversible = False
         if not bijectors:
             raise ValueError("expected at least one bijector in a Chain; got none")
         for name, bijector in bijectors.items():
@@ -126,23 +159,49 @@ class Chain(Bijector):
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         log_det = x.new_zeros(x.shape[0])
         states: dict[str, State] = {}
-        for name, bijector in self.items():
-            inner = [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
-            x, part, inside = bijector.record(x, context, inner)
+        for names, bijector in self._parts(taps):
+            inside: dict[str, State] = {}
+            if isinstance(bijector, list):
+                x, part = apply_reversibly(bijector, x, context)
+            else:
+                name = names[0]
+                inner = [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
+                x, part, inside = bijector.record(x, context, inner)
             states |= {
-                f"{name}.{tap}": State(state.h, log_det + state.log_det)
+                f"{names[0]}.{tap}": State(state.h, log_det + state.log_det)
                 for tap, state in inside.items()
             }
             log_det = log_det + part
-            if name in taps:
-                states[name] = State(x, log_det)
+            for name in names:
+                if name in taps:
+                    states[name] = State(x, log_det)
         return x, log_det, states
+
+    def _parts(
+        self, taps: Collection[str] = ()
+    ) -> Iterator[tuple[tuple[str, ...], list[Bijector] | Bijector]]:
+        """Yields what is applied in turn, with the paths of what ends there."""
+        if self.reversible and torch.is_grad_enabled():
+            yield from runs(self.leaves(), taps)
+        else:
+            yield from (((name,), bijector) for name, bijector in self.items())
+
+    def leaves(self) -> Iterator[tuple[tuple[str, ...], Bijector]]:
+        """Yields the bijectors that are no chains, with the paths of what ends with each."""
+        for name, bijector in self.items():
+            *before, (paths, last) = bijector.leaves()
+            for inner, leaf in before:
+                yield tuple(f"{name}.{path}" for path in inner), leaf
+            yield (*(f"{name}.{path}" for path in paths), name), last
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes each bijector, last first, and sums their log_dets."""
         log_det = z.new_zeros(z.shape[0])
-        for _, bijector in reversed(list(self.items())):
-            z, part = bijector.inverse(z, context)
+        for _, bijector in reversed(list(self._parts())):
+            if isinstance(bijector, list):
+                z, part = apply_reversibly(bijector[::-1], z, context, inverse=True)
+            else:
+                z, part = bijector.inverse(z, context)
             log_det = log_det + part
         return z, log_det
 
@@ -152,6 +211,11 @@ class Chain(Bijector):
         for _, bijector in self.items():
             bijector.initialize(x, context)
             x, _ = bijector(x, context)
+
+    @property
+    def retraceable(self) -> bool:
+        """Whether each bijector is."""
+        return all(bijector.retraceable for _, bijector in self.items())
 
     @property
     def initialized(self) -> bool:
@@ -222,6 +286,11 @@ class Leading(Bijector):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initializes the inner bijector on the leading channels."""
         self.bijector.initialize(x[:, : self.channels], context)
+
+    @property
+    def retraceable(self) -> bool:
+        """No: where channels part the state is kept, and a chain within retraces its own."""
+        return False
 
     @property
     def initialized(self) -> bool:

@@ -18,6 +18,11 @@ class Log(Bijector):
     A row with a value that is not positive has log_det -inf, so that its density is 0.
     """
 
+    @property
+    def retraceable(self) -> bool:
+        """No: a value that is not positive is not to be had back."""
+        return False
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps positive numbers to all numbers."""
         inside = x > 0
@@ -52,6 +57,11 @@ class Logit(Bijector):
         if not bool((self.low < self.high).all()):
             raise ValueError(f"expected low below high in float32; got {low} and {high}")
 
+    @property
+    def retraceable(self) -> bool:
+        """No: a value that is not between the bounds is not to be had back."""
+        return False
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps the numbers between the bounds to all numbers."""
         low, high = (per_channel(end, x) for end in (self.low, self.high))
@@ -84,6 +94,11 @@ class Selected(Bijector):
         self.bijector = bijector
         self.register_buffer("channels", torch.tensor(channels, dtype=torch.int64))
 
+    @property
+    def retraceable(self) -> bool:
+        """Whether the inner bijector is."""
+        return self.bijector.retraceable
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps the selected channels forward."""
         z, log_det = self.bijector(x.index_select(1, self.channels), context)
@@ -105,6 +120,11 @@ class Preprocess(Bijector):
     def __init__(self, chain: Chain) -> None:
         super().__init__()
         self.chain = chain
+
+    @property
+    def retraceable(self) -> bool:
+        """Whether the chain is."""
+        return self.chain.retraceable
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Applies the chain."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from flowkd.bijectors import Bijector, Chain, Shape, State, Tap
+from flowkd.bijectors import AffineCoupling, Bijector, Chain, Shape, State, Tap
 from flowkd.config import Config
 from flowkd.flows.context import ContextSpec, ContextUnits, context_vectors
 
@@ -120,6 +120,29 @@ class Flow(nn.Module):
     def preprocess(self) -> Bijector:
         """The first bijector, from data units to order one."""
         return self.chain["preprocess"]
+
+    @property
+    def reversible(self) -> bool:
+        """Whether gradients are computed from results alone, in memory that is flat in depth."""
+        return self.chain.reversible
+
+    @reversible.setter
+    def reversible(self, value: bool) -> None:
+        for module in self.chain.modules():
+            if isinstance(module, Chain):
+                module.reversible = value
+
+    @property
+    def precision(self) -> Literal["float32", "bf16"]:
+        """In which the networks within couplings compute; all else is in the flow's dtype."""
+        half = any(module.bf16 for module in self.modules() if isinstance(module, AffineCoupling))
+        return "bf16" if half else "float32"
+
+    @precision.setter
+    def precision(self, value: Literal["float32", "bf16"]) -> None:
+        for module in self.modules():
+            if isinstance(module, AffineCoupling):
+                module.bf16 = value == "bf16"
 
     @cached_property
     def taps(self) -> dict[str, Tap]:

@@ -12,6 +12,7 @@ from flowkd.config import parse_config
 from flowkd.errors import NonFiniteError
 from flowkd.store.store import Store
 from flowkd.training.climb import climb
+from flowkd.training.find_precision import with_precision
 from flowkd.training.inputs import RunData, Worker
 from flowkd.training.resolved import FoundRate, ResolvedRun
 from flowkd.training.teacher_data import gather_inputs
@@ -28,7 +29,7 @@ def with_rate(
     worker: Worker | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ResolvedRun:
-    """Returns a run whose learning rate is known: as it was given, or else found.
+    """Returns a run whose learning rate, and precision, are known: as given, or else found.
 
     Args:
         run: What is to be trained.
@@ -41,6 +42,7 @@ def with_rate(
     Raises:
         NonFiniteError: No rate trains this flow on these data.
     """
+    run = with_precision(run, store, worker, tell)
     known = known_rate(run, store)
     if known is not None:
         if known.found_rate is not None:
@@ -55,7 +57,12 @@ def with_rate(
 
 
 def known_rate(run: ResolvedRun, store: Store | None) -> ResolvedRun | None:
-    """Returns a run with its learning rate, as given or as found before; None if it is to find."""
+    """Returns a run with its learning rate, as given or as found before; None if it is to find.
+
+    None as well where the precision is to be found, which only the machine that trains can tell.
+    """
+    if run.config.train.precision == "auto":
+        return None
     if run.config.train.learning_rate != "find":
         return run
     if store is None or not store.exists(*_path(run)):
@@ -100,7 +107,7 @@ def _find(run: ResolvedRun, data: RunData, worker: Worker) -> FoundRate:
 def _path(run: ResolvedRun) -> tuple[str, str]:
     """Returns where a found rate is kept: by the digest of all that it depends on."""
     short = short_run(run)
-    facts = short.model_dump(mode="json", exclude={"found_rate", "notes"})
+    facts = short.model_dump(mode="json", exclude={"found_rate", "found_precision", "notes"})
     facts["config"] = {key: value for key, value in facts["config"].items() if key not in NO_MATTER}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return "learning_rates", f"{digest[:20]}.json"

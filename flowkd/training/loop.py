@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flowkd.config import Config
 from flowkd.data.batch import BatchSource
-from flowkd.errors import NonFiniteError
+from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.flows.flow import Flow
 from flowkd.nn import Conditioner
 
@@ -59,6 +59,13 @@ class TrainConfig(Config):
         weight_decay: Each step shrinks the weights of the networks by this share of the learning
             rate; left out, validation chooses it with `learning_rate: find` for few rows, else 0.
         ema_decay: Decay of the averaged weights, which are what is evaluated and published.
+        memory: `ordinary`, the default and the faster one, keeps what each layer makes until its
+            gradient is computed; `reversible` computes it from the result by the flow's inverse,
+            so that memory hardly grows with depth. The gradients are the same but for rounding.
+        precision: Of the networks within couplings: `float32`, the default, with which a training
+            is the same on every machine; `bf16`; or `auto`, the one of which a step takes less time
+            on the machine that trains, measured before. All else is float32 in any case: the
+            state between them, log-determinants, parameters, optimiser, validation.
         plateau: With it, `steps` are the most, and validation says when to end; default none,
             unless steps are `auto`.
     """
@@ -71,6 +78,8 @@ class TrainConfig(Config):
     max_gradient_norm: float = Field(5.0, gt=0)
     weight_decay: float | None = Field(None, ge=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
+    memory: Literal["ordinary", "reversible"] = "ordinary"
+    precision: Literal["float32", "bf16", "auto"] = "float32"
     plateau: PlateauConfig | None = None
 
     @model_validator(mode="before")
@@ -280,6 +289,7 @@ def train(
         horizon: Where it ends, which may change between steps; default after `config.steps`.
 
     Raises:
+        ConfigError: A precision that is still to be found.
         NonFiniteError: At the first term or gradient that is NaN or infinite; the parameters
             are then those of the step before.
     """
@@ -288,6 +298,12 @@ def train(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = parameters[0].device
     horizon = horizon or Horizon(config)
+    flow.reversible = config.memory == "reversible"
+    if config.precision == "auto":
+        raise ConfigError(
+            "train.precision: expected float32 or bf16 here, where nothing measures it; got auto"
+        )
+    flow.precision = config.precision
     step = start
     while step < horizon.last:
         began = time.perf_counter()

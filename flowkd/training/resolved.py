@@ -15,6 +15,7 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.config import TrainingConfig
+from flowkd.training.precision import FoundPrecision
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
@@ -70,6 +71,7 @@ class ResolvedRun(Config):
         notes: What was chosen where the config leaves it open, in words.
         flow_by_data: Whether the data chose the flow, so that validation may choose another.
         found_rate: How its learning rate was found; None where it was given.
+        found_precision: How its precision was found; None where it was given.
     """
 
     config: TrainingConfig
@@ -80,6 +82,7 @@ class ResolvedRun(Config):
     notes: tuple[str, ...] = ()
     flow_by_data: bool = False
     found_rate: FoundRate | None = None
+    found_precision: FoundPrecision | None = None
 
     @property
     def bins(self) -> int | None:
