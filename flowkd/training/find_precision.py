@@ -12,7 +12,7 @@ from flowkd.config import parse_config
 from flowkd.store.store import Store
 from flowkd.training.inputs import Worker
 from flowkd.training.precision import FoundPrecision, machine_name, measure_precision
-from flowkd.training.resolve import ResolvedRun
+from flowkd.training.resolved import ResolvedRun
 
 
 def with_precision(
