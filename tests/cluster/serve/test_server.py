@@ -11,7 +11,7 @@ from cluster.serve import server
 from cluster.serve.deployment import pinned_models
 from cluster.serve.server import Job
 from flowkd.predict.predictor import Predictor
-from flowkd.predict.requests import SampleRequest
+from flowkd.predict.requests import LogProbRequest, SampleRequest
 from flowkd.registry.aliases import set_alias
 from flowkd.registry.artifact_manifest import resolve
 from flowkd.registry.artifacts import load_artifact
@@ -165,3 +165,19 @@ def test_deploying_again_swaps_to_the_version_of_the_alias(config, storage, port
     assert later != version
     assert np.array_equal(np.float32(others), np.float32(samples_of(storage, later)))
     assert others != samples
+
+
+def test_a_service_computes_by_the_engine_of_its_config(config, storage, portal):
+    own = config.model_copy(update={"engine": "onnx", "models": {"table": "models/table@best"}})
+    artifact = load_artifact(storage.store(), "models/table@best")
+    request = LogProbRequest(x=np.linspace(-2, 4, 15, dtype=np.float32).reshape(3, 5))
+    by_onnx, by_torch = (
+        Predictor.from_artifact(artifact, engine).log_prob(request).log_prob.numpy()
+        for engine in ("onnx", "torch")
+    )
+    with replica_in_process(own, storage, portal) as client:
+        (model,) = client.get("/v1/models").json()["models"]
+        answered = ok(post(client, "table", {"x": request.x.tolist()}, operation="log_prob")).json()
+    assert model["engine"] == "onnx"
+    assert np.array_equal(np.float32(answered["log_prob"]), by_onnx)
+    assert np.allclose(by_onnx, by_torch, rtol=1e-5)
