@@ -101,7 +101,7 @@ class Reader:
                 if block.language == "sh" and block.runs:
                     for line in commands(block):
                         self.type(line)
-                elif block.language == "python":
+                elif block.language == "python" and block.runs:
                     exec(compile(self.smaller(block), name_of(page), "exec"), known)
 
     def keep(self, page: str, *names: str) -> None:
