@@ -44,6 +44,7 @@ ELSEWHERE = {
     "flowkd down": "tests/jobs/cli/test_cluster.py",
     'eval "$(flowkd env)"': "tests/jobs/cli/test_cluster.py",
     "ray job submit": "tests/jobs/cli/test_cluster.py",
+    "flowkd models export": "tests/flowkd/flows/engine/test_export.py",  # half a minute each
     "flowkd doctor": "tests/jobs/cli/test_doctor.py",  # the port of a service may be taken here
 }
 LOCAL = {"scaling": {"run_on": "local"}}
