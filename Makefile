@@ -145,7 +145,7 @@ docs: $(DEV) ## Write figures of results/ into README.md and docs/, and the refe
 
 site: export NO_MKDOCS_2_WARNING := 1
 site: $(DEV) ## Build docs/ as a site, results/site/index.html
-	$(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	$(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "wrote results/site/index.html"
 
 constraints: $(DEV) ## Pin what .venv holds: constraints.txt

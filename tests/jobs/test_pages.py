@@ -44,6 +44,7 @@ ELSEWHERE = {
     "flowkd down": "tests/jobs/cli/test_cluster.py",
     'eval "$(flowkd env)"': "tests/jobs/cli/test_cluster.py",
     "ray job submit": "tests/jobs/cli/test_cluster.py",
+    "flowkd models export": "tests/flowkd/flows/engine/test_export.py",  # half a minute each
     "flowkd doctor": "tests/jobs/cli/test_doctor.py",  # the port of a service may be taken here
 }
 LOCAL = {"scaling": {"run_on": "local"}}
@@ -101,7 +102,7 @@ class Reader:
                 if block.language == "sh" and block.runs:
                     for line in commands(block):
                         self.type(line)
-                elif block.language == "python":
+                elif block.language == "python" and block.runs:
                     exec(compile(self.smaller(block), name_of(page), "exec"), known)
 
     def keep(self, page: str, *names: str) -> None:

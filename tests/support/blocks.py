@@ -11,7 +11,7 @@ from tests.support import ROOT
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_RUN = re.compile(r"# not run by the tests: \w+")
+NOT_RUN = re.compile(r"(?:#|//) not run by the tests: \w+")
 
 
 @dataclass(frozen=True)
