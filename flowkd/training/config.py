@@ -19,6 +19,8 @@ from flowkd.tracking.config import TrackingConfig
 from flowkd.training.loop import TrainConfig
 
 NO_DATA = "none"
+# What of a run's config may change between its attempts: what it is made on, and who is told.
+MAY_CHANGE = ("scaling", "tracking")
 
 
 class ScalingConfig(Config):

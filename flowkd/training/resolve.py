@@ -22,14 +22,12 @@ from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import REMOVING
-from flowkd.training.config import NO_DATA, TrainingConfig
+from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
 from flowkd.training.default_flow import default_flow
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
 WARM_START_ROWS = 2048
-# What of a run's config may change between its attempts: what it is made on, and who is told.
-MAY_CHANGE = ("scaling", "tracking")
 # What a student begins with if nothing is said: the first that can be.
 AUTO_WARM_STARTS: tuple[WarmStart, ...] = ("fold",)
 
