@@ -14,10 +14,10 @@ from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
-from flowkd.training.config import ScalingConfig, TrainingConfig
+from flowkd.training.config import MAY_CHANGE, ScalingConfig, TrainingConfig
 from flowkd.training.growth import check_growth, is_finished, with_steps
 from flowkd.training.loop import TrainConfig
-from flowkd.training.resolve import MAY_CHANGE, check_not_removed, resolve_run
+from flowkd.training.resolve import check_not_removed, resolve_run
 
 
 def check_training(config: TrainingConfig, storage: StorageConfig) -> None:

@@ -21,6 +21,8 @@ from flowkd.training.loop import TrainConfig
 NO_DATA = "none"
 # Between validations, where nothing is said.
 LEAST_VALIDATION_STEPS, MOST_VALIDATION_STEPS, VALIDATION_EPOCHS = 20, 200, 10
+# What of a run's config may change between its attempts: what it is made on, and who is told.
+MAY_CHANGE = ("scaling", "tracking")
 
 
 class ScalingConfig(Config):

@@ -14,13 +14,10 @@ from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.complete_flow import complete_flow, complete_like
-from flowkd.training.config import NO_DATA, TrainingConfig
+from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
 from flowkd.training.flow_choice import with_flow
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.warm_start_choice import with_warm_start
-
-# What of a run's config may change between its attempts: what it is made on, and who is told.
-MAY_CHANGE = ("scaling", "tracking")
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:

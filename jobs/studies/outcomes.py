@@ -12,7 +12,7 @@ from flowkd.errors import ConfigError
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.sealed import read_sealed, write_sealed
 from flowkd.store.store import Store
-from flowkd.training.config import TrainingConfig
+from flowkd.training.config import MAY_CHANGE, TrainingConfig
 from jobs.studies.plan import PlannedRun
 
 
@@ -94,7 +94,9 @@ def _difference(config: TrainingConfig, known: dict[str, Any]) -> str | None:
         before = parse_config(TrainingConfig, known, source=name)
     except ConfigError as error:
         return str(error)
-    was, now = (_flat(run.model_dump(mode="json", exclude={"scaling"})) for run in (before, config))
+    was, now = (
+        _flat(run.model_dump(mode="json", exclude={*MAY_CHANGE})) for run in (before, config)
+    )
     for key in was | now:
         if was.get(key) != now.get(key):
             return f"{key} was {was.get(key)!r}, now {now.get(key)!r}"
