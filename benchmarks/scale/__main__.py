@@ -40,9 +40,9 @@ def main() -> None:
                 "models": models.measure(store, fill, asked.versions // (10 if few else 1)),
             }
             print(name, found[name], flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=2), encoding="utf-8")
-    print(f"{RESULTS}: `make docs` writes docs/scale.md")
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(found, indent=2), encoding="utf-8")
+        print(f"{RESULTS}: `make docs` writes docs/scale.md; removing the stores", flush=True)
 
 
 if __name__ == "__main__":

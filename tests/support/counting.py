@@ -11,7 +11,9 @@ import pytest
 
 from flowkd.store.store import Store
 
-CALLS = ("read", "write", "create", "exists", "list", "find", "sizes", "copy", "remove")
+CALLS = (
+    "read", "write", "create", "exists", "list", "find", "sizes", "copy", "remove", "remove_child"
+)  # fmt: skip
 
 
 @contextmanager

@@ -293,4 +293,4 @@ def test_a_cluster_of_a_thousand_nodes_is_admitted_by_few_looks_at_them(
     assert len(line) == 1000
     assert found.blocked is not None
     # Of each kind of process a look at each node, at each of the halvings; not for each job.
-    assert looks["nodes"] < 300 * len(nodes)
+    assert looks["nodes"] < 80 * len(nodes)
