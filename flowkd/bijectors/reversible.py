@@ -114,7 +114,8 @@ class _Reversible(torch.autograd.Function):
         if context is not None:
             context = context.detach().requires_grad_(wants_context)
         of_context: Tensor | None = None
-        found: dict[Tensor, Tensor] = {}
+        # Made first: small ones that stay, among large ones that go, would leave holes in memory.
+        found = {each: torch.zeros_like(each) for each in _learning(ctx.bijectors)}
         for each in reversed(ctx.bijectors):
             with torch.enable_grad():
                 step = each.retrace(value, context, inverse=ctx.inverse)
@@ -132,10 +133,10 @@ class _Reversible(torch.autograd.Function):
             value = _joined([part.detach() for part in step.given])
             grad = _joined(grads[:parts])
             for parameter, of in zip(learning, grads[parts:], strict=False):
-                found[parameter] = found[parameter] + of if parameter in found else of
+                found[parameter] += of
             if wants_context:
                 of_context = grads[-1] if of_context is None else of_context + grads[-1]
-        return None, None, grad, of_context, *(found[each] for each in _learning(ctx.bijectors))
+        return None, None, grad, of_context, *found.values()
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
