@@ -163,7 +163,7 @@ def test_auto_steps_end_after_a_plateau() -> None:
 
 def test_as_many_steps_are_expected_as_are_likely() -> None:
     assert TrainConfig(steps=10**6).likely_steps(200) == 10**6
-    assert TrainConfig(steps="auto").likely_steps(200) == 3500
+    assert TrainConfig(steps="auto").likely_steps(200) == 5600
     assert TrainConfig(steps=1000, plateau=PLATEAU).likely_steps(200) == 1000
 
 
