@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-data bench-memory bench-tuning bench-warmstart bench-serve docs constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-data bench-gpu bench-memory bench-tuning bench-warmstart bench-serve docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-
 bench-data: export OMP_NUM_THREADS := 1
 bench-data: $(DEV) ## Time how fast data arrive from disk and S3: results/bench-data.json
 	$(BIN)/python -m benchmarks.data
+
+bench-gpu: $(DEV) ## Time training steps on a GPU, some minutes, no Ray: results/bench-gpu.json
+	$(BIN)/python -m benchmarks.gpu
 
 bench-memory: export OMP_NUM_THREADS := 1
 bench-memory: $(DEV) ## Peak memory of a step by depth, two minutes: results/bench-memory.json
