@@ -96,9 +96,8 @@ class Invertible1x1(LinearMap):
         """Returns the inverse of W, (C, C), by two triangular solves."""
         lower, upper = self._factors()
         # No one_hot, which looks at the values and would wait for a GPU.
-        transposed = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)[
-            self.permutation
-        ].T
+        every = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+        transposed = every[self.permutation].T
         half = torch.linalg.solve_triangular(lower, transposed, upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, half, upper=True)
 

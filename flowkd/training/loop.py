@@ -335,11 +335,12 @@ def _gradients(
     objective: nn.Module, batch: Batch, progress: float, parts: int
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Adds up the gradients of a batch's parts; returns loss and terms, and the terms' names."""
+    whole: Any = objective
     total: Tensor | None = None
     pieces = batch.split(parts) if parts > 1 else [batch]
     for number, piece in enumerate(pieces, 1):
         waits = number < parts and hasattr(objective, "no_sync")  # DDP adds up once
-        with objective.no_sync() if waits else nullcontext():
+        with whole.no_sync() if waits else nullcontext():
             losses = objective(piece, progress)
             (losses.total / parts).backward()
         made = [losses.total, *losses.terms.values()]
