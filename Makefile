@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-defaults bench-engines bench-memory bench-scale bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-defaults bench-engines bench-gpu bench-memory bench-precision bench-scale bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,9 +116,16 @@ bench-engines: export OMP_NUM_THREADS := 1
 bench-engines: $(DEV) ## Time ONNX Runtime and torch against the networks alone, some minutes
 	$(BIN)/python -m benchmarks.engines
 
+bench-gpu: $(DEV) ## Time training steps on a GPU, some minutes, no Ray: results/bench-gpu.json
+	$(BIN)/python -m benchmarks.gpu
+
 bench-memory: export OMP_NUM_THREADS := 1
 bench-memory: $(DEV) ## Peak memory of a step by depth, two minutes: results/bench-memory.json
 	$(BIN)/python -m benchmarks.memory
+
+bench-precision: export OMP_NUM_THREADS := 1
+bench-precision: $(DEV) ## Whole trainings in float32 and bf16, 3 seeds: results/bench-precision.json
+	$(BIN)/python -m benchmarks.precision
 
 bench-serve: export OMP_NUM_THREADS := 1
 bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-serve.json; 2 minutes

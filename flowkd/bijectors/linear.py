@@ -7,7 +7,6 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from flowkd.bijectors.base import Bijector
 from flowkd.nn import pointwise
@@ -96,7 +95,9 @@ class Invertible1x1(LinearMap):
     def inverse_weight(self) -> Tensor:
         """Returns the inverse of W, (C, C), by two triangular solves."""
         lower, upper = self._factors()
-        transposed = one_hot(self.permutation).T.to(lower)
+        # No one_hot, which looks at the values and would wait for a GPU.
+        every = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+        transposed = every[self.permutation].T
         half = torch.linalg.solve_triangular(lower, transposed, upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, half, upper=True)
 

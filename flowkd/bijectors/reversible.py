@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-
-if TYPE_CHECKING:
-    from flowkd.bijectors.base import Bijector
 
 
 class Retraced(NamedTuple):
@@ -32,19 +29,45 @@ class Retraced(NamedTuple):
 # network of a single step keeps.
 MOST_TOGETHER = 24
 
-Leaf = tuple[tuple[str, ...], "Bijector"]
+
+class Retraceable(Protocol):
+    """What is asked of a bijector here."""
+
+    __call__: Callable[..., Any]
+
+    @property
+    def retraceable(self) -> bool:
+        """Whether it can be retraced at all."""
+        ...
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undoes it."""
+        ...
+
+    def retrace(
+        self, made: Tensor, context: Tensor | None = None, *, inverse: bool = False
+    ) -> Retraced:
+        """Computes what a step was given from what it made, and the step once more."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yields what is learnt."""
+        ...
+
+
+Step = TypeVar("Step", bound=Retraceable)
 
 
 def runs(
-    leaves: Iterable[Leaf], taps: Collection[str] = ()
-) -> Iterator[tuple[tuple[str, ...], list[Bijector] | Bijector]]:
+    leaves: Iterable[tuple[tuple[str, ...], Step]], taps: Collection[str] = ()
+) -> Iterator[tuple[tuple[str, ...], list[Step] | Step]]:
     """Yields lists of bijectors that are retraced together, and the others one by one.
 
     Args:
         leaves: As `Bijector.leaves` yields them: each with the paths of what ends there.
         taps: Paths after which the state is recorded, and a list ends.
     """
-    together: list[Bijector] = []
+    together: list[Step] = []
     last: tuple[str, ...] = ()
     for paths, bijector in leaves:
         ends = len(together) == MOST_TOGETHER or any(path in taps for path in last)
@@ -61,7 +84,7 @@ def runs(
 
 
 def apply_reversibly(
-    bijectors: Sequence[Bijector], x: Tensor, context: Tensor | None, *, inverse: bool = False
+    bijectors: Sequence[Retraceable], x: Tensor, context: Tensor | None, *, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Applies bijectors in turn and keeps only the result for the backward pass.
 
@@ -80,7 +103,7 @@ def apply_reversibly(
     return value, log_det
 
 
-def _learning(bijectors: Sequence[Bijector]) -> list[nn.Parameter]:
+def _learning(bijectors: Sequence[Retraceable]) -> list[nn.Parameter]:
     """Returns what is learnt in some bijectors, each once."""
     every = [value for each in bijectors for value in each.parameters() if value.requires_grad]
     return list(dict.fromkeys(every))
@@ -92,7 +115,7 @@ class _Reversible(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        bijectors: Sequence[Bijector],
+        bijectors: Sequence[Retraceable],
         inverse: bool,
         x: Tensor,
         context: Tensor | None,

@@ -33,9 +33,47 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on a device."""
-        context, z = (t if t is None else t.to(device) for t in (self.context, self.z))
-        targets = {name: value.to(device) for name, value in self.targets.items()}
-        return Batch(self.x.to(device), context, z, self.samples, targets)
+        context, z = (t if t is None else moved(t, device) for t in (self.context, self.z))
+        targets = {name: moved(value, device) for name, value in self.targets.items()}
+        return Batch(moved(self.x, device), context, z, self.samples, targets)
+
+    def split(self, parts: int) -> list[Batch]:
+        """Returns equal parts of it, each with its share of data, samples and latents.
+
+        Raises:
+            ValueError: Rows that do not part evenly.
+        """
+        latents = 0 if self.z is None else len(self.z)
+        data = len(self) - self.samples
+        for name, rows in (("data", data), ("samples", self.samples), ("latents", latents)):
+            if rows % parts:
+                raise ValueError(
+                    f"train.accumulate: expected a number that divides each worker's {rows} rows "
+                    f"of {name} in a batch; got {parts}"
+                )
+        return [self._part(number, parts) for number in range(parts)]
+
+    def _part(self, number: int, parts: int) -> Batch:
+        data = len(self) - self.samples
+
+        def share(values: Tensor) -> Tensor:
+            pieces = (values[:data], values[data:])
+            return torch.cat([piece.tensor_split(parts)[number] for piece in pieces])
+
+        return Batch(
+            share(self.x),
+            None if self.context is None else share(self.context),
+            None if self.z is None else self.z.tensor_split(parts)[number],
+            self.samples // parts,
+            {name: share(values) for name, values in self.targets.items()},
+        )
+
+
+def moved(values: Tensor, device: torch.device | str) -> Tensor:
+    """Returns values on a device; to a GPU they are copied while this process goes on."""
+    if torch.device(device).type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def append_samples(data: Batch | None, drawn: Batch) -> Batch:

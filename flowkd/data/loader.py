@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowkd.data.batch import Batch
+from flowkd.data.batch import Batch, moved
 from flowkd.data.dequantize import check_rows, truncate_noise
 from flowkd.data.prefetch import open_buffer
 from flowkd.data.rows import Examples, Rows, concat_examples
@@ -100,7 +100,7 @@ class BatchLoader:
         if step < 0:
             raise ValueError(f"expected step of at least 0; got {step}")
         taken = self._take(step)
-        x = taken.x.to(self.device)
+        x = moved(taken.x, self.device)
         if self.bins is not None:
             x = x + truncate_noise(self._drawn(torch.rand, "noise", step, tuple(x.shape[1:])))
         elif self._steps is not None:

@@ -147,12 +147,30 @@ class TrainingConfig(Config):
     @model_validator(mode="after")
     def _divides(self) -> TrainingConfig:
         self.scaling.check_divides("batch_size", self.batch_size)
+        self._check_parts()
         if self.distillation is not None:
             drawn = self.distillation.samples.batch_size or 0
             self.scaling.check_divides("objective.samples.batch_size", drawn)
         if self.dataset == NO_DATA:
             self._check_without_data()
         return self
+
+    def _check_parts(self) -> None:
+        parts = self.train.accumulate
+        if parts == 1:
+            return
+        if self.batch_size % parts:
+            raise ValueError(
+                f"expected batch_size divisible by train.accumulate = {parts}; got "
+                f"{self.batch_size}"
+            )
+        self.scaling.check_divides("batch_size / train.accumulate", self.batch_size // parts)
+        hints = () if self.distillation is None else self.distillation.hints
+        if any(hint.normalize for hint in hints):
+            raise ValueError(
+                f"expected train.accumulate: 1 for hints with normalize, whose variance is that of "
+                f"the whole batch; got {parts}"
+            )
 
     def _check_without_data(self) -> None:
         if self.distillation is None:

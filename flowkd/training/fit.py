@@ -31,7 +31,7 @@ from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import RunData, Worker
-from flowkd.training.loop import LearningRate, TrainConfig
+from flowkd.training.loop import LearningRate, StepResult, TrainConfig
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
@@ -293,16 +293,20 @@ def _train(
     run = with_rate(run, data, worker=Worker(device=device))
     training = prepare_run(run, data, Worker(device=device), flow)
     history, console = History(), Console()
+    unread: list[StepResult] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     shown = progress and (console.is_terminal or console.is_jupyter)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown) as bar:
         train = run.config.train
         task = bar.add_task("training", total=train.steps if train.plateau is None else None)
         for result in training.steps():
-            history.losses.append(result.loss)
+            unread.append(result)
             line = training.record(result)
             if "ends_at" in line:
                 bar.update(task, total=line["ends_at"])
+            if line:  # before, it would wait for a GPU at each step
+                history.losses += [each.loss for each in unread]
+                unread.clear()
             if "validation_bits_per_dim" in line:
                 history.validation.append((result.step, line["validation_bits_per_dim"]))
                 bar.update(task, description=f"{history.best[1]:.3f} bits/dim")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from flowkd.config import Config
-from flowkd.data.batch import BatchSource
+from flowkd.data.batch import Batch, BatchSource
 from flowkd.errors import ConfigError, NonFiniteError
 from flowkd.flows.flow import Flow
 from flowkd.nn import Conditioner
@@ -66,6 +68,8 @@ class TrainConfig(Config):
             is the same on every machine; `bf16`; or `auto`, the one of which a step takes less time
             on the machine that trains, measured before. All else is float32 in any case: the
             state between them, log-determinants, parameters, optimiser, validation.
+        accumulate: In so many parts, one after the other, each worker computes its batch, which
+            takes as much less memory; the gradient is that of the whole batch. Default 1.
         plateau: With it, `steps` are the most, and validation says when to end; default none,
             unless steps are `auto`.
     """
@@ -80,6 +84,7 @@ class TrainConfig(Config):
     ema_decay: float = Field(0.995, ge=0, lt=1)
     memory: Literal["ordinary", "reversible"] = "ordinary"
     precision: Literal["float32", "bf16", "auto"] = "float32"
+    accumulate: int = Field(1, ge=1)
     plateau: PlateauConfig | None = None
 
     @model_validator(mode="before")
@@ -197,25 +202,56 @@ class Horizon:
                 setattr(self, key, value)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StepResult:
     """What one step did.
 
     Attributes:
         step: Number of steps done, this one included.
-        loss: The weighted sum of the terms.
-        terms: Each term, in nats per dimension or as its objective defines it.
-        gradient_norm: Before clipping.
+        values: The loss, the gradient's norm and each term, where they were computed.
+        names: Of the terms.
         learning_rate: Learning rate of this step.
-        seconds: Duration of this step, without the time that the caller took.
+        seconds: Until this step was on its way, without the time that the caller took.
     """
 
     step: int
-    loss: float
-    terms: dict[str, float]
-    gradient_norm: float
+    values: Tensor
+    names: tuple[str, ...]
     learning_rate: float
     seconds: float
+
+    @cached_property
+    def numbers(self) -> list[float]:
+        """The values, once they are there: this waits for a GPU.
+
+        Raises:
+            NonFiniteError: One that is NaN or infinite.
+        """
+        loss, norm, *terms = self.values.tolist()
+        named = [*zip(self.names, terms, strict=True), ("loss", loss), ("gradient norm", norm)]
+        for name, value in named:
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"step {self.step}: {name} is {value}; the run stops with the parameters of "
+                    f"the step before: lower learning_rate or max_gradient_norm, or look at the "
+                    f"data"
+                )
+        return [loss, norm, *terms]
+
+    @property
+    def loss(self) -> float:
+        """The weighted sum of the terms."""
+        return self.numbers[0]
+
+    @property
+    def gradient_norm(self) -> float:
+        """Before clipping."""
+        return self.numbers[1]
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Each term, in nats per dimension or as its objective defines it."""
+        return dict(zip(self.names, self.numbers[2:], strict=True))
 
 
 class AveragedFlow:
@@ -276,6 +312,7 @@ def train(
     start: int = 0,
     average: AveragedFlow | None = None,
     horizon: Horizon | None = None,
+    reads: Callable[[int], bool] = lambda _: True,
 ) -> Iterator[StepResult]:
     """Trains an objective, yielding after each step.
 
@@ -287,6 +324,8 @@ def train(
         start: Steps already done; the run goes on with the very batch that comes next.
         average: Moving average of the weights, updated after each step; None for none.
         horizon: Where it ends, which may change between steps; default after `config.steps`.
+        reads: Whether to look after so many steps at what they made, which waits for a GPU; default
+            always. After a step that is not finite nothing changes any more, whenever it is seen.
 
     Raises:
         ConfigError: A precision that is still to be found.
@@ -304,6 +343,10 @@ def train(
             "train.precision: expected float32 or bf16 here, where nothing measures it; got auto"
         )
     flow.precision = config.precision
+    # With it an optimiser leaves out the steps after one that was not finite, without being asked.
+    deferrable = getattr(optimizer, "_step_supports_amp_scaling", False)
+    broken = torch.zeros((), device=device)
+    unseen: list[StepResult] = []
     step = start
     while step < horizon.last:
         began = time.perf_counter()
@@ -311,29 +354,42 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = batches.batch(step).to(device)
-        losses = objective(batch, horizon.progress_at(step))
         optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        values, names = _gradients(objective, batch, horizon.progress_at(step), config.accumulate)
         norm = nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, foreach=True)
-        loss, terms, gradient_norm = _finite(step, losses.total, losses.terms, norm)
+        values = torch.cat([values[:1], norm.detach()[None].to(values), values[1:]])
+        done = StepResult(step + 1, values, names, rate, 0.0)
+        unseen.append(done)
+        if not deferrable or reads(step + 1):
+            for each in unseen:
+                each.numbers  # noqa: B018  raises
+            unseen.clear()
+        else:
+            broken = torch.maximum(broken, 1 - values.isfinite().all().to(broken))
+            optimizer.found_inf = broken  # type: ignore[attr-defined]
         optimizer.step()
         if average is not None:
             average.update(flow, step)
         step += 1
-        yield StepResult(step, loss, terms, gradient_norm, rate, time.perf_counter() - began)
+        done.seconds = time.perf_counter() - began
+        yield done
 
 
-def _finite(
-    step: int, total: Tensor, terms: dict[str, Tensor], norm: Tensor
-) -> tuple[float, dict[str, float], float]:
-    # Judged after backward: DDP has then spread a NaN to all workers, so that all stop together.
-    values = torch.stack([total.detach(), norm, *(term.detach() for term in terms.values())])
-    loss, gradient_norm, *rest = values.tolist()
-    named = dict(zip(terms, rest, strict=True))
-    for name, value in [*named.items(), ("loss", loss), ("gradient norm", gradient_norm)]:
-        if not math.isfinite(value):
-            raise NonFiniteError(
-                f"step {step + 1}: {name} is {value}; the run stops with the parameters of the "
-                f"step before: lower learning_rate or max_gradient_norm, or look at the data"
-            )
-    return loss, named, gradient_norm
+def _gradients(
+    objective: nn.Module, batch: Batch, progress: float, parts: int
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Adds up the gradients of a batch's parts; returns loss and terms, and the terms' names."""
+    whole: Any = objective
+    total: Tensor | None = None
+    pieces = batch.split(parts) if parts > 1 else [batch]
+    for number, piece in enumerate(pieces, 1):
+        waits = number < parts and hasattr(objective, "no_sync")  # DDP adds up once
+        with whole.no_sync() if waits else nullcontext():
+            losses = objective(piece, progress)
+            (losses.total / parts).backward()
+        made = [losses.total, *losses.terms.values()]
+        values = torch.stack([each.detach() for each in made]) / parts
+        total = values if total is None else total + values
+        names = tuple(losses.terms)
+    assert total is not None
+    return total, names

@@ -92,9 +92,18 @@ class Run:
             start=self.step,
             average=self.average,
             horizon=self.horizon,
+            reads=self._reads,
         ):
             self.step = result.step
             yield result
+
+    def _reads(self, step: int) -> bool:
+        """Tells whether what was made is looked at after a step: on a GPU, where it is wanted."""
+        if self.inputs.calibration.x.device.type == "cpu":
+            return True
+        config = self.config
+        every = (config.log_every, config.validate_every, config.checkpoint_every)
+        return step >= self.horizon.last or any(step % each == 0 for each in every)
 
     @torch.no_grad()
     def validation_nats(self) -> Tensor:

@@ -36,8 +36,8 @@ class Batches:
         x, context = small_batch(self.flow, 8, torch.float32, seed=step)
         context = None if context is None else context[self.mine]
         generator = torch.Generator().manual_seed(step)
-        z = torch.randn(8, self.flow.dimensions, generator=generator)[self.mine][:2]
-        return Batch(x[self.mine], context, z, samples=2)
+        z = torch.randn(8, self.flow.dimensions, generator=generator)[self.mine]
+        return Batch(x[self.mine], context, z[: len(z) - 2], samples=2)
 
 
 def losses(objective, memory, wrap=lambda module: module, rank=0, world=1):

@@ -91,7 +91,7 @@ def test_workers_find_the_same_error_after_a_round_trip(taught_store: Store) -> 
         run = prepared(training("shared"), taught_store, rank=rank, world=2)
         run.step = 2
         rows.append(run.inputs.probe.x)
-        errors.append(run.record(StepResult(2, 0.0, {}, 0.0, 0.0, 0.0))["round_trip_error"])
+        errors.append(run.record(StepResult(2, torch.zeros(2), (), 0.0, 0.0))["round_trip_error"])
     assert errors[0] == errors[1] > 0
     assert torch.equal(*rows)
     assert len(rows[0]) == 40
