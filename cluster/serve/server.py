@@ -198,12 +198,17 @@ class FlowServer:
             for name in {batch[place].model.name for place in places}:
                 self.rates.measured(name, operation, computed, seconds)
             for place, values in zip(places, found, strict=True):
-                asked = batch[place]
-                answers[place] = values
-                if asked.is_last:
-                    whole = torch.cat([*asked.done, values])
-                    answers[place] = finish(model.predictor, whole, asked.inputs)
+                answers[place] = _answer(batch[place], values, finish)
         return [answers[place] for place in range(len(batch))]
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, call, *args)
+
+
+def _answer(
+    job: Job[Inputs], values: Tensor, finish: Callable[[Predictor, Tensor, Inputs], Answer]
+) -> Tensor | Answer:
+    """Returns the answer to a request whose last piece was computed, of others the values."""
+    if not job.is_last:
+        return values
+    return finish(job.model.predictor, torch.cat([*job.done, values]), job.inputs)

@@ -20,7 +20,8 @@ TEST = "from sums import add\n\ndef test_it_adds():\n    assert add(2, 3) == 5\n
 def test_a_fault_can_be_made_in_one_place(mutant: Mutant) -> None:
     text = (ROOT / mutant.file).read_text(encoding="utf-8")
     assert text.count(mutant.original) == 1, "adapt the row in tests/mutants.yaml to the code"
-    ast.parse(text.replace(mutant.original, mutant.mutated))
+    if mutant.file.endswith(".py"):
+        ast.parse(text.replace(mutant.original, mutant.mutated))
     for test in mutant.tests.split():
         assert (ROOT / test.split("::")[0]).exists()
 

@@ -57,7 +57,7 @@ def test_every_key_has_its_type_its_default_and_its_sentence() -> None:
         ("part", "mapping", None, "What it has."),
         (f"part.{size[0]}", *size[1:]),
         (f"part.{mode[0]}", *mode[1:]),
-        ("parts", "mapping of mapping", "none", "By name."),
+        ("parts", "mapping of mapping", "{}", "By name."),
         (f"parts.NAME.{size[0]}", *size[1:]),
         (f"parts.NAME.{mode[0]}", *mode[1:]),
         ("rows", "list of whole number, or none", "none", ""),
