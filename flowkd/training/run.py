@@ -102,7 +102,7 @@ class Run:
         if self.inputs.calibration.x.device.type == "cpu":
             return True
         config = self.config
-        every = (config.log_every, config.validate_every, config.checkpoint_every)
+        every = (config.log_every, self.resolved.validate_every, config.checkpoint_every)
         return step >= self.horizon.last or any(step % each == 0 for each in every)
 
     @torch.no_grad()

@@ -60,7 +60,7 @@ def test_every_key_has_its_type_its_default_and_its_sentence() -> None:
         ("parts", "mapping of mapping", "{}", "By name."),
         (f"parts.NAME.{size[0]}", *size[1:]),
         (f"parts.NAME.{mode[0]}", *mode[1:]),
-        ("rows", "list of whole number, or none", "none", ""),
+        ("rows", "list of whole number, or null", "null", ""),
         ("flag", "true or false", "false", ""),
         ("shape", "mapping of kind round, square", "kind round", "One of two."),
     ]

@@ -77,7 +77,7 @@ def test_damage_is_found_and_named(store: Store) -> None:
     assert any("README.md" in each and "it is missing" in each for each in damage)
     code, output = call(store, "models", "verify", "--json")
     assert code == 1
-    assert [each["damage"] is None for each in json.loads(output)] == [True, True, False]
+    assert [each["damage"] == [] for each in json.loads(output)] == [True, True, False]
 
 
 def test_only_a_version_that_nothing_depends_on_is_removed(store: Store) -> None:

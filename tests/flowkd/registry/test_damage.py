@@ -78,7 +78,7 @@ def test_the_others_are_listed_and_the_damaged_one_is_told(store: Store, name: s
     with damaged(store, path, 1):
         code, said = call(store, "models", "verify", "--json")
         found = {each["reference"]: each["damage"] for each in json.loads(said)}
-        faulty = [reference for reference, damage in found.items() if damage is not None]
+        faulty = [reference for reference, damage in found.items() if damage]
         at = "models/bad@best" if "aliases" in name else f"models/bad@{version}"
         assert (code, faulty) == (1, [at])
         assert path in " ".join(found[at])
