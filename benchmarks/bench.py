@@ -32,10 +32,10 @@ from flowkd.flows.glow import GlowConfig
 from flowkd.nn import Conditioner
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.inputs import load_data
-from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import resolve_run
+from flowkd.training.train_config import TrainConfig
 
 RESULTS = Path("results/bench.json")
 BATCH = 16

@@ -22,7 +22,8 @@ from flowkd.data.rows import Examples
 from flowkd.distillation.losses import MaximumLikelihood
 from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig
-from flowkd.training.loop import StepResult, TrainConfig, make_optimizer, train
+from flowkd.training.loop import StepResult, make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 
 RESULTS = Path("results/bench-gpu.json")
 ROWS, STEPS, WARM_UP = 4096, 40, 8

@@ -26,7 +26,8 @@ from flowkd.distillation.losses import MaximumLikelihood
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 
 HEADER = (
     "| K | MiB, ordinary | MiB, reversible | s, ordinary | s, reversible | ratio | reversible from "

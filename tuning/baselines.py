@@ -24,8 +24,8 @@ from flowkd.registry.pins import pin_artifact
 from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.flow_choice import with_flow
-from flowkd.training.loop import LearningRate
 from flowkd.training.resolve import complete_run
+from flowkd.training.train_config import LearningRate
 from tuning.candidates import Candidate, CandidateSpace
 from tuning.hint_pairs import OFF, ON
 from tuning.records import Role, SearchRecords

@@ -23,7 +23,7 @@ from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
 from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
-from flowkd.training.loop import LearningRate
+from flowkd.training.train_config import LearningRate
 from tuning.config import SearchConfig
 from tuning.hint_pairs import OFF, ON, HintPairs, check_taps
 from tuning.shapes import Shape, allowed_shapes

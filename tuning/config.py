@@ -13,7 +13,7 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.round_trip import MAX_ROUND_TRIP_ERROR
 from flowkd.names import ModelName, RunName
 from flowkd.training.config import ScalingConfig
-from flowkd.training.loop import TrainConfig
+from flowkd.training.train_config import TrainConfig
 from tuning.space import SpaceConfig, WeightSpace
 
 Objective = Literal["bits_per_dim", "throughput"]

@@ -16,8 +16,8 @@ from flowkd.store.sealed import read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import MAY_CHANGE, ScalingConfig, TrainingConfig
 from flowkd.training.growth import check_growth, is_finished, with_steps
-from flowkd.training.loop import TrainConfig
 from flowkd.training.resolve import check_not_removed, resolve_run
+from flowkd.training.train_config import TrainConfig
 
 
 def check_training(config: TrainingConfig, storage: StorageConfig) -> None:

@@ -16,7 +16,7 @@ from flowkd.distillation.objective import (
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import RunName
 from flowkd.tracking.config import TrackingConfig
-from flowkd.training.loop import TrainConfig
+from flowkd.training.train_config import TrainConfig
 
 NO_DATA = "none"
 # Between validations, where nothing is said.

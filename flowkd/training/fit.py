@@ -31,11 +31,12 @@ from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import RunData, Worker
-from flowkd.training.loop import LearningRate, StepResult, TrainConfig
+from flowkd.training.loop import StepResult
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
+from flowkd.training.train_config import LearningRate, TrainConfig
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 
@@ -110,7 +111,7 @@ def fit(
         bins: Number of integer values of uint8 rows; default 256.
         seed: Of the order of rows, noise and samples.
         progress: Whether a terminal shows a progress bar.
-        options: Further fields of `flowkd.training.loop.TrainConfig`, such as `ema_decay`.
+        options: Further fields of `flowkd.training.train_config.TrainConfig`, such as `ema_decay`.
 
     Raises:
         ConfigError: A flow without a config, an option that there is not, hints without a weight.

@@ -9,8 +9,9 @@ from torch import Tensor
 from flowkd.distillation.warmstart import warm_start
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
+from flowkd.training.horizon import Horizon
 from flowkd.training.inputs import RunData, RunInputs, Worker
-from flowkd.training.loop import AveragedFlow, Horizon, make_optimizer
+from flowkd.training.loop import AveragedFlow, make_optimizer
 from flowkd.training.resolved import CALIBRATION_ROWS, ResolvedRun
 from flowkd.training.run import Run
 from flowkd.training.teacher_data import gather_inputs

@@ -22,9 +22,10 @@ from flowkd.registry.card import Lineage
 from flowkd.store.lease import Token
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
+from flowkd.training.horizon import Horizon
 from flowkd.training.inputs import RunInputs
 from flowkd.training.lease import finish
-from flowkd.training.loop import AveragedFlow, Horizon, StepResult, train
+from flowkd.training.loop import AveragedFlow, StepResult, train
 from flowkd.training.outcome import warning_of
 from flowkd.training.resolved import ResolvedRun
 

@@ -11,7 +11,7 @@ from flowkd.data.importers.prepare import DatasetConfig
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import ShortName
-from flowkd.training.loop import TrainConfig
+from flowkd.training.train_config import TrainConfig
 
 TEACHER, PLAIN = "teacher", "plain"
 OWN_TEACHER = "runs/the-teacher-of-each-run"  # stands in an arm's objective for what a run fills in

@@ -25,7 +25,7 @@ from flowkd.registry.artifacts import ArtifactConfig
 from flowkd.registry.card import Lineage
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.loop import TrainConfig
+from flowkd.training.train_config import TrainConfig
 
 TRAINING = {
     "name": "one",

@@ -27,9 +27,9 @@ from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.growth import with_steps
-from flowkd.training.loop import TrainConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.setup import run_in_process
+from flowkd.training.train_config import TrainConfig
 from tests.support.orphans import actors, placement_groups
 from tests.support.queues import wait_for
 

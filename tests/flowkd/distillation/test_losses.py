@@ -13,7 +13,8 @@ from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.schedules import Cosine, Linear, LossWeights
 from flowkd.distillation.targets import compute_targets
 from flowkd.flows.build import build_flow
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_flows import CONFIGS, randomise, small_batch, small_flow
 
 ALL = LossWeights(

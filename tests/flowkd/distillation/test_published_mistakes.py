@@ -23,9 +23,10 @@ from flowkd.flows.build import build_flow
 from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.training.config import TrainingConfig
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
 from flowkd.training.run import Run
 from flowkd.training.setup import run_in_process
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_flows import randomise, small_batch, small_flow
 from tests.support.small_runs import prepared
 

@@ -19,12 +19,13 @@ from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.default_flow import default_flow
 from flowkd.training.find_rate import with_rate
+from flowkd.training.horizon import Horizon
 from flowkd.training.inputs import load_data
-from flowkd.training.loop import Horizon, TrainConfig
 from flowkd.training.metrics_log import read_log
 from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_runs import TEACHER, prepared, training
 
 UNSET = {"kind": "distillation", "teacher": "runs/teacher"}

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowkd.config import reason
 from flowkd.errors import NonFiniteError
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 from tests.flowkd.training.test_memory import Batches, learnt, taught
 from tests.support.small_runs import DISTILLATION, training
 

@@ -13,9 +13,10 @@ from flowkd.store.store import Store
 from flowkd.training import climb, trials
 from flowkd.training.climb import MIN_GAIN, first_gains
 from flowkd.training.config import TrainingConfig
-from flowkd.training.loop import TrainConfig, make_optimizer
+from flowkd.training.loop import make_optimizer
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_flows import CONFIGS, randomise
 from tests.support.small_runs import training
 

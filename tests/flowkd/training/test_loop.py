@@ -11,7 +11,9 @@ from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import NonFiniteError
 from flowkd.flows.build import build_flow
-from flowkd.training.loop import AveragedFlow, Horizon, TrainConfig, make_optimizer, train
+from flowkd.training.horizon import Horizon
+from flowkd.training.loop import AveragedFlow, make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_flows import CONFIGS, randomise
 
 

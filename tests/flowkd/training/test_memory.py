@@ -13,7 +13,8 @@ from flowkd.data.batch import Batch
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.schedules import LossWeights
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_flows import small_batch, small_flow
 
 

@@ -10,9 +10,10 @@ import flowkd
 from flowkd.errors import ConfigError
 from flowkd.training.find_precision import with_precision
 from flowkd.training.find_rate import known_rate
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
 from flowkd.training.precision import WORTH_IT, measure_precision
 from flowkd.training.resolve import record_run, resolve_run
+from flowkd.training.train_config import TrainConfig
 from tests.flowkd.training.test_memory import Batches, taught
 from tests.support.small_flows import CONFIGS, small_batch, small_flow
 from tests.support.small_runs import training

@@ -7,7 +7,8 @@ from torch import nn
 
 from flowkd.data.batch import Batch
 from flowkd.distillation.losses import Losses
-from flowkd.training.loop import TrainConfig, make_optimizer, train
+from flowkd.training.loop import make_optimizer, train
+from flowkd.training.train_config import TrainConfig
 from tests.support.small_flows import small_batch, small_flow
 
 

@@ -1,0 +1,103 @@
+"""How a flow is trained: steps, learning rate, its schedule, precision and memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from flowkd.config import Config
+
+AUTO_STEPS = 100_000  # the most of a training that ends by itself
+# Validations before the last gain, where a guess is needed: 3,500 steps by the other defaults, the
+# geometric mean of the fewest that there can be, 1,500, and the 8,000 of a demanding data set.
+LIKELY_GAINS = 9
+
+
+class PlateauConfig(Config):
+    """When a training has learnt enough, so that its learning rate falls and it ends.
+
+    Attributes:
+        patience: So many validations without a gain, neither on the best nor, as after a leap of
+            the loss, on the one before.
+        min_gain: Bits per dimension that count as one.
+        decay_share: Steps of the fall, as a share of those before; default as many, for most is
+            learnt in the fall.
+    """
+
+    patience: int = Field(5, ge=1)
+    min_gain: float = Field(0.005, ge=0)
+    decay_share: float = Field(1.0, gt=0)
+
+
+LearningRate = Annotated[float, Field(gt=0)] | Literal["find"]
+
+
+class TrainConfig(Config):
+    """How to optimise.
+
+    Attributes:
+        steps: Number of optimiser steps, or `auto`, the default: until a plateau of validation.
+        learning_rate: Peak of the learning rate, or `find`, the default: short trainings on data
+            alone choose it by validation.
+        warmup_steps: Steps of linear rise to the peak.
+        schedule: After the rise: a half cosine down to the last learning rate, or constant. With
+            `plateau`, the rate is constant until there is one.
+        min_learning_rate_ratio: The last learning rate as a share of the peak.
+        max_gradient_norm: A gradient of a larger norm is scaled down to it.
+        weight_decay: Each step shrinks the weights of the networks by this share of the learning
+            rate; left out, validation chooses it with `learning_rate: find` for few rows, else 0.
+        ema_decay: Decay of the averaged weights, which are what is evaluated and published.
+        memory: `ordinary`, the default and the faster one, keeps what each layer makes until its
+            gradient is computed; `reversible` computes it from the result by the flow's inverse,
+            so that memory hardly grows with depth. The gradients are the same but for rounding.
+        precision: Of the networks within couplings: `float32`, the default, with which a training
+            is the same on every machine; `bf16`; or `auto`, the one of which a step takes less time
+            on the machine that trains, measured before. All else is float32 in any case: the
+            state between them, log-determinants, parameters, optimiser, validation.
+        accumulate: In so many parts, one after the other, each worker computes its batch, which
+            takes as much less memory; the gradient is that of the whole batch. Default 1.
+        plateau: With it, `steps` are the most, and validation says when to end; default none,
+            unless steps are `auto`.
+    """
+
+    steps: int = Field(AUTO_STEPS, ge=1)
+    learning_rate: LearningRate = "find"
+    warmup_steps: int = Field(100, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    min_learning_rate_ratio: float = Field(0.01, ge=0, le=1)
+    max_gradient_norm: float = Field(5.0, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    memory: Literal["ordinary", "reversible"] = "ordinary"
+    precision: Literal["float32", "bf16", "auto"] = "float32"
+    accumulate: int = Field(1, ge=1)
+    plateau: PlateauConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ends_by_itself(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("steps", "auto") != "auto":
+            return values
+        plateau = values.get("plateau")
+        return {**values, "steps": AUTO_STEPS, "plateau": {} if plateau is None else plateau}
+
+    @property
+    def least_steps(self) -> int:
+        """The fewest steps of a training that has come to its end."""
+        return self.steps if self.plateau is None else 1
+
+    def likely_steps(self, validate_every: int) -> int:
+        """Returns about how many steps it takes: a guess, where it ends by itself."""
+        if self.plateau is None:
+            return self.steps
+        validations = LIKELY_GAINS + self.plateau.patience
+        likely = math.ceil((1 + self.plateau.decay_share) * validations * validate_every)
+        return min(self.steps, likely)
+
+    @property
+    def peak(self) -> float:
+        """The highest learning rate; it has been found before anything is trained."""
+        assert self.learning_rate != "find"
+        return self.learning_rate
