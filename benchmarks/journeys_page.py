@@ -1,4 +1,4 @@
-"""The page docs/journeys.md, from results/journeys.json."""
+"""The page docs/results/journeys.md, from results/journeys.json."""
 
 from __future__ import annotations
 

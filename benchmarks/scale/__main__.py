@@ -42,7 +42,9 @@ def main() -> None:
             print(name, found[name], flush=True)
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=2), encoding="utf-8")
-        print(f"{RESULTS}: `make docs` writes docs/scale.md; removing the stores", flush=True)
+        print(
+            f"{RESULTS}: `make docs` writes docs/results/scale.md; removing the stores", flush=True
+        )
 
 
 if __name__ == "__main__":

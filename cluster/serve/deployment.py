@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 
 import cluster
@@ -84,14 +85,19 @@ def deploy(config: ServingConfig, storage: StorageConfig) -> str:
     application = serving_app(config.model_copy(update={"models": wanted}), storage)
     timeout = 2 * config.limits.request_timeout_s + 10  # longer than the replica's own
     with _without_info():
-        serve.start(
-            http_options=HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout),
-            controller_options={"runtime_env": {"env_vars": ENVIRONMENT}},  # its proxies inherit it
-        )
+        options = HTTPOptions(host=config.host, port=config.port, request_timeout_s=timeout)
+        inherited = {"runtime_env": {"env_vars": ENVIRONMENT}}  # by its proxies
         try:
+            serve.start(http_options=options, controller_options=inherited)
             serve.run(application, name=APPLICATION, route_prefix="/")
         except RuntimeError as error:
             raise ServingError(f"serving {config.models} failed: {error}") from error
+        except RayError as error:  # Serve's own process was killed
+            reason = str(error).partition("\n")[0]
+            raise ServingError(
+                f"Ray Serve ended while {config.models} began: {reason}; deploy again, and see "
+                "`serve status`"
+            ) from error
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
     endpoint = f"http://{host}:{config.port}"
     _wait_until_ready(endpoint, wanted)

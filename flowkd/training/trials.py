@@ -17,7 +17,7 @@ from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run
 
-# Of a trial: enough steps to order the rates, on all data sets of docs/study.md.
+# Of a trial: enough steps to order the rates, on all data sets of docs/results/study.md.
 TRIAL_SHARE, LEAST_STEPS, MOST_STEPS = 0.1, 50, 200
 # Fewer rows are learnt by heart: what keeps a flow from it is looked for, too, and for longer.
 FEW_ROWS, FEW_STEPS = 2000, 300

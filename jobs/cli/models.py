@@ -123,7 +123,7 @@ def export_model(
     store: StoreUri = None,
     as_json: Json = False,
 ) -> None:
-    """Write log_prob, and x from z, for programs without flowkd; docs/export.md tells how."""
+    """Write log_prob, and x from z, for programs without flowkd: C++, browsers, Triton."""
     from flowkd.flows.engine.export import export_flow  # these need torch
     from flowkd.registry.artifacts import load_artifact
 
@@ -134,7 +134,7 @@ def export_model(
         facts = export_flow(artifact.flow, folder, form, {"reference": artifact.pinned})
         if as_json:
             return say_facts({"folder": str(folder), **facts}, as_json)
-        done(f"{folder} has {artifact.pinned}, and agrees with it: docs/export.md tells its use")
+        done(f"{folder} has {artifact.pinned}, and agrees with it")
 
 
 @models.command("remove", epilog=example("flowkd models remove models/photos@VERSION"))
