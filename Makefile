@@ -81,7 +81,7 @@ fuzz: export OMP_NUM_THREADS := 1
 fuzz: $(DEV) ## Throw changed inputs at the product, some minutes: results/fuzz.json, tests/cases/
 	$(BIN)/python -m benchmarks.fuzz
 
-journeys: $(DEV) ## The way of a new user, timed from a fresh clone, half an hour: results/journeys.json
+journeys: $(DEV) ## The way of a new user, timed from a fresh clone, some hours: results/journeys.json
 	$(BIN)/python -m benchmarks.journeys
 
 chaos: export OMP_NUM_THREADS := 1

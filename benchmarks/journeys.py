@@ -101,10 +101,12 @@ def main() -> int:
             "machine": machine(),
             "torch": torch.__version__,
             "install_seconds": seconds + install,
+            "load": 0,
             "journeys": {},
         }
         for name in asked.only:
             found["journeys"][name] = travel(JOURNEYS[name], Path(root) / name, clone)
+            found["load"] = max(found["load"], round(os.getloadavg()[2]))
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"results   {RESULTS.resolve()}")

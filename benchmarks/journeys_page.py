@@ -13,8 +13,8 @@ def document(results: dict[str, Any]) -> str:
     sections = "\n".join(_section(name, each) for name, each in results["journeys"].items())
     return f"""# Three journeys: from one's own data to a served student
 
-`make journeys`, {results["date"]}, torch {results["torch"]}, {results["machine"]}. From a fresh
-clone, whose install took {results["install_seconds"]:.0f} s; each journey is two commands and one
+`make journeys`, {results["date"]}, torch {results["torch"]}, {results["machine"]}, load
+{results["load"]}. From a fresh clone, whose install took {results["install_seconds"]:.0f} s; each journey is two commands and one
 file, which nobody edited. The aim is a student that closes at least 75% of the gap between the
 plain student and the teacher at no more than 25% of the parameters, or a report that says why not.
 

@@ -43,7 +43,7 @@ def test_the_page_tells_the_share_and_what_the_report_says(distilled, share):
         "distilled": flow(distilled, 100, 40),
     }  # fmt: skip
     results = {
-        "date": "2026-01-01", "torch": "2", "machine": "a CPU", "install_seconds": 9,
+        "date": "2026-01-01", "torch": "2", "machine": "a CPU", "install_seconds": 9, "load": 1,
         "journeys": {"rows": journey},
     }  # fmt: skip
     page = journeys_page.document(results)
