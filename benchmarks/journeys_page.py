@@ -15,8 +15,9 @@ def document(results: dict[str, Any]) -> str:
 
 `make journeys`, {results["date"]}, torch {results["torch"]}, {results["machine"]}, load
 {results["load"]}. From a fresh clone, whose install took {results["install_seconds"]:.0f} s; each
-journey is two commands and one file, which nobody edited. The aim is a student that closes at least 75% of the gap between the
-plain student and the teacher at no more than 25% of the parameters, or a report that says why not.
+journey is two commands and one file, which nobody edited. The aim is a student that closes at least
+75% of the gap between the plain student and the teacher at no more than 25% of the parameters, or a
+report that says why not.
 
 | data | look, s | run, min | share of parameters | share of the gap closed | faster |
 | --- | --- | --- | --- | --- | --- |
