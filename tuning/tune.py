@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import tempfile
+import time
 from typing import Any
 
 import ray
@@ -37,6 +38,8 @@ TUNE_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
 TUNE = "tune"  # in the folder of a search: Ray Tune's own files, where it has several nodes
+FREED_SECONDS = 5  # within which Ray knows of resources that were given back
+LEAST_SHARE = 0.01  # of a CPU or GPU that Ray can give
 MAX_FAILURES = 3  # of a trial: so often it begins again after its worker was lost
 
 
@@ -168,13 +171,27 @@ def _member_resources(config: SearchConfig, members: int) -> dict[str, float]:
     Where there are fewer CPUs, or GPUs, than that takes, or where fewer trials may run at once,
     they share them: to take turns would cost seconds at each.
     """
-    free, scaling = ray.available_resources(), config.scaling
+    scaling = config.scaling
     at_once = min(members, config.max_concurrent_trials or members)
     wanted = {"cpu": float(scaling.cpus), "gpu": 1.0 if scaling.gpu else 0.0}
+    free = _free({name.upper(): at_once * amount for name, amount in wanted.items()})
     return {
-        name: math.floor(100 * min(at_once * amount, free.get(name.upper(), 0.0)) / members) / 100
+        name: max(LEAST_SHARE, math.floor(100 * free[name.upper()] / members) / 100)
         for name, amount in wanted.items()
+        if amount
     }
+
+
+def _free(wanted: dict[str, float]) -> dict[str, float]:
+    """Returns how much of what is wanted is free; what has just ended is so after a moment."""
+    total, until = ray.cluster_resources(), time.monotonic() + FREED_SECONDS
+    most = {name: min(amount, total.get(name, 0.0)) for name, amount in wanted.items()}
+    while True:
+        known = ray.available_resources()
+        free = {name: min(amount, known.get(name, 0.0)) for name, amount in most.items()}
+        if free == most or time.monotonic() > until:
+            return free
+        time.sleep(0.1)
 
 
 def _max_concurrent(config: SearchConfig) -> int:
