@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from flowkd.bijectors import AffineCoupling
+from flowkd.bijectors import Coupling
 from flowkd.distillation.warmstart import WarmStart, warm_start
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.coupling import CouplingConfig
@@ -86,7 +86,7 @@ def untrained(config: FlowConfig, x: torch.Tensor) -> Flow:
     """Returns a flow whose last layers are random, as if it had been trained a little."""
     flow = build_flow(config)
     for module in flow.modules():
-        if isinstance(module, AffineCoupling):
+        if isinstance(module, Coupling):
             torch.nn.init.normal_(module.conditioner.get_parameter("last.weight"), std=0.01)
     flow.initialize(x[:8])
     return flow

@@ -2,16 +2,18 @@
 
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
-from flowkd.bijectors.coupling import AffineCoupling
+from flowkd.bijectors.coupling import Coupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
+from flowkd.bijectors.univariate import Affine, Univariate
 
 __all__ = [
     "ActNorm",
-    "AffineCoupling",
+    "Affine",
     "Bijector",
     "Chain",
+    "Coupling",
     "Invertible1x1",
     "Leading",
     "LinearMap",
@@ -25,4 +27,5 @@ __all__ = [
     "Standardize",
     "State",
     "Tap",
+    "Univariate",
 ]

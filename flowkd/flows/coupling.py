@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from flowkd.bijectors import ActNorm, AffineCoupling, Bijector, Chain, Invertible1x1, Permute
+from flowkd.bijectors import ActNorm, Bijector, Chain, Coupling, Invertible1x1, Permute
 from flowkd.columns import ColumnTransform
 from flowkd.flows.build import new_flow
 from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
@@ -84,7 +84,7 @@ class CouplingConfig(StepsConfig):
                     "mix": Invertible1x1(size)
                     if self.mix == "linear"
                     else Permute(list(reversed(range(size)))),
-                    "coupling": AffineCoupling(
+                    "coupling": Coupling(
                         MLP(kept, 2 * (size - kept), self.width, context, self.inner), kept
                     ),
                 }

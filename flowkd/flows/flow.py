@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from flowkd.bijectors import AffineCoupling, Bijector, Chain, Shape, State, Tap
+from flowkd.bijectors import Bijector, Chain, Coupling, Shape, State, Tap
 from flowkd.config import Config
 from flowkd.flows.context import ContextSpec, ContextUnits, context_vectors
 
@@ -135,13 +135,13 @@ class Flow(nn.Module):
     @property
     def precision(self) -> Literal["float32", "bf16"]:
         """In which the networks within couplings compute; all else is in the flow's dtype."""
-        half = any(module.bf16 for module in self.modules() if isinstance(module, AffineCoupling))
+        half = any(module.bf16 for module in self.modules() if isinstance(module, Coupling))
         return "bf16" if half else "float32"
 
     @precision.setter
     def precision(self, value: Literal["float32", "bf16"]) -> None:
         for module in self.modules():
-            if isinstance(module, AffineCoupling):
+            if isinstance(module, Coupling):
                 module.bf16 = value == "bf16"
 
     @cached_property

@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from flowkd.bijectors import (
     ActNorm,
-    AffineCoupling,
     Bijector,
     Chain,
+    Coupling,
     Invertible1x1,
     Leading,
     Squeeze,
@@ -94,14 +94,14 @@ class GlowConfig(StepsConfig):
                     {
                         "actnorm": ActNorm(channels),
                         "mix": Invertible1x1(channels),
-                        "coupling": AffineCoupling(network, kept),
+                        "coupling": Coupling(network, kept),
                     }
                 )
             going_on = channels
             if level < self.levels - 1:
                 going_on = channels // 2
                 prior = SplitPrior(going_on, 2 * (channels - going_on), context)
-                steps["prior"] = AffineCoupling(prior, going_on)
+                steps["prior"] = Coupling(prior, going_on)
             chain = Chain(steps)
             body[f"squeeze{level}"] = Squeeze()
             body[f"level{level}"] = chain if channels == total else Leading(chain, channels)

@@ -11,9 +11,9 @@ from torch import nn
 
 from flowkd.bijectors import (
     ActNorm,
-    AffineCoupling,
     Bijector,
     Chain,
+    Coupling,
     Leading,
     LinearMap,
     Shape,
@@ -89,9 +89,9 @@ def _(bijector: Leading, shape: Shape) -> Bijector:
 
 
 @inference_form.register
-def _(bijector: AffineCoupling, shape: Shape) -> Bijector:
+def _(bijector: Coupling, shape: Shape) -> Bijector:
     kept = (bijector.kept, *shape[1:])
-    return AffineCoupling(fast_conditioner(bijector.conditioner, kept), bijector.kept)
+    return Coupling(fast_conditioner(bijector.conditioner, kept), bijector.kept, bijector.transform)
 
 
 @inference_form.register

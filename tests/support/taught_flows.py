@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from flowkd.bijectors import AffineCoupling
+from flowkd.bijectors import Coupling
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
@@ -79,7 +79,7 @@ def likelihood(flow: Flow, x: Tensor, context: Tensor | None) -> float:
         return flow.log_prob(x, context).mean().item() / flow.dimensions
 
 
-def couplings(flow: Flow) -> list[AffineCoupling]:
+def couplings(flow: Flow) -> list[Coupling]:
     """The couplings of a flow's steps, in order, without split priors."""
-    modules = [module for module in flow.modules() if isinstance(module, AffineCoupling)]
+    modules = [module for module in flow.modules() if isinstance(module, Coupling)]
     return [module for module in modules if isinstance(module.conditioner, ConvNet | MLP)]

@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from flowkd.bijectors import AffineCoupling, Bijector, Chain, Leading
+from flowkd.bijectors import Bijector, Chain, Coupling, Leading
 from flowkd.distillation.warmstart.batching import forward_by_rows
 from flowkd.flows.family import group_bounds
 from flowkd.flows.flow import Flow
@@ -35,10 +35,10 @@ class Unit:
         return self.bijector
 
     @property
-    def coupling(self) -> AffineCoupling:
+    def coupling(self) -> Coupling:
         """The step's coupling."""
         coupling = self.step["coupling"]
-        assert isinstance(coupling, AffineCoupling)
+        assert isinstance(coupling, Coupling)
         return coupling
 
     def __call__(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from flowkd.bijectors import AffineCoupling
+from flowkd.bijectors import Coupling
 from flowkd.distillation.warmstart.affine import Affine
 from flowkd.distillation.warmstart.batching import forward_by_rows
 
@@ -20,7 +20,7 @@ class FittedStep:
     """What a step becomes."""
 
     affine: Affine
-    coupling: AffineCoupling
+    coupling: Coupling
     linear: Affine | None = None
 
     def __call__(self, state: RunningState, context: Tensor | None) -> RunningState:

@@ -19,16 +19,16 @@ from torch.nn.functional import conv2d, linear
 
 from flowkd.bijectors import (
     ActNorm,
-    AffineCoupling,
+    Affine,
     Bijector,
     Chain,
+    Coupling,
     Leading,
     LinearMap,
     Shape,
     Squeeze,
     Standardize,
 )
-from flowkd.bijectors.coupling import LOG_SCALE_BOUND
 from flowkd.flows.context import context_vectors
 from flowkd.flows.fast_layers import Mix
 from flowkd.flows.flow import LOG_TWO_PI, Flow
@@ -117,7 +117,7 @@ class Coupled(Step):
         coupling: In float64.
     """
 
-    def __init__(self, coupling: AffineCoupling) -> None:
+    def __init__(self, coupling: Coupling) -> None:
         super().__init__()
         self.kept = coupling.kept
         self.conditioner = exported_net(coupling.conditioner)
@@ -130,7 +130,7 @@ class Coupled(Step):
         """Maps x to z."""
         kept, changed = x[:, : self.kept], x[:, self.kept :]
         shift, bounded = self._parameters_for(kept, context)
-        log_scale = LOG_SCALE_BOUND * bounded
+        log_scale = Affine.BOUND * bounded
         z = torch.cat([kept, changed * log_scale.exp() + shift], dim=1)
         return z, [log_scale.sum(tuple(range(1, x.dim())))[:, None]]
 
@@ -138,7 +138,7 @@ class Coupled(Step):
         """Maps z to x."""
         kept, changed = z[:, : self.kept], z[:, self.kept :]
         shift, bounded = self._parameters_for(kept, context)
-        return torch.cat([kept, (changed - shift) * (-LOG_SCALE_BOUND * bounded).exp()], dim=1)
+        return torch.cat([kept, (changed - shift) * (-Affine.BOUND * bounded).exp()], dim=1)
 
 
 class Partial(Step):
@@ -226,7 +226,7 @@ class HalfScale(nn.Module):
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, A, *rest) and context (B, c) to (B, outputs, *rest)."""
         shift, raw = self.conditioner(kept, context).chunk(2, dim=1)
-        return torch.cat([shift, raw / LOG_SCALE_BOUND], dim=1)
+        return torch.cat([shift, raw / Affine.BOUND], dim=1)
 
 
 @singledispatch
@@ -245,9 +245,9 @@ def _(conditioner: ConvNet | MLP | SplitPrior) -> nn.Module:
     half = last.weight.shape[0] // 2
     assert last.bias is not None
     for values in (last.weight, last.bias):
-        values[half:] /= LOG_SCALE_BOUND
+        values[half:] /= Affine.BOUND
     if isinstance(conditioner, SplitPrior) and conditioner.context is not None:
-        conditioner.context.weight[half:] /= LOG_SCALE_BOUND
+        conditioner.context.weight[half:] /= Affine.BOUND
     return Convolutions(conditioner) if isinstance(conditioner, ConvNet) else conditioner
 
 
@@ -268,8 +268,8 @@ def _(bijector: Standardize | Squeeze | LinearMap | ActNorm, shape: Shape) -> St
 
 
 @exported.register
-def _(bijector: AffineCoupling, shape: Shape) -> Step:
-    return Coupled(bijector)
+def _(bijector: Coupling, shape: Shape) -> Step:
+    return Coupled(bijector) if isinstance(bijector.transform, Affine) else AsItIs(bijector)
 
 
 @exported.register

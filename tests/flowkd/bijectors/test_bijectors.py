@@ -8,8 +8,8 @@ from torch.autograd.functional import jacobian
 
 from flowkd.bijectors import (
     ActNorm,
-    AffineCoupling,
     Chain,
+    Coupling,
     Invertible1x1,
     Leading,
     Log,
@@ -35,7 +35,7 @@ def small_chain():
 
 
 def level(shape_after=4):
-    step = Chain({"norm": ActNorm(2), "couple": AffineCoupling(ConvNet(1, 2, 4), 1)})
+    step = Chain({"norm": ActNorm(2), "couple": Coupling(ConvNet(1, 2, 4), 1)})
     return Chain({"squeeze": Squeeze(), "level": Leading(Chain({"step": step}), shape_after // 2)})
 
 
@@ -51,12 +51,12 @@ TABLE = {
     "permute": (lambda: Permute([2, 0, 3, 1]), (4,), 0),
     "permute images": (lambda: Permute([2, 0, 1]), (3, 2, 2), 0),
     "squeeze": (Squeeze, (2, 4, 2), 0),
-    "coupling": (lambda: AffineCoupling(MLP(2, 6, 7), 2), (5,), 0),
-    "coupling of images": (lambda: AffineCoupling(ConvNet(1, 4, 5), 1), (3, 3, 2), 0),
-    "split prior": (lambda: AffineCoupling(SplitPrior(2, 4), 2), (4, 3, 2), 0),
-    "coupling | context": (lambda: AffineCoupling(MLP(2, 6, 7, 3), 2), (5,), 3),
-    "coupling of images | context": (lambda: AffineCoupling(ConvNet(1, 4, 5, 3), 1), (3, 3, 2), 3),
-    "split prior | context": (lambda: AffineCoupling(SplitPrior(2, 4, 3), 2), (4, 3, 2), 3),
+    "coupling": (lambda: Coupling(MLP(2, 6, 7), 2), (5,), 0),
+    "coupling of images": (lambda: Coupling(ConvNet(1, 4, 5), 1), (3, 3, 2), 0),
+    "split prior": (lambda: Coupling(SplitPrior(2, 4), 2), (4, 3, 2), 0),
+    "coupling | context": (lambda: Coupling(MLP(2, 6, 7, 3), 2), (5,), 3),
+    "coupling of images | context": (lambda: Coupling(ConvNet(1, 4, 5, 3), 1), (3, 3, 2), 3),
+    "split prior | context": (lambda: Coupling(SplitPrior(2, 4, 3), 2), (4, 3, 2), 3),
     "log": (lambda: Chain({"preprocess": Log()}), (3,), 0),
     "log of images": (lambda: Chain({"preprocess": Log()}), (2, 2, 3), 0),
     "logit": (lambda: Chain({"preprocess": Logit(-1.0, 3.0)}), (3,), 0),
@@ -66,7 +66,7 @@ TABLE = {
         0,
     ),
     "selected": (lambda: Selected(Invertible1x1(2), [2, 0]), (4, 2), 0),
-    "selected | context": (lambda: Selected(AffineCoupling(MLP(1, 2, 4, 2), 1), [3, 1]), (4,), 2),
+    "selected | context": (lambda: Selected(Coupling(MLP(1, 2, 4, 2), 1), [3, 1]), (4,), 2),
     "preprocess": (
         lambda: Chain(
             {"preprocess": preprocessing([1.0, 2.0, 3.0], [0.5, 2.0, 1.0], [LOG, None, LOGIT])}
@@ -75,7 +75,7 @@ TABLE = {
         0,
     ),
     "leading": (lambda: Leading(Invertible1x1(2), 2), (4, 2, 2), 0),
-    "leading | context": (lambda: Leading(AffineCoupling(MLP(1, 2, 4, 2), 1), 2), (4,), 2),
+    "leading | context": (lambda: Leading(Coupling(MLP(1, 2, 4, 2), 1), 2), (4,), 2),
     "chain": (small_chain, (3,), 0),
     "level": (level, (1, 4, 4), 0),
     **{
@@ -218,9 +218,9 @@ def test_states_are_recorded_as_declared(case):
 
 def test_a_new_coupling_is_the_identity():
     for coupling, shape in (
-        (AffineCoupling(MLP(2, 4, 8), 2), (4,)),
-        (AffineCoupling(ConvNet(2, 4, 8), 2), (4, 2, 2)),
-        (AffineCoupling(SplitPrior(2, 4), 2), (4, 2, 2)),
+        (Coupling(MLP(2, 4, 8), 2), (4,)),
+        (Coupling(ConvNet(2, 4, 8), 2), (4, 2, 2)),
+        (Coupling(SplitPrior(2, 4), 2), (4, 2, 2)),
     ):
         x = torch.randn(3, *shape)
         z, log_det = coupling(x)

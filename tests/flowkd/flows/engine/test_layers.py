@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from flowkd.bijectors import AffineCoupling, Chain, Standardize
+from flowkd.bijectors import Chain, Coupling, Standardize
 from flowkd.flows.build import build_flow
 from flowkd.flows.engine.layers import Exported
 from flowkd.flows.flow import Flow
@@ -28,7 +28,7 @@ class Own(Conditioner):
 
 
 def own() -> Flow:
-    chain = Chain({"preprocess": Standardize(1.0, 2.0), "coupling": AffineCoupling(Own(), 1)})
+    chain = Chain({"preprocess": Standardize(1.0, 2.0), "coupling": Coupling(Own(), 1)})
     return Flow(chain, (2,))
 
 
