@@ -27,6 +27,7 @@ from flowkd.data.tables.columns import (
 from flowkd.data.tables.opening import open_table
 from flowkd.data.tables.rows import EXACT, numbers_of
 from flowkd.data.tables.table import ReadOptions, Table
+from flowkd.data.tables.text import TextTable
 from flowkd.errors import DataError
 from jobs.workflow.look import SAMPLE_ROWS, Look, listed
 
@@ -72,6 +73,8 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
         given.key, given.delimiter, given.decimal, given.header, tuple(given.missing_texts)
     )
     with open_table(source, read) as table:
+        if isinstance(table, TextTable):
+            table.long_integers = "round"  # identifiers, which are left out below
         columns = columns_of(table)
         _check_named(given, table, columns)
         # Raises for columns without a name; the index is left out by itself.
