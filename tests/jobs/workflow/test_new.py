@@ -54,8 +54,8 @@ def flowers() -> str:
     lines = [",a,b,unit,copy,star_id,code,seen,species"]
     for n, (a, b) in enumerate(rows(200, 2)):
         lines.append(
-            f"{n},{a:.5f},{b:.5f},7,{a:.5f},{1000 + n * 7 % 150},{10**18 + n},2020-01-{n % 28 + 1:02}x{n},"
-            f"{kinds[n % 3]}"
+            f"{n},{a:.5f},{b:.5f},7,{a:.5f},{1000 + n * 7 % 150},{10**18 + n},"
+            f"2020-01-{n % 28 + 1:02}x{n},{kinds[n % 3]}"
         )
     Path("flowers.csv").write_text("\n".join(lines) + "\n")
     return "flowers.csv"
