@@ -153,7 +153,7 @@ def coupling(
         >>> flow.log_prob(x).shape
         torch.Size([5])
         >>> flowkd.coupling(3, depth=2, width=8, transform="spline", bins=4)
-        Flow(coupling, (3,), depth 2, width 8, transform spline; 464 parameters)
+        Flow(coupling, (3,), depth 2, width 8, transform spline, bins 4; 626 parameters)
 
     Reference:
         RealNVP, 2017, https://arxiv.org/abs/1605.08803, with the steps of Glow; Neural Spline
