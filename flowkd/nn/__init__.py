@@ -3,5 +3,6 @@
 from flowkd.nn.conditioner import Conditioner, pointwise
 from flowkd.nn.conv import ConvNet, SplitPrior
 from flowkd.nn.mlp import MLP
+from flowkd.nn.residual import ResidualMLP
 
-__all__ = ["MLP", "Conditioner", "ConvNet", "SplitPrior", "pointwise"]
+__all__ = ["MLP", "Conditioner", "ConvNet", "ResidualMLP", "SplitPrior", "pointwise"]

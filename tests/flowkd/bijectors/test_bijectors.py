@@ -15,6 +15,8 @@ from flowkd.bijectors import (
     Log,
     Logit,
     Permute,
+    RationalQuadratic,
+    Reversed,
     Selected,
     Squeeze,
     Standardize,
@@ -57,6 +59,17 @@ TABLE = {
     "coupling | context": (lambda: Coupling(MLP(2, 6, 7, 3), 2), (5,), 3),
     "coupling of images | context": (lambda: Coupling(ConvNet(1, 4, 5, 3), 1), (3, 3, 2), 3),
     "split prior | context": (lambda: Coupling(SplitPrior(2, 4, 3), 2), (4, 3, 2), 3),
+    "coupling by splines": (lambda: Coupling(MLP(2, 33, 7), 2, RationalQuadratic(4)), (5,), 0),
+    "coupling of images by splines | context": (
+        lambda: Coupling(ConvNet(1, 16, 5, 3), 1, RationalQuadratic(3)),
+        (3, 3, 2),
+        3,
+    ),
+    "coupling by reversed splines | context": (
+        lambda: Coupling(MLP(2, 15, 7, 3), 2, Reversed(RationalQuadratic(2, 3.0))),
+        (5,),
+        3,
+    ),
     "log": (lambda: Chain({"preprocess": Log()}), (3,), 0),
     "log of images": (lambda: Chain({"preprocess": Log()}), (2, 2, 3), 0),
     "logit": (lambda: Chain({"preprocess": Logit(-1.0, 3.0)}), (3,), 0),
@@ -221,6 +234,7 @@ def test_a_new_coupling_is_the_identity():
         (Coupling(MLP(2, 4, 8), 2), (4,)),
         (Coupling(ConvNet(2, 4, 8), 2), (4, 2, 2)),
         (Coupling(SplitPrior(2, 4), 2), (4, 2, 2)),
+        (Coupling(MLP(2, 46, 8), 2, RationalQuadratic()), (4,)),
     ):
         x = torch.randn(3, *shape)
         z, log_det = coupling(x)
