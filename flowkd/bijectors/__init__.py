@@ -7,7 +7,8 @@ from flowkd.bijectors.coupling import Coupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
-from flowkd.bijectors.univariate import Affine, Univariate
+from flowkd.bijectors.spline import RationalQuadratic
+from flowkd.bijectors.univariate import Affine, Reversed, Univariate
 
 __all__ = [
     "ActNorm",
@@ -24,6 +25,8 @@ __all__ = [
     "Logit",
     "Permute",
     "Preprocess",
+    "RationalQuadratic",
+    "Reversed",
     "Selected",
     "Shape",
     "Squeeze",
