@@ -8,6 +8,7 @@ from torch import Tensor
 from flowkd.bijectors.base import Bijector
 from flowkd.bijectors.univariate import Affine, Univariate
 from flowkd.nn import MADE
+from flowkd.nn.incremental import Schedule
 
 
 class Autoregressive(Bijector):
@@ -25,6 +26,7 @@ class Autoregressive(Bijector):
     Attributes:
         bf16: Whether the conditioner computes in bfloat16; what it makes is in the dtype of x
             anyway.
+        iterations: How many the last inverse took: without `decoding`, one for each level.
     """
 
     def __init__(self, conditioner: MADE, transform: Univariate | None = None) -> None:
@@ -32,6 +34,8 @@ class Autoregressive(Bijector):
         self.conditioner = conditioner
         self.transform = transform or Affine()
         self.bf16 = False
+        self.iterations = 0
+        self._scheduled: Schedule | None = None
 
     def _parameters_for(self, x: Tensor, context: Tensor | None) -> Tensor:
         if not self.bf16:
@@ -47,10 +51,44 @@ class Autoregressive(Bijector):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes the transform, one level of columns after the other."""
-        x = z
-        for _ in range(int(self.conditioner.levels().max()) + 1):
-            x, log_slope = self.transform.inverse(z, self._parameters_for(x, context))
-        return x, log_slope.sum(1)
+        with torch.no_grad():
+            x, log_det, self.iterations = self._schedule().undo(self.transform.inverse, z, context)
+        if not torch.is_grad_enabled():
+            return x, log_det
+        x = self._with_gradients(x, z, context)
+        return x, -self(x, context)[1]
+
+    def _schedule(self) -> Schedule:
+        levels = self.conditioner.levels()
+        if self._scheduled is None or self._scheduled.columns.levels is not levels:
+            self._scheduled = Schedule(self.conditioner)
+        return self._scheduled
+
+    def _with_gradients(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+        """Returns x, the fixed point of u(x) = g^-1(z; network(x)), with the gradients of one.
+
+        dx = A dx + du at fixed x, with A = du/dx nilpotent; so a gradient v of x is one of u at
+        fixed x of v + A^T v + A^T A^T v and on, of as many terms as there are levels.
+        """
+        made, _ = self.transform.inverse(z, self._parameters_for(x, context))
+        if not made.requires_grad:
+            return x
+        given = x.clone().requires_grad_()
+        with torch.enable_grad():
+            held = None if context is None else context.detach()
+            again, _ = self.transform.inverse(z.detach(), self._parameters_for(given, held))
+
+        def summed(grad: Tensor) -> Tensor:
+            term = total = grad
+            for _ in range(self._schedule().count - 1):
+                (term,) = torch.autograd.grad(again, given, term, retain_graph=True)
+                if not bool(term.any()):
+                    break
+                total = total + term
+            return total
+
+        made.register_hook(summed)
+        return made
 
 
 class Inverted(Bijector):
