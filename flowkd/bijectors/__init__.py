@@ -1,6 +1,6 @@
 """Invertible maps with known log-determinants: one family a file."""
 
-from flowkd.bijectors.autoregressive import Autoregressive, Inverted
+from flowkd.bijectors.autoregressive import Autoregressive, Inverted, Jacobi
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
@@ -19,6 +19,7 @@ __all__ = [
     "Coupling",
     "Inverted",
     "Invertible1x1",
+    "Jacobi",
     "Leading",
     "LinearMap",
     "Log",

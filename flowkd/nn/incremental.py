@@ -243,7 +243,6 @@ class Schedule:
         """Returns the weights as they are, sorted, for `undo`: once for those that stay."""
         return [step.weights() if isinstance(step, Product) else None for step in self._steps]
 
-    @torch.no_grad()
     def undo(
         self,
         undo: Undo,
@@ -272,6 +271,19 @@ class Schedule:
         Returns:
             x, log|det dx/dz|, (B,), and the number of iterations.
         """
+        with torch.inference_mode():  # the least that an operation takes
+            x, log_det, iterations = self._undone(undo, z, context, blocks, tolerance, weights)
+        return x.clone(), log_det.clone(), iterations
+
+    def _undone(
+        self,
+        undo: Undo,
+        z: Tensor,
+        context: Tensor | None,
+        blocks: Sequence[tuple[int, int]] | None,
+        tolerance: float,
+        weights: list[Weights | None] | None,
+    ) -> tuple[Tensor, Tensor, int]:
         sorted_weights = self.weights() if weights is None else weights
         steps = [
             step.bind(context, of) if isinstance(step, Product) else step.bind(context)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from flowkd.bijectors import Autoregressive
+from flowkd.bijectors import Autoregressive, Jacobi
 from flowkd.nn import MADE, masked_mlp
 from flowkd.nn.made import Activation, Masked, Residual
 from tests.support.small_flows import randomise
@@ -126,6 +126,43 @@ def test_each_unit_is_computed_once(case, monkeypatch):
     assert sum(a * b for a, b in computed) < sum(a * b for a, b in shapes)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 9])
+def test_fixed_points_are_exact_after_as_many_iterations_as_levels(case, blocks):
+    bijector, z, context, levels = case
+    bijector.decoding = Jacobi(tolerance=0.0, blocks=blocks)
+    with torch.no_grad():
+        got = bijector.inverse(z, context)
+    torch.testing.assert_close(got, naive(bijector, z, context), rtol=1e-12, atol=1e-12)
+    assert bijector.iterations <= levels
+
+
+def test_fixed_points_stop_within_the_tolerance():
+    bijector = Autoregressive(randomise(masked_mlp(40, 80, 64).double(), by=0.05))
+    z = torch.randn(64, 40, dtype=torch.float64)
+    with torch.no_grad():
+        exact, log_det = bijector.inverse(z)
+        taken = []
+        for tolerance in (1e-2, 1e-4, 1e-8):
+            bijector.decoding = Jacobi(tolerance)
+            x, near = bijector.inverse(z)
+            assert (x - exact).abs().max() <= 2 * tolerance
+            assert (near - log_det).abs().max() <= 40 * tolerance
+            taken.append(bijector.iterations)
+    assert taken == sorted(set(taken))
+    assert taken[-1] < 40 / 2
+
+
+def test_a_row_that_goes_astray_spoils_no_other():
+    """Between, values overflow where a network's weights are large: what is exact stays so."""
+    bijector = Autoregressive(randomise(masked_mlp(6, 12, 20), by=6.0))
+    z = 1e3 * torch.randn(4, 6)
+    with torch.no_grad():
+        exact, _ = bijector.inverse(z)
+        bijector.decoding = Jacobi(tolerance=0.0)
+        got, _ = bijector.inverse(z)
+    torch.testing.assert_close(got, exact, rtol=1e-4, atol=1e-4)
+
+
 def test_its_gradients_are_those_of_one_pass_a_column(case):
     bijector, z, context, _ = case
     given = [value.requires_grad_() for value in (z, context) if value is not None]
@@ -163,6 +200,8 @@ def test_masks_from_elsewhere_come_with_the_weights():
         (lambda: MADE([Masked(torch.ones(2, 2))]), "no column depends on itself; got a circle"),
         (lambda: MADE([Masked(torch.zeros(3, 2))]), "a multiple of 2 outputs.*got 3"),
         (lambda: MADE([Activation("relu")]), "a Masked as the first"),
+        (lambda: Jacobi(tolerance=float("nan")), "a tolerance of at least 0; got nan"),
+        (lambda: Jacobi(blocks=0), "at least 1 block; got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(build, message):
