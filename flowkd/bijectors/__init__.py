@@ -1,5 +1,6 @@
 """Invertible maps with known log-determinants: one family a file."""
 
+from flowkd.bijectors.autoregressive import Autoregressive, Inverted, Jacobi
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
@@ -12,10 +13,13 @@ from flowkd.bijectors.univariate import Affine, Reversed, Univariate
 __all__ = [
     "ActNorm",
     "Affine",
+    "Autoregressive",
     "Bijector",
     "Chain",
     "Coupling",
+    "Inverted",
     "Invertible1x1",
+    "Jacobi",
     "Leading",
     "LinearMap",
     "Log",
