@@ -68,6 +68,9 @@ class FlowConfig(Config):
 
     # Kinds of warm start that a student of the family may begin with.
     warm_starts: ClassVar[tuple[str, ...]] = ()
+    # A student of a share s of the parameters has s to this power of the depth: with 1/2, depth and
+    # width shrink alike.
+    depth_power: ClassVar[float] = 0.5
 
     @property
     def context_spec(self) -> ContextSpec:
