@@ -146,7 +146,8 @@ def coupling(
         scale: What the data are divided by then; default what `flowkd.fit` finds.
         context_mean: Subtracted from the vectors to condition on; default what `flowkd.fit` finds.
         context_scale: What they are divided by then; default what `flowkd.fit` finds.
-        transforms: What each column goes through before: `log`, `logit` (between 0 and 1), or None.
+        transforms: What each column goes through before: `log`, `logit` (between 0 and 1), `asinh`,
+            or None.
         seed: Seed of the initial parameters.
 
     Raises:
