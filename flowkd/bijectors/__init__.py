@@ -2,7 +2,7 @@
 
 from flowkd.bijectors.autoregressive import Autoregressive, Inverted, Jacobi
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
-from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
+from flowkd.bijectors.columns import Asinh, Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
@@ -13,6 +13,7 @@ from flowkd.bijectors.univariate import Affine, Reversed, Univariate
 __all__ = [
     "ActNorm",
     "Affine",
+    "Asinh",
     "Autoregressive",
     "Bijector",
     "Chain",
