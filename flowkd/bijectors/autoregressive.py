@@ -61,8 +61,8 @@ class Autoregressive(Bijector):
         transform: g; default affine.
 
     Attributes:
-        bf16: Whether the conditioner computes in bfloat16; what it makes is in the dtype of x
-            anyway.
+        bf16: Whether the conditioner computes in bfloat16 where it sees all columns at once, as it
+            does in training; what it makes is in the dtype of x anyway.
         decoding: How x is found of z; default None, exactly, one level of columns after the other.
         frozen: Whether the weights do not change, so that they are sorted once.
         iterations: How many the last inverse took: one for each level where it is exact.
@@ -78,6 +78,11 @@ class Autoregressive(Bijector):
         self.frozen = False
         self._scheduled: Schedule | None = None
         self._weights: list[Weights | None] | None = None
+
+    @property
+    def retraceable(self) -> bool:
+        """Whether x is found again within rounding: not by networks of two precisions."""
+        return not self.bf16
 
     def extra_repr(self) -> str:
         """Returns what no part of it tells: the map of each column."""

@@ -140,7 +140,7 @@ def example_inputs(
 
 def _modules(flow: Flow) -> dict[str, LogProb | Inverse]:
     form = Exported(flow)
-    modules = {"log_prob": LogProb(form), "inverse": Inverse(form)}
+    modules: dict[str, LogProb | Inverse] = {"log_prob": LogProb(form), "inverse": Inverse(form)}
     return {direction: modules[direction] for direction in directions_of(flow)}
 
 
