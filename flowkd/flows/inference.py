@@ -11,9 +11,11 @@ from torch import nn
 
 from flowkd.bijectors import (
     ActNorm,
+    Autoregressive,
     Bijector,
     Chain,
     Coupling,
+    Inverted,
     Leading,
     LinearMap,
     Shape,
@@ -92,6 +94,16 @@ def inference_form(bijector: Bijector, shape: Shape) -> Bijector:
 def _(bijector: Leading, shape: Shape) -> Bijector:
     inner = inference_form(bijector.bijector, (bijector.channels, *shape[1:]))
     return Leading(inner, bijector.channels)
+
+
+@inference_form.register
+def _(bijector: Autoregressive, shape: Shape) -> Bijector:
+    return bijector.for_inference()
+
+
+@inference_form.register
+def _(bijector: Inverted, shape: Shape) -> Bijector:
+    return Inverted(inference_form(bijector.bijector, shape))
 
 
 @inference_form.register
