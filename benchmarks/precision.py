@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import flowkd
-from flowkd.training.precision import CANDIDATES, machine_name
+from flowkd.flows.precision import CANDIDATES, machine_name
 
 RESULTS = Path("results/bench-precision.json")
 SEEDS = (0, 1, 2)
