@@ -148,6 +148,7 @@ class TrainingConfig(Config):
     def _divides(self) -> TrainingConfig:
         self.scaling.check_divides("batch_size", self.batch_size)
         self._check_parts()
+        self._check_compiled()
         if self.distillation is not None:
             drawn = self.distillation.samples.batch_size or 0
             self.scaling.check_divides("objective.samples.batch_size", drawn)
@@ -170,6 +171,15 @@ class TrainingConfig(Config):
             raise ValueError(
                 f"expected train.accumulate: 1 for hints with normalize, whose variance is that of "
                 f"the whole batch; got {parts}"
+            )
+
+    def _check_compiled(self) -> None:
+        hints = () if self.distillation is None else self.distillation.hints
+        together = self.scaling.workers > 1 and any(hint.normalize for hint in hints)
+        if self.train.compile is True and together:
+            raise ValueError(
+                f"expected train.compile: false for hints with normalize on several workers, who "
+                f"add up their variance in mid-step; got true for {self.scaling.workers}"
             )
 
     def _check_without_data(self) -> None:
