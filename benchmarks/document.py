@@ -12,6 +12,7 @@ from benchmarks import (
     cli,
     data,
     defaults_page,
+    distil,
     engines,
     journeys_page,
     memory,
@@ -19,6 +20,7 @@ from benchmarks import (
     tuning_page,
 )
 from benchmarks.chaos import page as chaos_page
+from benchmarks.performance import page as performance_page
 from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
@@ -30,7 +32,7 @@ README = Path("README.md")
 DOCS = Path("docs/results")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
 CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
-PAGES = {"bench-scale": "scale", "bench-tuning": "tuning"}
+PAGES = {"bench-all": "performance", "bench-scale": "scale", "bench-tuning": "tuning"}
 MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
 AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
@@ -44,8 +46,10 @@ def main() -> None:
         put_between(DOCS / "index.md", BEGIN, END, quickstart(found))
     pages = {
         "bench": bench,
+        "bench-all": performance_page.document,
         "bench-cli": cli.document,
         "bench-data": data.document,
+        "bench-distill": distil.document,
         "bench-engines": engines.document,
         "bench-defaults": defaults_page.document,
         "bench-memory": memory.document,
