@@ -10,6 +10,8 @@ from benchmarks.performance.measure import ACTIONS, LEAST_ROUNDS, OURS
 from benchmarks.performance.plots import picture
 
 FOLDER = Path("docs/results")
+LOG = Path("docs/explanation/performance-log.md")
+LINK = "What was tried to get there: [performance-log](../explanation/performance-log.md).\n"
 INFERENCE = ("log_prob", "sample")
 Found = dict[str, Any]
 NOISY = 0.2  # of the CPUs, taken by others meanwhile
@@ -49,8 +51,7 @@ the same size; samples are drawn from new noise.
 
 {chr(10).join(in_words(cells))}
 
-What was tried to get there: [performance-log](../explanation/performance-log.md).
-
+{LINK if LOG.exists() else ""}
 {chr(10).join(parts)}"""
 
 
