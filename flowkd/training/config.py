@@ -102,7 +102,7 @@ class TrainingConfig(Config):
             chosen by the kind and number of the data.
         objective: What to train it to do.
         minutes: About so long may the training of a flow that is chosen for pictures take on this
-            machine: its depth and width follow, by the time of a step.
+            machine: its depth and width follow, by the time of a step. Default 20.
         train: Steps, learning rate and all else of the optimiser; default: validation finds both.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.
@@ -121,7 +121,7 @@ class TrainingConfig(Config):
     dataset: str
     flow: AnyFlowConfig | None = None
     objective: ObjectiveConfig = MaximumLikelihoodConfig()
-    minutes: float = Field(60.0, gt=0)
+    minutes: float = Field(20.0, gt=0)
     train: TrainConfig = TrainConfig()
     batch_size: int = Field(256, ge=1)
     train_rows: int | None = Field(None, ge=1)
