@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from benchmarks.performance.peers import (
+    BINS,
+    BOUND,
     Contender,
     Size,
     nflows_table,
@@ -55,12 +57,18 @@ class Case:
         return TypeAdapter(AnyFlowConfig).validate_python(given)
 
 
-def _tables(theirs: str, **fields: Any) -> Case:
-    return Case(fields, 5, {name: build(theirs) for name, build in TABLES.items()})
+def _tables(theirs: str, without: tuple[str, ...] = (), **fields: Any) -> Case:
+    peers = {name: build(theirs) for name, build in TABLES.items() if name not in without}
+    return Case(fields, 5, peers)
 
 
 # A family that flowkd does not have yet is left out; one more is one more line.
 CASES = {
     "glow": Case({"kind": "glow", "levels": 3}, 8, {"normflows": normflows_glow}, picture=True),
     "coupling": _tables("coupling", kind="coupling", mix="reverse"),
-}
+    # normflows has this with residual networks alone, of other sizes.
+    "coupling spline": _tables(
+        "coupling spline", ("normflows",), kind="coupling", mix="reverse", transform="spline",
+        bins=BINS, bound=BOUND,
+    ),
+}  # fmt: skip

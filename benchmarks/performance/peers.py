@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BINS, BOUND = 8, 3.0  # of splines
+BINS, BOUND = 8, 5.0  # of splines; zuko knows no other bound
 PEERS = ("normflows", "nflows", "zuko")
 
 
@@ -179,7 +179,12 @@ def zuko_table(kind: str) -> Callable[[Size], Contender]:
         if kind == "coupling":
             flow = zuko.flows.RealNVP(size.features, **common)
         elif kind == "coupling spline":
-            flow = zuko.flows.NSF(size.features, bins=BINS, passes=2, **common)
+            flow = zuko.flows.NICE(
+                size.features,
+                univariate=zuko.transforms.MonotonicRQSTransform,
+                shapes=[(BINS,), (BINS,), (BINS - 1,)],
+                **common,
+            )
         elif kind == "autoregressive":
             flow = zuko.flows.MAF(size.features, **common)
         else:
