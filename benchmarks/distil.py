@@ -32,7 +32,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import FreshSamples, MixedLoader, draw_samples
 from flowkd.flows.build import build_flow, smaller
 from flowkd.flows.coupling import CouplingConfig
-from flowkd.flows.family import FlowConfig
+from flowkd.flows.family import FlowConfig, group_bounds
 from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
 from flowkd.training.loop import AveragedFlow, StepResult, make_optimizer, train
@@ -165,13 +165,11 @@ def every_step(student: Flow, teacher: Flow) -> list[Hint]:
                 found.setdefault(level, []).append(name)
         return found
 
-    ours, theirs = of(student), of(teacher)
+    theirs = of(teacher)
     return [
-        Hint(
-            student=name, teacher=theirs[level][(number + 1) * len(theirs[level]) // len(names) - 1]
-        )
-        for level, names in ours.items()
-        for number, name in enumerate(names)
+        Hint(student=name, teacher=theirs[level][stop - 1])
+        for level, names in of(student).items()
+        for name, (_, stop) in zip(names, group_bounds(len(names), len(theirs[level])), strict=True)
     ]
 
 
