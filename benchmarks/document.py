@@ -16,11 +16,8 @@ from benchmarks import (
     engines,
     journeys_page,
     memory,
-<<<<<<< HEAD
     precision,
-=======
     ray_train,
->>>>>>> bench
     serve_page,
     tuning_page,
 )
