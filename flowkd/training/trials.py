@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowkd.distillation.cache import CacheConfig
 from flowkd.distillation.objective import MaximumLikelihoodConfig
+from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.errors import NonFiniteError
 from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
@@ -116,7 +119,10 @@ def has_few_rows(run: ResolvedRun) -> bool:
 
 
 def short_run(run: ResolvedRun) -> ResolvedRun:
-    """Returns a run like this one, short, at random and on data alone where there are any."""
+    """Returns a run like this one, short, and on data alone where there are any.
+
+    It begins as this one does: what was folded is lost at a rate that is best for a flow at random.
+    """
     train = run.config.train
     most = FEW_STEPS if has_few_rows(run) else MOST_STEPS
     steps = round(min(max(TRIAL_SHARE * train.steps, LEAST_STEPS), most))
@@ -129,8 +135,17 @@ def short_run(run: ResolvedRun) -> ResolvedRun:
         )
     }  # fmt: skip
     whole: dict[str, Any] = {}
+    distillation = run.config.distillation
     if run.config.dataset != NO_DATA:
-        changes["objective"] = MaximumLikelihoodConfig()
-        whole = {"teacher": None, "source": None}
+        if distillation is not None and run.source is not None:
+            changes["objective"] = distillation.model_copy(
+                update={
+                    "hints": (), "weights": LossWeights(nll=1.0), "cache": CacheConfig(),
+                    "samples": SamplesConfig(),
+                }
+            )  # fmt: skip
+        else:
+            changes["objective"] = MaximumLikelihoodConfig()
+            whole = {"teacher": None, "source": None}
     config: TrainingConfig = run.config.model_copy(update=changes)
     return run.model_copy(update={"config": config, **whole})
