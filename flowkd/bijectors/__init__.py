@@ -1,5 +1,6 @@
 """Invertible maps with known log-determinants: one family a file."""
 
+from flowkd.bijectors.autoregressive import Autoregressive, Inverted, Jacobi
 from flowkd.bijectors.base import Bijector, Shape, State, Tap
 from flowkd.bijectors.chain import Chain
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
@@ -8,21 +9,27 @@ from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.leading import Leading
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
-from flowkd.bijectors.univariate import Affine, Univariate
+from flowkd.bijectors.spline import RationalQuadratic
+from flowkd.bijectors.univariate import Affine, Reversed, Univariate
 
 __all__ = [
     "ActNorm",
     "Affine",
+    "Autoregressive",
     "Bijector",
     "Chain",
     "Coupling",
+    "Inverted",
     "Invertible1x1",
+    "Jacobi",
     "Leading",
     "LinearMap",
     "Log",
     "Logit",
     "Permute",
     "Preprocess",
+    "RationalQuadratic",
+    "Reversed",
     "Selected",
     "Shape",
     "Squeeze",

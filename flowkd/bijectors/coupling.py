@@ -41,6 +41,10 @@ class Coupling(Bijector):
         self.transform = transform or Affine()
         self.bf16 = False
 
+    def extra_repr(self) -> str:
+        """Returns what no part of it tells: what passes unchanged, and the map of the others."""
+        return f"kept={self.kept}, transform={self.transform}"
+
     def _parameters_for(self, kept: Tensor, context: Tensor | None) -> Tensor:
         """Returns what the conditioner makes, laid out as the state: channel by channel."""
         with torch.autocast(kept.device.type, torch.bfloat16) if self.bf16 else nullcontext():
