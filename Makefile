@@ -124,7 +124,7 @@ bench-memory: $(DEV) ## Peak memory of a step by depth, two minutes: results/ben
 	$(BIN)/python -m benchmarks.memory
 
 bench-precision: export OMP_NUM_THREADS := 1
-bench-precision: $(DEV) ## Whole trainings in float32 and bf16, 3 seeds: results/bench-precision.json
+bench-precision: $(DEV) ## Whole trainings in float32 and bf16, 6 seeds: results/bench-precision.json
 	$(BIN)/python -m benchmarks.precision
 
 bench-serve: export OMP_NUM_THREADS := 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +46,13 @@ class MaximumLikelihood(nn.Module):
 
     def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
         """Computes the loss of a batch; how far the training is plays no part."""
+        terms = self.terms(batch, ("nll",))
+        return Losses(terms["nll"], terms)
+
+    def terms(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Computes the terms of a batch, scalars: there is only `nll`."""
         nll = -self.flow(batch.x, batch.context).log_prob.mean() / self.flow.dimensions
-        return Losses(nll, {"nll": nll})
+        return {"nll": nll}
 
 
 class Distillation(nn.Module):
@@ -110,10 +115,23 @@ class Distillation(nn.Module):
         weights = self.weights.at(progress)
         if weights["samples"] and not batch.samples:
             raise ValueError("expected teacher samples for the term 'samples'; got none")
-        tapped = any(weights[name] for name in AT_TAPS)
-        matched = any(weights[name] for name in ENCODED)
+        if weights["synthesis"] and batch.z is None:
+            raise ValueError("expected noise z of (B, D) for the term 'synthesis'; got none")
+        terms = self.terms(batch, tuple(name for name, weight in weights.items() if weight))
+        parts = [weights[name] * term for name, term in terms.items()]
+        if "nll" not in terms:
+            parts.append(self._nothing())
+        return Losses(torch.stack(parts).sum(), terms)
+
+    def terms(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Computes the terms that are wanted of a batch, scalars by name, without their weights.
+
+        What changes at each step, the weights, is left to `forward`: this is what is compiled.
+        """
+        tapped = any(name in wanted for name in AT_TAPS)
+        matched = any(name in wanted for name in ENCODED)
         # Rows of no term are left out: what is infinite there would be NaN in the gradient.
-        unused = 0 if matched or weights["nll"] else len(batch) - batch.samples
+        unused = 0 if matched or "nll" in wanted else len(batch) - batch.samples
         terms: dict[str, Tensor] = {}
         if unused < len(batch):
             student = self.flow(
@@ -121,43 +139,40 @@ class Distillation(nn.Module):
                 _from(unused, batch.context),
                 [hint.student for hint in self.hints] if tapped else (),
             )
-            terms |= self._likelihood(student, batch, weights)
+            terms |= self._likelihood(student, batch, wanted)
         if matched:
             taps = [hint.teacher for hint in self.hints] if tapped else ()
             values = batch.targets or compute_targets(self.teacher, batch.x, batch.context, taps)
-            terms |= self._matching(student, TeacherTargets(values), weights)
-        if weights["synthesis"]:
+            terms |= self._matching(student, TeacherTargets(values), wanted)
+        if "synthesis" in wanted:
             terms["synthesis"] = self._synthesis(batch.z, batch.context)
-        parts = [weights[name] * term for name, term in terms.items()]
-        if "nll" not in terms:
-            parts.append(self._nothing())
-        return Losses(torch.stack(parts).sum(), terms)
+        return terms
 
     def _nothing(self) -> Tensor:
         # Other terms may leave parameters out, and DDP waits for the gradient of each.
         return 0.0 * torch.stack([each.sum() for each in self.flow.parameters()]).sum()
 
     def _likelihood(
-        self, student: Encoding, batch: Batch, weights: Mapping[str, float]
+        self, student: Encoding, batch: Batch, wanted: Collection[str]
     ) -> dict[str, Tensor]:
         nats = -student.log_prob / self.flow.dimensions
         data = len(nats) - batch.samples
-        terms = {"nll": nats[:data].mean()} if data and weights["nll"] else {}
-        if weights["samples"]:
+        terms = {"nll": nats[:data].mean()} if data and "nll" in wanted else {}
+        if "samples" in wanted:
             terms["samples"] = nats[data:].mean()
         return terms
 
     def _matching(
-        self, student: Encoding, teacher: TeacherTargets, weights: Mapping[str, float]
+        self, student: Encoding, teacher: TeacherTargets, wanted: Collection[str]
     ) -> dict[str, Tensor]:
         dimensions = self.flow.dimensions
         terms: dict[str, Tensor] = {}
-        if weights["density"]:
+        if "density" in wanted:
             difference = (student.log_prob - teacher.log_prob) / dimensions
             terms["density"] = difference.square().mean()
-        if weights["latent"]:
+        if "latent" in wanted:
             terms["latent"] = (student.z - teacher.z).square().mean()
-        if weights["hints"]:
+        if "hints" in wanted:
             distances = [
                 hint.distance(
                     student.states[hint.student],
@@ -167,7 +182,7 @@ class Distillation(nn.Module):
                 for hint in self.hints
             ]
             terms["hints"] = torch.stack(distances).mean()
-        if weights["log_det"]:
+        if "log_det" in wanted:
             contributions = [
                 student.states[hint.student].log_det - teacher.state(hint.teacher).log_det
                 for hint in self.hints
@@ -176,8 +191,7 @@ class Distillation(nn.Module):
         return terms
 
     def _synthesis(self, z: Tensor | None, context: Tensor | None) -> Tensor:
-        if z is None:
-            raise ValueError("expected noise z of (B, D) for the term 'synthesis'; got none")
+        assert z is not None
         z = self.temperature * z.view(-1, *self.flow.latent_shape)
         context = None if context is None else context[: len(z)]
         with torch.no_grad():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,9 @@ class CouplingConfig(StepsConfig):
             reverses the order of the columns.
     """
 
+    # Folded, networks of half the width know more of their teacher's than half of the steps do.
+    depth_power: ClassVar[float] = 0.0
+
     kind: Literal["coupling"] = "coupling"
     depth: int = Field(5, ge=1)
     width: int = Field(128, ge=1)
@@ -59,7 +62,14 @@ class CouplingConfig(StepsConfig):
         return self
 
     def check_warm_start(self, kind: str, source: Self) -> None:
-        """Raises ValueError where steps would go, or be composed, whose reversals do not cancel."""
+        """Raises ValueError for narrower residual networks, or reversals that do not cancel."""
+        ours, theirs = ((each.width, each.inner or each.width) for each in (self, source))
+        if self.blocks and kind in ("fold", "slice") and ours != theirs:
+            raise ValueError(
+                f"expected the source's width, {theirs[0]}, and inner, {theirs[1]}, with residual "
+                f"blocks, which are not narrowed; got {ours[0]} and {ours[1]}: give the student "
+                f"fewer steps, or begin with inherit"
+            )
         if self.mix != "reverse":
             return
         depth, deeper = self.depth, source.depth
@@ -139,7 +149,8 @@ def coupling(
         scale: What the data are divided by then; default what `flowkd.fit` finds.
         context_mean: Subtracted from the vectors to condition on; default what `flowkd.fit` finds.
         context_scale: What they are divided by then; default what `flowkd.fit` finds.
-        transforms: What each column goes through before: `log`, `logit` (between 0 and 1), or None.
+        transforms: What each column goes through before: `log`, `logit` (between 0 and 1), `asinh`,
+            or None.
         seed: Seed of the initial parameters.
 
     Raises:

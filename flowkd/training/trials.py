@@ -124,6 +124,7 @@ def short_run(run: ResolvedRun) -> ResolvedRun:
         "train": train.model_copy(
             update={
                 "steps": steps, "plateau": None, "schedule": "cosine", "warmup_steps": steps // 10,
+                "compile": False,  # it takes longer than the trial
             }
         )
     }  # fmt: skip

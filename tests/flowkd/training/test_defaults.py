@@ -99,7 +99,7 @@ def test_a_flow_of_pictures_is_the_largest_that_the_minutes_allow(taught_store: 
     assert sizes[1e-9] < sizes[1e9] / 20
     unset = training("pictured", dataset="pictures", flow=None)
     [note] = resolve_run(unset, taught_store).notes
-    assert "minutes of training here, of 60 that it may" in note
+    assert "minutes of training here, of 20 that it may" in note
     assert default_flow(pictures, replace(BUDGET, gpu=True))[0].width == 64
 
 

@@ -48,15 +48,18 @@ def losses(objective, memory, wrap=lambda module: module, rank=0, world=1):
     return [result.loss for result in train(wrap(objective), batches, optimizer, config)]
 
 
-@pytest.mark.parametrize("name", ["glow", "glow of a vector", "coupling, transformed"])
+@pytest.mark.parametrize(
+    "name", ["glow", "glow of a vector", "coupling, transformed", "coupling, splines"]
+)
 def test_a_reversible_training_is_the_ordinary_one(name):
     objective = taught(name)
-    seen = []
-    chain = objective.flow.chain
-    chain.register_forward_hook(lambda *_: seen.append(chain.reversible))
     ordinary = losses(copy.deepcopy(objective), "ordinary")
+    seen = []
+    flow = objective.flow
+    objective.register_forward_hook(lambda *_: seen.append(flow.reversible))
     assert losses(objective, "reversible") == pytest.approx(ordinary, rel=1e-4)
-    assert objective.flow.reversible
+    assert seen == [True] * 4
+    assert not flow.reversible
     assert len(set(ordinary)) == 4
 
 
