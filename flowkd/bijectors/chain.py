@@ -102,8 +102,8 @@ class Chain(Bijector):
         for names, bijector in self.leaves():
             paths, before = plan[-1] if plan else ((), None)
             # Where an inner chain ends with the ActNorm, two states would be asked for there.
-            pairs = isinstance(bijector, Invertible1x1) and len(paths) == 1
-            if pairs and isinstance(before, ActNorm):
+            alone = len(paths) == 1
+            if alone and isinstance(before, ActNorm) and isinstance(bijector, Invertible1x1):
                 plan[-1] = (paths + names, Pair(before, bijector))
             else:
                 plan.append((names, bijector))
