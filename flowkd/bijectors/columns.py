@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from flowkd.bijectors.base import Bijector, Chain
+from flowkd.bijectors.base import Bijector
+from flowkd.bijectors.chain import Chain
 from flowkd.bijectors.elementwise import per_channel
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowkd.bijectors.base import Bijector, Chain
+from flowkd.bijectors.base import Bijector
+from flowkd.bijectors.chain import Chain
 from flowkd.bijectors.columns import Asinh, Log, Logit, Preprocess, Selected
 from flowkd.bijectors.elementwise import Standardize
 from flowkd.columns import AsinhTransform, ColumnTransforms, LogitTransform, LogTransform
