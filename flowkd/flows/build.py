@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -106,23 +107,41 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
     if not 0 < share < 1:
         raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
     most = share * count_parameters(build_flow(config))
+    try:
+        return widest(config.scaled(share**0.5, 1.0), most, times=1.0)
+    except ValueError as error:
+        raise ValueError(
+            f"expected a share that leaves enough parameters; got {share}: {error}: raise it"
+        ) from error
 
-    def student(width: float) -> FlowConfig:
-        return config.scaled(share**0.5, width)
+
+def widest(config: FlowConfig, most: float, times: float = math.inf) -> FlowConfig:
+    """Returns a config with the width of its networks as large as so many parameters allow.
+
+    Args:
+        config: Complete; its depth stays.
+        most: Parameters, at most.
+        times: Of its own width, at most.
+
+    Raises:
+        ValueError: Fewer than the smallest width has.
+    """
 
     def parameters(width: float) -> int:
-        return count_parameters(build_flow(student(width)))
+        return count_parameters(build_flow(config.scaled(1.0, width)))
 
     if parameters(0.0) > most:
         raise ValueError(
-            f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
-            f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
+            f"expected room for at least {parameters(0.0):,} parameters of a {config.kind} flow; "
+            f"got {most:,.0f}"
         )
     low, high = 0.0, 1.0
-    for _ in range(10):  # parameters grow with the width
+    while high < times and parameters(high) <= most:  # parameters grow with the width
+        low, high = high, 2 * high
+    for _ in range(10):
         middle = (low + high) / 2
         low, high = (middle, high) if parameters(middle) <= most else (low, middle)
-    return student(low)
+    return config.scaled(1.0, low)
 
 
 def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
