@@ -79,6 +79,8 @@ def describe_flow(flow: FlowConfig) -> str:
     named = {"levels": "L", "depth": "K", "width": "width"}
     values = flow.model_dump(exclude_defaults=True, exclude={"kind", *OF_DATA})
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
+    if getattr(flow, "transform", "affine") != "affine":
+        values["transform"] = "spline"
     given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
     return f"{flow.kind}, {', '.join(given)}"
 

@@ -98,8 +98,9 @@ class TrainingConfig(Config):
         name: The run's name in the store.
         dataset: Name of a prepared data set; `none` to learn from a teacher's samples alone.
         flow: What to train; what it leaves open comes from the data set. Default: a student has
-            its teacher's family and a share of its parameters, `objective.share`; any other flow is
-            chosen by the kind and number of the data.
+            its teacher's family, or spline couplings where samples of that take more than one pass,
+            and a share of its parameters, `objective.share`; any other flow is chosen by the kind
+            and number of the data.
         objective: What to train it to do.
         minutes: About so long may the training of a flow that is chosen for pictures take on this
             machine: its depth and width follow, by the time of a step.

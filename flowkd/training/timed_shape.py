@@ -18,6 +18,7 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.store.store import Store
+from flowkd.training.student_family import like
 
 # Shares of the larger flow's depth and width that are looked at.
 DEPTHS = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 1 / 16)
@@ -58,7 +59,7 @@ class TimedShape(Config):
 
 
 def timed_shape(larger: AnyFlowConfig, times: float, store: Store | None = None) -> TimedShape:
-    """Returns a shape of a flow's family that is so many times as fast, by measurement.
+    """Returns a shape of a flow's family, or one like it, that is so many times as fast, measured.
 
     Of the shapes that are, it is the one whose smaller share of the flow's depth and width is
     largest, and then the largest of these: at equal throughput, shapes that keep most of the steps
@@ -104,7 +105,7 @@ def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
     teacher = build_flow(larger)
     rows = _rows(teacher)
     fastest = 0.0
-    for timed, flow in enumerate(candidates(larger, times), start=1):
+    for timed, flow in enumerate(candidates(like(larger), times), start=1):
         ratios = _ratios(teacher, build_flow(flow), rows)
         fastest = max(fastest, min(ratios))
         if min(ratios) >= times:

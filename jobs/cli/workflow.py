@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,11 @@ from cluster.storage import StorageConfig
 from flowkd.errors import ConfigError, DataError
 from flowkd.text import visible
 from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, Overrides, StoreUri
+
+if TYPE_CHECKING:
+    from flowkd.training.default_flow import Family
+    from jobs.workflow.look import Look
+    from jobs.workflow.sizes import Sizes
 
 # An option of an import that an error names as its remedy.
 OPTION = re.compile(r"`(key|header|delimiter|decimal|missing_texts|incomplete)\b")
@@ -57,6 +62,12 @@ def new_file(
     label: Annotated[
         str | None, typer.Option(help="A column of classes, one of which the density is given.")
     ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the teacher: spline, coupling or autoregressive; default the best known."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of the import, such as key=a/b.")
     ] = None,
@@ -68,7 +79,6 @@ def new_file(
     from flowkd.config.yaml_file import parse_yaml
     from jobs.workflow.config import WorkflowConfig
     from jobs.workflow.new import look_at, name_of_source
-    from jobs.workflow.sizes import Sizes, sizes_of
     from jobs.workflow.write import workflow_text
 
     called = name or name_of_source(source)
@@ -85,12 +95,8 @@ def new_file(
         if OPTION.search(str(error)) is None:
             raise
         raise DataError(f"{error}; here as --set 'KEY=VALUE'") from error
-    sizes: Sizes | str
-    try:
-        sizes = sizes_of(look)
-    except ConfigError as error:
-        sizes = str(error)
-    text = workflow_text(called, look, sizes, f"flowkd run {path}")
+    sizes, teacher = _sizes(look, family)
+    text = workflow_text(called, look, sizes, f"flowkd run {path}", teacher)
     parse_config(WorkflowConfig, parse_yaml(text, str(path)), source=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -100,3 +106,19 @@ def new_file(
     if not isinstance(sizes, str):
         print(f"about {sizes.lasts} of training on this machine, an estimate")
     print(f"wrote {path}: look at it, then `flowkd run {path}`")
+
+
+def _sizes(look: Look, family: str | None) -> tuple[Sizes | str, dict[str, Any]]:
+    """Returns what the defaults choose, or why none is known, and what is set of the teacher."""
+    from flowkd.training.default_flow import ABOUT
+    from jobs.workflow.sizes import sizes_of
+
+    if family is None:
+        try:
+            return sizes_of(look), {}
+        except ConfigError as error:
+            return str(error), {}
+    if family not in ABOUT:
+        raise ConfigError(f"--family: expected {', '.join(ABOUT)}; got {family!r}")
+    sizes = sizes_of(look, cast("Family", family))
+    return sizes, {"flow": sizes.flow}
