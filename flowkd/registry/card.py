@@ -54,7 +54,7 @@ def model_card(
             f"# {folder}",
             "",
             f"A normalizing flow over {' x '.join(map(str, flow.event_shape))} values with "
-            f"{parameters:,} parameters, conditioned on {_context(flow)}.",
+            f"{parameters:,} parameters, conditioned on {_context(flow)}. {passes(flow)}.",
             "",
             *_few_groups(lineage),
             *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
@@ -65,6 +65,15 @@ def model_card(
             "",
         ]
     )
+
+
+def passes(flow: Flow) -> str:
+    """Returns in words how many passes of a flow's networks its two directions take."""
+    one = {key: "one pass" if found else "a pass for each column" for key, found
+           in flow.one_pass.items()}  # fmt: skip
+    if one["log_prob"] == one["sample"]:
+        return f"log_prob and samples take {one['log_prob']} each"
+    return f"log_prob takes {one['log_prob']}, samples take {one['sample']}"
 
 
 def _context(flow: Flow) -> str:

@@ -43,7 +43,8 @@ ABOUT: dict[str, str] = {
     "each column; the best teachers, for students of one pass",
     "glow": "Glow, for pictures: log_prob and samples take one pass each",
 }
-DEFAULT_OF_TABLES: Family = "spline"
+# On one thread and in the same time, steps of splines are fewer and gain less: make bench-defaults.
+DEFAULT_OF_TABLES: Family = "coupling"
 
 
 def default_flow(

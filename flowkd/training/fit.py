@@ -24,7 +24,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.build import config_of, smaller, standardize
+from flowkd.flows.build import config_of, standardize
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
@@ -36,6 +36,7 @@ from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
+from flowkd.training.student_family import student_of
 from flowkd.training.train_config import LearningRate, TrainConfig
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
@@ -167,7 +168,8 @@ def distill(
         x: Rows, (N, *event_shape), as `fit` takes them.
         context: Classes (N,) or vectors (N, c) that the flow is conditioned on.
         share: The student has at most this share of the teacher's parameters.
-        student: Config of the student, instead of a share.
+        student: Config of the student, instead of a share; default one of the teacher's family,
+            or of couplings where its samples take a pass for each column.
         warm_start: `fold`, `inherit`, `slice`, `copy` or `none`; default fold, where the family
             has it.
         weights: As `fit` takes it, and so all that follows.
@@ -195,8 +197,9 @@ def distill(
     rows = MemoryRows.of(teacher, x, context, validation, bins or teacher.bins, seed)
     _remark(rows, config.transforms, teacher.columns)
     try:
-        small = student or smaller(config, share)
-        start = warm_start or ("fold" if "fold" in config.warm_starts else "none")
+        small = student or student_of(config, share)
+        folds = small.kind == config.kind and "fold" in config.warm_starts
+        start = warm_start or ("fold" if folds else "none")
         if start != "none":
             check_warm_start(cast(WarmStart, start), small, config, len(rows.train))
     except ValueError as error:

@@ -69,4 +69,4 @@ def _why(larger: FlowConfig) -> str:
     """Returns why a student is of another family than the flow that it follows, if it is."""
     if like(larger) is larger:
         return ""
-    return f"; of one pass each way, for samples of a {larger.kind} flow take more"
+    return f"; one pass each way, where samples of kind {larger.kind} take more"

@@ -19,6 +19,9 @@ from flowkd.training.flow_choice import with_flow
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.warm_start_choice import with_warm_start
 
+# Terms of the loss that need a flow's way from data to latents.
+TERMS_OF_LOG_PROB = ("nll", "samples", "density", "latent", "hints", "log_det")
+
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
     """Looks up and checks all that a config refers to: its data set and flows, but no weights.
@@ -86,6 +89,7 @@ def complete_run(
         flow_by_data=by_data,
     )
     _check_names(run)
+    _check_direction(run)
     return with_warm_start(run)
 
 
@@ -139,6 +143,24 @@ def _pinned(
         changes["warm_from"] = source.reference
     objective = config.distillation.model_copy(update=changes)
     return config.model_copy(update={"objective": objective})
+
+
+def _check_direction(run: ResolvedRun) -> None:
+    """Raises ConfigError for a flow whose log_prob takes a pass a column, learnt by log_prob."""
+    distillation = run.config.distillation
+    terms = [
+        name
+        for name in TERMS_OF_LOG_PROB
+        if (name == "nll" if distillation is None else distillation.weights.ever(name))
+    ]
+    if not terms or getattr(run.flow, "direction", "density") == "density":
+        return
+    raise ConfigError(
+        f"run {run.config.name!r}: flow.direction: expected density for the term {terms[0]}, which "
+        f"needs the flow's log_prob at each step; got sampling, whose log_prob takes a pass for "
+        f"each column: leave direction out, or learn from a teacher by terms of what the flow "
+        f"samples, such as objective.weights={{nll: 0, synthesis: 1}}"
+    )
 
 
 def _check_names(run: ResolvedRun) -> None:

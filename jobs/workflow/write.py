@@ -21,7 +21,11 @@ WIDTH = 100
 
 
 def workflow_text(
-    name: str, look: Look, sizes: Sizes | str, command: str, teacher: Mapping[str, Any] | None = None
+    name: str,
+    look: Look,
+    sizes: Sizes | str,
+    command: str,
+    teacher: Mapping[str, Any] | None = None,
 ) -> str:
     """Returns the YAML of a workflow.
 
