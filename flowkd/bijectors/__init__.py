@@ -1,5 +1,6 @@
 """Invertible maps with known log-determinants: one family a file."""
 
+from flowkd.bijectors.autoregressive import Autoregressive, Inverted
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
@@ -11,9 +12,11 @@ from flowkd.bijectors.univariate import Affine, Univariate
 __all__ = [
     "ActNorm",
     "Affine",
+    "Autoregressive",
     "Bijector",
     "Chain",
     "Coupling",
+    "Inverted",
     "Invertible1x1",
     "Leading",
     "LinearMap",

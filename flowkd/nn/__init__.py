@@ -2,6 +2,7 @@
 
 from flowkd.nn.conditioner import Conditioner, pointwise
 from flowkd.nn.conv import ConvNet, SplitPrior
+from flowkd.nn.made import MADE, masked_mlp
 from flowkd.nn.mlp import MLP
 
-__all__ = ["MLP", "Conditioner", "ConvNet", "SplitPrior", "pointwise"]
+__all__ = ["MADE", "MLP", "Conditioner", "ConvNet", "SplitPrior", "masked_mlp", "pointwise"]

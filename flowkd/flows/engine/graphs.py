@@ -109,7 +109,7 @@ def weights_digest(flow: Flow) -> str:
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     package = Path(__file__).parents[2]
     for path in sorted(
-        [package / "nn.py", *package.glob("flows/**/*.py"), *package.glob("bijectors/*.py")]
+        file for name in ("bijectors", "flows", "nn") for file in (package / name).rglob("*.py")
     ):
         digest.update(path.read_bytes())
     return digest.hexdigest()

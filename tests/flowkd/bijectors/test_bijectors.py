@@ -8,8 +8,10 @@ from torch.autograd.functional import jacobian
 
 from flowkd.bijectors import (
     ActNorm,
+    Autoregressive,
     Chain,
     Coupling,
+    Inverted,
     Invertible1x1,
     Leading,
     Log,
@@ -22,7 +24,7 @@ from flowkd.bijectors import (
 from flowkd.bijectors.transforms import preprocessing
 from flowkd.columns import LogitTransform, LogTransform
 from flowkd.flows.build import build_flow
-from flowkd.nn import MLP, ConvNet, SplitPrior
+from flowkd.nn import MLP, ConvNet, SplitPrior, masked_mlp
 from tests.support.small_flows import CONFIGS, randomise
 
 ROWS = 5
@@ -57,6 +59,14 @@ TABLE = {
     "coupling | context": (lambda: Coupling(MLP(2, 6, 7, 3), 2), (5,), 3),
     "coupling of images | context": (lambda: Coupling(ConvNet(1, 4, 5, 3), 1), (3, 3, 2), 3),
     "split prior | context": (lambda: Coupling(SplitPrior(2, 4, 3), 2), (4, 3, 2), 3),
+    "autoregressive": (lambda: Autoregressive(masked_mlp(5, 10, 7)), (5,), 0),
+    "autoregressive, residual | context": (
+        lambda: Autoregressive(masked_mlp(4, 8, 9, 3, hidden=3, residual=True, order=[2, 0, 3, 1])),
+        (4,),
+        3,
+    ),
+    "inverted": (lambda: Inverted(Autoregressive(masked_mlp(4, 8, 6, activation="elu"))), (4,), 0),
+    "inverted | context": (lambda: Inverted(Coupling(MLP(2, 6, 7, 3), 2)), (5,), 3),
     "log": (lambda: Chain({"preprocess": Log()}), (3,), 0),
     "log of images": (lambda: Chain({"preprocess": Log()}), (2, 2, 3), 0),
     "logit": (lambda: Chain({"preprocess": Logit(-1.0, 3.0)}), (3,), 0),
@@ -221,6 +231,7 @@ def test_a_new_coupling_is_the_identity():
         (Coupling(MLP(2, 4, 8), 2), (4,)),
         (Coupling(ConvNet(2, 4, 8), 2), (4, 2, 2)),
         (Coupling(SplitPrior(2, 4), 2), (4, 2, 2)),
+        (Autoregressive(masked_mlp(4, 8, 8, residual=True)), (4,)),
     ):
         x = torch.randn(3, *shape)
         z, log_det = coupling(x)
