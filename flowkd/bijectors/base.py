@@ -106,6 +106,15 @@ class Bijector(nn.Module, ABC):
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         return *self(x, context), {}
 
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back and also returns the states before the inverses of those named in taps.
+
+        Where `record` names a state, so does this; its log_det is that of the inverses before it.
+        """
+        return *self.inverse(z, context), {}
+
     def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
         """Yields the path of each inner bijector, in the order of forward."""
         return iter(())
@@ -164,9 +173,7 @@ class Chain(Bijector):
             if isinstance(bijector, list):
                 x, part = apply_reversibly(bijector, x, context)
             else:
-                name = names[0]
-                inner = [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
-                x, part, inside = bijector.record(x, context, inner)
+                x, part, inside = bijector.record(x, context, _within(names[0], taps))
             states |= {
                 f"{names[0]}.{tap}": State(state.h, log_det + state.log_det)
                 for tap, state in inside.items()
@@ -196,14 +203,28 @@ class Chain(Bijector):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes each bijector, last first, and sums their log_dets."""
+        z, log_det, _ = self.record_inverse(z, context, ())
+        return z, log_det
+
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back and also returns the states before the inverses of those named in taps."""
         log_det = z.new_zeros(z.shape[0])
-        for _, bijector in reversed(list(self._parts())):
+        states: dict[str, State] = {}
+        for names, bijector in reversed(list(self._parts(taps))):
+            states |= {name: State(z, log_det) for name in names if name in taps}
+            inside: dict[str, State] = {}
             if isinstance(bijector, list):
                 z, part = apply_reversibly(bijector[::-1], z, context, inverse=True)
             else:
-                z, part = bijector.inverse(z, context)
+                z, part, inside = bijector.record_inverse(z, context, _within(names[0], taps))
+            states |= {
+                f"{names[0]}.{tap}": State(state.h, log_det + state.log_det)
+                for tap, state in inside.items()
+            }
             log_det = log_det + part
-        return z, log_det
+        return z, log_det, states
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -277,6 +298,18 @@ class Leading(Bijector):
         }
         return torch.cat([z, rest], dim=1), log_det, complete
 
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back; recorded states are completed by the channels that pass through."""
+        leading, rest = self._split(z)
+        x, log_det, states = self.bijector.record_inverse(leading, context, taps)
+        complete = {
+            tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
+            for tap, state in states.items()
+        }
+        return torch.cat([x, rest], dim=1), log_det, complete
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps the leading channels back."""
         leading, rest = self._split(z)
@@ -302,3 +335,8 @@ class Leading(Bijector):
         passing = shape[0] - self.channels
         for path, tap in self.bijector.taps((self.channels, *shape[1:])):
             yield path, replace(tap, shape=(tap.shape[0] + passing, *tap.shape[1:]))
+
+
+def _within(name: str, taps: Collection[str]) -> list[str]:
+    """Returns the paths of those taps that are inside of a bijector, from there."""
+    return [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]

@@ -50,7 +50,8 @@ class DistillationConfig(StudentSize):
         hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
         weights: Of the loss terms; default what docs/results/study.md found best: data, and the
             teacher's samples less and less; without data, samples alone.
-        temperature: Standard deviation of the noise for the term `synthesis`; default 1.
+        temperature: Standard deviation of the noise for the terms `synthesis`, `noise_cycle` and
+            `reverse_kl`; default 1.
         samples: Teacher samples, for the term `samples`.
         cache: Whether the teacher's targets are computed once, before training.
         warm_start: How the student's parameters begin; `none` is at random, and `auto`, the
