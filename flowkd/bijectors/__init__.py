@@ -1,13 +1,14 @@
 """Invertible maps with known log-determinants: one family a file."""
 
-from flowkd.bijectors.autoregressive import Autoregressive, Inverted
+from flowkd.bijectors.autoregressive import Autoregressive, Inverted, Jacobi
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
 from flowkd.bijectors.elementwise import ActNorm, Standardize
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
-from flowkd.bijectors.univariate import Affine, Univariate
+from flowkd.bijectors.spline import RationalQuadratic
+from flowkd.bijectors.univariate import Affine, Reversed, Univariate
 
 __all__ = [
     "ActNorm",
@@ -18,12 +19,15 @@ __all__ = [
     "Coupling",
     "Inverted",
     "Invertible1x1",
+    "Jacobi",
     "Leading",
     "LinearMap",
     "Log",
     "Logit",
     "Permute",
     "Preprocess",
+    "RationalQuadratic",
+    "Reversed",
     "Selected",
     "Shape",
     "Squeeze",

@@ -38,6 +38,10 @@ class Coupling(Bijector):
         self.transform = transform or Affine()
         self.bf16 = False
 
+    def extra_repr(self) -> str:
+        """Returns what no part of it tells: what passes unchanged, and the map of the others."""
+        return f"kept={self.kept}, transform={self.transform}"
+
     def _parameters_for(self, kept: Tensor, context: Tensor | None) -> Tensor:
         if not self.bf16:
             made: Tensor = self.conditioner(kept, context)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from flowkd.bijectors.scales import LogScale, TanhScale
+
+BY_TANH = TanhScale()
 
 
 class Univariate(ABC):
     """An increasing map of each value by itself, whose inverse and slope are known.
 
-    Attributes:
-        parameters: P, the number of parameters for each value.
+    It holds nothing that is learnt. Its `repr` tells all that it is.
     """
 
-    parameters: int
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """P, the number of parameters for each value."""
 
     @abstractmethod
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,19 +41,27 @@ class Univariate(ABC):
         """Maps z back to x, with log dx/dz, in the form of `forward`."""
 
 
+@dataclass(frozen=True)
 class Affine(Univariate):
-    """z = x exp(s) + t, with s bounded by +-2, softly, by a tanh; parameters t and s.
+    """z = x exp(s) + t; parameters t and u, of which s is made.
 
     Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, section 3.2.
+
+    Args:
+        scale: From u to s; default s bounded by +-2, softly, by a tanh.
     """
 
-    BOUND = 2.0
-    parameters = 2
+    scale: LogScale = BY_TANH
+
+    @property
+    def parameters(self) -> int:
+        """Two."""
+        return 2
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the shift t and the log-scale s."""
         shift, raw = parameters.chunk(2, dim=1)
-        return shift, self.BOUND * torch.tanh(raw / self.BOUND)
+        return shift, self.scale(raw)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Scales, then shifts."""
@@ -57,3 +72,27 @@ class Affine(Univariate):
         """Undoes the shift, then the scaling."""
         shift, log_scale = self.split(parameters)
         return (z - shift) * (-log_scale).exp(), -log_scale
+
+
+@dataclass(frozen=True)
+class Reversed(Univariate):
+    """A map the other way round: its forward is the inverse of another's.
+
+    Args:
+        transform: The other.
+    """
+
+    transform: Univariate
+
+    @property
+    def parameters(self) -> int:
+        """As many as the other's."""
+        return self.transform.parameters
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Undoes the other."""
+        return self.transform.inverse(x, parameters)
+
+    def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Applies the other."""
+        return self.transform.forward(z, parameters)

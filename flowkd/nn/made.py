@@ -116,8 +116,8 @@ class Residual(nn.Module):
 class MADE(Conditioner):
     """Masked layers one after the other: P parameters of each column, from those before it.
 
-    `masked_mlp` builds the usual ones; with layers and masks from elsewhere it holds any network in which
-    no column depends on itself.
+    `masked_mlp` builds the usual ones; with layers and masks from elsewhere it holds any network in
+    which no column depends on itself.
     Source: MADE, 2015, https://arxiv.org/abs/1502.03509.
 
     Args:

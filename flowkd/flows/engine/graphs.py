@@ -102,15 +102,17 @@ def write_graphs(flow: Flow, folder: Path) -> None:
 
 
 def weights_digest(flow: Flow) -> str:
-    """Returns a digest of a flow's weights, of their names, and of the code that exports them."""
-    digest = hashlib.sha256(f"{torch.__version__} {flow.event_shape} {flow.context}".encode())
+    """Returns a digest of a flow's weights and parts, and of the code that exports them."""
+    about = f"{torch.__version__} {flow.event_shape} {flow.context} {flow.chain}"
+    digest = hashlib.sha256(about.encode())
     for name, value in sorted(flow.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     package = Path(__file__).parents[2]
-    for path in sorted(
-        file for name in ("bijectors", "flows", "nn") for file in (package / name).rglob("*.py")
-    ):
+    code = (
+        path for part in ("flows", "bijectors", "nn") for path in package.glob(f"{part}/**/*.py")
+    )
+    for path in sorted(code):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

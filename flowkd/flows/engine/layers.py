@@ -29,12 +29,15 @@ from flowkd.bijectors import (
     Squeeze,
     Standardize,
 )
+from flowkd.bijectors.scales import TanhScale
 from flowkd.flows.context import context_vectors
 from flowkd.flows.fast_layers import Mix
 from flowkd.flows.flow import LOG_TWO_PI, Flow
 from flowkd.nn import MLP, Conditioner, ConvNet, SplitPrior
 
 Parts = list[Tensor]
+# Of the log-scale of an affine coupling.
+LARGEST = TanhScale().bound
 
 
 class Step(nn.Module, ABC):
@@ -130,7 +133,7 @@ class Coupled(Step):
         """Maps x to z."""
         kept, changed = x[:, : self.kept], x[:, self.kept :]
         shift, bounded = self._parameters_for(kept, context)
-        log_scale = Affine.BOUND * bounded
+        log_scale = LARGEST * bounded
         z = torch.cat([kept, changed * log_scale.exp() + shift], dim=1)
         return z, [log_scale.sum(tuple(range(1, x.dim())))[:, None]]
 
@@ -138,7 +141,7 @@ class Coupled(Step):
         """Maps z to x."""
         kept, changed = z[:, : self.kept], z[:, self.kept :]
         shift, bounded = self._parameters_for(kept, context)
-        return torch.cat([kept, (changed - shift) * (-Affine.BOUND * bounded).exp()], dim=1)
+        return torch.cat([kept, (changed - shift) * (-LARGEST * bounded).exp()], dim=1)
 
 
 class Partial(Step):
@@ -226,7 +229,7 @@ class HalfScale(nn.Module):
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, A, *rest) and context (B, c) to (B, outputs, *rest)."""
         shift, raw = self.conditioner(kept, context).chunk(2, dim=1)
-        return torch.cat([shift, raw / Affine.BOUND], dim=1)
+        return torch.cat([shift, raw / LARGEST], dim=1)
 
 
 @singledispatch
@@ -245,9 +248,9 @@ def _(conditioner: ConvNet | MLP | SplitPrior) -> nn.Module:
     half = last.weight.shape[0] // 2
     assert last.bias is not None
     for values in (last.weight, last.bias):
-        values[half:] /= Affine.BOUND
+        values[half:] /= LARGEST
     if isinstance(conditioner, SplitPrior) and conditioner.context is not None:
-        conditioner.context.weight[half:] /= Affine.BOUND
+        conditioner.context.weight[half:] /= LARGEST
     return Convolutions(conditioner) if isinstance(conditioner, ConvNet) else conditioner
 
 
@@ -269,7 +272,7 @@ def _(bijector: Standardize | Squeeze | LinearMap | ActNorm, shape: Shape) -> St
 
 @exported.register
 def _(bijector: Coupling, shape: Shape) -> Step:
-    return Coupled(bijector) if isinstance(bijector.transform, Affine) else AsItIs(bijector)
+    return Coupled(bijector) if bijector.transform == Affine() else AsItIs(bijector)
 
 
 @exported.register

@@ -17,6 +17,8 @@ from flowkd.bijectors import (
     Log,
     Logit,
     Permute,
+    RationalQuadratic,
+    Reversed,
     Selected,
     Squeeze,
     Standardize,
@@ -67,6 +69,17 @@ TABLE = {
     ),
     "inverted": (lambda: Inverted(Autoregressive(masked_mlp(4, 8, 6, activation="elu"))), (4,), 0),
     "inverted | context": (lambda: Inverted(Coupling(MLP(2, 6, 7, 3), 2)), (5,), 3),
+    "coupling by splines": (lambda: Coupling(MLP(2, 33, 7), 2, RationalQuadratic(4)), (5,), 0),
+    "coupling of images by splines | context": (
+        lambda: Coupling(ConvNet(1, 16, 5, 3), 1, RationalQuadratic(3)),
+        (3, 3, 2),
+        3,
+    ),
+    "coupling by reversed splines | context": (
+        lambda: Coupling(MLP(2, 15, 7, 3), 2, Reversed(RationalQuadratic(2, 3.0))),
+        (5,),
+        3,
+    ),
     "log": (lambda: Chain({"preprocess": Log()}), (3,), 0),
     "log of images": (lambda: Chain({"preprocess": Log()}), (2, 2, 3), 0),
     "logit": (lambda: Chain({"preprocess": Logit(-1.0, 3.0)}), (3,), 0),
@@ -232,6 +245,7 @@ def test_a_new_coupling_is_the_identity():
         (Coupling(ConvNet(2, 4, 8), 2), (4, 2, 2)),
         (Coupling(SplitPrior(2, 4), 2), (4, 2, 2)),
         (Autoregressive(masked_mlp(4, 8, 8, residual=True)), (4,)),
+        (Coupling(MLP(2, 46, 8), 2, RationalQuadratic()), (4,)),
     ):
         x = torch.randn(3, *shape)
         z, log_det = coupling(x)
