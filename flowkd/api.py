@@ -30,7 +30,7 @@ def load(reference: str, *, store: Store | str | None = None) -> Flow:
     Examples:
         >>> _ = flowkd.publish(flowkd.coupling(2, mean=0, scale=1), "toy", store="memory://docs")
         >>> flowkd.load("models/toy@best", store="memory://docs")
-        Flow(coupling, (2,), depth 5, width 128, mix linear; 85,200 parameters)
+        Flow(coupling, (2,), depth 5, width 128; 85,200 parameters)
     """
     return load_artifact(_opened(store), reference).flow
 

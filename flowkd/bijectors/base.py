@@ -174,10 +174,7 @@ class Chain(Bijector):
                 x, part = apply_reversibly(bijector, x, context)
             else:
                 x, part, inside = bijector.record(x, context, _within(names[0], taps))
-            states |= {
-                f"{names[0]}.{tap}": State(state.h, log_det + state.log_det)
-                for tap, state in inside.items()
-            }
+            states |= _outward(names[0], inside, log_det)
             log_det = log_det + part
             for name in names:
                 if name in taps:
@@ -219,10 +216,7 @@ class Chain(Bijector):
                 z, part = apply_reversibly(bijector[::-1], z, context, inverse=True)
             else:
                 z, part, inside = bijector.record_inverse(z, context, _within(names[0], taps))
-            states |= {
-                f"{names[0]}.{tap}": State(state.h, log_det + state.log_det)
-                for tap, state in inside.items()
-            }
+            states |= _outward(names[0], inside, log_det)
             log_det = log_det + part
         return z, log_det, states
 
@@ -292,11 +286,7 @@ class Leading(Bijector):
         """Maps forward; recorded states are completed by the channels that pass through."""
         leading, rest = self._split(x)
         z, log_det, states = self.bijector.record(leading, context, taps)
-        complete = {
-            tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
-            for tap, state in states.items()
-        }
-        return torch.cat([z, rest], dim=1), log_det, complete
+        return torch.cat([z, rest], dim=1), log_det, _completed(states, rest)
 
     def record_inverse(
         self, z: Tensor, context: Tensor | None, taps: Collection[str]
@@ -304,11 +294,7 @@ class Leading(Bijector):
         """Maps back; recorded states are completed by the channels that pass through."""
         leading, rest = self._split(z)
         x, log_det, states = self.bijector.record_inverse(leading, context, taps)
-        complete = {
-            tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
-            for tap, state in states.items()
-        }
-        return torch.cat([x, rest], dim=1), log_det, complete
+        return torch.cat([x, rest], dim=1), log_det, _completed(states, rest)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps the leading channels back."""
@@ -340,3 +326,18 @@ class Leading(Bijector):
 def _within(name: str, taps: Collection[str]) -> list[str]:
     """Returns the paths of those taps that are inside of a bijector, from there."""
     return [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
+
+
+def _outward(name: str, inside: Mapping[str, State], log_det: Tensor) -> dict[str, State]:
+    """Returns the states inside of a bijector as its chain names and measures them."""
+    return {
+        f"{name}.{tap}": State(state.h, log_det + state.log_det) for tap, state in inside.items()
+    }
+
+
+def _completed(states: Mapping[str, State], rest: Tensor) -> dict[str, State]:
+    """Returns states of leading channels with those that pass by."""
+    return {
+        tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
+        for tap, state in states.items()
+    }

@@ -108,7 +108,7 @@ def _check_ratio(least: float) -> None:
 
 
 class _Bin(NamedTuple):
-    """Of each value's bin: its lower left corner, its size, height over width, slopes at its ends."""
+    """Each value's bin: its lower left corner, its size, height over width, slopes at both ends."""
 
     x: Tensor
     y: Tensor

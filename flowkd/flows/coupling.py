@@ -13,18 +13,22 @@ from flowkd.columns import ColumnTransform
 from flowkd.flows.build import new_flow
 from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
 from flowkd.flows.flow import Flow
-from flowkd.nn import MLP
+from flowkd.nn import MLP, Conditioner, ResidualMLP
 
 
 class CouplingConfig(StepsConfig):
-    """Coupling flow for tables (D,): K steps of ActNorm, a linear map and an affine coupling.
+    """Coupling flow for tables (D,): K steps of ActNorm, a linear map and a coupling.
 
-    Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, with Glow's steps.
+    Source: RealNVP, 2017, https://arxiv.org/abs/1605.08803, with Glow's steps; with splines
+    Neural Spline Flows, 2019, https://arxiv.org/abs/1906.04032.
 
     Attributes:
         depth: K, the number of steps; default 5.
         width: Units of the first hidden layer of each coupling's network; default 128.
-        inner: Units of their second hidden layer; default the width.
+        inner: Units of their second hidden layer, or of the layer within each residual block;
+            default the width.
+        blocks: Residual blocks of each network, of two layers each; default 0, for a network of
+            three layers without them.
         mix: The map between couplings: a learned `linear` one, the default, or `reverse`, which
             reverses the order of the columns.
     """
@@ -33,6 +37,7 @@ class CouplingConfig(StepsConfig):
     depth: int = Field(5, ge=1)
     width: int = Field(128, ge=1)
     inner: Positive | None = None
+    blocks: int = Field(0, ge=0)
     mix: Literal["linear", "reverse"] = "linear"
 
     @property
@@ -76,7 +81,6 @@ class CouplingConfig(StepsConfig):
         assert self.event_shape is not None
         size = math.prod(self.event_shape)
         kept = size // 2
-        context = self.context_spec.width
         return {
             f"step{step}": Chain(
                 {
@@ -84,13 +88,17 @@ class CouplingConfig(StepsConfig):
                     "mix": Invertible1x1(size)
                     if self.mix == "linear"
                     else Permute(list(reversed(range(size)))),
-                    "coupling": Coupling(
-                        MLP(kept, 2 * (size - kept), self.width, context, self.inner), kept
-                    ),
+                    "coupling": Coupling(self._network(kept, size - kept), kept, self.univariate),
                 }
             )
             for step in range(self.depth)
         }
+
+    def _network(self, kept: int, changed: int) -> Conditioner:
+        outputs, context = self.univariate.parameters * changed, self.context_spec.width
+        if self.blocks:
+            return ResidualMLP(kept, outputs, self.width, self.blocks, context, self.inner)
+        return MLP(kept, outputs, self.width, context, self.inner)
 
 
 def coupling(
@@ -99,7 +107,11 @@ def coupling(
     depth: int = 5,
     width: int = 128,
     inner: int | None = None,
+    blocks: int = 0,
     mix: Literal["linear", "reverse"] = "linear",
+    transform: Literal["affine", "spline"] = "affine",
+    bins: int = 8,
+    bound: float = 5.0,
     classes: int = 0,
     context_size: int = 0,
     mean: float | tuple[float, ...] | None = None,
@@ -109,14 +121,18 @@ def coupling(
     transforms: Sequence[ColumnTransform | str | None] | None = None,
     seed: int = 0,
 ) -> Flow:
-    """Builds a new flow of affine couplings for tables.
+    """Builds a new flow of couplings for tables: RealNVP, or with `transform="spline"` NSF-C.
 
     Args:
         columns: D, the values in one row; at least 2.
         depth: K, the number of steps.
         width: Units of the first hidden layer of each coupling's network.
-        inner: Units of their second hidden layer; default the width.
+        inner: Units of their second hidden layer, or within a residual block; default the width.
+        blocks: Residual blocks of each network; 0 for a network of three layers without them.
         mix: `linear`, a learned map between couplings, or `reverse`, the columns in reverse order.
+        transform: What a coupling applies: `affine`, or a monotone `spline`.
+        bins: Of a spline.
+        bound: Where a spline's tails begin, which are the identity.
         classes: Number of classes to condition on; 0 for none.
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
@@ -127,22 +143,26 @@ def coupling(
         seed: Seed of the initial parameters.
 
     Raises:
-        ValueError: Fewer than 2 columns, or transforms of more or fewer.
+        ValueError: Fewer than 2 columns, transforms of more or fewer, or a spline of one bin.
 
     Examples:
         >>> flow = flowkd.coupling(3, depth=2, width=8)
         >>> flow
-        Flow(coupling, (3,), depth 2, width 8, mix linear; 302 parameters)
+        Flow(coupling, (3,), depth 2, width 8; 302 parameters)
         >>> x = flow.sample(5)
         >>> flow.log_prob(x).shape
         torch.Size([5])
+        >>> flowkd.coupling(3, depth=2, width=8, transform="spline", bins=4)
+        Flow(coupling, (3,), depth 2, width 8, transform spline, bins 4; 626 parameters)
 
     Reference:
-        RealNVP, 2017, https://arxiv.org/abs/1605.08803, with the steps of Glow.
+        RealNVP, 2017, https://arxiv.org/abs/1605.08803, with the steps of Glow; Neural Spline
+        Flows, 2019, https://arxiv.org/abs/1906.04032.
     """
     config = CouplingConfig.model_validate(
         {
-            "event_shape": (columns,), "depth": depth, "width": width, "inner": inner, "mix": mix,
+            "event_shape": (columns,), "depth": depth, "width": width, "inner": inner,
+            "blocks": blocks, "mix": mix, "transform": transform, "bins": bins, "bound": bound,
             "classes": classes, "context_size": context_size, "mean": mean, "scale": scale,
             "context_mean": context_mean, "context_scale": context_scale, "transforms": transforms,
         }

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from flowkd.bijectors import Bijector
+from flowkd.bijectors import Affine, Bijector, RationalQuadratic, Univariate
 from flowkd.columns import ColumnTransform
 from flowkd.config import Config
 from flowkd.flows.context import ContextSpec
@@ -107,7 +107,41 @@ class FlowConfig(Config):
         raise ValueError(f"expected a family of a depth and a width; got {self.kind}")
 
 
-class StepsConfig(FlowConfig):
+class UnivariateConfig(FlowConfig):
+    """A family whose networks give the parameters of a map of single numbers.
+
+    Attributes:
+        transform: The map: `affine`, the default, a shift and a scale; or `spline`, a monotone
+            rational-quadratic spline, more flexible and slower.
+        bins: Of a spline; default 8.
+        bound: Beyond plus and minus this a spline is the identity; default 5, for in units of a
+            standard deviation nearly all values lie within.
+    """
+
+    transform: Literal["affine", "spline"] = "affine"
+    bins: int = Field(8, ge=2)
+    bound: float = Field(5.0, gt=0, allow_inf_nan=False)
+
+    @property
+    def univariate(self) -> Univariate:
+        """The map itself."""
+        if self.transform == "affine":
+            return Affine()
+        return RationalQuadratic(self.bins, self.bound)
+
+    @model_validator(mode="after")
+    def _of_a_spline(self) -> Self:
+        for key in ("bins", "bound"):
+            value = getattr(self, key)
+            if self.transform != "spline" and value != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"expected transform: spline, for {key}: {value:g}; got transform: "
+                    f"{self.transform}: leave {key} out, or choose the spline"
+                )
+        return self
+
+
+class StepsConfig(UnivariateConfig):
     """A family of levels, each of steps: ActNorm, a linear map, and a coupling with a network.
 
     Attributes:

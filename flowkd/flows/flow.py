@@ -21,6 +21,8 @@ UNSAID = {
     "kind", "event_shape", "mean", "scale", "transforms", "classes", "context", "context_size",
     "context_mean", "context_scale",
 }  # fmt: skip
+# Said also where a config leaves them at default.
+SIZES = {"depth", "width", "levels"}
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,11 @@ class Flow(nn.Module):
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.parameters())
-        fields = {} if self.config is None else self.config.model_dump(exclude_none=True)
-        sizes = "".join(f", {key} {value}" for key, value in fields.items() if key not in UNSAID)
+        fields: dict[str, Any] = {}
+        if self.config is not None:
+            others = self.config.model_dump(exclude_defaults=True, exclude=UNSAID | SIZES)
+            fields = self.config.model_dump(include=SIZES) | others
+        sizes = "".join(f", {key} {value}" for key, value in fields.items() if value is not None)
         kind = getattr(self.config, "kind", "by hand")
         given = f", given {self.context}" if self.context.width else ""
         return f"Flow({kind}, {self.event_shape}{sizes}{given}; {parameters:,} parameters)"

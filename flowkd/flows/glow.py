@@ -89,12 +89,13 @@ class GlowConfig(StepsConfig):
             steps: dict[str, Bijector] = {}
             for step in range(size.depth):
                 kept = channels // 2
-                network = ConvNet(kept, 2 * (channels - kept), size.width, context, size.inner)
+                outputs = self.univariate.parameters * (channels - kept)
+                network = ConvNet(kept, outputs, size.width, context, size.inner)
                 steps[f"step{step}"] = Chain(
                     {
                         "actnorm": ActNorm(channels),
                         "mix": Invertible1x1(channels),
-                        "coupling": Coupling(network, kept),
+                        "coupling": Coupling(network, kept, self.univariate),
                     }
                 )
             going_on = channels
@@ -116,6 +117,9 @@ def glow(
     depth: PerLevel = 32,
     width: PerLevel = 512,
     inner: PerLevel | None = None,
+    transform: Literal["affine", "spline"] = "affine",
+    bins: int = 8,
+    bound: float = 5.0,
     classes: int = 0,
     context_size: int = 0,
     mean: float | tuple[float, ...] | None = None,
@@ -132,6 +136,10 @@ def glow(
         depth: K, steps in a level: one number, or one for each level, the finest first.
         width: Channels of the first hidden layer of each coupling's network.
         inner: Channels of their second hidden layer; default the width.
+        transform: What a coupling applies: `affine`, or a monotone `spline`. The priors of levels
+            are affine either way.
+        bins: Of a spline.
+        bound: Where a spline's tails begin, which are the identity.
         classes: Number of classes to condition on; 0 for none.
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.
@@ -155,6 +163,7 @@ def glow(
     """
     config = GlowConfig(
         event_shape=event_shape, levels=levels, depth=depth, width=width, inner=inner,
+        transform=transform, bins=bins, bound=bound,
         classes=classes, context_size=context_size, mean=mean, scale=scale,
         context_mean=context_mean, context_scale=context_scale,
     )  # fmt: skip

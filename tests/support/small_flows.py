@@ -44,6 +44,29 @@ CONFIGS: dict[str, FlowConfig] = {
     "coupling, reversing": CouplingConfig(
         event_shape=(4,), mean=0.0, scale=1.0, depth=3, width=6, mix="reverse"
     ),
+    "coupling, splines": CouplingConfig(
+        event_shape=(4,), mean=0.0, scale=0.5, depth=2, width=6, transform="spline", bins=4
+    ),
+    "coupling of a vector, splines, blocks": CouplingConfig(
+        event_shape=(3,),
+        mean=0.0,
+        scale=0.5,
+        depth=2,
+        width=6,
+        inner=4,
+        blocks=2,
+        transform="spline",
+        bins=3,
+        bound=3.0,
+        context_size=2,
+        **ENERGIES,
+    ),
+    "coupling of classes, blocks": CouplingConfig(
+        event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=5, blocks=1, classes=3
+    ),
+    "glow, splines": GlowConfig(
+        event_shape=(1, 4, 4), levels=2, depth=1, width=4, transform="spline", bins=3, **PICTURES
+    ),
     "coupling of classes": CouplingConfig(
         event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=6, classes=3
     ),
