@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowkd.distillation.schedules import LossWeights as LossWeights
     from flowkd.errors import FlowkdError as FlowkdError
     from flowkd.evaluation.metrics import bits_per_dim as bits_per_dim
+    from flowkd.flows.autoregressive import autoregressive as autoregressive
     from flowkd.flows.coupling import coupling as coupling
     from flowkd.flows.flow import Flow as Flow
     from flowkd.flows.glow import glow as glow
@@ -36,6 +37,7 @@ _HOMES = {
     "Hint": "flowkd.distillation.hints",
     "LossWeights": "flowkd.distillation.schedules",
     "Store": "flowkd.store.store",
+    "autoregressive": "flowkd.flows.autoregressive",
     "bits_per_dim": "flowkd.evaluation.metrics",
     "coupling": "flowkd.flows.coupling",
     "distill": "flowkd.training.fit",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from flowkd.bijectors.base import Bijector
 from flowkd.bijectors.univariate import Affine, Univariate
 from flowkd.nn import MADE
-from flowkd.nn.incremental import Schedule
+from flowkd.nn.incremental import Schedule, Weights
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Autoregressive(Bijector):
         bf16: Whether the conditioner computes in bfloat16; what it makes is in the dtype of x
             anyway.
         decoding: How x is found of z; default None, exactly, one level of columns after the other.
+        frozen: Whether the weights do not change, so that they are sorted once.
         iterations: How many the last inverse took: one for each level where it is exact.
     """
 
@@ -72,7 +75,14 @@ class Autoregressive(Bijector):
         self.bf16 = False
         self.decoding: Jacobi | None = None
         self.iterations = 0
+        self.frozen = False
         self._scheduled: Schedule | None = None
+        self._weights: list[Weights | None] | None = None
+
+    @property
+    def one_pass(self) -> tuple[bool, bool]:
+        """Whether forward, and inverse, is one pass."""
+        return True, self._schedule().count == 1
 
     def _parameters_for(self, x: Tensor, context: Tensor | None) -> Tensor:
         if not self.bf16:
@@ -95,6 +105,7 @@ class Autoregressive(Bijector):
             context,
             blocks=None if jacobi is None else jacobi.bounds(schedule.count),
             tolerance=0.0 if jacobi is None else jacobi.tolerance,
+            weights=self._kept_weights(),
         )
         if not torch.is_grad_enabled():
             return x, log_det
@@ -103,9 +114,31 @@ class Autoregressive(Bijector):
 
     def _schedule(self) -> Schedule:
         levels = self.conditioner.levels()
-        if self._scheduled is None or self._scheduled.columns.levels is not levels:
+        if self._scheduled is None or self._scheduled.levels is not levels:
             self._scheduled = Schedule(self.conditioner)
         return self._scheduled
+
+    def _kept_weights(self) -> list[Weights | None] | None:
+        if self.frozen and self._weights is None:
+            self._weights = self._schedule().weights()
+        return self._weights
+
+    def for_inference(self) -> Autoregressive:
+        """Returns a map of the same function that is faster, and whose weights do not change."""
+        fast = Autoregressive(self.conditioner.premasked(), self.transform)
+        fast.decoding, fast.frozen = self.decoding, True
+        return fast
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._weights = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._weights = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_weights": None, "_scheduled": None}
 
     def _with_gradients(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         """Returns x, the fixed point of u(x) = g^-1(z; network(x)), with the gradients of one.
@@ -144,6 +177,12 @@ class Inverted(Bijector):
     def __init__(self, bijector: Bijector) -> None:
         super().__init__()
         self.bijector = bijector
+
+    @property
+    def one_pass(self) -> tuple[bool, bool]:
+        """Whether forward, and inverse, is one pass."""
+        there, back = self.bijector.one_pass
+        return back, there
 
     @property
     def retraceable(self) -> bool:

@@ -71,6 +71,12 @@ class Bijector(nn.Module, ABC):
         return True
 
     @property
+    def one_pass(self) -> tuple[bool, bool]:
+        """Whether forward, and inverse, is one pass: not the same work again, column by column."""
+        inner = [each.one_pass for each in self.children() if isinstance(each, Bijector)]
+        return all(there for there, _ in inner), all(back for _, back in inner)
+
+    @property
     def retraceable(self) -> bool:
         """Whether any x can be computed from its z, within rounding, as `retrace` does."""
         return True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
 
 from pydantic import Field
 
+from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.glow import GlowConfig
@@ -13,6 +14,7 @@ from flowkd.flows.glow import GlowConfig
 # A new family is one more line here; all that reads a flow's config then knows its `kind`.
 FAMILIES: tuple[type[FlowConfig], ...] = (
     GlowConfig,
+    AutoregressiveConfig,
     CouplingConfig,
 )
 

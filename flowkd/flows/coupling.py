@@ -59,7 +59,14 @@ class CouplingConfig(StepsConfig):
         return self
 
     def check_warm_start(self, kind: str, source: Self) -> None:
-        """Raises ValueError where steps would go, or be composed, whose reversals do not cancel."""
+        """Raises ValueError for narrower residual networks, or reversals that do not cancel."""
+        ours, theirs = ((each.width, each.inner or each.width) for each in (self, source))
+        if self.blocks and kind in ("fold", "slice") and ours != theirs:
+            raise ValueError(
+                f"expected the source's width, {theirs[0]}, and inner, {theirs[1]}, with residual "
+                f"blocks, which are not narrowed; got {ours[0]} and {ours[1]}: give the student "
+                f"fewer steps, or begin with inherit"
+            )
         if self.mix != "reverse":
             return
         depth, deeper = self.depth, source.depth

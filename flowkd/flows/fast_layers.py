@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu_
 
 from flowkd.bijectors import ActNorm, Bijector, LinearMap, Shape
-from flowkd.nn import MLP, Conditioner, ConvNet, SplitPrior
+from flowkd.nn import MLP, Conditioner, ConvNet, ResidualMLP, SplitPrior
 
 # Up to so many places one product over all of them takes less time than one for each row.
 UNROLLED_MIX_PLACES = 4
@@ -118,6 +118,54 @@ class UnrolledNet(Conditioner):
         middle = torch.addmm(self.middle_bias, relu_(hidden).flatten(0, 1), self.middle)
         made = torch.addmm(self.last_bias, relu_(middle).view(kept.shape[0], -1), self.last)
         return made.view(kept.shape[0], -1, *kept.shape[2:])
+
+
+class TransposedResidual(Conditioner):
+    """A ResidualMLP whose matrices lie as products read them best: (in, out), contiguous.
+
+    Args:
+        net: What it does the same as.
+    """
+
+    def __init__(self, net: ResidualMLP) -> None:
+        super().__init__()
+        self.first, self.last = Transposed(net.first), Transposed(net.last)
+        self.inner = nn.ModuleList(Transposed(block.first) for block in net.layers())
+        self.outer = nn.ModuleList(Transposed(block.last) for block in net.layers())
+        self.gates = nn.ModuleList(
+            Transposed(block.gate) for block in net.layers() if block.gate is not None
+        )
+        self.context = net.context
+
+    def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
+        """Maps (B, A) to (B, outputs)."""
+        hidden = self.first(kept)
+        if self.context is not None:
+            hidden = hidden + self.context(context)
+        for number, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
+            added = outer(relu_(inner(hidden.relu())))
+            if self.gates:
+                hidden = torch.addcmul(hidden, added, self.gates[number](context).sigmoid_())
+            else:
+                hidden = hidden + added
+        made: Tensor = self.last(hidden)
+        return made
+
+
+class Transposed(nn.Module):
+    """A linear layer whose matrix is (in, out), contiguous.
+
+    Args:
+        layer: What it does the same as.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(layer.weight.T.contiguous()), layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in) to (B, out)."""
+        return torch.addmm(self.bias, x, self.weight)
 
 
 class UnrolledPrior(Conditioner):

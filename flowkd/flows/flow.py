@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from flowkd.bijectors import Bijector, Chain, Coupling, Shape, State, Tap
+from flowkd.bijectors import Autoregressive, Bijector, Chain, Coupling, Shape, State, Tap
 from flowkd.config import Config
 from flowkd.flows.context import ContextSpec, ContextUnits, context_vectors
 
@@ -144,6 +144,12 @@ class Flow(nn.Module):
         return self.chain["preprocess"]
 
     @property
+    def one_pass(self) -> dict[str, bool]:
+        """Whether `log_prob`, and `sample`, is one pass: not the same again, column by column."""
+        there, back = self.chain.one_pass
+        return {"log_prob": there, "sample": back}
+
+    @property
     def reversible(self) -> bool:
         """Whether gradients are computed from results alone, in memory that is flat in depth."""
         return self.chain.reversible
@@ -157,13 +163,13 @@ class Flow(nn.Module):
     @property
     def precision(self) -> Literal["float32", "bf16"]:
         """In which the networks within couplings compute; all else is in the flow's dtype."""
-        half = any(module.bf16 for module in self.modules() if isinstance(module, Coupling))
+        half = any(getattr(module, "bf16", False) for module in self.modules())
         return "bf16" if half else "float32"
 
     @precision.setter
     def precision(self, value: Literal["float32", "bf16"]) -> None:
         for module in self.modules():
-            if isinstance(module, Coupling):
+            if isinstance(module, Coupling | Autoregressive):
                 module.bf16 = value == "bf16"
 
     @cached_property

@@ -11,17 +11,25 @@ from torch import nn
 
 from flowkd.bijectors import (
     ActNorm,
+    Autoregressive,
     Bijector,
     Chain,
     Coupling,
+    Inverted,
     Leading,
     LinearMap,
     Shape,
 )
 from flowkd.flows.engine.choose import EngineName, choose_engine
-from flowkd.flows.fast_layers import Convolved, Mix, UnrolledNet, UnrolledPrior
+from flowkd.flows.fast_layers import (
+    Convolved,
+    Mix,
+    TransposedResidual,
+    UnrolledNet,
+    UnrolledPrior,
+)
 from flowkd.flows.flow import Flow
-from flowkd.nn import MLP, Conditioner, ConvNet, SplitPrior
+from flowkd.nn import MLP, Conditioner, ConvNet, ResidualMLP, SplitPrior
 
 # Up to here one product with a matrix over all places takes less time than a 3x3 convolution: a
 # network at 2x2 takes a quarter to two thirds of it, at 4x4 a half to all of it, for 1 to 256 rows
@@ -89,6 +97,16 @@ def _(bijector: Leading, shape: Shape) -> Bijector:
 
 
 @inference_form.register
+def _(bijector: Autoregressive, shape: Shape) -> Bijector:
+    return bijector.for_inference()
+
+
+@inference_form.register
+def _(bijector: Inverted, shape: Shape) -> Bijector:
+    return Inverted(inference_form(bijector.bijector, shape))
+
+
+@inference_form.register
 def _(bijector: Coupling, shape: Shape) -> Bijector:
     kept = (bijector.kept, *shape[1:])
     return Coupling(fast_conditioner(bijector.conditioner, kept), bijector.kept, bijector.transform)
@@ -129,6 +147,11 @@ def _(conditioner: ConvNet | MLP, shape: Shape) -> Conditioner:
 def _(conditioner: SplitPrior, shape: Shape) -> Conditioner:
     few = few_places(conditioner, shape)
     return UnrolledPrior(conditioner, shape) if few else Convolved(conditioner)
+
+
+@fast_conditioner.register
+def _(conditioner: ResidualMLP, shape: Shape) -> Conditioner:
+    return TransposedResidual(conditioner)
 
 
 def few_places(conditioner: Conditioner, shape: Shape) -> bool:

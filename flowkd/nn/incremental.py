@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flowkd.nn.made import ACTIVATIONS, MADE, Activation, Masked, Residual
+from flowkd.nn.made import ACTIVATIONS, MADE, MASKED, Activation, Masked, Premasked, Residual
 
 Undo = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Compute = Callable[[list[Tensor], int, int], None]
@@ -71,7 +71,7 @@ class Weights:
         key = start, stop, count
         found = self._parts.get(key)
         if found is None:
-            found = self._parts[key] = self._weight[start:stop, :count].T
+            found = self._parts[key] = self._weight[start:stop, :count].T.contiguous()
         return found
 
 
@@ -89,7 +89,7 @@ class Product:
         activation: Of what it makes; default none.
     """
 
-    layer: Masked
+    layer: Masked | Premasked
     source: int
     target: int
     inputs: Units
@@ -187,19 +187,21 @@ class Schedule:
         made: The weights are read when it runs, the masks now.
 
     Attributes:
-        count: Number of levels of the columns.
+        levels: Of the columns.
+        count: How many there are.
     """
 
     def __init__(self, made: MADE) -> None:
-        levels = made.levels()
-        self.count = int(levels.max()) + 1
+        self.levels = made.levels()
+        levels = torch.tensor(self.levels)
+        self.count = max(self.levels) + 1
         self.columns = Units(levels, self.count)
         self._sizes = [len(levels)]
         self._steps: list[Product | Applied | Sum] = []
         # What comes of a column is computed a level later.
         *parts, last = made.parts
         source, inputs = self._add(parts, 0, Units(levels + 1, self.count))
-        assert isinstance(last, Masked)
+        assert isinstance(last, MASKED)
         self._each = len(last.mask) // len(levels)
         numbers = (
             torch.arange(len(levels)) if self.columns.numbers is None else self.columns.numbers
@@ -216,14 +218,14 @@ class Schedule:
     def _add(self, parts: Sequence[object], source: int, units: Units) -> tuple[int, Units]:
         """Adds layers in turn; returns the buffer, and its units, that the last of them writes."""
         for part, before in zip(parts, [None, *parts], strict=False):
-            if isinstance(part, Masked):
+            if isinstance(part, MASKED):
                 inputs = units
                 units = Units((part.mask.cpu() * inputs.levels).amax(1), self.count)
                 target = self._buffer(len(units.levels))
                 step = Product(part, source, target, inputs, units, units.numbers)
                 self._steps.append(step)
                 source = target
-            elif isinstance(part, Activation) and isinstance(before, Masked):
+            elif isinstance(part, Activation) and isinstance(before, MASKED):
                 assert isinstance(self._steps[-1], Product)
                 self._steps[-1].activation = _in_place(part)
             elif isinstance(part, Activation):
@@ -243,6 +245,7 @@ class Schedule:
         """Returns the weights as they are, sorted, for `undo`: once for those that stay."""
         return [step.weights() if isinstance(step, Product) else None for step in self._steps]
 
+    @torch.no_grad()
     def undo(
         self,
         undo: Undo,
@@ -271,19 +274,6 @@ class Schedule:
         Returns:
             x, log|det dx/dz|, (B,), and the number of iterations.
         """
-        with torch.inference_mode():  # the least that an operation takes
-            x, log_det, iterations = self._undone(undo, z, context, blocks, tolerance, weights)
-        return x.clone(), log_det.clone(), iterations
-
-    def _undone(
-        self,
-        undo: Undo,
-        z: Tensor,
-        context: Tensor | None,
-        blocks: Sequence[tuple[int, int]] | None,
-        tolerance: float,
-        weights: list[Weights | None] | None,
-    ) -> tuple[Tensor, Tensor, int]:
         sorted_weights = self.weights() if weights is None else weights
         steps = [
             step.bind(context, of) if isinstance(step, Product) else step.bind(context)

@@ -54,16 +54,51 @@ class Masked(nn.Module):
 
     def of_context(self, context: Tensor | None) -> Tensor | None:
         """Returns what the context adds, (B, O); None without one."""
-        if self.context is None:
-            return None
-        added: Tensor = self.context(context)
-        return added if self.activation is None else ACTIVATIONS[self.activation](added)
+        return _of_context(self, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, I) to (B, O)."""
         made = functional.linear(x, self.masked_weight(), self.bias)
         added = self.of_context(context)
         return made if added is None else made + added
+
+
+class Premasked(nn.Module):
+    """A Masked layer for inference: its weights are zero where the mask is, and lie (I, O).
+
+    Args:
+        layer: What it does the same as.
+    """
+
+    mask: Tensor
+
+    def __init__(self, layer: Masked) -> None:
+        super().__init__()
+        self.transposed = nn.Parameter(layer.masked_weight().detach().T.contiguous())
+        self.bias = layer.bias
+        self.register_buffer("mask", layer.mask, persistent=False)
+        self.context, self.activation = layer.context, layer.activation
+
+    def masked_weight(self) -> Tensor:
+        """Returns the weights, (O, I)."""
+        return self.transposed.T
+
+    def of_context(self, context: Tensor | None) -> Tensor | None:
+        """Returns what the context adds, (B, O); None without one."""
+        return _of_context(self, context)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Maps (B, I) to (B, O)."""
+        made = torch.addmm(self.bias, x, self.transposed)
+        added = self.of_context(context)
+        return made if added is None else made + added
+
+
+def _of_context(layer: Masked | Premasked, context: Tensor | None) -> Tensor | None:
+    if layer.context is None:
+        return None
+    added: Tensor = layer.context(context)
+    return added if layer.activation is None else ACTIVATIONS[layer.activation](added)
 
 
 class Activation(nn.Module):
@@ -113,6 +148,9 @@ class Residual(nn.Module):
         return x + (inner if gate is None else inner * gate)
 
 
+MASKED = (Masked, Premasked)
+
+
 class MADE(Conditioner):
     """Masked layers one after the other: P parameters of each column, from those before it.
 
@@ -135,7 +173,7 @@ class MADE(Conditioner):
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         super().__init__()
         first, last = parts[0], parts[-1]
-        if not isinstance(first, Masked) or not isinstance(last, Masked):
+        if not isinstance(first, MASKED) or not isinstance(last, MASKED):
             raise ValueError("expected a Masked as the first and as the last layer of a MADE")
         self.inputs, outputs = first.mask.shape[1], last.mask.shape[0]
         if not outputs or outputs % self.inputs:
@@ -143,7 +181,7 @@ class MADE(Conditioner):
                 f"expected a multiple of {self.inputs} outputs, for as many inputs; got {outputs}"
             )
         self.parts = nn.ModuleList(parts)
-        self._levels: Tensor | None = None
+        self._levels: list[int] | None = None
         self.levels()
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
@@ -152,8 +190,8 @@ class MADE(Conditioner):
             kept = part(kept, context)
         return kept
 
-    def levels(self) -> Tensor:
-        """Returns the level of each column, (D,): how many others must be known one by one before.
+    def levels(self) -> list[int]:
+        """Returns the level of each of D columns: how many others must be known one by one before.
 
         Columns of level 0 depend on none, those of level 1 on some of level 0, and on.
         """
@@ -161,12 +199,28 @@ class MADE(Conditioner):
             self._levels = _levels_of_columns(list(self.parts), self.inputs)
         return self._levels
 
+    def premasked(self) -> MADE:
+        """Returns a network of the same function that is faster, for inference."""
+        found = MADE([_premasked(part) for part in self.parts])
+        found._levels = self.levels()
+        return found
+
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._levels = None  # masks from elsewhere come with the weights
 
 
-def _levels_of_columns(parts: Sequence[nn.Module], columns: int) -> Tensor:
+def _premasked(part: nn.Module) -> nn.Module:
+    if isinstance(part, Masked):
+        return Premasked(part)
+    if isinstance(part, Residual):
+        fast = Residual(_premasked(each) for each in part.parts)
+        fast.gate = part.gate
+        return fast
+    return part
+
+
+def _levels_of_columns(parts: Sequence[nn.Module], columns: int) -> list[int]:
     depends = torch.eye(columns, dtype=torch.bool)
     for part in parts:
         depends = _depends(part, depends)
@@ -176,14 +230,15 @@ def _levels_of_columns(parts: Sequence[nn.Module], columns: int) -> Tensor:
         # What comes of a column is a level above it; what comes of none is at 0.
         waiting = ((levels + 1) * on).amax(1)
         if torch.equal(waiting, levels):
-            return levels
+            found: list[int] = levels.tolist()
+            return found
         levels = waiting
     raise ValueError("expected masks by which no column depends on itself; got a circle")
 
 
 def _depends(part: nn.Module, on: Tensor) -> Tensor:
     """Returns which columns a layer's units depend on, for those that its inputs depend on."""
-    if isinstance(part, Masked):
+    if isinstance(part, MASKED):
         return part.mask.cpu().float() @ on.float() > 0
     if isinstance(part, Residual):
         inner = on
@@ -222,7 +277,7 @@ def masked_mlp(
         ValueError: An order that is no permutation, or an activation that is none.
 
     Example:
-        >>> masked_mlp(3, 6, 8, order=[2, 0, 1]).levels().tolist()
+        >>> masked_mlp(3, 6, 8, order=[2, 0, 1]).levels()
         [2, 0, 1]
     """
     places = list(range(inputs)) if order is None else list(order)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
@@ -64,6 +66,12 @@ class ResidualMLP(Conditioner):
         )
         self.last = zeroed(nn.Linear(width, outputs))
         self.context = nn.Linear(context, width, bias=False) if context else None
+
+    def layers(self) -> Iterator[ResidualBlock]:
+        """Yields the blocks."""
+        for block in self.blocks:
+            assert isinstance(block, ResidualBlock)
+            yield block
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, inputs) to (B, outputs)."""

@@ -106,8 +106,8 @@ def _on_the_teacher(figures: Mapping[str, FlowFigures], learnt: Learning | None)
     if learnt.unfinished:
         return [
             f"The teacher needs more steps: over the last fifth of its {learnt.last:,} its "
-            f"validation still fell by {learnt.gained:.3f} bits per dimension. Train it with "
-            f"`train: {{steps: auto}}`, or with {2 * learnt.last:,} steps."
+            f"validation still fell by {learnt.gained:.3f} bits per dimension. Give it "
+            f"{2 * learnt.last:,} steps: `train: {{steps: {2 * learnt.last}}}`."
         ]
     return []
 
@@ -153,8 +153,8 @@ def _on_the_student(figures: Mapping[str, FlowFigures], learnt: Learning | None)
     if learnt is not None and learnt.unfinished:
         found.append(
             f"The distilled student needs more steps: its validation still fell by "
-            f"{learnt.gained:.3f} bits per dimension over the last fifth. Train both students with "
-            f"`train: {{steps: auto}}`, or with {2 * learnt.last:,} steps."
+            f"{learnt.gained:.3f} bits per dimension over the last fifth. Give both students "
+            f"{2 * learnt.last:,} steps: `train: {{steps: {2 * learnt.last}}}`."
         )
     if share < SMALL:
         found.append(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,6 @@ import pyarrow as pa
 from flowkd.config import parse_config
 from flowkd.data.checks.options import ColumnOptions, Remedies
 from flowkd.data.checks.remarks import remarks_on
-from flowkd.data.checks.repeats import DISTINCT, grid_step
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.tables.columns import (
     Column,
@@ -25,33 +21,12 @@ from flowkd.data.tables.columns import (
     variables,
 )
 from flowkd.data.tables.opening import open_table
-from flowkd.data.tables.rows import EXACT, numbers_of
+from flowkd.data.tables.rows import numbers_of
 from flowkd.data.tables.table import ReadOptions, Table
+from flowkd.data.tables.text import TextTable
 from flowkd.errors import DataError
 from jobs.workflow.look import SAMPLE_ROWS, Look, listed
-
-IDENTIFIER = re.compile(r"(^|[_ .-])(id|idx|index|uuid|guid|key|row|no|nr|number)$", re.IGNORECASE)
-LABEL = re.compile(r"^(label|labels|class|class_?id|species|category)$", re.IGNORECASE)
-CONTEXT = re.compile(
-    r"^(target|y|output|outcome|response|quality|score|energy|time|t|date|year|age|temperature|"
-    r"redshift|z_?phot)$",
-    re.IGNORECASE,
-)
-MOST_CLASSES, LEAST_OF_CLASS = 20, 10
-MOST_MISSING = 0.5
-FEW = 50  # rows, below which nothing is told of how values repeat
-# Of fewer rows, a column whose range has fewer steps than it has rows counts as one of steps, too.
-FEW_VALUES = 2000
-
-
-@dataclass
-class _Sample:
-    """The first rows of a table, by the names of its columns."""
-
-    numbers: dict[str, np.ndarray] = field(default_factory=dict)
-    texts: dict[str, list[str | None]] = field(default_factory=dict)
-    rows: int = 0
-    whole: bool = True
+from jobs.workflow.look_columns import Sample, choose_label, leave_out_columns, note_values
 
 
 def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
@@ -72,6 +47,8 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
         given.key, given.delimiter, given.decimal, given.header, tuple(given.missing_texts)
     )
     with open_table(source, read) as table:
+        if isinstance(table, TextTable):
+            table.long_integers = "round"  # identifiers, which are left out below
         columns = columns_of(table)
         _check_named(given, table, columns)
         # Raises for columns without a name; the index is left out by itself.
@@ -82,9 +59,9 @@ def look_at_table(source: str, name: str, options: dict[str, Any]) -> Look:
                  for number, why in table.index.items()}  # fmt: skip
         rows = table.rows if table.rows is not None else _rows_of_text(source, sample)
     look = Look({"kind": "table", "name": name, "source": source, **options}, rows=rows)
-    _leave_out(look, chosen, sample)
-    _label(look, chosen, sample)
-    _values(look, sample)
+    leave_out_columns(look, chosen, sample)
+    choose_label(look, chosen, sample)
+    note_values(look, sample)
     _finish(look, sample, index, source)
     return look
 
@@ -97,7 +74,7 @@ def _check_named(given: TableConfig, table: Table, columns: list[Column]) -> Non
     check_numeric(table, named(table, columns, context))
 
 
-def _read(table: Table, columns: list[Column]) -> _Sample:
+def _read(table: Table, columns: list[Column]) -> Sample:
     fields = list(dict.fromkeys(column.field for column in columns))
     texts = [number for number in fields if _is_text(table.fields[number].type)]
     wanted = [
@@ -106,7 +83,7 @@ def _read(table: Table, columns: list[Column]) -> _Sample:
         if number in texts or any(c.field == number and c.is_numeric for c in columns)
     ]
     parts: dict[int, list[pa.Array]] = {number: [] for number in wanted}
-    sample = _Sample()
+    sample = Sample()
     for arrays in table.batches(wanted, texts) if wanted else ():
         if sample.rows >= SAMPLE_ROWS:
             sample.whole = False
@@ -135,7 +112,7 @@ def _is_text(kind: pa.DataType) -> bool:
                 or pa.types.is_boolean(kind))  # fmt: skip
 
 
-def _rows_of_text(source: str, sample: _Sample) -> int | None:
+def _rows_of_text(source: str, sample: Sample) -> int | None:
     """Returns how many rows a text has: counted if it was read whole, else by its first lines."""
     if sample.whole:
         return sample.rows
@@ -147,144 +124,7 @@ def _rows_of_text(source: str, sample: _Sample) -> int | None:
     return int(os.path.getsize(source) / mean) if lines else None
 
 
-def _leave_out(look: Look, columns: list[Column], sample: _Sample) -> None:
-    """Notes the columns that are no variables: of no numbers, constant, copies, identifiers."""
-    seen: dict[bytes, str] = {}
-    for column in columns:
-        name = column.name
-        if name in sample.texts:
-            continue
-        values = sample.numbers.get(name)
-        if values is None:
-            look.dropped[name] = f"{column.described}, not numbers"
-            continue
-        there = values[~np.isnan(values)]
-        why = _no_variable(name, values, there, seen)
-        if why:
-            look.dropped[name] = why
-            if why.startswith("an identifier") and len(np.unique(there)) < len(there):
-                look.hints.append((f"group: {name}", "rows of one value stay in one split"))
-        seen.setdefault(values.tobytes(), name)
-
-
-def _no_variable(
-    name: str, values: np.ndarray, there: np.ndarray, seen: dict[bytes, str]
-) -> str | None:
-    if len(there) < (1 - MOST_MISSING) * len(values):
-        return f"{1 - len(there) / len(values):.0%} of its values are missing"
-    if np.ptp(there) == 0:
-        return f"constant, {there[0]:g}"
-    if values.tobytes() in seen:
-        return f"equals {seen[values.tobytes()]}"
-    whole = bool((there == np.rint(there)).all())
-    if whole and len(there) > 2 and bool((np.diff(values) == 1).all()):
-        return "counts the rows"
-    if whole and np.abs(there).max() >= EXACT:
-        return "an identifier: more digits than a number can hold"
-    if whole and IDENTIFIER.search(name):
-        return "an identifier, by its name"
-    if not np.isfinite(there.astype(np.float32)).all():
-        return "has values that are not finite in float32"
-    return None
-
-
-def _label(look: Look, columns: list[Column], sample: _Sample) -> None:
-    """Chooses the column of classes, if there is one, and leaves the other texts out."""
-    options = look.data
-    assert isinstance(options, dict)
-    found = {name: Counter(values) for name, values in sample.texts.items()}
-    for column in columns:
-        values = sample.numbers.get(column.name)
-        if values is None or column.name in look.dropped or not LABEL.match(column.name):
-            continue
-        there = values[~np.isnan(values)]
-        if (there == np.rint(there)).all():
-            found[column.name] = Counter(f"{each:g}" for each in there)
-    classes = {name: counts for name, counts in found.items() if _are_classes(counts, sample.rows)}
-    set_already = options.get("label_column") or options.get("context_columns")
-    order = sorted(classes, key=lambda name: not LABEL.match(name))
-    chosen = None if set_already or not order else order[0]
-    if chosen is not None:
-        counts = classes[chosen]
-        options["label_column"] = chosen
-        look.classes = len(counts)
-        look.why["label_column"] = (
-            f"{len(counts)} classes: {listed(sorted(map(str, counts)))}; the flow learns p(row | "
-            f"class). To learn all as one, move it to drop"
-        )
-    for name in sample.texts:
-        if name in (chosen, options.get("label_column")):
-            continue
-        look.dropped[name] = _text(name, found[name], look)
-        if name in classes:
-            look.hints.append((f"label_column: {name}", f"{len(classes[name])} classes, instead"))
-
-
-def _are_classes(counts: Counter[Any], rows: int) -> bool:
-    return (
-        None not in counts
-        and 2 <= len(counts) <= min(MOST_CLASSES, rows / 10)
-        and min(counts.values()) >= LEAST_OF_CLASS
-    )
-
-
-def _text(name: str, counts: Counter[str | None], look: Look) -> str:
-    """Returns why a column of texts is left out, with a hint where it is numbers but for marks."""
-    texts = [text for text in counts if text is not None]
-    marks = [text for text in texts if not _is_number(text)]
-    if texts and len(marks) <= 3 and sum(counts[each] for each in marks) < 0.1 * counts.total():
-        quoted = ", ".join(f'"{each}"' for each in marks)
-        look.hints.append(
-            (f"missing_texts: [{quoted}]", f"{name} is numbers but for these: with it, take {name} "
-             "from drop, and set incomplete: drop")
-        )  # fmt: skip
-        return f"text, for it has cells such as {marks[0]!r}" if marks else "text"
-    return f"text of {len(texts):,} different values"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _values(look: Look, sample: _Sample) -> None:
-    """Notes what the variables hold: gaps, steps, and what may be context."""
-    options = look.data
-    assert isinstance(options, dict)
-    steps = dict(options.get("dequantize", {}))
-    missing = 0
-    taken = {options.get("label_column"), *options.get("context_columns", ())}
-    for name, values in sample.numbers.items():
-        if name in look.dropped or name in taken:
-            continue
-        there = values[~np.isnan(values)]
-        missing += len(values) - len(there)
-        step = None
-        different = np.unique(there)
-        if len(there) >= FEW and len(different) < DISTINCT * len(there):
-            step = grid_step(different)
-        elif FEW <= len(there) < FEW_VALUES and len(different) < len(there) / 2:
-            step = grid_step(different)
-            if step is not None and np.ptp(there) / step > len(there):
-                step = None
-        if step is not None and not sample.whole:  # of rows that were not seen, too
-            step = 1 if step.is_integer() else None
-        if step is not None and name not in steps:
-            steps[name] = int(step) if float(step).is_integer() else step
-        if CONTEXT.match(name):
-            look.hints.append((f"context_columns: [{name}]", f"p(the others | {name})"))
-    if steps:
-        options["dequantize"] = steps
-        look.why["dequantize"] = "few values: noise as wide as their steps is added"
-    if missing and "incomplete" not in options:
-        options["incomplete"] = "drop"
-        look.why["incomplete"] = f"{missing:,} values are missing: such rows are left out"
-
-
-def _finish(look: Look, sample: _Sample, index: dict[str, str], source: str) -> None:
+def _finish(look: Look, sample: Sample, index: dict[str, str], source: str) -> None:
     """Sets what is left out, checks that something is left, and tells of the rest."""
     options = look.data
     assert isinstance(options, dict)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.columns import LogitTransform, LogTransform
+from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
@@ -69,6 +70,43 @@ CONFIGS: dict[str, FlowConfig] = {
     ),
     "coupling of classes": CouplingConfig(
         event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=6, classes=3
+    ),
+    "autoregressive": AutoregressiveConfig(
+        event_shape=(3,), mean=0.0, scale=0.5, depth=2, width=6, bins=3
+    ),
+    "autoregressive, affine": AutoregressiveConfig(
+        event_shape=(4,),
+        mean=0.0,
+        scale=0.5,
+        depth=2,
+        width=8,
+        transform="affine",
+        activation="tanh",
+        residual=True,
+        mix="reverse",
+    ),
+    "autoregressive, sampling": AutoregressiveConfig(
+        event_shape=(3,),
+        mean=0.0,
+        scale=0.5,
+        depth=2,
+        width=6,
+        transform="affine",
+        direction="sampling",
+    ),
+    "autoregressive of classes": AutoregressiveConfig(
+        event_shape=(3,), mean=0.0, scale=0.5, depth=1, width=6, bins=3, classes=3, hidden=1
+    ),
+    "autoregressive, sampling, of a vector": AutoregressiveConfig(
+        event_shape=(3,),
+        mean=0.0,
+        scale=0.5,
+        depth=2,
+        width=6,
+        bins=2,
+        context_size=2,
+        direction="sampling",
+        **ENERGIES,
     ),
     "coupling of a vector": CouplingConfig(
         event_shape=(4,), mean=0.0, scale=0.5, depth=2, width=6, context_size=2, **ENERGIES

@@ -23,6 +23,7 @@ CONFIGS: dict[str, FlowConfig] = {
     "glow": GLOW,
     "glow of classes": GLOW.model_copy(update={"classes": 3}),
     "table": TABLE,
+    "table by splines": TABLE.model_copy(update={"transform": "spline"}),
     "table with a vector": TABLE.model_copy(
         update={"context_size": 2, "context_mean": (100.0, 0.0), "context_scale": (20.0, 1.0)}
     ),

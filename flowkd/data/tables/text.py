@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, Literal, NoReturn, cast
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +29,17 @@ UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
 
 @dataclass
 class TextTable(Table):
-    """A text with a table."""
+    """A text with a table.
+
+    Attributes:
+        long_integers: Whether whole numbers that have more digits than float64 holds are refused,
+            or rounded.
+    """
 
     location: Location | None = None
     layout: Layout | None = None
     missing: Sequence[str] = MISSING
+    long_integers: Literal["refuse", "round"] = "refuse"
     first_missing: dict[int, str] = field(default_factory=dict)
 
     def batches(
@@ -80,6 +86,8 @@ class TextTable(Table):
             absent = found.is_null().to_numpy(zero_copy_only=False)
             self.first_missing[number] = cells[int(np.flatnonzero(absent)[0])].as_py()
         values = found.to_numpy(zero_copy_only=False)
+        if self.long_integers == "round":
+            return found
         if len(values) and np.nanmax(np.abs(values), initial=0.0) >= EXACT:
             long = long_integer(cells)
             if long >= 0:

@@ -82,7 +82,7 @@ def naive(bijector, z, context, passes=6):
 
 def test_a_column_depends_on_those_before_it_alone(case):
     bijector, _, context, levels = case
-    levels_of = bijector.conditioner.levels()
+    levels_of = torch.tensor(bijector.conditioner.levels())
     assert int(levels_of.max()) + 1 == levels
     x = 3 * torch.randn(32, 6, dtype=torch.float64)  # so that each unit's ReLU is open for some
     given = None if context is None else context[:1].expand(32, -1)

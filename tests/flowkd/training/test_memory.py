@@ -48,7 +48,9 @@ def losses(objective, memory, wrap=lambda module: module, rank=0, world=1):
     return [result.loss for result in train(wrap(objective), batches, optimizer, config)]
 
 
-@pytest.mark.parametrize("name", ["glow", "glow of a vector", "coupling, transformed"])
+@pytest.mark.parametrize(
+    "name", ["glow", "glow of a vector", "coupling, transformed", "coupling, splines"]
+)
 def test_a_reversible_training_is_the_ordinary_one(name):
     objective = taught(name)
     seen = []

@@ -51,11 +51,11 @@ def rows(count: int, columns: int) -> np.ndarray:
 def flowers() -> str:
     """A CSV as pandas writes it, with columns that are no variables."""
     kinds = ["setosa", "versicolor", "virginica"]
-    lines = [",a,b,unit,copy,star_id,seen,species"]
+    lines = [",a,b,unit,copy,star_id,code,seen,species"]
     for n, (a, b) in enumerate(rows(200, 2)):
         lines.append(
-            f"{n},{a:.5f},{b:.5f},7,{a:.5f},{1000 + n * 7 % 150},2020-01-{n % 28 + 1:02}x{n},"
-            f"{kinds[n % 3]}"
+            f"{n},{a:.5f},{b:.5f},7,{a:.5f},{1000 + n * 7 % 150},{10**18 + n},"
+            f"2020-01-{n % 28 + 1:02}x{n},{kinds[n % 3]}"
         )
     Path("flowers.csv").write_text("\n".join(lines) + "\n")
     return "flowers.csv"
@@ -99,13 +99,14 @@ def written(source: str, *options: str) -> dict[str, Any]:
 
 def test_columns_that_are_no_variables_are_left_out_and_the_reason_is_told() -> None:
     found = written(flowers())
-    assert found["drop"] == ["unit", "copy", "star_id", "seen"]
+    assert found["drop"] == ["unit", "copy", "star_id", "code", "seen"]
     assert found["label_column"] == "species"
     text = Path("flowers.yaml").read_text()
     for line in (
         "- unit  # constant, 7",
         "- copy  # equals a",
         "- star_id  # an identifier, by its name",
+        "- code  # an identifier: more digits than a number can hold",
         "- seen  # text of 200 different values",
         "# 200 rows of 2 columns: a, b.",
         "# group: star_id  #",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from flowkd.bijectors import Affine as UnivariateAffine
 from flowkd.distillation.warmstart import warm_start
 from flowkd.distillation.warmstart.affine import Affine
 from flowkd.distillation.warmstart.batching import PLACES_AT_ONCE
@@ -96,7 +97,7 @@ def make_linear(flow: Flow, number: int) -> None:
         network.last.bias.fill_(0.5)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "table by splines"])
 def test_couplings_that_are_linear_are_folded_away_without_loss(name: str) -> None:
     config = CONFIGS[name]
     x, context = data(config)
@@ -143,7 +144,7 @@ def test_a_step_taken_apart_maps_as_it_did(name: str) -> None:
     teacher = taught(config)
     for coupling in couplings(teacher)[::2]:  # a linear map, when the step is taken apart
         coupling.conditioner.last.weight.zero_()
-        coupling.conditioner.last.bias.fill_(0.3)
+        coupling.conditioner.last.bias.fill_(0.3 if coupling.transform == UnivariateAffine() else 0)
     vectors = teacher.encode_context(context, h)
     for units in blocks(teacher):
         whole, log_det = h, torch.zeros(len(h), dtype=h.dtype)

@@ -16,7 +16,7 @@ from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow, standard_normal_log_prob
 from flowkd.flows.glow import GlowConfig
-from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch
+from tests.support.small_flows import CONFIGS, ENERGIES, PICTURES, randomise, small_batch
 
 pytest.importorskip("onnxruntime")
 
@@ -24,7 +24,14 @@ pytest.importorskip("onnxruntime")
 SOME = ("glow of a vector", "coupling, transformed", "coupling of classes")
 # A level of many places, which stays convolutions, and one of few, which becomes products.
 LEVELS = GlowConfig(event_shape=(1, 16, 16), levels=2, depth=1, width=8, classes=3, **PICTURES)
-CASES = {name: CONFIGS[name] for name in CONFIGS if name in SOME} | {"glow of levels": LEVELS}
+SPLINES = CouplingConfig(
+    event_shape=(3,), mean=0.0, scale=0.5, depth=1, width=6, blocks=1, transform="spline",
+    bins=3, context_size=2, **ENERGIES
+)  # fmt: skip
+CASES = {name: CONFIGS[name] for name in CONFIGS if name in SOME} | {
+    "glow of levels": LEVELS,
+    "splines of a vector": SPLINES,
+}
 
 
 def built(name: str) -> Flow:
