@@ -11,7 +11,6 @@ from flowkd.distillation.hints import Hint
 from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.targets import TeacherTargets
 from flowkd.flows.flow import Decoding, Flow
-from flowkd.flows.passes import one_pass
 
 # Terms that the student encodes rows for, and those that it decodes latents for.
 ENCODING = ("nll", "samples", "density", "latent", "hints", "log_det")
@@ -102,24 +101,25 @@ def check_directions(student: Flow, teacher: Flow, weights: LossWeights) -> None
         ValueError: A term for which the student would go its slow way at every step; one whose
             gradient would go through the teacher's slow way.
     """
-    ours, theirs = one_pass(student.chain), one_pass(teacher.chain)
+    ours, theirs = student.one_pass, teacher.one_pass
     columns = student.dimensions
     used = [name for name in type(weights).model_fields if weights.ever(name)]
-    slow = [name for name in used if name in ENCODING and not ours.encode]
+    slow = [name for name in used if name in ENCODING and not ours["log_prob"]]
     if slow:
         raise ValueError(
             f"expected terms that a student which samples in one pass computes in one: "
             f"{', '.join(CYCLES)}; got weights for {', '.join(slow)}, for which it encodes rows in "
             f"{columns} passes each: set them to 0, or train a coupling flow, of one pass both ways"
         )
-    slow = [name for name in used if name in DECODING and not ours.decode]
+    slow = [name for name in used if name in DECODING and not ours["sample"]]
     if slow:
         raise ValueError(
             f"expected terms for which the student encodes rows: {', '.join(ENCODING)}; got "
             f"weights for {', '.join(slow)}, for which it decodes in {columns} passes each: set "
             f"them to 0, or train a coupling flow, or one of direction: sampling"
         )
-    slow = [name for name in used if name in (*FROM_NOISE, "cycle_hints") and not theirs.encode]
+    through = [name for name in used if name in (*FROM_NOISE, "cycle_hints")]
+    slow = [] if theirs["log_prob"] else through
     if slow:
         raise ValueError(
             f"expected a teacher that encodes rows in one pass for {', '.join(slow)}, whose "

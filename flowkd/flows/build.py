@@ -83,8 +83,9 @@ def describe_flow(flow: FlowConfig) -> str:
 
 
 def smaller(config: FlowConfig, share: float) -> FlowConfig:
-    """Returns a config of the same family with at most a share of the parameters.
+    """Returns the config of a student with at most a share of the parameters.
 
+    It is of the same family, but that of an autoregressive flow, which is one pass both ways.
     Depth and width shrink alike, by the square root of the share, as the reference students of
     docs/results/capacity.md do; then the width grows as far as the share allows.
 
@@ -108,7 +109,7 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
     most = share * count_parameters(build_flow(config))
 
     def student(width: float) -> FlowConfig:
-        return config.scaled(share**0.5, width)
+        return config.student(share**0.5, width)
 
     def parameters(width: float) -> int:
         return count_parameters(build_flow(student(width)))
@@ -118,8 +119,9 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
             f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
             f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
         )
-    low, high = 0.0, 1.0
-    for _ in range(10):  # parameters grow with the width
+    # Of its own family it is no wider, so that it can begin as a part of it.
+    low, high = 0.0, 1.0 if student(0.0).kind == config.kind else 8.0
+    for _ in range(13):  # parameters grow with the width
         middle = (low + high) / 2
         low, high = (middle, high) if parameters(middle) <= most else (low, middle)
     return student(low)

@@ -18,6 +18,7 @@ from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
 from flowkd.training.flow_choice import with_flow
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.warm_start_choice import with_warm_start
+from flowkd.training.weights_choice import with_weights
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -86,7 +87,7 @@ def complete_run(
         flow_by_data=by_data,
     )
     _check_names(run)
-    return with_warm_start(run)
+    return with_warm_start(with_weights(run))
 
 
 def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:

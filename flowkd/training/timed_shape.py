@@ -93,10 +93,10 @@ def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
     shares.sort(key=lambda each: (min(each), each[0] * each[1]), reverse=True)
     found: dict[str, AnyFlowConfig] = {}
     for depth, width in shares:
-        flow = larger.scaled(depth, width)
+        flow = larger.student(depth, width)
         if depth * width**2 <= SLACK / times and flow != larger:
             found.setdefault(flow.model_dump_json(), flow)  # the first has the largest shares
-    return list(found.values()) or [larger.scaled(DEPTHS[-1], WIDTHS[-1])]
+    return list(found.values()) or [larger.student(DEPTHS[-1], WIDTHS[-1])]
 
 
 def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
