@@ -10,8 +10,11 @@ from flowkd.config import Config
 from flowkd.distillation.schedules import Cosine, Linear
 from flowkd.distillation.warmstart import WarmStart
 
-Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
-AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that need hints
+Term = Literal[
+    "nll", "samples", "density", "latent", "hints", "log_det", "synthesis",
+    "data_cycle", "noise_cycle", "cycle_hints", "reverse_kl",
+]  # fmt: skip
+AT_HINTS: tuple[Term, ...] = ("hints", "log_det", "cycle_hints")  # terms that need hints
 WarmStartOrNone = Literal["none"] | WarmStart
 Schedule = Literal["constant", "cosine", "linear"]
 FieldValue = int | tuple[int, ...] | str

@@ -112,6 +112,15 @@ class Bijector(nn.Module, ABC):
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         return *self(x, context), {}
 
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back and also returns the states before the inverses of those named in taps.
+
+        Where `record` names a state, so does this; its log_det is that of the inverses before it.
+        """
+        return *self.inverse(z, context), {}
+
     def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
         """Yields the path of each inner bijector, in the order of forward."""
         return iter(())
@@ -170,13 +179,8 @@ class Chain(Bijector):
             if isinstance(bijector, list):
                 x, part = apply_reversibly(bijector, x, context)
             else:
-                name = names[0]
-                inner = [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
-                x, part, inside = bijector.record(x, context, inner)
-            states |= {
-                f"{names[0]}.{tap}": State(state.h, log_det + state.log_det)
-                for tap, state in inside.items()
-            }
+                x, part, inside = bijector.record(x, context, _within(names[0], taps))
+            states |= _outward(names[0], inside, log_det)
             log_det = log_det + part
             for name in names:
                 if name in taps:
@@ -202,14 +206,25 @@ class Chain(Bijector):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes each bijector, last first, and sums their log_dets."""
+        z, log_det, _ = self.record_inverse(z, context, ())
+        return z, log_det
+
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back and also returns the states before the inverses of those named in taps."""
         log_det = z.new_zeros(z.shape[0])
-        for _, bijector in reversed(list(self._parts())):
+        states: dict[str, State] = {}
+        for names, bijector in reversed(list(self._parts(taps))):
+            states |= {name: State(z, log_det) for name in names if name in taps}
+            inside: dict[str, State] = {}
             if isinstance(bijector, list):
                 z, part = apply_reversibly(bijector[::-1], z, context, inverse=True)
             else:
-                z, part = bijector.inverse(z, context)
+                z, part, inside = bijector.record_inverse(z, context, _within(names[0], taps))
+            states |= _outward(names[0], inside, log_det)
             log_det = log_det + part
-        return z, log_det
+        return z, log_det, states
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -277,11 +292,15 @@ class Leading(Bijector):
         """Maps forward; recorded states are completed by the channels that pass through."""
         leading, rest = self._split(x)
         z, log_det, states = self.bijector.record(leading, context, taps)
-        complete = {
-            tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
-            for tap, state in states.items()
-        }
-        return torch.cat([z, rest], dim=1), log_det, complete
+        return torch.cat([z, rest], dim=1), log_det, _completed(states, rest)
+
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back; recorded states are completed by the channels that pass through."""
+        leading, rest = self._split(z)
+        x, log_det, states = self.bijector.record_inverse(leading, context, taps)
+        return torch.cat([x, rest], dim=1), log_det, _completed(states, rest)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps the leading channels back."""
@@ -308,3 +327,23 @@ class Leading(Bijector):
         passing = shape[0] - self.channels
         for path, tap in self.bijector.taps((self.channels, *shape[1:])):
             yield path, replace(tap, shape=(tap.shape[0] + passing, *tap.shape[1:]))
+
+
+def _within(name: str, taps: Collection[str]) -> list[str]:
+    """Returns the paths of those taps that are inside of a bijector, from there."""
+    return [tap.removeprefix(f"{name}.") for tap in taps if tap.startswith(f"{name}.")]
+
+
+def _outward(name: str, inside: Mapping[str, State], log_det: Tensor) -> dict[str, State]:
+    """Returns the states inside of a bijector as its chain names and measures them."""
+    return {
+        f"{name}.{tap}": State(state.h, log_det + state.log_det) for tap, state in inside.items()
+    }
+
+
+def _completed(states: Mapping[str, State], rest: Tensor) -> dict[str, State]:
+    """Returns states of leading channels with those that pass by."""
+    return {
+        tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
+        for tap, state in states.items()
+    }

@@ -17,6 +17,8 @@ from flowkd.flows.flow import Flow
 
 # What docs/results/study.md found best: data, and the teacher's samples less and less.
 BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
+# For a student that samples in one pass, but encodes column by column.
+DECODED_WEIGHTS = LossWeights(nll=0.0, data_cycle=1.0, reverse_kl=1.0)
 
 
 class MaximumLikelihoodConfig(StudentSize):
@@ -49,8 +51,10 @@ class DistillationConfig(StudentSize):
             sampling, in place of a share: shapes are timed on this machine; default none.
         hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
         weights: Of the loss terms; default what docs/results/study.md found best: data, and the
-            teacher's samples less and less; without data, samples alone.
-        temperature: Standard deviation of the noise for the term `synthesis`; default 1.
+            teacher's samples less and less; without data, samples alone; for a student that
+            encodes rows column by column, data_cycle and reverse_kl.
+        temperature: Standard deviation of the noise for the terms `synthesis`, `noise_cycle` and
+            `reverse_kl`; default 1.
         samples: Teacher samples, for the term `samples`.
         cache: Whether the teacher's targets are computed once, before training.
         warm_start: How the student's parameters begin; `none` is at random, and `auto`, the

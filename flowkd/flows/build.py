@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -86,8 +85,9 @@ def describe_flow(flow: FlowConfig) -> str:
 
 
 def smaller(config: FlowConfig, share: float) -> FlowConfig:
-    """Returns a config of the same family with at most a share of the parameters.
+    """Returns the config of a student with at most a share of the parameters.
 
+    It is of the same family, but that of an autoregressive flow, which is one pass both ways.
     Depth and width shrink alike, by the square root of the share, as the reference students of
     docs/results/capacity.md do; then the width grows as far as the share allows.
 
@@ -109,41 +109,24 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
     if not 0 < share < 1:
         raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
     most = share * count_parameters(build_flow(config))
-    try:
-        return widest(config.scaled(share**0.5, 1.0), most, times=1.0)
-    except ValueError as error:
-        raise ValueError(
-            f"expected a share that leaves enough parameters; got {share}: {error}: raise it"
-        ) from error
 
-
-def widest(config: FlowConfig, most: float, times: float = math.inf) -> FlowConfig:
-    """Returns a config with the width of its networks as large as so many parameters allow.
-
-    Args:
-        config: Complete; its depth stays.
-        most: Parameters, at most.
-        times: Of its own width, at most.
-
-    Raises:
-        ValueError: Fewer than the smallest width has.
-    """
+    def student(width: float) -> FlowConfig:
+        return config.student(share**0.5, width)
 
     def parameters(width: float) -> int:
-        return count_parameters(build_flow(config.scaled(1.0, width)))
+        return count_parameters(build_flow(student(width)))
 
     if parameters(0.0) > most:
         raise ValueError(
-            f"expected room for at least {parameters(0.0):,} parameters of a {config.kind} flow; "
-            f"got {most:,.0f}"
+            f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
+            f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
         )
-    low, high = 0.0, 1.0
-    while high < times and parameters(high) <= most:  # parameters grow with the width
-        low, high = high, 2 * high
-    for _ in range(10):
+    # Of its own family it is no wider, so that it can begin as a part of it.
+    low, high = 0.0, 1.0 if student(0.0).kind == config.kind else 8.0
+    for _ in range(13):  # parameters grow with the width
         middle = (low + high) / 2
         low, high = (middle, high) if parameters(middle) <= most else (low, middle)
-    return config.scaled(1.0, low)
+    return student(low)
 
 
 def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:

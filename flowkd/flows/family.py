@@ -106,6 +106,13 @@ class FlowConfig(Config):
         """
         raise ValueError(f"expected a family of a depth and a width; got {self.kind}")
 
+    def student(self, depth: float, width: float) -> FlowConfig:
+        """Returns the config of a student of a share of its depth and width.
+
+        By default it is of the same family: one that is slow in a direction has its own.
+        """
+        return self.scaled(depth, width)
+
 
 class UnivariateConfig(FlowConfig):
     """A family whose networks give the parameters of a map of single numbers.

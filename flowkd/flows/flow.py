@@ -45,6 +45,23 @@ class Encoding:
         return f"Encoding(z {tuple(self.z.shape)}, mean log_prob {mean:.3f} nats{taps})"
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """What a flow makes of latents.
+
+    Attributes:
+        x: Data, (B, *event_shape), in data units.
+        log_prob: Log-density of these data, in nats, (B,): where inverse is one pass it is known
+            without another.
+        states: The states at the taps that were asked for, by name, as `Encoding` has them of x.
+            Their log_det is that of the way from z to them.
+    """
+
+    x: Tensor
+    log_prob: Tensor
+    states: dict[str, State] = field(default_factory=dict)
+
+
 class Engine(Protocol):
     """Computes a flow in another runtime than torch, without gradients.
 
@@ -175,9 +192,7 @@ class Flow(nn.Module):
         Raises:
             ValueError: A shape, a context or a tap that is not this flow's.
         """
-        unknown = [name for name in taps if name not in self.taps]
-        if unknown:
-            raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
+        self._check_taps(taps)
         self._check(x, self.event_shape, "x")
         engine = self._engine_for("log_prob")
         if engine is not None and not taps and not _needs_gradient(x, context):
@@ -199,6 +214,24 @@ class Flow(nn.Module):
             self.context.check(context, z.shape[0])
             return engine.decode(z, context)
         return self.chain.inverse(z, self.encode_context(context, z))[0]
+
+    def decode(
+        self, z: Tensor, context: Tensor | None = None, taps: Collection[str] = ()
+    ) -> Decoding:
+        """Decodes latents, (B, *latent_shape), with the density and the states on the way.
+
+        Args:
+            z: Latents.
+            context: What the flow's ContextSpec asks for; vectors in data units.
+            taps: Names of the bijectors after which, in the order of forward, the states are.
+
+        Raises:
+            ValueError: A shape, a context or a tap that is not this flow's.
+        """
+        self._check_taps(taps)
+        self._check(z, self.latent_shape, "z")
+        x, log_det, states = self.chain.record_inverse(z, self.encode_context(context, z), taps)
+        return Decoding(x, standard_normal_log_prob(z) - log_det, states)
 
     def draw_latents(
         self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
@@ -251,6 +284,11 @@ class Flow(nn.Module):
     def _engine_for(self, direction: str) -> Engine | None:
         engine = self.engine
         return engine if engine is not None and direction in engine.directions else None
+
+    def _check_taps(self, taps: Collection[str]) -> None:
+        unknown = [name for name in taps if name not in self.taps]
+        if unknown:
+            raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
 
     def _check(self, value: Tensor, shape: Shape, name: str) -> None:
         if not value.shape[0]:

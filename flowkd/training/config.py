@@ -13,6 +13,7 @@ from flowkd.distillation.objective import (
     MaximumLikelihoodConfig,
     ObjectiveConfig,
 )
+from flowkd.distillation.schedules import OF_NOISE
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import RunName
 from flowkd.tracking.config import TrackingConfig
@@ -182,9 +183,10 @@ class TrainingConfig(Config):
                 f"dataset: {NO_DATA}: expected objective.weights with nll: 0, and a weight for "
                 f"samples or another term; got nll: {weights.nll}"
             )
-        if weights.ever("synthesis") and not self.distillation.samples.rows:
+        if weights.ever(*OF_NOISE) and not self.distillation.samples.rows:
             raise ValueError(
-                f"dataset: {NO_DATA}: expected samples.rows for the term synthesis; got none"
+                f"dataset: {NO_DATA}: expected samples.rows for a term of noise, "
+                f"{', '.join(OF_NOISE)}; got none"
             )
 
     def validation_steps(self, rows: int | None) -> int:

@@ -15,7 +15,6 @@ from flowkd.columns import ColumnTransforms
 from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (
-    BEST_WEIGHTS,
     DistillationConfig,
     MaximumLikelihoodConfig,
     ObjectiveConfig,
@@ -24,7 +23,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.build import config_of, standardize
+from flowkd.flows.build import config_of, smaller, standardize
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
@@ -36,8 +35,8 @@ from flowkd.training.memory_rows import MemoryRows, Validation, Values
 from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
-from flowkd.training.student_family import student_of
 from flowkd.training.train_config import LearningRate, TrainConfig
+from flowkd.training.weights_choice import default_weights
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 
@@ -132,7 +131,7 @@ def fit(
     standardize(flow, rows.statistics(transforms))
     remarks = _remark(rows, transforms, flow.columns)
     rows.describe(flow)
-    objective = _objective(teacher, weights, hints, samples)
+    objective = _objective(teacher, config_of(flow), weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     history = _train(run, rows.data(teacher), flow, progress)[1]
@@ -167,9 +166,9 @@ def distill(
         teacher: The large flow; only read.
         x: Rows, (N, *event_shape), as `fit` takes them.
         context: Classes (N,) or vectors (N, c) that the flow is conditioned on.
-        share: The student has at most this share of the teacher's parameters.
-        student: Config of the student, instead of a share; default one of the teacher's family,
-            or of couplings where its samples take a pass for each column.
+        share: The student has at most this share of the teacher's parameters. That of an
+            autoregressive teacher is a coupling flow with splines, of one pass both ways.
+        student: Config of the student, instead of a share.
         warm_start: `fold`, `inherit`, `slice`, `copy` or `none`; default fold, where the family
             has it.
         weights: As `fit` takes it, and so all that follows.
@@ -197,14 +196,14 @@ def distill(
     rows = MemoryRows.of(teacher, x, context, validation, bins or teacher.bins, seed)
     _remark(rows, config.transforms, teacher.columns)
     try:
-        small = student or student_of(config, share)
-        folds = small.kind == config.kind and "fold" in config.warm_starts
+        small = student or smaller(config, share)
+        folds = small.kind == config.kind and "fold" in small.warm_starts
         start = warm_start or ("fold" if folds else "none")
         if start != "none":
             check_warm_start(cast(WarmStart, start), small, config, len(rows.train))
     except ValueError as error:
         raise ConfigError(f"distill: {error}") from error
-    objective = _objective(teacher, weights, hints, samples, start)
+    objective = _objective(teacher, small, weights, hints, samples, start)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
@@ -233,6 +232,7 @@ def _check_flow(flow: Flow) -> FlowConfig:
 
 def _objective(
     teacher: Flow | None,
+    student: FlowConfig,
     weights: Weights | None,
     hints: Sequence[Hint],
     samples: int | None,
@@ -246,7 +246,9 @@ def _objective(
         return DistillationConfig(
             teacher=IN_MEMORY,
             hints=tuple(hints),
-            weights=LossWeights.model_validate(BEST_WEIGHTS if weights is None else weights),
+            weights=default_weights(student)
+            if weights is None
+            else LossWeights.model_validate(weights),
             samples=SamplesConfig(rows=samples),
             warm_start=cast(Literal["none"] | WarmStart, warm_start),
         )

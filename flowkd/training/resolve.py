@@ -18,9 +18,7 @@ from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
 from flowkd.training.flow_choice import with_flow
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.warm_start_choice import with_warm_start
-
-# Terms of the loss that need a flow's way from data to latents.
-TERMS_OF_LOG_PROB = ("nll", "samples", "density", "latent", "hints", "log_det")
+from flowkd.training.weights_choice import with_weights
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -90,7 +88,7 @@ def complete_run(
     )
     _check_names(run)
     _check_direction(run)
-    return with_warm_start(run)
+    return with_warm_start(with_weights(run))
 
 
 def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:
@@ -146,20 +144,14 @@ def _pinned(
 
 
 def _check_direction(run: ResolvedRun) -> None:
-    """Raises ConfigError for a flow whose log_prob takes a pass a column, learnt by log_prob."""
-    distillation = run.config.distillation
-    terms = [
-        name
-        for name in TERMS_OF_LOG_PROB
-        if (name == "nll" if distillation is None else distillation.weights.ever(name))
-    ]
-    if not terms or getattr(run.flow, "direction", "density") == "density":
+    """Raises ConfigError for a flow whose log_prob takes a pass a column, learnt by it alone."""
+    if run.config.distillation is not None or getattr(run.flow, "direction", "") != "sampling":
         return
     raise ConfigError(
-        f"run {run.config.name!r}: flow.direction: expected density for the term {terms[0]}, which "
-        f"needs the flow's log_prob at each step; got sampling, whose log_prob takes a pass for "
-        f"each column: leave direction out, or learn from a teacher by terms of what the flow "
-        f"samples, such as objective.weights={{nll: 0, synthesis: 1}}"
+        f"run {run.config.name!r}: flow.direction: expected density for a training by nll, which "
+        f"needs log_prob at each step; got sampling, whose log_prob takes a pass for each column: "
+        f"leave direction out, or learn from a teacher by what the flow samples, with "
+        f"objective.kind: distillation"
     )
 
 

@@ -18,7 +18,6 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
 from flowkd.store.store import Store
-from flowkd.training.student_family import like
 
 # Shares of the larger flow's depth and width that are looked at.
 DEPTHS = (1, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 1 / 16)
@@ -94,10 +93,10 @@ def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
     shares.sort(key=lambda each: (min(each), each[0] * each[1]), reverse=True)
     found: dict[str, AnyFlowConfig] = {}
     for depth, width in shares:
-        flow = larger.scaled(depth, width)
+        flow = larger.student(depth, width)
         if depth * width**2 <= SLACK / times and flow != larger:
             found.setdefault(flow.model_dump_json(), flow)  # the first has the largest shares
-    return list(found.values()) or [larger.scaled(DEPTHS[-1], WIDTHS[-1])]
+    return list(found.values()) or [larger.student(DEPTHS[-1], WIDTHS[-1])]
 
 
 def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
@@ -105,7 +104,7 @@ def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
     teacher = build_flow(larger)
     rows = _rows(teacher)
     fastest = 0.0
-    for timed, flow in enumerate(candidates(like(larger), times), start=1):
+    for timed, flow in enumerate(candidates(larger, times), start=1):
         ratios = _ratios(teacher, build_flow(flow), rows)
         fastest = max(fastest, min(ratios))
         if min(ratios) >= times:

@@ -16,6 +16,7 @@ from flowkd.training.inputs import RunData, RunInputs, Worker
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run
+from flowkd.training.weights_choice import encodes_in_one_pass
 
 # Of a trial: enough steps to order the rates, on all data sets of docs/results/study.md.
 TRIAL_SHARE, LEAST_STEPS, MOST_STEPS = 0.1, 50, 200
@@ -116,7 +117,10 @@ def has_few_rows(run: ResolvedRun) -> bool:
 
 
 def short_run(run: ResolvedRun) -> ResolvedRun:
-    """Returns a run like this one, short, at random and on data alone where there are any."""
+    """Returns a run like this one, short, at random and on data alone where there are any.
+
+    A student that encodes rows column by column is tried on its own terms: data alone take it long.
+    """
     train = run.config.train
     most = FEW_STEPS if has_few_rows(run) else MOST_STEPS
     steps = round(min(max(TRIAL_SHARE * train.steps, LEAST_STEPS), most))
@@ -128,7 +132,7 @@ def short_run(run: ResolvedRun) -> ResolvedRun:
         )
     }  # fmt: skip
     whole: dict[str, Any] = {}
-    if run.config.dataset != NO_DATA:
+    if run.config.dataset != NO_DATA and encodes_in_one_pass(run.flow):
         changes["objective"] = MaximumLikelihoodConfig()
         whole = {"teacher": None, "source": None}
     config: TrainingConfig = run.config.model_copy(update=changes)

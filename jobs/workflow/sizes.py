@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from flowkd.data.manifest import Manifest, Shard, Split
-from flowkd.flows.build import OF_DATA, build_flow, count_parameters, describe_flow
+from flowkd.flows.build import OF_DATA, build_flow, count_parameters, describe_flow, smaller
 from flowkd.flows.family import FlowConfig
 from flowkd.training.config import TrainingConfig
 from flowkd.training.default_flow import ABOUT, Family, default_flow
@@ -17,7 +17,6 @@ from flowkd.training.estimate import estimated_seconds
 from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import complete_run
 from flowkd.training.resolved import ResolvedRun
-from flowkd.training.student_family import student_of
 from jobs.workflow.look import Look
 
 # Steps of a training that ends on a plateau, from a small table, the fewest that there can be.
@@ -78,7 +77,7 @@ def sizes_of(look: Look, family: Family | None = None, measure: bool = True) -> 
     manifest, run = _manifest(look), _training()
     budget = Budget(run.minutes, run.batch_size, threads=run.scaling.cpus)
     teacher = _of(default_flow(manifest, budget, family)[0], manifest)
-    student = _of(student_of(teacher.flow, SHARE), manifest)
+    student = _of(smaller(teacher.flow, SHARE), manifest)
     flow = student.flow
     seconds = [
         estimated_seconds(run, math.inf) / MEASURED if measure else math.nan
