@@ -24,6 +24,7 @@ from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.context import ContextSpec
 from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
+from flowkd.flows.in_words import family_of, passes_of
 from flowkd.flows.inference import for_inference
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
@@ -86,6 +87,8 @@ class FlowFigures:
             where only the means are known.
         validation: The same on the split `val`; None if that is the split compared on.
         quality: How far its samples are from the split's rows; None where it was not measured.
+        family: Its family, in words.
+        passes: Of its networks that log_prob and samples take, in words.
     """
 
     reference: str
@@ -101,6 +104,8 @@ class FlowFigures:
     by_group: GroupBits | None = None
     validation: GroupBits | None = None
     quality: Quality | None = None
+    family: str = ""
+    passes: str = ""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> FlowFigures:
@@ -229,6 +234,8 @@ def _figures(
         steps=int(artifact.metrics.get("steps", 0)),
         created=artifact.manifest.created,
         round_trip=served_round_trip_error(flow, first.x, first.context),
+        family=family_of(flow),
+        passes=passes_of(flow),
         by_group=by_group,
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flowkd.config import Config
 from flowkd.data.facts import DataFacts, named_values
 from flowkd.data.groups import FEW_GROUPS
+from flowkd.flows.in_words import family_of, passes_of
 from flowkd.registry.figures import figures_in_words
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def model_card(
             f"# {folder}",
             "",
             f"A normalizing flow over {' x '.join(map(str, flow.event_shape))} values with "
-            f"{parameters:,} parameters, conditioned on {_context(flow)}. {passes(flow)}.",
+            f"{parameters:,} parameters, conditioned on {_context(flow)}. {_directions(flow)}",
             "",
             *_few_groups(lineage),
             *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
@@ -67,13 +68,10 @@ def model_card(
     )
 
 
-def passes(flow: Flow) -> str:
-    """Returns in words how many passes of a flow's networks its two directions take."""
-    one = {key: "one pass" if found else "a pass for each column" for key, found
-           in flow.one_pass.items()}  # fmt: skip
-    if one["log_prob"] == one["sample"]:
-        return f"log_prob and samples take {one['log_prob']} each"
-    return f"log_prob takes {one['log_prob']}, samples take {one['sample']}"
+def _directions(flow: Flow) -> str:
+    """Returns what a flow's directions take, and its family, as sentences."""
+    family = family_of(flow)
+    return f"Family: {family}; {passes_of(flow)}." if family else f"{passes_of(flow)}."
 
 
 def _context(flow: Flow) -> str:

@@ -131,11 +131,18 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
         *_differences(figures),
         *_told_apart(flows),
         _row("parameters", f"share of {of}", sizes, shares),
+        *_families(flows),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
         _row("round trip", "largest error, x to z and back", round_trips),
     ]
+
+
+def _families(flows: Sequence[FlowFigures]) -> list[FigureRow]:
+    """Returns a row with each flow's family, and the passes that its directions take."""
+    values, notes = [flow.family for flow in flows], [flow.passes for flow in flows]
+    return [_row("family", "passes of its networks", values, notes)] if any(values) else []
 
 
 def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:

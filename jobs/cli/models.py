@@ -46,6 +46,7 @@ def list_models(store: StoreUri = None, as_json: Json = False) -> None:
 def show_model(reference: Reference, store: StoreUri = None, as_json: Json = False) -> None:
     """Show what an artifact is, how good, and what it was made from."""
     from flowkd.flows.build import count_parameters  # these need torch
+    from flowkd.flows.in_words import passes_of
     from flowkd.registry.artifacts import load_artifact
     from flowkd.registry.figures import figures_in_words
 
@@ -57,6 +58,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "version": artifact.version,
             "created": manifest.created,
             "parameters": count_parameters(artifact.flow),
+            "passes": passes_of(artifact.flow),
             "data": manifest.data.model_dump(exclude_defaults=True),
             "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
             "metrics": artifact.metrics if as_json else figures_in_words(artifact.metrics),

@@ -108,7 +108,8 @@ def test_a_quickstart_of_a_table_has_a_student_of_one_pass(
     brief = {key: value for key, value in SMALL.items() if not key.startswith("data.")}
     brief |= {
         "data.source": "casp.csv", "teacher.flow.depth": 2, "evaluate.seconds": 0.05,
-        "evaluate.quality": "null", "deploy": "none", "publish.force": "true",
+        "evaluate.quality": "null", "evaluate.engine": "torch", "deploy": "none",
+        "publish.force": "true",
     }  # fmt: skip
     settings = [f"--set={key}={value}" for key, value in brief.items()]
     done = CliRunner().invoke(app, ["run", str(ROOT / TABLE), *settings])
