@@ -27,25 +27,25 @@ class Jacobi:
 
     Args:
         tolerance: In the units of the map's x: of order one within a flow.
-        blocks: Parts of the order that are found one after the other (Gauss-Seidel-Jacobi).
+        groups: Parts of the order that are found one after the other (Gauss-Seidel-Jacobi).
 
     Raises:
-        ValueError: A tolerance below 0, or no block.
+        ValueError: A tolerance below 0, or no group.
     """
 
     tolerance: float = 1e-4
-    blocks: int = 1
+    groups: int = 1
 
     def __post_init__(self) -> None:
         if not self.tolerance >= 0:
             raise ValueError(f"expected a tolerance of at least 0; got {self.tolerance}")
-        if self.blocks < 1:
-            raise ValueError(f"expected at least 1 block; got {self.blocks}")
+        if self.groups < 1:
+            raise ValueError(f"expected at least 1 group; got {self.groups}")
 
     def bounds(self, levels: int) -> list[tuple[int, int]]:
-        """Returns the levels at which each block starts, and stops."""
-        blocks = min(self.blocks, levels)
-        return list(pairwise(levels * number // blocks for number in range(blocks + 1)))
+        """Returns the levels at which each group starts, and stops."""
+        groups = min(self.groups, levels)
+        return list(pairwise(levels * number // groups for number in range(groups + 1)))
 
 
 class Autoregressive(Bijector):
@@ -61,8 +61,8 @@ class Autoregressive(Bijector):
         transform: g; default affine.
 
     Attributes:
-        bf16: Whether the conditioner computes in bfloat16; what it makes is in the dtype of x
-            anyway.
+        bf16: Whether the conditioner computes in bfloat16 where it sees all columns at once, as it
+            does in training; what it makes is in the dtype of x anyway.
         decoding: How x is found of z; default None, exactly, one level of columns after the other.
         frozen: Whether the weights do not change, so that they are sorted once.
         iterations: How many the last inverse took: one for each level where it is exact.
@@ -78,6 +78,15 @@ class Autoregressive(Bijector):
         self.frozen = False
         self._scheduled: Schedule | None = None
         self._weights: list[Weights | None] | None = None
+
+    @property
+    def retraceable(self) -> bool:
+        """Whether x is found again within rounding: not by networks of two precisions."""
+        return not self.bf16
+
+    def extra_repr(self) -> str:
+        """Returns what no part of it tells: the map of each column."""
+        return f"transform={self.transform}"
 
     @property
     def one_pass(self) -> tuple[bool, bool]:
@@ -103,7 +112,7 @@ class Autoregressive(Bijector):
             self.transform.inverse,
             z,
             context,
-            blocks=None if jacobi is None else jacobi.bounds(schedule.count),
+            groups=None if jacobi is None else jacobi.bounds(schedule.count),
             tolerance=0.0 if jacobi is None else jacobi.tolerance,
             weights=self._kept_weights(),
         )

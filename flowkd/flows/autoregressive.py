@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from flowkd.bijectors import (
     ActNorm,
-    Affine,
     Autoregressive,
     Bijector,
     Chain,
@@ -18,13 +17,11 @@ from flowkd.bijectors import (
     Invertible1x1,
     Jacobi,
     Permute,
-    RationalQuadratic,
-    Univariate,
 )
 from flowkd.columns import ColumnTransform
 from flowkd.flows.build import new_flow
 from flowkd.flows.coupling import CouplingConfig
-from flowkd.flows.family import FlowConfig, Positive
+from flowkd.flows.family import FlowConfig, Positive, UnivariateConfig
 from flowkd.flows.flow import Flow
 from flowkd.nn import masked_mlp
 from flowkd.nn.made import ActivationName
@@ -35,7 +32,7 @@ Direction = Literal["density", "sampling"]
 Decoding = Literal["exact", "jacobi"]
 
 
-class AutoregressiveConfig(FlowConfig):
+class AutoregressiveConfig(UnivariateConfig):
     """Masked autoregressive flow for tables (D,): K steps of ActNorm, a linear map and such a map.
 
     One direction takes one pass of each step's network, the other goes column by column.
@@ -47,11 +44,10 @@ class AutoregressiveConfig(FlowConfig):
         depth: K, the number of steps; default 5.
         width: Units of each hidden layer of each step's network; default 128.
         hidden: Hidden layers of each network; default 2.
-        residual: Whether layers after the first are residual blocks of two.
+        blocks: Residual blocks of each network, of two layers each, after its first layer; default
+            0, for a network without them, of `hidden` layers.
         activation: Between layers; default `relu`.
         transform: What is done to each column: `spline`, the default, or `affine`.
-        bins: Bins of each spline; default 8.
-        bound: Within which a spline is no identity, on either side of 0; default 5.
         mix: The map between steps: a learned `linear` one, the default, or `reverse`, which
             reverses the order of the columns.
         direction: Which direction takes one pass: `density`, the default, for log_prob and
@@ -60,33 +56,36 @@ class AutoregressiveConfig(FlowConfig):
             by `jacobi` iterations of all columns to a tolerance.
         tolerance: Of `jacobi`: no value of a step changes by more, in units of order one; default
             0.0001.
-        blocks: Of `jacobi`: parts of the columns that are found one after the other; default 1.
+        groups: Of `jacobi`: parts of the columns that are found one after the other; default 1.
     """
 
     kind: Literal["autoregressive"] = "autoregressive"
     depth: int = Field(5, ge=1)
     width: int = Field(128, ge=1)
     hidden: int = Field(2, ge=1)
-    residual: bool = False
+    blocks: int = Field(0, ge=0)
     activation: ActivationName = "relu"
-    transform: Literal["spline", "affine"] = "spline"
-    bins: Annotated[int, Field(ge=2)] | None = None
-    bound: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    transform: Literal["affine", "spline"] = "spline"
     mix: Literal["linear", "reverse"] = "linear"
     direction: Direction = "density"
     decoding: Decoding = "exact"
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    blocks: Positive | None = None
+    groups: Positive | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> AutoregressiveConfig:
         shape = self.event_shape
         if shape is not None and (len(shape) != 1 or shape[0] < 2):
             raise ValueError(f"expected event_shape (D,) with D of at least 2; got {shape}")
-        if self.transform == "affine" and (self.bins is not None or self.bound is not None):
-            raise ValueError("expected bins and bound with transform: spline alone; got affine")
-        if self.decoding == "exact" and (self.tolerance is not None or self.blocks is not None):
-            raise ValueError("expected tolerance and blocks with decoding: jacobi alone; got exact")
+        if self.blocks and self.hidden != 2:
+            raise ValueError(
+                f"expected blocks or hidden; got {self.blocks} and {self.hidden}: leave hidden out"
+            )
+        for key in ("tolerance", "groups"):
+            if self.decoding == "exact" and getattr(self, key) is not None:
+                raise ValueError(
+                    f"expected decoding: jacobi, for {key}; got decoding: exact: leave {key} out"
+                )
         return self
 
     def scaled(self, depth: float, width: float) -> Self:
@@ -103,13 +102,16 @@ class AutoregressiveConfig(FlowConfig):
         columns. docs/results/bench-onepass.md has what was compared.
         """
         shared = self.model_dump(include=set(FlowConfig.model_fields) - {"kind"})
+        splined = self.transform == "spline"
         return CouplingConfig.model_validate(
             {
-                **shared, "transform": "spline", "bins": self.bins or 8, "bound": self.bound or 5.0,
+                **shared,
+                "transform": "spline",
+                **({"bins": self.bins, "bound": self.bound} if splined else {}),
                 "depth": max(2, round(STEPS_FOR_ONE * self.depth * depth)),
                 "width": max(1, round(self.width * width)),
             }
-        )  # fmt: skip
+        )
 
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns the steps."""
@@ -129,22 +131,20 @@ class AutoregressiveConfig(FlowConfig):
         }
 
     def _map(self, size: int) -> Bijector:
-        transform: Univariate = Affine()
-        if self.transform == "spline":
-            transform = RationalQuadratic(self.bins or 8, self.bound or 5.0)
+        transform = self.univariate
         network = masked_mlp(
             size,
             size * transform.parameters,
             self.width,
             self.context_spec.width,
-            hidden=self.hidden,
-            residual=self.residual,
+            hidden=self.blocks + 1 if self.blocks else self.hidden,
+            residual=self.blocks > 0,
             activation=self.activation,
         )
         bijector = Autoregressive(network, transform)
         if self.decoding == "jacobi":
             tolerance = 1e-4 if self.tolerance is None else self.tolerance
-            bijector.decoding = Jacobi(tolerance, self.blocks or 1)
+            bijector.decoding = Jacobi(tolerance, self.groups or 1)
         return bijector if self.direction == "density" else Inverted(bijector)
 
 
@@ -154,16 +154,16 @@ def autoregressive(
     depth: int = 5,
     width: int = 128,
     hidden: int = 2,
-    residual: bool = False,
+    blocks: int = 0,
     activation: ActivationName = "relu",
-    transform: Literal["spline", "affine"] = "spline",
-    bins: int | None = None,
-    bound: float | None = None,
+    transform: Literal["affine", "spline"] = "spline",
+    bins: int = 8,
+    bound: float = 5.0,
     mix: Literal["linear", "reverse"] = "linear",
     direction: Direction = "density",
     decoding: Decoding = "exact",
     tolerance: float | None = None,
-    blocks: int | None = None,
+    groups: int | None = None,
     classes: int = 0,
     context_size: int = 0,
     mean: float | tuple[float, ...] | None = None,
@@ -180,16 +180,16 @@ def autoregressive(
         depth: K, the number of steps.
         width: Units of each hidden layer of each step's network.
         hidden: Hidden layers of each network.
-        residual: Whether layers after the first are residual blocks of two.
+        blocks: Residual blocks of each network after its first layer, in place of hidden layers.
         activation: Between layers.
         transform: What is done to each column: `spline` or `affine`.
-        bins: Bins of each spline; default 8.
-        bound: Within which a spline is no identity, on either side of 0; default 5.
+        bins: Bins of each spline.
+        bound: Within which a spline is no identity, on either side of 0.
         mix: `linear`, a learned map between steps, or `reverse`, the columns in reverse order.
         direction: Which direction takes one pass: `density` or `sampling`.
         decoding: How the other is computed: `exact`, column by column, or by `jacobi` iterations.
         tolerance: Of `jacobi`; default 0.0001.
-        blocks: Of `jacobi`: parts of the columns found one after the other; default 1.
+        groups: Of `jacobi`: parts of the columns found one after the other; default 1.
         classes: Number of classes to condition on; 0 for none.
         context_size: Length of the vectors to condition on; 0 for none.
         mean: Subtracted from the data; default what `flowkd.fit` finds in them.

@@ -67,9 +67,11 @@ class Engine(Protocol):
 
     Attributes:
         name: Of the runtime.
+        directions: `log_prob`, `inverse` or both: torch computes the other.
     """
 
     name: str
+    directions: tuple[str, ...]
 
     def encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns z and log p(x | context) in nats, (B,), of rows that the flow has checked."""
@@ -192,9 +194,10 @@ class Flow(nn.Module):
         """
         self._check_taps(taps)
         self._check(x, self.event_shape, "x")
-        if self.engine is not None and not taps and not _needs_gradient(x, context):
+        engine = self._engine_for("log_prob")
+        if engine is not None and not taps and not _needs_gradient(x, context):
             self.context.check(context, x.shape[0])
-            z, log_prob = self.engine.encode(x, context)
+            z, log_prob = engine.encode(x, context)
             return Encoding(z, log_prob)
         z, log_det, states = self.chain.record(x, self.encode_context(context, x), taps)
         return Encoding(z, standard_normal_log_prob(z) + log_det, states)
@@ -206,9 +209,10 @@ class Flow(nn.Module):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latents (B, *latent_shape) to data (B, *event_shape)."""
         self._check(z, self.latent_shape, "z")
-        if self.engine is not None and not _needs_gradient(z, context):
+        engine = self._engine_for("inverse")
+        if engine is not None and not _needs_gradient(z, context):
             self.context.check(context, z.shape[0])
-            return self.engine.decode(z, context)
+            return engine.decode(z, context)
         return self.chain.inverse(z, self.encode_context(context, z))[0]
 
     def decode(
@@ -281,6 +285,10 @@ class Flow(nn.Module):
         unknown = [name for name in taps if name not in self.taps]
         if unknown:
             raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
+
+    def _engine_for(self, direction: str) -> Engine | None:
+        engine = self.engine
+        return engine if engine is not None and direction in engine.directions else None
 
     def _check(self, value: Tensor, shape: Shape, name: str) -> None:
         if not value.shape[0]:

@@ -252,23 +252,23 @@ class Schedule:
         z: Tensor,
         context: Tensor | None,
         *,
-        blocks: Sequence[tuple[int, int]] | None = None,
+        groups: Sequence[tuple[int, int]] | None = None,
         tolerance: float = 0.0,
         weights: list[Weights | None] | None = None,
     ) -> tuple[Tensor, Tensor, int]:
-        """Finds x of z: block after block of levels, each by fixed-point iterations within it.
+        """Finds x of z: group after group of levels, each by fixed-point iterations within it.
 
-        The first k levels of a block are exact after k iterations, and computed no more.
+        The first k levels of a group are exact after k iterations, and computed no more.
         Source: Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving, 2021,
-        https://arxiv.org/abs/2002.03629: one block is Jacobi's, several are Gauss-Seidel's method.
+        https://arxiv.org/abs/2002.03629: one group is Jacobi's, several are Gauss-Seidel's method.
 
         Args:
             undo: Maps values of z, and parameters of them, to x and to log dx/dz.
             z: (B, D).
             context: (B, c), or None.
-            blocks: Where each block of levels starts, and stops; default each level is one, which
+            groups: Where each group of levels starts, and stops; default each level is one, which
                 takes one exact iteration.
-            tolerance: A block is done when no value has changed by more.
+            tolerance: A group is done when no value has changed by more.
             weights: Of `weights`; default as they are now.
 
         Returns:
@@ -280,11 +280,11 @@ class Schedule:
             for step, of in zip(self._steps, sorted_weights, strict=True)
         ]
         given, below = _taken(z, self.columns.numbers, 1), self.columns.below
-        x = given.clone()  # what a block starts from
+        x = given.clone()  # what a group starts from
         buffers = [x, *(z.new_empty(len(z), size) for size in self._sizes[1:])]
         made, each = buffers[self._output], self._each
         slopes, iterations = [], 0
-        for lo, stop in blocks or [(level, level + 1) for level in range(self.count)]:
+        for lo, stop in groups or [(level, level + 1) for level in range(self.count)]:
             for first in range(lo, stop):
                 iterations += 1
                 start, exact, end = below[first], below[first + 1], below[stop]

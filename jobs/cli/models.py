@@ -135,6 +135,9 @@ def export_model(
         if as_json:
             return say_facts({"folder": str(folder), **facts}, as_json)
         done(f"{folder} has {artifact.pinned}, and agrees with it")
+        for direction in {"log_prob", "inverse"} - set(facts["directions"]):
+            what = "log_prob" if direction == "log_prob" else "x from z"
+            done(f"{what} is not in it: it takes a pass a column, and flowkd alone computes it")
 
 
 @models.command("remove", epilog=example("flowkd models remove models/photos@VERSION"))

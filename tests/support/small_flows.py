@@ -82,7 +82,7 @@ CONFIGS: dict[str, FlowConfig] = {
         width=8,
         transform="affine",
         activation="tanh",
-        residual=True,
+        blocks=1,
         mix="reverse",
     ),
     "autoregressive, sampling": AutoregressiveConfig(

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from flowkd.errors import ConfigError, FlowkdError
 from flowkd.flows.engine.choose import agrees, need, rows_of_a_call
-from flowkd.flows.engine.graphs import DIRECTIONS, export_programs, weights_digest, write_graphs
-from flowkd.flows.engine.runtime import OnnxEngine
+from flowkd.flows.engine.graphs import directions_of, export_programs, weights_digest, write_graphs
+from flowkd.flows.engine.runtime import OnnxEngine, written
 from flowkd.flows.flow import Engine, Flow
 
 ExportFormat = Literal["onnx", "torch-export"]
 
 
 class Programs:
-    """Both directions of a flow as `torch.export` keeps them.
+    """The directions of a flow that are one pass as `torch.export` keeps them.
 
     Args:
         folder: Holds `log_prob.pt2` and `inverse.pt2`.
@@ -32,9 +32,10 @@ class Programs:
     name = "torch-export"
 
     def __init__(self, folder: Path) -> None:
+        self.directions = written(folder, "pt2")
         self._modules = {
             direction: torch.export.load(folder / f"{direction}.pt2").module()
-            for direction in DIRECTIONS
+            for direction in self.directions
         }
 
     def encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -53,7 +54,7 @@ class Programs:
 def export_flow(
     flow: Flow, folder: Path, kind: ExportFormat, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Writes both directions of a flow into a new folder, in float32, and returns `export.json`.
+    """Writes what of a flow is one pass into a new folder, in float32; returns `export.json`.
 
     Args:
         flow: Of any dtype and device; it is not changed.
@@ -64,10 +65,16 @@ def export_flow(
 
     Raises:
         ConfigError: The folder is there.
-        FlowkdError: A package is missing, or what is read back is not within 1e-5 of the flow.
+        FlowkdError: Neither direction is one pass, a package is missing, or what is read back is
+            not within 1e-5 of the flow.
     """
     if folder.exists():
         raise ConfigError(f"expected a folder that is not there yet; got {folder}: name another")
+    if not directions_of(flow):
+        raise FlowkdError(
+            "expected a flow that is one pass in a direction, to export that; got one of "
+            "autoregressive steps of both kinds"
+        )
     flow = copy.deepcopy(flow).cpu().float()
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -97,6 +104,7 @@ def export_flow(
 def _about(flow: Flow, kind: ExportFormat) -> dict[str, Any]:
     return {
         "format": kind,
+        "directions": list(directions_of(flow)),
         "digest": weights_digest(flow),
         "event_shape": list(flow.event_shape),
         "latent_shape": list(flow.latent_shape),

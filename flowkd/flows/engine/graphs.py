@@ -60,8 +60,14 @@ class Inverse(nn.Module):
         return self.form.inverse(z, context)
 
 
+def directions_of(flow: Flow) -> tuple[str, ...]:
+    """Returns the directions of a flow that are one pass, which graphs compute."""
+    passes = dict(zip(DIRECTIONS, flow.one_pass.values(), strict=True))
+    return tuple(direction for direction in DIRECTIONS if passes[direction])
+
+
 def export_programs(flow: Flow) -> dict[str, ExportedProgram]:
-    """Returns both directions as programs of `torch.export`, for any number of rows.
+    """Returns the directions of one pass as programs of `torch.export`, for any number of rows.
 
     Args:
         flow: Of any dtype; the programs are in float32.
@@ -74,6 +80,8 @@ def export_programs(flow: Flow) -> dict[str, ExportedProgram]:
 
 def write_graphs(flow: Flow, folder: Path) -> None:
     """Writes `log_prob.onnx` and `inverse.onnx`, and the weights of both into `weights.bin`.
+
+    A direction that is not one pass, of an autoregressive flow, is not written.
 
     Inputs are `x` or `z`, (B, *event_shape) in float32, and, of a conditional flow, `context`:
     classes (B,) in int64 or vectors (B, size) in float64, in data units. B is any number of rows.
@@ -105,7 +113,7 @@ def weights_digest(flow: Flow) -> str:
     """Returns a digest of a flow's weights and parts, and of the code that exports them."""
     about = f"{torch.__version__} {flow.event_shape} {flow.context} {flow.chain}"
     digest = hashlib.sha256(about.encode())
-    for name, value in sorted(flow.state_dict().items()):
+    for name, value in sorted({**flow.state_dict(), **dict(flow.named_buffers())}.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     package = Path(__file__).parents[2]
@@ -132,7 +140,8 @@ def example_inputs(
 
 def _modules(flow: Flow) -> dict[str, LogProb | Inverse]:
     form = Exported(flow)
-    return {"log_prob": LogProb(form), "inverse": Inverse(form)}
+    modules: dict[str, LogProb | Inverse] = {"log_prob": LogProb(form), "inverse": Inverse(form)}
+    return {direction: modules[direction] for direction in directions_of(flow)}
 
 
 def _program(module: nn.Module, values: tuple[Tensor, ...], names: list[str]) -> ExportedProgram:

@@ -20,9 +20,11 @@ from torch.nn.functional import conv2d, linear
 from flowkd.bijectors import (
     ActNorm,
     Affine,
+    Autoregressive,
     Bijector,
     Chain,
     Coupling,
+    Inverted,
     Leading,
     LinearMap,
     Shape,
@@ -273,6 +275,19 @@ def _(bijector: Standardize | Squeeze | LinearMap | ActNorm, shape: Shape) -> St
 @exported.register
 def _(bijector: Coupling, shape: Shape) -> Step:
     return Coupled(bijector) if bijector.transform == Affine() else AsItIs(bijector)
+
+
+@exported.register
+def _(bijector: Autoregressive, shape: Shape) -> Step:
+    return AsItIs(bijector.for_inference())
+
+
+@exported.register
+def _(bijector: Inverted, shape: Shape) -> Step:
+    inner = bijector.bijector
+    if isinstance(inner, Autoregressive):
+        return AsItIs(Inverted(inner.for_inference()))
+    return AsItIs(bijector)
 
 
 @exported.register

@@ -13,7 +13,7 @@ from flowkd.flows.engine.graphs import DIRECTIONS
 
 
 class OnnxEngine:
-    """Both directions of a flow in ONNX Runtime, in float32 on a CPU.
+    """The directions of a flow that are one pass in ONNX Runtime, in float32 on a CPU.
 
     It has as many threads as torch has in the thread that calls it, and opens its graphs again
     where that number changes. Rows beyond `rows` are computed in several calls: ONNX Runtime keeps
@@ -22,12 +22,16 @@ class OnnxEngine:
     Args:
         folder: Holds what `write_graphs` wrote.
         rows: The most of one call.
+
+    Attributes:
+        directions: Those that were written.
     """
 
     name = "onnx"
 
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder, self.rows = folder, rows
+        self.directions = written(folder, "onnx")
         self.threads = 0
         self._open()
 
@@ -44,7 +48,7 @@ class OnnxEngine:
         self.threads = torch.get_num_threads()
         self._sessions = {
             direction: open_session(self.folder / f"{direction}.onnx", self.threads)
-            for direction in DIRECTIONS
+            for direction in self.directions
         }
 
     def _run(
@@ -64,6 +68,18 @@ class OnnxEngine:
             for start in range(0, count, self.rows)
         ]
         return [torch.from_numpy(np.concatenate(each)) for each in zip(*parts, strict=True)]
+
+
+def written(folder: Path, suffix: str) -> tuple[str, ...]:
+    """Returns the directions of which a folder holds a file.
+
+    Raises:
+        FileNotFoundError: It holds none.
+    """
+    found = tuple(each for each in DIRECTIONS if (folder / f"{each}.{suffix}").exists())
+    if not found:
+        raise FileNotFoundError(f"expected a graph in {folder}; got none")
+    return found
 
 
 def open_session(path: Path, threads: int) -> Any:

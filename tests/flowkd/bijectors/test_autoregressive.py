@@ -126,10 +126,10 @@ def test_each_unit_is_computed_once(case, monkeypatch):
     assert sum(a * b for a, b in computed) < sum(a * b for a, b in shapes)
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 9])
-def test_fixed_points_are_exact_after_as_many_iterations_as_levels(case, blocks):
+@pytest.mark.parametrize("groups", [1, 2, 9])
+def test_fixed_points_are_exact_after_as_many_iterations_as_levels(case, groups):
     bijector, z, context, levels = case
-    bijector.decoding = Jacobi(tolerance=0.0, blocks=blocks)
+    bijector.decoding = Jacobi(tolerance=0.0, groups=groups)
     with torch.no_grad():
         got = bijector.inverse(z, context)
     torch.testing.assert_close(got, naive(bijector, z, context), rtol=1e-12, atol=1e-12)
@@ -152,8 +152,7 @@ def test_fixed_points_stop_within_the_tolerance():
     assert taken[-1] < 40 / 2
 
 
-def test_a_row_that_goes_astray_spoils_no_other():
-    """Between, values overflow where a network's weights are large: what is exact stays so."""
+def test_fixed_points_are_found_of_large_weights_and_values():
     bijector = Autoregressive(randomise(masked_mlp(6, 12, 20), by=6.0))
     z = 1e3 * torch.randn(4, 6)
     with torch.no_grad():
@@ -201,7 +200,7 @@ def test_masks_from_elsewhere_come_with_the_weights():
         (lambda: MADE([Masked(torch.zeros(3, 2))]), "a multiple of 2 outputs.*got 3"),
         (lambda: MADE([Activation("relu")]), "a Masked as the first"),
         (lambda: Jacobi(tolerance=float("nan")), "a tolerance of at least 0; got nan"),
-        (lambda: Jacobi(blocks=0), "at least 1 block; got 0"),
+        (lambda: Jacobi(groups=0), "at least 1 group; got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(build, message):

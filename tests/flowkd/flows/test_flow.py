@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flowkd.bijectors import Chain, Invertible1x1, Leading, Standardize
+from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow, standard_normal_log_prob
@@ -18,14 +19,29 @@ def flow(request):
     return small_flow(request.param)
 
 
-def plane(**options):
-    config = CouplingConfig(event_shape=(2,), mean=(3.0, -1.0), scale=2.0, **options)
+def plane(family=CouplingConfig, **options):
+    config = family(event_shape=(2,), mean=(3.0, -1.0), scale=2.0, **options)
     flow = build_flow(config.model_copy(update={"depth": 3, "width": 8})).double()
     return randomise(flow, by=0.3)
 
 
 @pytest.mark.parametrize(
-    ("options", "context"), [({}, None), ({"classes": 2}, 0), ({"classes": 2}, 1)]
+    ("options", "context"),
+    [
+        ({}, None),
+        ({"classes": 2}, 0),
+        ({"classes": 2}, 1),
+        ({"family": AutoregressiveConfig, "transform": "affine", "blocks": 1}, None),
+        (
+            {
+                "family": AutoregressiveConfig,
+                "transform": "affine",
+                "classes": 2,
+                "direction": "sampling",
+            },
+            1,
+        ),
+    ],
 )
 @torch.no_grad()
 def test_a_density_integrates_to_one(options, context):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import flowkd
+from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow, standard_normal_log_prob
@@ -31,6 +32,18 @@ SPLINES = CouplingConfig(
 CASES = {name: CONFIGS[name] for name in CONFIGS if name in SOME} | {
     "glow of levels": LEVELS,
     "splines of a vector": SPLINES,
+    "autoregressive of a vector": AutoregressiveConfig(
+        event_shape=(3,),
+        mean=0.0,
+        scale=0.5,
+        depth=1,
+        width=6,
+        blocks=1,
+        bins=3,
+        context_size=2,
+        **ENERGIES,
+    ),
+    "autoregressive, sampling": CONFIGS["autoregressive, sampling"],
 }
 
 
@@ -67,6 +80,19 @@ def test_any_number_of_rows_is_computed_in_both_directions(case, rows):
     close(flow, got.log_prob, expected.log_prob)
     close(flow, got.z, expected.z)
     close(flow, onnx.inverse(expected.z, context), torchs.inverse(expected.z, context))
+
+
+def test_what_is_not_one_pass_is_torchs_and_nobody_is_warned(case, recwarn, monkeypatch):
+    monkeypatch.setenv("FLOWKD_ENGINE", "auto")
+    flow, _, onnx = case
+    passes = flow.one_pass
+    assert onnx.engine.directions == tuple(
+        direction
+        for direction, there in zip(("log_prob", "inverse"), passes.values(), strict=True)
+        if there
+    )
+    assert flowkd.for_inference(flow).engine is not None
+    assert not recwarn.list
 
 
 @torch.no_grad()
