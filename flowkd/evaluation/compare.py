@@ -16,6 +16,12 @@ from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.evaluation.divergence import (
+    Divergence,
+    DivergenceConfig,
+    comparable,
+    measure_divergence,
+)
 from flowkd.evaluation.intervals import GroupBits, mean_of
 from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
@@ -49,6 +55,8 @@ class EvaluationConfig(Config):
         seconds: About how long to measure throughput, log_prob and sampling each.
         engine: What computes the flows: `onnx`, `torch`, or `auto`, the former where it can be.
         quality: How samples of each flow are compared with rows of the split; none for not at all.
+        divergence: How flows of tables are compared with the first by samples of both; none for
+            not at all.
         tracking: Where the figures are sent besides the store.
     """
 
@@ -62,6 +70,7 @@ class EvaluationConfig(Config):
     seconds: float = Field(5.0, gt=0)
     engine: EngineName = "auto"
     quality: QualityConfig | None = QualityConfig()
+    divergence: DivergenceConfig | None = DivergenceConfig()
     tracking: TrackingConfig = TrackingConfig()
 
 
@@ -87,6 +96,8 @@ class FlowFigures:
             where only the means are known.
         validation: The same on the split `val`; None if that is the split compared on.
         quality: How far its samples are from the split's rows; None where it was not measured.
+        divergence: How far it is from the first flow, by samples of both; None of that itself, of
+            pictures, and of flows of another context.
         family: Its family, in words.
         passes: Of its networks that log_prob and samples take, in words.
     """
@@ -104,6 +115,7 @@ class FlowFigures:
     by_group: GroupBits | None = None
     validation: GroupBits | None = None
     quality: Quality | None = None
+    divergence: Divergence | None = None
     family: str = ""
     passes: str = ""
 
@@ -114,6 +126,7 @@ class FlowFigures:
             "by_group": GroupBits.read,
             "validation": GroupBits.read,
             "quality": Quality.read,
+            "divergence": Divergence.read,
         }
         parts = {
             key: read(values[key]) for key, read in readers.items() if values.get(key) is not None
@@ -193,6 +206,7 @@ def _compare(
             if judged is None
             else _bits(label, flows[label], judged, manifest.bins),
             quality=_quality(flows[label], rows, manifest, config.quality),
+            divergence=_divergence(label, flows, rows, config.divergence),
         )
         for label, artifact in artifacts.items()
     }
@@ -253,6 +267,15 @@ def _quality(
         steps=manifest.steps,
         names=manifest.columns,
     )
+
+
+def _divergence(
+    label: str, flows: Mapping[str, Flow], rows: Examples, config: DivergenceConfig | None
+) -> Divergence | None:
+    first = next(iter(flows))
+    if config is None or label == first or not comparable(flows[label], flows[first]):
+        return None
+    return measure_divergence(flows[label], flows[first], rows, config)
 
 
 def _bits(label: str, flow: Flow, rows: Examples, bins: int | None) -> GroupBits:

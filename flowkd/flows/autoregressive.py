@@ -102,13 +102,16 @@ class AutoregressiveConfig(UnivariateConfig):
         columns. docs/results/bench-onepass.md has what was compared.
         """
         shared = self.model_dump(include=set(FlowConfig.model_fields) - {"kind"})
+        splined = self.transform == "spline"
         return CouplingConfig.model_validate(
             {
-                **shared, "transform": "spline", "bins": self.bins, "bound": self.bound,
+                **shared,
+                "transform": "spline",
+                **({"bins": self.bins, "bound": self.bound} if splined else {}),
                 "depth": max(2, round(STEPS_FOR_ONE * self.depth * depth)),
                 "width": max(1, round(self.width * width)),
             }
-        )  # fmt: skip
+        )
 
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns the steps."""

@@ -281,14 +281,14 @@ class Flow(nn.Module):
         self._check(x, self.event_shape, "x")
         self.chain.initialize(x, self.encode_context(context, x))
 
-    def _engine_for(self, direction: str) -> Engine | None:
-        engine = self.engine
-        return engine if engine is not None and direction in engine.directions else None
-
     def _check_taps(self, taps: Collection[str]) -> None:
         unknown = [name for name in taps if name not in self.taps]
         if unknown:
             raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
+
+    def _engine_for(self, direction: str) -> Engine | None:
+        engine = self.engine
+        return engine if engine is not None and direction in engine.directions else None
 
     def _check(self, value: Tensor, shape: Shape, name: str) -> None:
         if not value.shape[0]:

@@ -1,4 +1,4 @@
-"""A student of an autoregressive teacher with nothing set: small, and one pass both ways."""
+"""What a student of an autoregressive teacher is with nothing set: one pass both ways."""
 
 from __future__ import annotations
 
