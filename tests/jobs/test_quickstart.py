@@ -107,7 +107,8 @@ def test_a_quickstart_of_a_table_has_a_student_of_one_pass(
     Path("casp.csv").write_text("\n".join(lines))
     brief = {key: value for key, value in SMALL.items() if not key.startswith("data.")}
     brief |= {
-        "data.source": "casp.csv", "teacher.flow.depth": 2, "evaluate.seconds": 0.05,
+        "data.source": "casp.csv", "teacher.flow.depth": 2,
+        "student.objective.samples.rows": 50, "evaluate.seconds": 0.05,
         "evaluate.quality": "null", "evaluate.engine": "torch", "deploy": "none",
         "publish.force": "true",
     }  # fmt: skip
