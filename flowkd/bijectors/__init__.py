@@ -4,7 +4,7 @@ from flowkd.bijectors.autoregressive import Autoregressive, Inverted, Jacobi
 from flowkd.bijectors.base import Bijector, Chain, Leading, Shape, State, Tap
 from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
-from flowkd.bijectors.elementwise import ActNorm, Standardize
+from flowkd.bijectors.elementwise import ActNorm, Elementwise, Standardize
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
 from flowkd.bijectors.spline import RationalQuadratic
@@ -17,6 +17,7 @@ __all__ = [
     "Bijector",
     "Chain",
     "Coupling",
+    "Elementwise",
     "Inverted",
     "Invertible1x1",
     "Jacobi",

@@ -95,23 +95,20 @@ class AutoregressiveConfig(UnivariateConfig):
         }  # fmt: skip
         return self.model_copy(update=sizes)
 
-    def student(self, depth: float, width: float) -> CouplingConfig:
+    def student(self) -> CouplingConfig:
         """Returns a coupling flow with splines, which is one pass both ways.
 
-        It has three times as many steps as its share of these: a coupling changes half of the
-        columns. docs/results/bench-onepass.md has what was compared.
+        It has three times as many steps, of which a student has its share: a coupling changes half
+        of the columns. docs/results/bench-onepass.md has what was compared.
         """
         shared = self.model_dump(include=set(FlowConfig.model_fields) - {"kind"})
-        splined = self.transform == "spline"
+        splined = {"bins": self.bins, "bound": self.bound} if self.transform == "spline" else {}
         return CouplingConfig.model_validate(
             {
-                **shared,
-                "transform": "spline",
-                **({"bins": self.bins, "bound": self.bound} if splined else {}),
-                "depth": max(2, round(STEPS_FOR_ONE * self.depth * depth)),
-                "width": max(1, round(self.width * width)),
+                **shared, **splined, "transform": "spline", "depth": STEPS_FOR_ONE * self.depth,
+                "width": self.width,
             }
-        )
+        )  # fmt: skip
 
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns the steps."""

@@ -15,6 +15,10 @@ from flowkd.flows.flow import Flow
 # What a flow's config takes over from its data, which says nothing of its shape.
 OF_DATA = ("event_shape", "mean", "scale", "transforms", "context_mean", "context_scale")
 
+# Of a student of another family than its teacher's: shares of the depth, the deepest that may be at
+# least so wide is taken, and how wide at most.
+OTHER_DEPTHS, OTHER_NARROWEST, OTHER_WIDEST = (1.0, 0.5, 0.25, 0.125), 0.125, 16.0
+
 
 def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
     """Builds a new flow; the same config and seed give the same parameters.
@@ -76,7 +80,7 @@ def count_parameters(flow: torch.nn.Module) -> int:
 def describe_flow(flow: FlowConfig) -> str:
     """Returns a flow's shape in words: its kind and the fields that are not left at default."""
     named = {"levels": "L", "depth": "K", "width": "width"}
-    values = flow.model_dump(exclude_defaults=True, exclude={"kind", *OF_DATA})
+    values = flow.model_dump(exclude_defaults=True, exclude={"kind", "layers", *OF_DATA})
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
     if getattr(flow, "transform", "affine") != "affine":
         values["transform"] = "spline"
@@ -87,9 +91,10 @@ def describe_flow(flow: FlowConfig) -> str:
 def smaller(config: FlowConfig, share: float) -> FlowConfig:
     """Returns the config of a student with at most a share of the parameters.
 
-    It is of the same family, but that of an autoregressive flow, which is one pass both ways.
+    It is of the same family, but for one that is slow in a direction, whose `student` is not.
     Depth and width shrink alike, by the square root of the share, as the reference students of
-    docs/results/capacity.md do; then the width grows as far as the share allows.
+    docs/results/capacity.md do; then the width grows as far as the share allows. Of a flow that was
+    converted from another library mean and scale are left to the data.
 
     Args:
         config: Complete.
@@ -109,24 +114,28 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
     if not 0 < share < 1:
         raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
     most = share * count_parameters(build_flow(config))
+    base = config.student()
+    depths, widest = (share**0.5,), 1.0
+    if base is not config:
+        depths, widest = tuple(share**0.5 * each for each in OTHER_DEPTHS), OTHER_WIDEST
 
-    def student(width: float) -> FlowConfig:
-        return config.student(share**0.5, width)
+    def parameters(depth: float, width: float) -> int:
+        return count_parameters(new_flow(base.scaled(depth, width)))
 
-    def parameters(width: float) -> int:
-        return count_parameters(build_flow(student(width)))
-
-    if parameters(0.0) > most:
+    least = [parameters(depth, 0.0) for depth in depths]
+    if least[-1] > most:
         raise ValueError(
-            f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
-            f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
+            f"expected a share that leaves at least {least[-1]:,} parameters to a {base.kind} "
+            f"flow; got {share}, which leaves {most:,.0f}: raise it"
         )
-    # Of its own family it is no wider, so that it can begin as a part of it.
-    low, high = 0.0, 1.0 if student(0.0).kind == config.kind else 8.0
-    for _ in range(13):  # parameters grow with the width
+    narrow = [parameters(depth, OTHER_NARROWEST) for depth in depths]
+    fits = [depth for depth, count in zip(depths, narrow, strict=True) if count <= most]
+    depth = fits[0] if fits else depths[-1]
+    low, high = 0.0, widest
+    for _ in range(10):  # parameters grow with the width
         middle = (low + high) / 2
-        low, high = (middle, high) if parameters(middle) <= most else (low, middle)
-    return student(low)
+        low, high = (middle, high) if parameters(depth, middle) <= most else (low, middle)
+    return base.scaled(depth, low)
 
 
 def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:

@@ -98,6 +98,13 @@ class FlowConfig(Config):
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns new bijectors by name, in the order of forward, after the standardising one."""
 
+    def student(self) -> FlowConfig:
+        """Returns the config that students are made smaller from: by default itself.
+
+        Another one may leave mean and scale to the data.
+        """
+        return self
+
     def scaled(self, depth: float, width: float) -> Self:
         """Returns the config with its depth and width times a factor each, at least 1.
 
@@ -105,13 +112,6 @@ class FlowConfig(Config):
             ValueError: A family whose size is not given by depth and width.
         """
         raise ValueError(f"expected a family of a depth and a width; got {self.kind}")
-
-    def student(self, depth: float, width: float) -> FlowConfig:
-        """Returns the config of a student of a share of its depth and width.
-
-        By default it is of the same family: one that is slow in a direction has its own.
-        """
-        return self.scaled(depth, width)
 
 
 class UnivariateConfig(FlowConfig):

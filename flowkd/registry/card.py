@@ -23,6 +23,7 @@ class Lineage(Config):
         run: Name of the training run.
         teacher: Reference of a student's teacher.
         search: Name of the search that chose it.
+        origin: Library and version, builder, and SHA-256 of the weights that it was converted from.
         commit: Git commit of the code.
         bins: Number of integer values of the data, if they were dequantised.
         groups: Number of groups of rows, by split, that belong together in the data set.
@@ -32,6 +33,7 @@ class Lineage(Config):
     run: str | None = None
     teacher: str | None = None
     search: str | None = None
+    origin: str | None = None
     commit: str | None = None
     bins: int | None = None
     groups: dict[str, int] | None = None

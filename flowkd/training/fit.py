@@ -23,7 +23,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.build import config_of, smaller, standardize
+from flowkd.flows.build import config_of, smaller, standardize, unit_keys
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
@@ -197,6 +197,10 @@ def distill(
     _remark(rows, config.transforms, teacher.columns)
     try:
         small = student or smaller(config, share)
+        open_ = [key for key in unit_keys(small) if getattr(small, key) is None]
+        if open_:
+            units = rows.statistics(small.transforms)
+            small = small.model_copy(update={key: units[key] for key in open_})
         folds = small.kind == config.kind and "fold" in small.warm_starts
         start = warm_start or ("fold" if folds else "none")
         if start != "none":
