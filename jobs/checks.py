@@ -14,7 +14,9 @@ from flowkd.data.importers.prepare import PrepareConfig, kept_manifest
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.foreign.source import load_module
 from flowkd.registry.artifact_manifest import resolve
+from flowkd.registry.imported import ImportConfig
 from flowkd.registry.pins import pin_artifact
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
@@ -54,6 +56,8 @@ def check_job(
         _check_place(config, here)
         if here:
             check_machine(config.scaling)
+    if isinstance(config, ImportConfig) and here:
+        load_module(config.source)
     if isinstance(config, PrepareConfig):
         kept_manifest(config.root, storage.store(), replace=replace)
     if needs(config).isdisjoint(coming):
@@ -73,6 +77,8 @@ def needs(config: BaseModel) -> set[str]:
             found += [config.objective.smaller_than]
     elif isinstance(config, SearchConfig):
         found = [f"datasets/{config.dataset}", config.teacher]
+    elif isinstance(config, ImportConfig):
+        found = [config.dataset and f"datasets/{config.dataset}"]
     elif isinstance(config, EvaluationConfig):
         found = [f"datasets/{config.dataset}", *config.flows.values()]
     elif isinstance(config, PublishConfig):
@@ -92,7 +98,7 @@ def makes(config: BaseModel) -> set[str]:
         return {f"runs/{config.name}"}
     if isinstance(config, EvaluationConfig):
         return {f"evaluations/{config.name}"}
-    if isinstance(config, PublishConfig):
+    if isinstance(config, PublishConfig | ImportConfig):
         return {f"models/{config.model}"}
     if isinstance(config, SearchConfig) and config.final is not None:
         return {f"models/{config.final.model}"}

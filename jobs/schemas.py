@@ -16,6 +16,7 @@ from flowkd.distillation.objective import ObjectiveConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import AnyFlowConfig
+from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
@@ -31,6 +32,7 @@ DOCUMENT = Path("docs/reference/config.md")
 FILES: dict[str, type[BaseModel]] = {
     "workflow": WorkflowConfig,
     "run": TrainingConfig,
+    "import": ImportConfig,
     "search": SearchConfig,
     "evaluate": EvaluationConfig,
     "publish": PublishConfig,

@@ -18,7 +18,8 @@ from flowkd.foreign.conversion import converted
 from flowkd.foreign.libraries import origin_of
 from flowkd.foreign.source import ForeignFlow, load_module, weights_hash
 from flowkd.names import ModelName
-from flowkd.registry.aliases import set_alias
+from flowkd.registry.aliases import alias_version, set_alias
+from flowkd.registry.artifact_manifest import read_artifact_manifest
 from flowkd.registry.artifacts import publish_artifact
 from flowkd.registry.card import Lineage
 from flowkd.registry.checks import check_beats_gaussian
@@ -107,14 +108,30 @@ def import_model(config: ImportConfig, store: Store) -> Imported:
         remarks=remarks,
         lineage=Lineage(
             dataset=config.dataset,
-            origin=f"{origin}, {config.source.build}, weights "
-            f"{weights_hash(config.source.weights)[:12]}",
+            origin=f"{origin}, {_source(config.source)}",
             bins=None if manifest is None else manifest.bins,
         ),
         data=facts if flow.context.width else facts.without_context(),
     )
     set_alias(store, config.model, config.alias, version)
     return Imported(version, origin, count_parameters(flow), metrics)
+
+
+def imported_before(config: ImportConfig, store: Store) -> str | None:
+    """Returns the version that the alias points at, if it came of the same builder and weights.
+
+    Raises:
+        ConfigError: No such file of weights.
+    """
+    version = alias_version(store, config.model, config.alias)
+    if version is None:
+        return None
+    origin = read_artifact_manifest(store, f"models/{config.model}/{version}").lineage.origin
+    return version if origin is not None and origin.endswith(_source(config.source)) else None
+
+
+def _source(source: ForeignFlow) -> str:
+    return f"{source.build}, weights {weights_hash(source.weights)[:12]}"
 
 
 def _check_fits(flow: Flow, manifest: Manifest) -> None:

@@ -25,7 +25,7 @@ def workflow_text(
     look: Look,
     sizes: Sizes | str,
     command: str,
-    teacher: Mapping[str, Any] | None = None,
+    teacher: Mapping[str, Any] | str | None = None,
 ) -> str:
     """Returns the YAML of a workflow.
 
@@ -34,7 +34,7 @@ def workflow_text(
         look: What was found in the data.
         sizes: What the defaults choose, or why none is known.
         command: What does all of it.
-        teacher: Keys of the teacher that are set; default none.
+        teacher: Its reference, or keys of it that are set; default none.
     """
     lines = [
         *_comment(f"{look.about}.", ""),
@@ -96,9 +96,10 @@ def _remarks(look: Look) -> list[str]:
     return [line for remark in look.remarks for line in _comment(f"Note: {visible(remark)}", "  ")]
 
 
-def _runs(sizes: Sizes | str, teacher: Mapping[str, Any]) -> list[str]:
+def _runs(sizes: Sizes | str, teacher: Mapping[str, Any] | str) -> list[str]:
     if isinstance(sizes, str):
-        return [*_comment(sizes, ""), "teacher:", "  # flow: {}", "student:", "  # flow: {}"]
+        return [*_comment(sizes, ""), *_known(teacher), "student:", "  # flow: {}"]
+    assert not isinstance(teacher, str)
     about = (
         f"An estimate, not a promise: about {sizes.lasts} for all trainings on this "
         f"machine, by a step of the teacher of {sizes.milliseconds:.0f} ms, measured, and "
@@ -123,6 +124,17 @@ def _runs(sizes: Sizes | str, teacher: Mapping[str, Any]) -> list[str]:
         "  # train: {steps: auto, learning_rate: find}",
         "# plain: true                       # whether one is trained on data alone, to compare",
     ]  # fmt: skip
+
+
+def _known(teacher: Mapping[str, Any] | str) -> list[str]:
+    """Returns the lines of a teacher that is there, of this library or another."""
+    if isinstance(teacher, str):
+        return [f"teacher: {_scalar(teacher)}"]
+    if not teacher:
+        return ["teacher:", "  # flow: {}"]
+    units = ["  # mean: 0                         # subtracted from the data before it sees them",
+             "  # scale: 1                        # what they are divided by then"]  # fmt: skip
+    return ["teacher:", *(f"  {key}: {_scalar(value)}" for key, value in teacher.items()), *units]
 
 
 def _teacher(given: Mapping[str, Any], sizes: Sizes) -> list[str]:
