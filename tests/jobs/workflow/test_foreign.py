@@ -12,12 +12,14 @@ import torch
 import zuko
 from typer.testing import CliRunner
 
+from flowkd.config import load_config
 from flowkd.registry.artifact_manifest import versions
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from jobs.cli.main import app
 from jobs.pipeline import workflow_specs
 from jobs.submission import Options
+from jobs.workflow.config import WorkflowConfig
 
 BUILDER = """
 import zuko
@@ -101,4 +103,4 @@ def test_a_teacher_that_is_not_there_is_refused_before_a_file_is_written(
 def test_a_model_of_the_store_is_a_teacher_by_its_reference() -> None:
     done = CliRunner().invoke(app, ["new", "walks.npy", "--teacher", "models/large@best"])
     assert done.exit_code == 0, done.output
-    assert "\nteacher: models/large@best\n" in Path("walks.yaml").read_text()
+    assert load_config(WorkflowConfig, Path("walks.yaml")).teacher == "models/large@best"
