@@ -29,6 +29,7 @@ EXPECTED = {
     "folds/pictures",
     "capacity/photos",
     "search/photos",
+    "search/table",
     "quickstart/quickstart",
     "quickstart/table",
     *(f"paper/tables/{name}" for name in ("power", "gas", "hepmass", "miniboone", "bsds300")),
