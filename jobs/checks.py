@@ -54,6 +54,8 @@ def check_job(
         check_shared(storage)
         check_warmup(config.train)
         _check_place(config, here)
+        if isinstance(config, TrainingConfig):
+            _check_teacher(config, here)
         if here:
             check_machine(config.scaling)
     if isinstance(config, ImportConfig) and here:
@@ -72,7 +74,8 @@ def needs(config: BaseModel) -> set[str]:
     if isinstance(config, TrainingConfig):
         found = [] if config.dataset == NO_DATA else [f"datasets/{config.dataset}"]
         if config.distillation is not None:
-            found += [config.distillation.teacher, config.distillation.source]
+            teacher = config.distillation.teacher
+            found += [teacher if isinstance(teacher, str) else None, config.distillation.source]
         elif config.objective.kind == "maximum_likelihood":
             found += [config.objective.smaller_than]
     elif isinstance(config, SearchConfig):
@@ -112,6 +115,17 @@ def _check_place(config: TrainingConfig | SearchConfig, here: bool) -> None:
         raise ConfigError(
             f"scaling.run_on: expected auto or cluster for {what}, which is run on Ray; got local"
         )
+
+
+def _check_teacher(config: TrainingConfig, here: bool) -> None:
+    """Raises ConfigError for a queued job that names code to import."""
+    if here or config.distillation is None or isinstance(config.distillation.teacher, str):
+        return
+    raise ConfigError(
+        f"objective.teacher: expected a reference for a job of the queue, whose record never says "
+        f"which code is run; got {config.distillation.teacher}: train it here, or make the teacher "
+        f"a model by `flowkd models import`"
+    )
 
 
 def _check_search(config: SearchConfig, storage: StorageConfig) -> None:

@@ -21,7 +21,7 @@ from flowkd.data.rows import Examples
 from flowkd.data.seeds import derive_seed
 from flowkd.distillation.targets import compute_targets, target_names
 from flowkd.errors import ConfigError
-from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 
 CHUNK = 500
 FLOAT_BYTES = 4
@@ -41,7 +41,7 @@ class CacheConfig(Config):
     limit_gib: float = Field(4.0, gt=0)
 
 
-def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[str]) -> None:
+def check_cache(cache: CacheConfig, teacher: Teacher, rows: int, taps: Collection[str]) -> None:
     """Raises ConfigError if so many rows, with the teacher's targets, are more than the limit."""
     each = 1 + 2 * teacher.dimensions + len(taps) * (1 + teacher.dimensions)
     needed = rows * each * FLOAT_BYTES / 2**30
@@ -54,7 +54,7 @@ def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[s
 
 
 def cache_targets(
-    teacher: Flow, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
+    teacher: Teacher, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
 ) -> Examples:
     """Returns rows together with the teacher's targets to them.
 
@@ -82,7 +82,7 @@ def cache_targets(
 
 
 def data_with_targets(
-    teacher: Flow,
+    teacher: Teacher,
     rows: StoredRows | Examples,
     bins: int | None,
     taps: Collection[str],
@@ -118,7 +118,7 @@ def noisy_copies(cache: CacheConfig, rows: StoredRows | Examples, bins: int | No
 
 def with_taps(known: Examples, taps: Collection[str]) -> Examples:
     """Returns rows with no other targets than those for these taps."""
-    wanted = target_names(taps)
+    wanted = [name for name in target_names(taps) if name != "z" or name in known.targets]
     return replace(known, targets={name: known.targets[name] for name in wanted})
 
 

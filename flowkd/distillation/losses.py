@@ -21,13 +21,25 @@ from flowkd.distillation.cycles import (
 from flowkd.distillation.hints import Hint, check_hints
 from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.targets import TeacherTargets, compute_targets
-from flowkd.flows.flow import Encoding, Flow
+from flowkd.flows.flow import Ability, Encoding, Flow
+from flowkd.flows.teacher import Teacher, missing
 
 # Terms that compare what student and teacher make of the same rows, and those of the taps.
 ENCODED_TAPS = ("hints", "log_det")
 AT_TAPS = (*ENCODED_TAPS, "cycle_hints")
 MATCHED = ("density", "latent", *ENCODED_TAPS)
 ENCODED = ("nll", "samples", *MATCHED)
+# What each term needs of a teacher besides its log_prob.
+NEEDS: dict[str, Ability] = {
+    "samples": "samples",
+    "latent": "latents",
+    "hints": "taps",
+    "log_det": "taps",
+    "synthesis": "decoding",
+    "data_cycle": "latents",
+    "noise_cycle": "latents",
+    "cycle_hints": "taps",
+}
 
 
 @dataclass(frozen=True)
@@ -89,15 +101,15 @@ class Distillation(nn.Module):
             `reverse_kl`; default 1.
 
     Raises:
-        ValueError: Flows of different events, latents or contexts; hints that could not teach;
-            hints without a weight, or the reverse; terms in a direction that takes a pass for each
-            column.
+        ValueError: Flows of different events, latents or contexts; a term that needs what the
+            teacher has not; hints that could not teach; hints without a weight, or the reverse;
+            terms in a direction that takes a pass for each column.
     """
 
     def __init__(
         self,
         student: Flow,
-        teacher: Flow,
+        teacher: Teacher,
         hints: Sequence[Hint] = (),
         weights: LossWeights | None = None,
         temperature: float = 1.0,
@@ -106,6 +118,9 @@ class Distillation(nn.Module):
         self.weights = weights or LossWeights()
         self.hints = tuple(hints)
         self.temperature = temperature
+        lacking = missing(teacher, {n: need for n, need in NEEDS.items() if self.weights.ever(n)})
+        if lacking is not None:
+            raise ValueError(lacking)
         _check_pair(student, teacher)
         if bool(hints) != self.weights.ever(*AT_TAPS):
             raise ValueError(
@@ -233,8 +248,9 @@ def _from(row: int, values: Any) -> Any:
     return values[row:] if row and values is not None else values
 
 
-def _check_pair(student: Flow, teacher: Flow) -> None:
-    for name in ("event_shape", "latent_shape", "context"):
+def _check_pair(student: Flow, teacher: Teacher) -> None:
+    has_latents = not teacher.abilities.isdisjoint(("latents", "decoding"))
+    for name in ("event_shape", *(["latent_shape"] if has_latents else []), "context"):
         ours, theirs = getattr(student, name), getattr(teacher, name)
         if ours != theirs:
             remedy = f": {ours.remedy(theirs)}" if name == "context" else ""

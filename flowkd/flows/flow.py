@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ UNSAID = {
 }  # fmt: skip
 # Said also where a config leaves them at default.
 SIZES = {"depth", "width", "levels"}
+
+# What a teacher may have besides log_prob.
+Ability = Literal["samples", "latents", "decoding", "taps"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,11 @@ class Flow(nn.Module):
     def initialized(self) -> bool:
         """Whether parameters that `initialize` sets have been set, by it or otherwise."""
         return self.chain.initialized
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it has for a student besides log_prob: everything."""
+        return frozenset(get_args(Ability))
 
     @property
     def dimensions(self) -> int:

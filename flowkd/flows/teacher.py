@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowkd.bijectors import Bijector, Shape, Tap
 from flowkd.flows.context import ContextSpec
-from flowkd.flows.flow import Encoding
-
-# What is asked of a teacher besides its log_prob.
-Ability = Literal["samples", "latents", "decoding", "taps"]
-ALL: frozenset[Ability] = frozenset(["samples", "latents", "decoding", "taps"])
+from flowkd.flows.flow import Ability, Encoding
 
 
 class Teacher(Protocol):
@@ -104,9 +100,3 @@ def missing(teacher: Teacher, terms: Mapping[str, Ability]) -> str | None:
         f"expected a teacher that has {need}, for the term {term!r}; got one that has {has}: leave "
         f"the term out, or convert the teacher by `flowkd models import`"
     )
-
-
-def as_module(teacher: Teacher) -> nn.Module:
-    """Returns a teacher as the module that it is."""
-    assert isinstance(teacher, nn.Module)
-    return teacher

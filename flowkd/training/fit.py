@@ -26,6 +26,7 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import config_of, smaller, standardize, unit_keys
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.foreign.adapters.base import Adapter
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
@@ -74,7 +75,7 @@ def fit(
     x: Values,
     context: Values | None = None,
     *,
-    teacher: Flow | None = None,
+    teacher: Flow | Adapter | None = None,
     weights: Weights | None = None,
     hints: Sequence[Hint] = (),
     samples: int | None = 20_000,
@@ -97,7 +98,8 @@ def fit(
         flow: Is changed: it gets the average weights with the best validation.
         x: Rows, (N, *event_shape): floats in data units, or uint8, which are dequantised.
         context: What the flow is conditioned on: int64 classes (N,), or vectors (N, c).
-        teacher: A flow to learn from as well; default none.
+        teacher: A flow to learn from as well, or one of another library, as `flowkd.adapt` returns
+            it; default none.
         weights: Of the loss terms, with a teacher; default the best of docs/results/study.md.
         hints: Pairs of taps, with a teacher and a weight for them.
         samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
@@ -140,7 +142,7 @@ def fit(
 
 
 def distill(
-    teacher: Flow,
+    teacher: Flow | Adapter,
     x: Values,
     context: Values | None = None,
     *,
@@ -163,7 +165,8 @@ def distill(
     """Makes a small flow of nearly the same likelihood as a large one, as `jobs.distill` does.
 
     Args:
-        teacher: The large flow; only read.
+        teacher: The large flow; only read. One of another library, as `flowkd.adapt` returns it,
+            needs a student to be given.
         x: Rows, (N, *event_shape), as `fit` takes them.
         context: Classes (N,) or vectors (N, c) that the flow is conditioned on.
         share: The student has at most this share of the teacher's parameters. That of an
@@ -192,18 +195,21 @@ def distill(
         >>> student.log_prob(x).shape
         torch.Size([500])
     """
-    config = _check_flow(teacher)
-    rows = MemoryRows.of(teacher, x, context, validation, bins or teacher.bins, seed)
-    _remark(rows, config.transforms, teacher.columns)
+    config = None if isinstance(teacher, Adapter) else _check_flow(teacher)
+    known, columns = (teacher.bins, teacher.columns) if isinstance(teacher, Flow) else (None, None)
+    rows = MemoryRows.of(teacher, x, context, validation, bins or known, seed)
+    _remark(rows, None if config is None else config.transforms, columns)
     try:
-        small = student or smaller(config, share)
+        small = student or _smaller(config, share)
         open_ = [key for key in unit_keys(small) if getattr(small, key) is None]
         if open_:
             units = rows.statistics(small.transforms)
             small = small.model_copy(update={key: units[key] for key in open_})
-        folds = small.kind == config.kind and "fold" in small.warm_starts
+        folds = config is not None and small.kind == config.kind and "fold" in small.warm_starts
         start = warm_start or ("fold" if folds else "none")
         if start != "none":
+            if config is None:
+                raise ValueError(f"expected warm_start: none with a teacher as it is; got {start}")
             check_warm_start(cast(WarmStart, start), small, config, len(rows.train))
     except ValueError as error:
         raise ConfigError(f"distill: {error}") from error
@@ -212,8 +218,14 @@ def distill(
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
     rows.describe(made)
-    made.columns = teacher.columns
+    made.columns = columns
     return made
+
+
+def _smaller(config: FlowConfig | None, share: float) -> FlowConfig:
+    if config is None:
+        raise ValueError("expected a student for a teacher of another library; got none: name it")
+    return smaller(config, share)
 
 
 def _remark(
@@ -235,7 +247,7 @@ def _check_flow(flow: Flow) -> FlowConfig:
 
 
 def _objective(
-    teacher: Flow | None,
+    teacher: Flow | Adapter | None,
     student: FlowConfig,
     weights: Weights | None,
     hints: Sequence[Hint],
@@ -275,7 +287,7 @@ def _in_memory(
     validate_every: int | None,
     seed: int,
     *,
-    teacher: Flow | None,
+    teacher: Flow | Adapter | None,
 ) -> ResolvedRun:
     """Returns the run of flows that no store has."""
     flow = config_of(student) if isinstance(student, Flow) else student
@@ -290,7 +302,7 @@ def _in_memory(
         seed=seed,
     )
     pinned = None
-    if teacher is not None:
+    if isinstance(teacher, Flow):
         pinned = PinnedArtifact(reference=IN_MEMORY, weights="", flow=config_of(teacher))
     begins = config.distillation is not None and config.distillation.source is not None
     return ResolvedRun(config=config, flow=flow, teacher=pinned, source=pinned if begins else None)

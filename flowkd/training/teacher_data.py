@@ -29,7 +29,7 @@ from flowkd.distillation.teacher_samples import (
     contexts_like,
     draw_samples,
 )
-from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 from flowkd.training.inputs import (
     RunData,
     RunInputs,
@@ -92,7 +92,7 @@ class _Student:
 
     run: ResolvedRun
     settings: DistillationConfig
-    teacher: Flow
+    teacher: Teacher
     data: RunData
     worker: Worker
     taps: tuple[str, ...] | None = None

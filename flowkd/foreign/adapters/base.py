@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from flowkd.bijectors import Shape, Standardize, Tap
 from flowkd.flows.context import ContextSpec, ContextUnits, context_vectors, example_context
-from flowkd.flows.flow import Encoding
-from flowkd.flows.teacher import Ability
+from flowkd.flows.flow import Ability, Encoding
 
 PROBED = 2  # rows
 
@@ -86,7 +85,7 @@ class Adapter(nn.Module, ABC):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns log p(x | context) in nats, (B,)."""
-        seen = self._seen(context, x)
+        seen = self.encode_context(context, x)
         inner, log_det = self.preprocess(x)
         return self._log_prob(inner.clone(), seen).reshape(len(x)) + log_det
 
@@ -104,12 +103,12 @@ class Adapter(nn.Module, ABC):
                 f"{'taps' if taps else 'latents'}"
             )
         inner, log_det = self.preprocess(x)
-        z, log_prob = self._encode(inner.clone(), self._seen(context, x))
+        z, log_prob = self._encode(inner.clone(), self.encode_context(context, x))
         return Encoding(z, log_prob.reshape(len(x)) + log_det)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps latents (B, *latent_shape) to data (B, *event_shape)."""
-        x: Tensor = self.preprocess.inverse(self._decode(z, self._seen(context, z)))[0]
+        x: Tensor = self.preprocess.inverse(self._decode(z, self.encode_context(context, z)))[0]
         return x
 
     def draw_latents(
@@ -132,8 +131,12 @@ class Adapter(nn.Module, ABC):
         """Draws n examples, (n, *event_shape), in data units.
 
         Raises:
-            ValueError: A temperature, which a library without one has not.
+            ValueError: It has no samples, or none of another temperature than 1.
         """
+        if "samples" not in self.abilities:
+            raise ValueError(
+                f"expected what a {type(self.module).__name__} has, {self._told()}; got samples"
+            )
         if "decoding" in self.abilities:
             z = self.draw_latents(n, temperature=temperature, generator=generator)
             return self.inverse(z, context)
@@ -143,11 +146,12 @@ class Adapter(nn.Module, ABC):
                 f"to be had; got {temperature:g}"
             )
         with _drawing(generator, self.like.device):
-            drawn = self._sample(n, self._seen(context, self.like.expand(n)))
+            drawn = self._sample(n, self.encode_context(context, self.like.expand(n)))
         x: Tensor = self.preprocess.inverse(drawn)[0]
         return x
 
-    def _seen(self, context: Tensor | None, like: Tensor) -> Tensor | None:
+    def encode_context(self, context: Tensor | None, like: Tensor) -> Tensor | None:
+        """Checks a context and returns it as the library's flow sees it."""
         self.context.check(context, like.shape[0])
         if context is not None and self.context.classes:
             return context
@@ -162,9 +166,9 @@ class Adapter(nn.Module, ABC):
         given = None if context is None else context.to(like.device)
         found: set[Ability] = set()
         tried: dict[Ability, Callable[[], Tensor]] = {
-            "latents": lambda: self._encode(z.clone(), self._seen(given, z))[0],
-            "decoding": lambda: self._decode(z.clone(), self._seen(given, z)),
-            "samples": lambda: self._sample(PROBED, self._seen(given, z)),
+            "latents": lambda: self._encode(z.clone(), self.encode_context(given, z))[0],
+            "decoding": lambda: self._decode(z.clone(), self.encode_context(given, z)),
+            "samples": lambda: self._sample(PROBED, self.encode_context(given, z)),
         }
         for ability, trial in tried.items():
             if ability == "samples" and "decoding" in found:
