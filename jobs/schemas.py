@@ -32,8 +32,8 @@ DOCUMENT = Path("docs/reference/config.md")
 FILES: dict[str, type[BaseModel]] = {
     "workflow": WorkflowConfig,
     "run": TrainingConfig,
-    "import": ImportConfig,
     "search": SearchConfig,
+    "import": ImportConfig,
     "evaluate": EvaluationConfig,
     "publish": PublishConfig,
     "serve": ServingConfig,
