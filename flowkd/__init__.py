@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from flowkd.flows.flow import Flow as Flow
     from flowkd.flows.glow import glow as glow
     from flowkd.flows.inference import for_inference as for_inference
+    from flowkd.foreign.conversion import convert as convert
+    from flowkd.foreign.teachers import adapt as adapt
     from flowkd.store.store import Store as Store
     from flowkd.training.fit import distill as distill
     from flowkd.training.fit import fit as fit
@@ -37,8 +39,10 @@ _HOMES = {
     "Hint": "flowkd.distillation.hints",
     "LossWeights": "flowkd.distillation.schedules",
     "Store": "flowkd.store.store",
+    "adapt": "flowkd.foreign.teachers",
     "autoregressive": "flowkd.flows.autoregressive",
     "bits_per_dim": "flowkd.evaluation.metrics",
+    "convert": "flowkd.foreign.conversion",
     "coupling": "flowkd.flows.coupling",
     "distill": "flowkd.training.fit",
     "fit": "flowkd.training.fit",

@@ -43,5 +43,9 @@ class FencedError(FlowkdError):
     """Another process has taken this work over: nothing that this one writes counts any more."""
 
 
+class ConversionError(FlowkdError):
+    """A flow of another library that flowkd cannot take over, or that would not be the same."""
+
+
 class RefusedError(FlowkdError):
     """A model that is not published, because it is not sound or worse than a simple one."""

@@ -14,7 +14,9 @@ from flowkd.data.importers.prepare import PrepareConfig, kept_manifest
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.foreign.source import load_module
 from flowkd.registry.artifact_manifest import resolve
+from flowkd.registry.imported import ImportConfig
 from flowkd.registry.pins import pin_artifact
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
@@ -52,8 +54,12 @@ def check_job(
         check_shared(storage)
         check_warmup(config.train)
         _check_place(config, here)
+        if isinstance(config, TrainingConfig):
+            _check_teacher(config, here)
         if here:
             check_machine(config.scaling)
+    if isinstance(config, ImportConfig) and here:
+        load_module(config.source)
     if isinstance(config, PrepareConfig):
         kept_manifest(config.root, storage.store(), replace=replace)
     if needs(config).isdisjoint(coming):
@@ -68,11 +74,14 @@ def needs(config: BaseModel) -> set[str]:
     if isinstance(config, TrainingConfig):
         found = [] if config.dataset == NO_DATA else [f"datasets/{config.dataset}"]
         if config.distillation is not None:
-            found += [config.distillation.teacher, config.distillation.source]
+            teacher = config.distillation.teacher
+            found += [teacher if isinstance(teacher, str) else None, config.distillation.source]
         elif config.objective.kind == "maximum_likelihood":
             found += [config.objective.smaller_than]
     elif isinstance(config, SearchConfig):
         found = [f"datasets/{config.dataset}", config.teacher]
+    elif isinstance(config, ImportConfig):
+        found = [config.dataset and f"datasets/{config.dataset}"]
     elif isinstance(config, EvaluationConfig):
         found = [f"datasets/{config.dataset}", *config.flows.values()]
     elif isinstance(config, PublishConfig):
@@ -92,7 +101,7 @@ def makes(config: BaseModel) -> set[str]:
         return {f"runs/{config.name}"}
     if isinstance(config, EvaluationConfig):
         return {f"evaluations/{config.name}"}
-    if isinstance(config, PublishConfig):
+    if isinstance(config, PublishConfig | ImportConfig):
         return {f"models/{config.model}"}
     if isinstance(config, SearchConfig) and config.final is not None:
         return {f"models/{config.final.model}"}
@@ -106,6 +115,17 @@ def _check_place(config: TrainingConfig | SearchConfig, here: bool) -> None:
         raise ConfigError(
             f"scaling.run_on: expected auto or cluster for {what}, which is run on Ray; got local"
         )
+
+
+def _check_teacher(config: TrainingConfig, here: bool) -> None:
+    """Raises ConfigError for a queued job that names code to import."""
+    if here or config.distillation is None or isinstance(config.distillation.teacher, str):
+        return
+    raise ConfigError(
+        f"objective.teacher: expected a reference for a job of the queue, whose record never says "
+        f"which code is run; got {config.distillation.teacher}: train it here, or make the teacher "
+        f"a model by `flowkd models import`"
+    )
 
 
 def _check_search(config: SearchConfig, storage: StorageConfig) -> None:

@@ -15,6 +15,7 @@ from flowkd.config import apply_overrides, parse_config, read_values
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
@@ -45,6 +46,7 @@ class Kind:
 KINDS = {
     "prepare": Kind("jobs.prepare", PrepareConfig),
     "train_teacher": Kind("jobs.train_teacher", TrainingConfig, "maximum_likelihood"),
+    "import_model": Kind("jobs.import_model", ImportConfig),
     "distill": Kind("jobs.distill", TrainingConfig, "distillation"),
     "search": Kind("jobs.search", SearchConfig, again=("--resume",)),
     "evaluate": Kind("jobs.evaluate", EvaluationConfig),

@@ -12,6 +12,7 @@ from cluster.queue.spec import JobSpec
 from flowkd.config import Config, load_config
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.names import PipelineName, StageName
+from flowkd.registry.imported import ImportConfig
 from jobs.checks import makes, needs
 from jobs.kinds import find_kind, read_config
 from jobs.submission import Options, make_spec
@@ -124,7 +125,11 @@ def _spec(
 
 
 def _from_anywhere(config: BaseModel) -> BaseModel:
-    """Returns an import whose source has its whole path, for a job begins in another folder."""
+    """Returns an import whose file has its whole path, for a job begins in another folder."""
+    if isinstance(config, ImportConfig):
+        foreign = config.source
+        whole = foreign.model_copy(update={"weights": os.path.abspath(foreign.weights)})
+        return config.model_copy(update={"source": whole})
     source = getattr(config.root, "source", None) if isinstance(config, PrepareConfig) else None
     if not isinstance(config, PrepareConfig) or not source or not os.path.exists(source):
         return config

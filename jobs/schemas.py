@@ -16,6 +16,7 @@ from flowkd.distillation.objective import ObjectiveConfig
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.flows.configs import AnyFlowConfig
+from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
 from flowkd.training.config import TrainingConfig
@@ -32,6 +33,7 @@ FILES: dict[str, type[BaseModel]] = {
     "workflow": WorkflowConfig,
     "run": TrainingConfig,
     "search": SearchConfig,
+    "import": ImportConfig,
     "evaluate": EvaluationConfig,
     "publish": PublishConfig,
     "serve": ServingConfig,

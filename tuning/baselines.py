@@ -202,6 +202,8 @@ class _Nearest:
         group, _, rest = name.partition(".")
         if group == "shape":
             wanted = label(getattr(self._flow, rest, choices[-1]))
+            if wanted in choices:
+                return wanted
             return min(choices, key=lambda choice: abs(_mean(choice) - _mean(wanted)))
         if group == "hint":
             return OFF

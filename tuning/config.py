@@ -129,7 +129,7 @@ class SearchConfig(Config):
         train_rows: The first rows of the training split that are used; default all.
         validation_rows: The first rows of the validation split that trials are judged on.
         validate_every: Steps between two validations; default 100.
-        temperature: Of the noise for the term `synthesis`.
+        temperature: Of the noise for the terms `synthesis`, `noise_cycle` and `reverse_kl`.
         samples: Teacher samples for the term `samples`, drawn once for all trials.
         cache: How the teacher's targets are kept, computed once for all trials.
         seed: Seed of the search and of every trial.

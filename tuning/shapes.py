@@ -15,6 +15,7 @@ from flowkd.data.manifest import Manifest
 from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.configs import FAMILIES
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.training.complete_flow import complete_flow
@@ -112,9 +113,11 @@ def _every(
     config: SearchConfig, manifest: Manifest
 ) -> Iterator[tuple[dict[str, FieldValue], FlowConfig]]:
     named = {name: values for name, values in config.space.shape if values is not None}
-    unknown = [name for name in named if name not in type(config.student).model_fields]
-    if unknown:
-        raise ConfigError(f"space.shape: a {config.student.kind} flow has no {unknown[0]}")
+    kinds = named.get("kind", (config.student.kind,))
+    for name in named:
+        lacking = [str(kind) for kind in kinds if name not in _family(str(kind)).model_fields]
+        if lacking:
+            raise ConfigError(f"space.shape: flows of kind {lacking[0]} have no {name}")
     if math.prod(map(len, named.values())) > MAX_SHAPES:
         raise ConfigError(
             f"space.shape: expected at most {MAX_SHAPES} shapes; got "
@@ -124,7 +127,7 @@ def _every(
     for values in product(*named.values()):
         sizes = dict(zip(named, values, strict=True))
         try:
-            flow = type(config.student).model_validate({**config.student.model_dump(), **sizes})
+            flow = _student(config.student, sizes)
             complete_flow(flow, manifest)
         except (ConfigError, ValidationError) as error:
             refused = reason(error)
@@ -133,6 +136,20 @@ def _every(
         yield sizes, flow
     if not any_:
         raise ConfigError(f"space.shape: no student can be built; the last refusal: {refused}")
+
+
+def _family(kind: str) -> type[FlowConfig]:
+    return next(each for each in FAMILIES if each.model_fields["kind"].default == kind)
+
+
+def _student(student: FlowConfig, sizes: Mapping[str, FieldValue]) -> FlowConfig:
+    """Returns a student of some sizes: of its own family, or with what another one has of it."""
+    family = _family(str(sizes.get("kind", student.kind)))
+    if family is type(student):
+        return family.model_validate({**student.model_dump(), **sizes})
+    known = student.model_dump(exclude_unset=True, exclude={"kind", *sizes})
+    given = {key: value for key, value in known.items() if key in family.model_fields}
+    return family.model_validate({**given, **sizes})
 
 
 def _most_parameters(config: SearchConfig, teacher: Flow) -> float:

@@ -10,11 +10,14 @@ from flowkd.config import Config
 from flowkd.distillation.schedules import Cosine, Linear
 from flowkd.distillation.warmstart import WarmStart
 
-Term = Literal["nll", "samples", "density", "latent", "hints", "log_det", "synthesis"]
-AT_HINTS: tuple[Term, ...] = ("hints", "log_det")  # terms that need hints
+Term = Literal[
+    "nll", "samples", "density", "latent", "hints", "log_det", "synthesis",
+    "data_cycle", "noise_cycle", "cycle_hints", "reverse_kl",
+]  # fmt: skip
+AT_HINTS: tuple[Term, ...] = ("hints", "log_det", "cycle_hints")  # terms that need hints
 WarmStartOrNone = Literal["none"] | WarmStart
 Schedule = Literal["constant", "cosine", "linear"]
-FieldValue = int | tuple[int, ...]
+FieldValue = int | tuple[int, ...] | str
 
 
 class LogUniform(Config):
@@ -84,12 +87,19 @@ class ShapeSpace(Config):
     """Values to choose from for fields of the student's flow, instead of those of its config.
 
     Attributes:
+        kind: Families of a table's flow, such as `[coupling, autoregressive]`; what its config
+            says besides counts for those that have it.
+        transform: What is done to each value: `affine`, `spline`.
         levels: Numbers of levels.
         depth: Numbers of steps; a tuple has one for each level, as in `width` and `inner`.
         width: Widths of the coupling networks' hidden layers.
         inner: Widths of their second hidden layer.
     """
 
+    kind: tuple[Literal["coupling", "autoregressive", "glow"], ...] | None = Field(
+        None, min_length=1
+    )
+    transform: tuple[Literal["affine", "spline"], ...] | None = Field(None, min_length=1)
     levels: tuple[int, ...] | None = Field(None, min_length=1)
     depth: tuple[FieldValue, ...] | None = Field(None, min_length=1)
     width: tuple[FieldValue, ...] | None = Field(None, min_length=1)

@@ -5,7 +5,7 @@ from flowkd.bijectors.base import Bijector, Shape, State, Tap
 from flowkd.bijectors.chain import Chain
 from flowkd.bijectors.columns import Asinh, Log, Logit, Preprocess, Selected
 from flowkd.bijectors.coupling import Coupling
-from flowkd.bijectors.elementwise import ActNorm, Standardize
+from flowkd.bijectors.elementwise import ActNorm, Elementwise, Standardize
 from flowkd.bijectors.leading import Leading
 from flowkd.bijectors.linear import Invertible1x1, LinearMap
 from flowkd.bijectors.reshape import Permute, Squeeze
@@ -20,6 +20,7 @@ __all__ = [
     "Bijector",
     "Chain",
     "Coupling",
+    "Elementwise",
     "Inverted",
     "Invertible1x1",
     "Jacobi",

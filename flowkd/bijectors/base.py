@@ -112,6 +112,15 @@ class Bijector(nn.Module, ABC):
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         return *self(x, context), {}
 
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back and also returns the states before the inverses of those named in taps.
+
+        Where `record` names a state, so does this; its log_det is that of the inverses before it.
+        """
+        return *self.inverse(z, context), {}
+
     def taps(self, shape: Shape) -> Iterator[tuple[str, Tap]]:
         """Yields the path of each inner bijector, in the order of forward."""
         return iter(())

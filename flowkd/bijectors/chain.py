@@ -119,16 +119,31 @@ class Chain(Bijector):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes each bijector, last first, and sums their log_dets."""
+        z, log_det, _ = self.record_inverse(z, context, ())
+        return z, log_det
+
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back and also returns the states before the inverses of those named in taps."""
         log_det = z.new_zeros(z.shape[0])
-        reversible = self.reversible and torch.is_grad_enabled()
-        parts = runs(self.leaves()) if reversible else self.items()
-        for _, bijector in reversed(list(parts)):
+        states: dict[str, State] = {}
+        parts: Iterator[tuple[Names, list[Bijector] | Bijector]]
+        if self.reversible and torch.is_grad_enabled():
+            parts = runs(self.leaves(), taps)
+        else:
+            parts = (((name,), bijector) for name, bijector in self.items())
+        for names, bijector in reversed(list(parts)):
+            states |= {name: State(z, log_det) for name in names if name in taps}
+            inside: dict[str, State] = {}
             if isinstance(bijector, list):
                 z, part = apply_reversibly(bijector[::-1], z, context, inverse=True)
             else:
-                z, part = bijector.inverse(z, context)
+                z, part, inside = bijector.record_inverse(z, context, _within(names[0], taps))
+            for tap, state in inside.items():
+                states[f"{names[0]}.{tap}"] = State(state.h, log_det + state.log_det)
             log_det = log_det + part
-        return z, log_det
+        return z, log_det, states
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Elementwise affine maps: fixed statistics of the data, and learned ActNorm."""
+"""Elementwise maps: fixed statistics of the data, learned ActNorm, those that a context gives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.bijectors.base import Bijector
+from flowkd.bijectors.univariate import Univariate
+from flowkd.nn import Conditioner
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
@@ -99,3 +101,38 @@ class ActNorm(Bijector):
             raise ValueError("expected at least 2 values a channel to initialize ActNorm; got 1")
         self.bias.copy_(-x.mean(over))
         self.log_scale.copy_(-(x.std(over) + 1e-6).log())
+
+
+class Elementwise(Bijector):
+    """Transforms each value by itself: z_i = g(x_i; network(context)), with g a map of numbers.
+
+    Args:
+        conditioner: Maps a context (B, c) to the P parameters of each channel, (B, P C), the same
+            at each place. Where there is no context it is given x, and may look at the number of
+            rows alone.
+        transform: g.
+    """
+
+    def __init__(self, conditioner: Conditioner, transform: Univariate) -> None:
+        super().__init__()
+        self.conditioner = conditioner
+        self.transform = transform
+
+    def extra_repr(self) -> str:
+        """Returns what no part of it tells: the map of each value."""
+        return f"transform={self.transform}"
+
+    def _parameters_for(self, x: Tensor, context: Tensor | None) -> Tensor:
+        made: Tensor = self.conditioner(x if context is None else context)
+        ones = [1] * (x.dim() - 2)
+        return made.view(*made.shape, *ones).expand(*made.shape, *x.shape[2:])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Transforms each value."""
+        z, log_slope = self.transform.forward(x, self._parameters_for(x, context))
+        return z, log_slope.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undoes the transform of each value."""
+        x, log_slope = self.transform.inverse(z, self._parameters_for(z, context))
+        return x, log_slope.flatten(1).sum(1)

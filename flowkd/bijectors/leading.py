@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -42,11 +42,15 @@ class Leading(Bijector):
         """Maps forward; recorded states are completed by the channels that pass through."""
         leading, rest = self._split(x)
         z, log_det, states = self.bijector.record(leading, context, taps)
-        complete = {
-            tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
-            for tap, state in states.items()
-        }
-        return torch.cat([z, rest], dim=1), log_det, complete
+        return torch.cat([z, rest], dim=1), log_det, _completed(states, rest)
+
+    def record_inverse(
+        self, z: Tensor, context: Tensor | None, taps: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, State]]:
+        """Maps back; recorded states are completed by the channels that pass through."""
+        leading, rest = self._split(z)
+        x, log_det, states = self.bijector.record_inverse(leading, context, taps)
+        return torch.cat([x, rest], dim=1), log_det, _completed(states, rest)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps the leading channels back."""
@@ -73,3 +77,11 @@ class Leading(Bijector):
         passing = shape[0] - self.channels
         for path, tap in self.bijector.taps((self.channels, *shape[1:])):
             yield path, replace(tap, shape=(tap.shape[0] + passing, *tap.shape[1:]))
+
+
+def _completed(states: Mapping[str, State], rest: Tensor) -> dict[str, State]:
+    """Returns states of leading channels with those that pass by."""
+    return {
+        tap: State(torch.cat([state.h, rest], dim=1), state.log_det)
+        for tap, state in states.items()
+    }

@@ -22,7 +22,7 @@ from flowkd.data.seeds import derive_seed
 from flowkd.distillation.targets import compute_targets, target_names, target_shapes
 from flowkd.distillation.together import together
 from flowkd.errors import ConfigError
-from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 
 CHUNK = 500
 FLOAT_BYTES = 4
@@ -44,7 +44,7 @@ class CacheConfig(Config):
     limit_gib: float = Field(4.0, gt=0)
 
 
-def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[str]) -> None:
+def check_cache(cache: CacheConfig, teacher: Teacher, rows: int, taps: Collection[str]) -> None:
     """Raises ConfigError if so many rows, with the teacher's targets, are more than the limit."""
     each = 1 + 2 * teacher.dimensions + len(taps) * (1 + teacher.dimensions)
     needed = rows * each * FLOAT_BYTES / 2**30
@@ -57,7 +57,7 @@ def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[s
 
 
 def cache_targets(
-    teacher: Flow,
+    teacher: Teacher,
     parts: Iterable[Batch],
     rows: int,
     taps: Collection[str],
@@ -75,20 +75,20 @@ def cache_targets(
         workers: So many call this, and each computes its part of the targets.
     """
     like = next(teacher.parameters())
-    names, shapes = target_names(taps), target_shapes(teacher, taps)
+    shapes = target_shapes(teacher, taps)
 
     def compute(part: Batch) -> list[Tensor]:
         seen = part.to(like.device)
         values = compute_targets(teacher, seen.x, seen.context, taps)
-        return [values[name] for name in names]
+        return [values[name] for name in shapes]
 
     def room(part: Batch) -> list[Tensor]:
-        return [like.new_empty(len(part), *shapes[name]) for name in names]
+        return [like.new_empty(len(part), *shape) for shape in shapes.values()]
 
     columns: dict[str, Tensor] = {}
     start = 0
     for part, made in together(parts, compute, room, workers):
-        values = {"x": part.x, **dict(zip(names, made, strict=True))}
+        values = {"x": part.x, **dict(zip(shapes, made, strict=True))}
         if part.context is not None:
             values["context"] = part.context
         for name, value in values.items():
@@ -100,7 +100,7 @@ def cache_targets(
 
 
 def data_with_targets(
-    teacher: Flow,
+    teacher: Teacher,
     rows: StoredRows | Examples,
     bins: int | None,
     taps: Collection[str],
@@ -138,7 +138,7 @@ def noisy_copies(cache: CacheConfig, rows: StoredRows | Examples, bins: int | No
 
 def with_taps(known: Examples, taps: Collection[str]) -> Examples:
     """Returns rows with no other targets than those for these taps."""
-    wanted = target_names(taps)
+    wanted = [name for name in target_names(taps) if name != "z" or name in known.targets]
     return replace(known, targets={name: known.targets[name] for name in wanted})
 
 

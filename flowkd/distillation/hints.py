@@ -12,6 +12,7 @@ from torch import Tensor
 from flowkd.bijectors import State
 from flowkd.config import Config
 from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 
 SMALLEST_VARIANCE = 1e-4
 
@@ -68,7 +69,7 @@ def batch_variance(values: Tensor) -> Tensor:
     return ((squares - total.square() / count) / (count - 1)).to(values)
 
 
-def check_hints(student: Flow, teacher: Flow, hints: Sequence[Hint]) -> None:
+def check_hints(student: Flow, teacher: Teacher, hints: Sequence[Hint]) -> None:
     """Raises ValueError for pairs that could not teach.
 
     Raises:
@@ -79,13 +80,13 @@ def check_hints(student: Flow, teacher: Flow, hints: Sequence[Hint]) -> None:
     if len(set(pairs)) < len(pairs):
         raise ValueError("expected each hint once; got a pair twice")
     for hint in hints:
-        for role, flow, name in (
-            ("student", student, hint.student),
-            ("teacher", teacher, hint.teacher),
+        for role, taps, name in (
+            ("student", student.taps, hint.student),
+            ("teacher", teacher.taps, hint.teacher),
         ):
-            if name not in flow.taps:
+            if name not in taps:
                 raise ValueError(
-                    f"{hint}: the {role} has no tap {name!r}; valid taps are {', '.join(flow.taps)}"
+                    f"{hint}: the {role} has no tap {name!r}; valid taps are {', '.join(taps)}"
                 )
         _check_shapes(hint, student, teacher)
         if not student.taps[hint.student].parameters:
@@ -96,7 +97,7 @@ def check_hints(student: Flow, teacher: Flow, hints: Sequence[Hint]) -> None:
             )
 
 
-def _check_shapes(hint: Hint, student: Flow, teacher: Flow) -> None:
+def _check_shapes(hint: Hint, student: Flow, teacher: Teacher) -> None:
     ours, theirs = student.taps[hint.student], teacher.taps[hint.teacher]
     same = [name for name, tap in teacher.taps.items() if tap.shape == ours.shape]
     if ours.shape != theirs.shape:

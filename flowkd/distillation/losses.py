@@ -10,14 +10,36 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.data.batch import Batch
+from flowkd.distillation.cycles import (
+    CYCLES,
+    FROM_NOISE,
+    OF_DATA,
+    check_directions,
+    data_terms,
+    noise_terms,
+)
 from flowkd.distillation.hints import Hint, check_hints
 from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.targets import TeacherTargets, compute_targets
-from flowkd.flows.flow import Encoding, Flow
+from flowkd.flows.flow import Ability, Encoding, Flow
+from flowkd.flows.teacher import Teacher, missing
 
 # Terms that compare what student and teacher make of the same rows, and those of the taps.
-AT_TAPS = ("hints", "log_det")
-ENCODED = ("density", "latent", *AT_TAPS)
+ENCODED_TAPS = ("hints", "log_det")
+AT_TAPS = (*ENCODED_TAPS, "cycle_hints")
+MATCHED = ("density", "latent", *ENCODED_TAPS)
+ENCODED = ("nll", "samples", *MATCHED)
+# What each term needs of a teacher besides its log_prob.
+NEEDS: dict[str, Ability] = {
+    "samples": "samples",
+    "latent": "latents",
+    "hints": "taps",
+    "log_det": "taps",
+    "synthesis": "decoding",
+    "data_cycle": "latents",
+    "noise_cycle": "latents",
+    "cycle_hints": "taps",
+}
 
 
 @dataclass(frozen=True)
@@ -66,25 +88,33 @@ class Distillation(nn.Module):
     hints = mean over i of mean (h_Si - h_Ti)^2; log_det = mean over i of mean ((l_Si - l_Ti) / D)^2
     - these four over x and y together;
     synthesis = mean |S^-1(t z) - T^-1(t z)|, in preprocessed units, with t the temperature.
+    For a student that samples in one pass, with s = S^-1(t z), in preprocessed units too:
+    data_cycle = mean (S^-1(T(x)) - x)^2, over x and y; noise_cycle = mean (T(s) - t z)^2;
+    reverse_kl = mean (log p_S(s) - log p_T(s)) / D; cycle_hints = as hints, of the states on the
+    ways of data_cycle and of noise_cycle or reverse_kl, those that have a weight, on average.
     Source of nll, latent, hints and synthesis: Distilling Normalizing Flows, 2025,
-    https://arxiv.org/abs/2506.21003.
+    https://arxiv.org/abs/2506.21003; of data_cycle and noise_cycle, the x-term and the z-term
+    there: CaloFlow II, 2021, https://arxiv.org/abs/2110.11377; of reverse_kl: Parallel WaveNet,
+    2017, https://arxiv.org/abs/1711.10433.
 
     Args:
         student: What is trained.
         teacher: Is frozen here, and never changes.
         hints: Pairs of taps.
         weights: Weight of each loss term; default nll alone.
-        temperature: Standard deviation of the noise for `synthesis`; default 1.
+        temperature: Standard deviation of the noise for `synthesis`, `noise_cycle` and
+            `reverse_kl`; default 1.
 
     Raises:
-        ValueError: Flows of different events, latents or contexts; hints that could not teach;
-            hints without a weight, or the reverse.
+        ValueError: Flows of different events, latents or contexts; a term that needs what the
+            teacher has not; hints that could not teach; hints without a weight, or the reverse;
+            terms in a direction that takes a pass for each column.
     """
 
     def __init__(
         self,
         student: Flow,
-        teacher: Flow,
+        teacher: Teacher,
         hints: Sequence[Hint] = (),
         weights: LossWeights | None = None,
         temperature: float = 1.0,
@@ -93,13 +123,23 @@ class Distillation(nn.Module):
         self.weights = weights or LossWeights()
         self.hints = tuple(hints)
         self.temperature = temperature
+        lacking = missing(teacher, {n: need for n, need in NEEDS.items() if self.weights.ever(n)})
+        if lacking is not None:
+            raise ValueError(lacking)
         _check_pair(student, teacher)
         if bool(hints) != self.weights.ever(*AT_TAPS):
             raise ValueError(
-                f"expected hints together with a weight for them or for log_det; got {len(hints)} "
-                f"hints, hints: {self.weights.hints}, log_det: {self.weights.log_det}"
+                f"expected hints together with a weight for them, for log_det or for cycle_hints; "
+                f"got {len(hints)} hints, hints: {self.weights.hints}, log_det: "
+                f"{self.weights.log_det}, cycle_hints: {self.weights.cycle_hints}"
+            )
+        if self.weights.ever("cycle_hints") and not self.weights.ever(*CYCLES):
+            raise ValueError(
+                f"expected a weight for {' or '.join(CYCLES)}, on whose way cycle_hints are; got "
+                f"none"
             )
         check_hints(student, teacher, self.hints)
+        check_directions(student, teacher, self.weights)
         self.flow = student
         self.teacher = teacher.requires_grad_(False)
 
@@ -109,14 +149,12 @@ class Distillation(nn.Module):
         Args:
             batch: Data, the last `batch.samples` rows of them drawn from the teacher; the very
                 same noisy rows go to student and teacher. Answers that it carries are taken as
-                the teacher's. `z` is noise, (B, D), for `synthesis`.
+                the teacher's. `z` is noise, (B, D), for `synthesis` and what decodes noise.
             progress: Share of the steps that are done, for weights with a schedule.
         """
         weights = self.weights.at(progress)
         if weights["samples"] and not batch.samples:
             raise ValueError("expected teacher samples for the term 'samples'; got none")
-        if weights["synthesis"] and batch.z is None:
-            raise ValueError("expected noise z of (B, D) for the term 'synthesis'; got none")
         terms = self.terms(batch, tuple(name for name, weight in weights.items() if weight))
         parts = [weights[name] * term for name, term in terms.items()]
         if "nll" not in terms:
@@ -128,24 +166,39 @@ class Distillation(nn.Module):
 
         What changes at each step, the weights, is left to `forward`: this is what is compiled.
         """
-        tapped = any(name in wanted for name in AT_TAPS)
-        matched = any(name in wanted for name in ENCODED)
+        tapped = any(name in wanted for name in ENCODED_TAPS)
+        matched = any(name in wanted for name in MATCHED)
         # Rows of no term are left out: what is infinite there would be NaN in the gradient.
         unused = 0 if matched or "nll" in wanted else len(batch) - batch.samples
         terms: dict[str, Tensor] = {}
-        if unused < len(batch):
+        if unused < len(batch) and any(name in wanted for name in ENCODED):
             student = self.flow(
                 _from(unused, batch.x),
                 _from(unused, batch.context),
                 [hint.student for hint in self.hints] if tapped else (),
             )
             terms |= self._likelihood(student, batch, wanted)
-        if matched:
-            taps = [hint.teacher for hint in self.hints] if tapped else ()
+        on_way = self.hints if "cycle_hints" in wanted else ()
+        cycled = any(name in wanted for name in OF_DATA)
+        if matched or cycled:
+            taps = [hint.teacher for hint in self.hints] if tapped or on_way else ()
             values = batch.targets or compute_targets(self.teacher, batch.x, batch.context, taps)
-            terms |= self._matching(student, TeacherTargets(values), wanted)
+            targets = TeacherTargets(values)
+            if matched:
+                terms |= self._matching(student, targets, wanted)
+            if cycled:
+                terms |= data_terms(
+                    self.flow, self.teacher, on_way, batch.x, batch.context, targets
+                )
         if "synthesis" in wanted:
-            terms["synthesis"] = self._synthesis(batch.z, batch.context)
+            terms["synthesis"] = self._synthesis(*self._noise(batch, "synthesis"))
+        of_noise = [name for name in FROM_NOISE if name in wanted]
+        if of_noise:
+            z, context = self._noise(batch, of_noise[0])
+            made = noise_terms(self.flow, self.teacher, on_way, z, context, of_noise)
+            if "cycle_hints" in terms:
+                made["cycle_hints"] = (made["cycle_hints"] + terms["cycle_hints"]) / 2
+            terms |= made
         return terms
 
     def _nothing(self) -> Tensor:
@@ -190,10 +243,14 @@ class Distillation(nn.Module):
             terms["log_det"] = (torch.stack(contributions) / dimensions).square().mean()
         return terms
 
-    def _synthesis(self, z: Tensor | None, context: Tensor | None) -> Tensor:
-        assert z is not None
-        z = self.temperature * z.view(-1, *self.flow.latent_shape)
-        context = None if context is None else context[: len(z)]
+    def _noise(self, batch: Batch, term: str) -> tuple[Tensor, Tensor | None]:
+        """Returns latents of a batch's noise, and the contexts of as many rows."""
+        if batch.z is None:
+            raise ValueError(f"expected noise z of (B, D) for the term {term!r}; got none")
+        z = self.temperature * batch.z.view(-1, *self.flow.latent_shape)
+        return z, None if batch.context is None else batch.context[: len(z)]
+
+    def _synthesis(self, z: Tensor, context: Tensor | None) -> Tensor:
         with torch.no_grad():
             target, _ = self.teacher.preprocess(self.teacher.inverse(z, context))
         made, _ = self.teacher.preprocess(self.flow.inverse(z, context))
@@ -204,8 +261,9 @@ def _from(row: int, values: Any) -> Any:
     return values[row:] if row and values is not None else values
 
 
-def _check_pair(student: Flow, teacher: Flow) -> None:
-    for name in ("event_shape", "latent_shape", "context"):
+def _check_pair(student: Flow, teacher: Teacher) -> None:
+    has_latents = not teacher.abilities.isdisjoint(("latents", "decoding"))
+    for name in ("event_shape", *(["latent_shape"] if has_latents else []), "context"):
         ours, theirs = getattr(student, name), getattr(teacher, name)
         if ours != theirs:
             remedy = f": {ours.remedy(theirs)}" if name == "context" else ""

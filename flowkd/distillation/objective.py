@@ -14,9 +14,13 @@ from flowkd.distillation.student_size import StudentSize
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart
 from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
+from flowkd.foreign.source import ForeignFlow
 
 # What docs/results/study.md found best: data, and the teacher's samples less and less.
 BEST_WEIGHTS = LossWeights(nll=1.0, samples=Cosine(start=1.0))
+# For a student that samples in one pass, but encodes column by column.
+DECODED_WEIGHTS = LossWeights(nll=0.0, data_cycle=1.0, reverse_kl=1.0)
 
 
 class MaximumLikelihoodConfig(StudentSize):
@@ -33,7 +37,7 @@ class MaximumLikelihoodConfig(StudentSize):
     kind: Literal["maximum_likelihood"] = "maximum_likelihood"
     smaller_than: str | None = None
 
-    def build(self, flow: Flow, teacher: Flow | None = None) -> MaximumLikelihood:
+    def build(self, flow: Flow, teacher: Teacher | None = None) -> MaximumLikelihood:
         """Returns the objective of a flow."""
         return MaximumLikelihood(flow)
 
@@ -42,15 +46,18 @@ class DistillationConfig(StudentSize):
     """Train on data and a teacher.
 
     Attributes:
-        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`.
+        teacher: Reference of the teacher's artifact, `runs/RUN` or `models/NAME@VERSION`; or a flow
+            of another library that its own library computes, by `library`, `build` and `weights`.
         share: Of the teacher's parameters, at most, that the student has, if the run names no flow;
             default 0.25, unless `throughput` is given.
         throughput: How many times the teacher's, at least, that student's is, by log_prob and by
             sampling, in place of a share: shapes are timed on this machine; default none.
         hints: Pairs of taps, one of the student's and one of the teacher's each; default none.
         weights: Of the loss terms; default what docs/results/study.md found best: data, and the
-            teacher's samples less and less; without data, samples alone.
-        temperature: Standard deviation of the noise for the term `synthesis`; default 1.
+            teacher's samples less and less; without data, samples alone; for a student that
+            encodes rows column by column, data_cycle and reverse_kl.
+        temperature: Standard deviation of the noise for the terms `synthesis`, `noise_cycle` and
+            `reverse_kl`; default 1.
         samples: Teacher samples, for the term `samples`.
         cache: Whether the teacher's targets are computed once, before training.
         warm_start: How the student's parameters begin; `none` is at random, and `auto`, the
@@ -59,7 +66,7 @@ class DistillationConfig(StudentSize):
     """
 
     kind: Literal["distillation"] = "distillation"
-    teacher: str
+    teacher: str | ForeignFlow
     hints: tuple[Hint, ...] = ()
     weights: LossWeights = BEST_WEIGHTS
     temperature: float = Field(1.0, gt=0)
@@ -70,6 +77,8 @@ class DistillationConfig(StudentSize):
 
     @model_validator(mode="after")
     def _fits(self) -> DistillationConfig:
+        if isinstance(self.teacher, ForeignFlow):
+            self._check_foreign()
         if self.warm_from is not None and self.warm_start == "none":
             raise ValueError("expected a warm_start to begin from warm_from; got none")
         if self.warm_start == "none" and not self.weights.learns_from_teacher:
@@ -85,12 +94,27 @@ class DistillationConfig(StudentSize):
             )
         return self
 
+    def _check_foreign(self) -> None:
+        """Raises ValueError for what is known of flows of flowkd alone."""
+        if self.share is not None or self.throughput is not None:
+            raise ValueError(
+                "expected a flow in place of share or throughput, for a teacher of another library "
+                "that is used as it is; got none: name the student's flow, or convert the teacher "
+                "by `flowkd models import`"
+            )
+        if self.warm_start not in ("auto", "none") and self.warm_from is None:
+            raise ValueError(
+                f"expected warm_start: none for a teacher of another library; got "
+                f"{self.warm_start}: convert the teacher by `flowkd models import`"
+            )
+
     @property
     def source(self) -> str | None:
         """Reference of the flow that the student begins from; None where it begins at random."""
-        return None if self.warm_start == "none" else self.warm_from or self.teacher
+        own = self.teacher if isinstance(self.teacher, str) else None
+        return None if self.warm_start == "none" else self.warm_from or own
 
-    def build(self, flow: Flow, teacher: Flow | None = None) -> Distillation:
+    def build(self, flow: Flow, teacher: Teacher | None = None) -> Distillation:
         """Returns the objective of a student and its teacher; raises ValueError as it does."""
         assert teacher is not None
         return Distillation(flow, teacher, self.hints, self.weights, self.temperature)

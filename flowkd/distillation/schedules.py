@@ -100,6 +100,10 @@ Scheduled = Cosine | Linear | Piecewise
 Weight = Amount | Annotated[Scheduled, Field(discriminator="kind")]
 
 
+# Terms of noise that is drawn for every row.
+OF_NOISE = ("synthesis", "noise_cycle", "reverse_kl")
+
+
 class LossWeights(Config):
     """Weights of the terms in the sum: constant, or a schedule over the training.
 
@@ -113,6 +117,12 @@ class LossWeights(Config):
         hints: Distance of the states at the hints.
         log_det: Distance of the log-determinants up to the hints.
         synthesis: Distance of what both make of the same noise.
+        data_cycle: Distance of data from what the student decodes of the teacher's latents of
+            them; CaloFlow II's x-term.
+        noise_cycle: Distance of noise from the teacher's latents of what the student decodes of
+            it; CaloFlow II's z-term.
+        cycle_hints: Distance of the states at the hints on the way of these two.
+        reverse_kl: Divergence of the student from the teacher on the student's own samples.
     """
 
     nll: Weight = 1.0
@@ -122,6 +132,10 @@ class LossWeights(Config):
     hints: Weight = 0.0
     log_det: Weight = 0.0
     synthesis: Weight = 0.0
+    data_cycle: Weight = 0.0
+    noise_cycle: Weight = 0.0
+    cycle_hints: Weight = 0.0
+    reverse_kl: Weight = 0.0
 
     @model_validator(mode="after")
     def _some(self) -> LossWeights:

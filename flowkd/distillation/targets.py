@@ -11,14 +11,15 @@ from torch import Tensor
 
 from flowkd.bijectors import State
 from flowkd.errors import NonFiniteError
-from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 
 
 class TeacherTargets(NamedTuple):
     """What a teacher makes of some rows, by name, so that it can be stored and cut like data.
 
     Attributes:
-        values: `z`, `log_prob`, and `h:TAP` and `log_det:TAP` of each tap, (B, ...) each.
+        values: `log_prob`, `z` of a teacher that has latents, and `h:TAP` and `log_det:TAP` of each
+            tap, (B, ...) each.
     """
 
     values: Mapping[str, Tensor]
@@ -43,9 +44,11 @@ def target_names(taps: Collection[str]) -> list[str]:
     return ["z", "log_prob", *(f"{what}:{tap}" for tap in taps for what in ("h", "log_det"))]
 
 
-def target_shapes(teacher: Flow, taps: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of what is said of one row, by name."""
-    shapes: dict[str, tuple[int, ...]] = {"z": teacher.latent_shape, "log_prob": ()}
+def target_shapes(teacher: Teacher, taps: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of what a teacher says of one row, by name."""
+    shapes: dict[str, tuple[int, ...]] = {"log_prob": ()}
+    if "latents" in teacher.abilities:
+        shapes["z"] = teacher.latent_shape
     for tap in taps:
         shapes |= {f"h:{tap}": teacher.taps[tap].shape, f"log_det:{tap}": ()}
     return shapes
@@ -53,9 +56,11 @@ def target_shapes(teacher: Flow, taps: Collection[str]) -> dict[str, tuple[int, 
 
 @torch.no_grad()
 def compute_targets(
-    teacher: Flow, x: Tensor, context: Tensor | None = None, taps: Collection[str] = ()
+    teacher: Teacher, x: Tensor, context: Tensor | None = None, taps: Collection[str] = ()
 ) -> dict[str, Tensor]:
     """Returns the values of Answers for rows x, (B, *event_shape)."""
+    if "latents" not in teacher.abilities:
+        return {"log_prob": teacher.log_prob(x, context)}
     encoding = teacher(x, context, taps)
     values = {"z": encoding.z, "log_prob": encoding.log_prob}
     for tap, state in encoding.states.items():

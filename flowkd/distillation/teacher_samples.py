@@ -15,7 +15,7 @@ from flowkd.data.seeds import derive_seed
 from flowkd.distillation.targets import Bounds, no_usable_samples, usable
 from flowkd.distillation.together import together
 from flowkd.errors import ConfigError
-from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 
 CHUNK = 500
 ATTEMPTS = 100
@@ -81,7 +81,7 @@ class FreshSamples:
 
     def __init__(
         self,
-        teacher: Flow,
+        teacher: Teacher,
         *,
         batch_size: int,
         temperature: float,
@@ -108,25 +108,25 @@ class FreshSamples:
         Raises:
             NonFiniteError: A row whose samples are never usable.
         """
-        z = self._latents(step, 0)
+        device = next(self.teacher.parameters()).device
         context = None
         if self.contexts is not None:
             generator = _generator(self.seed, "contexts", step)
-            context = self.contexts(self.batch_size, generator)[self.rows].to(z.device)
-        x = self.teacher.inverse(z, context)
+            context = self.contexts(self.batch_size, generator).to(device)
+        ours = torch.arange(self.batch_size)[self.rows]
+        x = self._drawn(step, 0, context, ours)
         for attempt in range(1, ATTEMPTS + 1):
             bad = ~usable(x, self.bounds)
             if not bad.any():
-                return Batch(x, context)
+                return Batch(x, None if context is None else context[self.rows])
             self._dropped += int(bad.sum())
             if attempt < ATTEMPTS:
-                z = self._latents(step, attempt)[bad]
-                x[bad] = self.teacher.inverse(z, None if context is None else context[bad])
+                x[bad] = self._drawn(step, attempt, context, ours[bad.cpu()])
         raise no_usable_samples(ATTEMPTS)
 
-    def _latents(self, step: int, attempt: int) -> Tensor:
+    def _drawn(self, step: int, attempt: int, context: Tensor | None, rows: Tensor) -> Tensor:
         generator = _generator(self.seed, "samples", step, attempt)
-        return _latents(self.teacher, self.batch_size, self.temperature, generator)[self.rows]
+        return _drawn(self.teacher, self.batch_size, self.temperature, generator, context, rows)
 
     def take_dropped(self) -> int:
         """Returns how many of this worker's samples were dropped since this was last called."""
@@ -134,7 +134,7 @@ class FreshSamples:
         return taken
 
 
-def contexts_like(teacher: Flow, rows: Rows | None) -> Contexts | None:
+def contexts_like(teacher: Teacher, rows: Rows | None) -> Contexts | None:
     """Returns what draws contexts for samples: those of the data, or any class alike.
 
     Raises:
@@ -179,7 +179,7 @@ def bounds_of(rows: Rows | None, bins: int | None, range_factor: float | None) -
 
 @torch.no_grad()
 def draw_samples(
-    teacher: Flow,
+    teacher: Teacher,
     rows: int,
     *,
     temperature: float,
@@ -196,19 +196,28 @@ def draw_samples(
         NonFiniteError: A chunk of samples of which none is finite and in bounds.
     """
     generator = _generator(seed, "samples")
+    device = next(teacher.parameters()).device
     parts, dropped = [], 0
+    decodes = "decoding" in teacher.abilities
 
     def drawn() -> Iterator[tuple[Tensor, Tensor | None]]:
         for start in range(0, rows, CHUNK):
             count = min(CHUNK, rows - start)
-            z = _latents(teacher, count, temperature, generator)
-            yield z, contexts(count, generator).to(z.device) if contexts else None
+            latents = None
+            if decodes:  # before the contexts, from the same generator
+                latents = teacher.draw_latents(count, temperature=temperature, generator=generator)
+            context = contexts(count, generator).to(device) if contexts else None
+            if latents is None:  # by its own means, by each of the workers alike
+                latents = teacher.sample(
+                    count, context, temperature=temperature, generator=generator
+                )
+            yield latents, context
 
     def room(part: tuple[Tensor, Tensor | None]) -> list[Tensor]:
         return [part[0].new_empty(len(part[0]), *teacher.event_shape)]
 
     def compute(part: tuple[Tensor, Tensor | None]) -> list[Tensor]:
-        return [teacher.inverse(*part)]
+        return [teacher.inverse(*part) if decodes else part[0]]
 
     for (_, context), (x,) in together(drawn(), compute, room, workers):
         good = usable(x, bounds)
@@ -220,8 +229,21 @@ def draw_samples(
     return Examples(torch.cat([x for x, _ in parts]), context), dropped
 
 
-def _latents(teacher: Flow, count: int, temperature: float, generator: torch.Generator) -> Tensor:
-    return teacher.draw_latents(count, temperature=temperature, generator=generator)
+def _drawn(
+    teacher: Teacher,
+    count: int,
+    temperature: float,
+    generator: torch.Generator,
+    context: Tensor | None,
+    rows: Tensor,
+) -> Tensor:
+    """Returns some of so many samples, the same ones whichever others are asked for."""
+    if "decoding" not in teacher.abilities:
+        drawn = teacher.sample(count, context, temperature=temperature, generator=generator)
+        return drawn[rows.to(drawn.device)]
+    z = teacher.draw_latents(count, temperature=temperature, generator=generator)
+    rows = rows.to(z.device)
+    return teacher.inverse(z[rows], None if context is None else context[rows])
 
 
 def _generator(seed: int, stream: str, *numbers: int) -> torch.Generator:

@@ -16,6 +16,12 @@ from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.evaluation.divergence import (
+    Divergence,
+    DivergenceConfig,
+    comparable,
+    measure_divergence,
+)
 from flowkd.evaluation.intervals import GroupBits, mean_of
 from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
@@ -25,6 +31,7 @@ from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.context import ContextSpec
 from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
+from flowkd.flows.in_words import family_of, passes_of
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
@@ -51,6 +58,8 @@ class EvaluationConfig(Config):
             computes, bits per dimension as well; or `auto`: throughput and samples are those of
             what is faster, measured before on this machine, bits per dimension stay in float32.
         quality: How samples of each flow are compared with rows of the split; none for not at all.
+        divergence: How flows of tables are compared with the first by samples of both; none for
+            not at all.
         tracking: Where the figures are sent besides the store.
     """
 
@@ -65,6 +74,7 @@ class EvaluationConfig(Config):
     engine: EngineName = "auto"
     precision: Literal["float32", "bf16", "auto"] = "float32"
     quality: QualityConfig | None = QualityConfig()
+    divergence: DivergenceConfig | None = DivergenceConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
@@ -99,6 +109,10 @@ class FlowFigures:
             where only the means are known.
         validation: The same on the split `val`; None if that is the split compared on.
         quality: How far its samples are from the split's rows; None where it was not measured.
+        divergence: How far it is from the first flow, by samples of both; None of that itself, of
+            pictures, and of flows of another context.
+        family: Its family, in words.
+        passes: Of its networks that log_prob and samples take, in words.
         precision: In which its networks computed throughput and quality.
         chosen: How that precision was found, in words; None where it was given.
     """
@@ -116,6 +130,9 @@ class FlowFigures:
     by_group: GroupBits | None = None
     validation: GroupBits | None = None
     quality: Quality | None = None
+    divergence: Divergence | None = None
+    family: str = ""
+    passes: str = ""
     precision: str = "float32"
     chosen: str | None = None
 
@@ -126,6 +143,7 @@ class FlowFigures:
             "by_group": GroupBits.read,
             "validation": GroupBits.read,
             "quality": Quality.read,
+            "divergence": Divergence.read,
         }
         parts = {
             key: read(values[key]) for key, read in readers.items() if values.get(key) is not None
@@ -219,6 +237,7 @@ def _compare(
             if judged is None
             else _bits(label, served[label].judged, judged, manifest.bins),
             quality=_quality(flows[label], rows, manifest, config.quality),
+            divergence=_divergence(label, flows, rows, config.divergence),
         )
         for label, artifact in artifacts.items()
     }
@@ -260,6 +279,8 @@ def _figures(
         steps=int(artifact.metrics.get("steps", 0)),
         created=artifact.manifest.created,
         round_trip=served_round_trip_error(flow, first.x, first.context),
+        family=family_of(flow),
+        passes=passes_of(flow),
         by_group=by_group,
         precision=served.precision,
         chosen=None if served.found is None else str(served.found),
@@ -279,6 +300,15 @@ def _quality(
         steps=manifest.steps,
         names=manifest.columns,
     )
+
+
+def _divergence(
+    label: str, flows: Mapping[str, Flow], rows: Examples, config: DivergenceConfig | None
+) -> Divergence | None:
+    first = next(iter(flows))
+    if config is None or label == first or not comparable(flows[label], flows[first]):
+        return None
+    return measure_divergence(flows[label], flows[first], rows, config)
 
 
 def _bits(label: str, flow: Flow, rows: Examples, bins: int | None) -> GroupBits:

@@ -20,11 +20,14 @@ from flowkd.bijectors import (
 )
 from flowkd.columns import ColumnTransform
 from flowkd.flows.build import new_flow
-from flowkd.flows.family import Positive, UnivariateConfig
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.family import FlowConfig, Positive, UnivariateConfig
 from flowkd.flows.flow import Flow
 from flowkd.nn import masked_mlp
 from flowkd.nn.made import ActivationName
 
+# Couplings of a student for each step of its share.
+STEPS_FOR_ONE = 3
 Direction = Literal["density", "sampling"]
 Decoding = Literal["exact", "jacobi"]
 
@@ -91,6 +94,21 @@ class AutoregressiveConfig(UnivariateConfig):
             "depth": max(1, round(self.depth * depth)), "width": max(1, round(self.width * width))
         }  # fmt: skip
         return self.model_copy(update=sizes)
+
+    def student(self) -> CouplingConfig:
+        """Returns a coupling flow with splines, which is one pass both ways.
+
+        It has three times as many steps, of which a student has its share: a coupling changes half
+        of the columns. docs/results/bench-onepass.md has what was compared.
+        """
+        shared = self.model_dump(include=set(FlowConfig.model_fields) - {"kind"})
+        splined = {"bins": self.bins, "bound": self.bound} if self.transform == "spline" else {}
+        return CouplingConfig.model_validate(
+            {
+                **shared, **splined, "transform": "spline", "depth": STEPS_FOR_ONE * self.depth,
+                "width": self.width,
+            }
+        )  # fmt: skip
 
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns the steps."""

@@ -15,6 +15,11 @@ from flowkd.flows.flow import Flow
 # What a flow's config takes over from its data, which says nothing of its shape.
 OF_DATA = ("event_shape", "mean", "scale", "transforms", "context_mean", "context_scale")
 
+# Of a student of another family than its teacher's: shares of the depth, the deepest that may be at
+# least so wide is taken, and how wide at most.
+OTHER_DEPTHS, OTHER_WIDEST = (1.0, 0.5, 0.25, 0.125), 16.0
+NARROWEST = 0.125
+
 
 def build_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
     """Builds a new flow; the same config and seed give the same parameters.
@@ -76,17 +81,21 @@ def count_parameters(flow: torch.nn.Module) -> int:
 def describe_flow(flow: FlowConfig) -> str:
     """Returns a flow's shape in words: its kind and the fields that are not left at default."""
     named = {"levels": "L", "depth": "K", "width": "width"}
-    values = flow.model_dump(exclude_defaults=True, exclude={"kind", *OF_DATA})
+    values = flow.model_dump(exclude_defaults=True, exclude={"kind", "layers", *OF_DATA})
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
+    if getattr(flow, "transform", "affine") != "affine":
+        values["transform"] = "spline"
     given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
     return f"{flow.kind}, {', '.join(given)}"
 
 
 def smaller(config: FlowConfig, share: float) -> FlowConfig:
-    """Returns a config of the same family with at most a share of the parameters.
+    """Returns the config of a student with at most a share of the parameters.
 
-    The depth shrinks by a power of the share that is the family's own, as far as the share allows
-    it; then the width is the largest within the share.
+    It is of the same family, but for one that is slow in a direction, whose `student` is not.
+    The depth shrinks by a power of the share that is the family's own, where networks are left that
+    are not too narrow; then the width is the largest within the share. Of a flow that was converted
+    from another library mean and scale are left to the data.
 
     Args:
         config: Complete.
@@ -106,27 +115,29 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
     if not 0 < share < 1:
         raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
     most = share * count_parameters(build_flow(config))
+    base = config.student()
+    powers, widest = sorted({config.depth_power, 0.5}), 1.0
+    depths = tuple(share**power for power in powers)
+    if base is not config:
+        depths, widest = tuple(share**0.5 * each for each in OTHER_DEPTHS), OTHER_WIDEST
 
-    power = config.depth_power
+    def parameters(depth: float, width: float) -> int:
+        return count_parameters(new_flow(base.scaled(depth, width)))
 
-    def student(width: float) -> FlowConfig:
-        return config.scaled(share**power, width)
-
-    def parameters(width: float) -> int:
-        return count_parameters(build_flow(student(width)))
-
-    if parameters(0.0) > most:
-        power = 1.0
-    if parameters(0.0) > most:
+    least = [parameters(depth, 0.0) for depth in depths]
+    if least[-1] > most:
         raise ValueError(
-            f"expected a share that leaves at least {parameters(0.0):,} parameters to a "
-            f"{config.kind} flow; got {share}, which leaves {most:,.0f}: raise it"
+            f"expected a share that leaves at least {least[-1]:,} parameters to a {base.kind} "
+            f"flow; got {share}, which leaves {most:,.0f}: raise it"
         )
-    low, high = 0.0, 1.0
+    narrow = [parameters(depth, NARROWEST) for depth in depths]
+    fits = [depth for depth, count in zip(depths, narrow, strict=True) if count <= most]
+    depth = fits[0] if fits else depths[-1]
+    low, high = 0.0, widest
     for _ in range(10):  # parameters grow with the width
         middle = (low + high) / 2
-        low, high = (middle, high) if parameters(middle) <= most else (low, middle)
-    return student(low)
+        low, high = (middle, high) if parameters(depth, middle) <= most else (low, middle)
+    return base.scaled(depth, low)
 
 
 def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:

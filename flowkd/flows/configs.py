@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
 from pydantic import Field
 
 from flowkd.flows.autoregressive import AutoregressiveConfig
+from flowkd.flows.converted.config import ConvertedConfig
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.glow import GlowConfig
@@ -15,6 +16,7 @@ from flowkd.flows.glow import GlowConfig
 FAMILIES: tuple[type[FlowConfig], ...] = (
     GlowConfig,
     AutoregressiveConfig,
+    ConvertedConfig,
     CouplingConfig,
 )
 

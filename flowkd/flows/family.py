@@ -102,6 +102,13 @@ class FlowConfig(Config):
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns new bijectors by name, in the order of forward, after the standardising one."""
 
+    def student(self) -> FlowConfig:
+        """Returns the config that students are made smaller from: by default itself.
+
+        Another one may leave mean and scale to the data.
+        """
+        return self
+
     def scaled(self, depth: float, width: float) -> Self:
         """Returns the config with its depth and width times a factor each, at least 1.
 

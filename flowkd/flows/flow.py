@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,13 @@ LOG_TWO_PI = math.log(2 * math.pi)
 # Fields of a config that a flow's line says otherwise, or not at all.
 UNSAID = {
     "kind", "event_shape", "mean", "scale", "transforms", "classes", "context", "context_size",
-    "context_mean", "context_scale",
+    "context_mean", "context_scale", "layers",
 }  # fmt: skip
 # Said also where a config leaves them at default.
 SIZES = {"depth", "width", "levels"}
+
+# What a teacher may have besides log_prob.
+Ability = Literal["samples", "latents", "decoding", "taps"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,23 @@ class Encoding:
         taps = f", states at {', '.join(self.states)}" if self.states else ""
         mean = self.log_prob.detach().mean().item()
         return f"Encoding(z {tuple(self.z.shape)}, mean log_prob {mean:.3f} nats{taps})"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a flow makes of latents.
+
+    Attributes:
+        x: Data, (B, *event_shape), in data units.
+        log_prob: Log-density of these data, in nats, (B,): where inverse is one pass it is known
+            without another.
+        states: The states at the taps that were asked for, by name, as `Encoding` has them of x.
+            Their log_det is that of the way from z to them.
+    """
+
+    x: Tensor
+    log_prob: Tensor
+    states: dict[str, State] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -119,6 +139,11 @@ class Flow(nn.Module):
         return self.chain.initialized
 
     @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it has for a student besides log_prob: everything."""
+        return frozenset(get_args(Ability))
+
+    @property
     def dimensions(self) -> int:
         """D, the number of values in one example."""
         return math.prod(self.event_shape)
@@ -175,9 +200,7 @@ class Flow(nn.Module):
         Raises:
             ValueError: A shape, a context or a tap that is not this flow's.
         """
-        unknown = [name for name in taps if name not in self.taps]
-        if unknown:
-            raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
+        self._check_taps(taps)
         self._check(x, self.event_shape, "x")
         engine = self._engine_for("log_prob")
         if engine is not None and not taps and not _needs_gradient(x, context):
@@ -199,6 +222,24 @@ class Flow(nn.Module):
             self.context.check(context, z.shape[0])
             return engine.decode(z, context)
         return self.chain.inverse(z, self.encode_context(context, z))[0]
+
+    def decode(
+        self, z: Tensor, context: Tensor | None = None, taps: Collection[str] = ()
+    ) -> Decoding:
+        """Decodes latents, (B, *latent_shape), with the density and the states on the way.
+
+        Args:
+            z: Latents.
+            context: What the flow's ContextSpec asks for; vectors in data units.
+            taps: Names of the bijectors after which, in the order of forward, the states are.
+
+        Raises:
+            ValueError: A shape, a context or a tap that is not this flow's.
+        """
+        self._check_taps(taps)
+        self._check(z, self.latent_shape, "z")
+        x, log_det, states = self.chain.record_inverse(z, self.encode_context(context, z), taps)
+        return Decoding(x, standard_normal_log_prob(z) - log_det, states)
 
     def draw_latents(
         self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
@@ -247,6 +288,11 @@ class Flow(nn.Module):
         """Sets the parameters that depend on data from one batch; once, before training."""
         self._check(x, self.event_shape, "x")
         self.chain.initialize(x, self.encode_context(context, x))
+
+    def _check_taps(self, taps: Collection[str]) -> None:
+        unknown = [name for name in taps if name not in self.taps]
+        if unknown:
+            raise ValueError(f"unknown tap {unknown[0]!r}; valid taps are {', '.join(self.taps)}")
 
     def _engine_for(self, direction: str) -> Engine | None:
         engine = self.engine

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flowkd.config import Config
 from flowkd.data.facts import DataFacts, named_values
 from flowkd.data.groups import FEW_GROUPS
+from flowkd.flows.in_words import family_of, passes_of
 from flowkd.registry.figures import figures_in_words
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Lineage(Config):
         run: Name of the training run.
         teacher: Reference of a student's teacher.
         search: Name of the search that chose it.
+        origin: Library and version, builder, and SHA-256 of the weights that it was converted from.
         commit: Git commit of the code.
         bins: Number of integer values of the data, if they were dequantised.
         groups: Number of groups of rows, by split, that belong together in the data set.
@@ -31,6 +33,7 @@ class Lineage(Config):
     run: str | None = None
     teacher: str | None = None
     search: str | None = None
+    origin: str | None = None
     commit: str | None = None
     bins: int | None = None
     groups: dict[str, int] | None = None
@@ -54,7 +57,7 @@ def model_card(
             f"# {folder}",
             "",
             f"A normalizing flow over {' x '.join(map(str, flow.event_shape))} values with "
-            f"{parameters:,} parameters, conditioned on {_context(flow)}.",
+            f"{parameters:,} parameters, conditioned on {_context(flow)}. {_directions(flow)}",
             "",
             *_few_groups(lineage),
             *(line for remark in remarks for line in (f"**Note:** {remark}", "")),
@@ -65,6 +68,12 @@ def model_card(
             "",
         ]
     )
+
+
+def _directions(flow: Flow) -> str:
+    """Returns what a flow's directions take, and its family, as sentences."""
+    family = family_of(flow)
+    return f"Family: {family}; {passes_of(flow)}." if family else f"{passes_of(flow)}."
 
 
 def _context(flow: Flow) -> str:

@@ -60,15 +60,36 @@ def held_out(artifact: Artifact, store: Store) -> HeldOut | str:
         return "Not compared with a Gaussian: no data set is known that it was trained on."
     if name not in dataset_names(store):
         return f"Not compared with a Gaussian: its data set {name!r} is not in the store."
-    manifest, seed = read_manifest(store, name), training["seed"]
-    flow = artifact.flow
-    if not _fits(flow, manifest):
+    manifest = read_manifest(store, name)
+    if not fits(artifact.flow, manifest):
         return f"Not compared with a Gaussian: its data set {name!r} was replaced by another one."
-    judged = load_split(store, manifest, "val", limit=training["validation_rows"])
+    rows = training["train_rows"], training["validation_rows"]
+    return judged(artifact.flow, manifest, store, *rows, training["seed"])
+
+
+def judged(
+    flow: Flow,
+    manifest: Manifest,
+    store: Store,
+    train_rows: int | None,
+    validation_rows: int | None,
+    seed: int,
+) -> HeldOut:
+    """Returns a flow's figures on the validation rows of a data set that it fits.
+
+    Args:
+        flow: Of any dtype, on the CPU.
+        manifest: Of the data set.
+        store: Holds it.
+        train_rows: How many of its rows the Gaussian is fitted to; None for all.
+        validation_rows: How many are judged on; None for all.
+        seed: Of their noise.
+    """
+    judged = load_split(store, manifest, "val", limit=validation_rows)
     if not flow.context.width:
         judged = judged.without_context()
     rows = next(evaluation_batches(judged, manifest.bins, len(judged), seed))
-    stored = StoredRows(store, manifest, "train", limit=training["train_rows"])
+    stored = StoredRows(store, manifest, "train", limit=train_rows)
     taken = _spread(stored, min(GAUSSIAN_ROWS, max(1, GAUSSIAN_VALUES // flow.dimensions)))
     known = next(evaluation_batches(taken, manifest.bins, len(taken), seed))
     gaussian = Gaussian.fit(known.x, full=manifest.kind == "table")
@@ -85,7 +106,8 @@ def held_out(artifact: Artifact, store: Store) -> HeldOut | str:
     )
 
 
-def _fits(flow: Flow, manifest: Manifest) -> bool:
+def fits(flow: Flow, manifest: Manifest) -> bool:
+    """Tells whether a data set has rows, and a context, of a flow's shape."""
     context = (manifest.classes or 0, manifest.context_size or 0)
     given = (flow.context.classes, flow.context.size)
     same = tuple(manifest.event_shape) == flow.event_shape

@@ -13,6 +13,7 @@ from flowkd.evaluation.intervals import Interval, difference, gap_interval, gaps
 from flowkd.report.caveats import first_lines, in_percent
 
 ROLES = ("teacher", "plain", "distilled")
+APOSTROPHE = "'s"
 
 
 class Cell(NamedTuple):
@@ -130,12 +131,20 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
         _row("bits/dim", "± standard error; lower is better", bits, errors),
         *_differences(figures),
         *_told_apart(flows),
+        *_divergences(flows, of),
         _row("parameters", f"share of {of}", sizes, shares),
+        *_families(flows),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
         _row("round trip", "largest error, x to z and back", round_trips),
     ]
+
+
+def _families(flows: Sequence[FlowFigures]) -> list[FigureRow]:
+    """Returns a row with each flow's family, and the passes that its directions take."""
+    values, notes = [flow.family for flow in flows], [flow.passes for flow in flows]
+    return [_row("family", "passes of its networks", values, notes)] if any(values) else []
 
 
 def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
@@ -149,6 +158,31 @@ def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
             notes[place] = f"{found.low:.3f} to {found.high:.3f}"
     meaning = "a classifier tells samples from data: 0.5 it cannot, 1 it can; 95% interval"
     return [_row("C2ST AUC", meaning, values, notes)] if any(values) else []
+
+
+def _divergences(flows: Sequence[FlowFigures], of: str) -> list[FigureRow]:
+    """Returns rows with how far flows are from the first by samples, where it was measured."""
+    measured = [flow.divergence for flow in flows]
+    sizes = sorted({each.samples for each in measured if each is not None})
+    if not sizes:
+        return []
+    drawn = f"{' and '.join(f'{size:,}' for size in sizes)} samples"
+    rows = (
+        ("KL from", "from_teacher", f"nats, over {drawn} of {of.removesuffix(APOSTROPHE)}"),
+        ("KL to", "to_teacher", f"nats, over {drawn} of each flow"),
+        ("effective samples", "effective", f"share of {drawn} for {of.removesuffix(APOSTROPHE)}"),
+    )
+    found = []
+    for name, attribute, meaning in rows:
+        values, notes = [], []
+        for each in measured:
+            figure = None if each is None else getattr(each, attribute)
+            shown = percent if attribute == "effective" else "{:.3f}".format
+            values.append("" if figure is None else shown(figure.estimate))
+            known = "" if figure is None else f"{shown(figure.low)} to {shown(figure.high)}"
+            notes.append(known)
+        found.append(_row(name, f"{meaning}; 95% interval", values, notes))
+    return found
 
 
 def _differences(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:

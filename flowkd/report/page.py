@@ -35,6 +35,10 @@ TERMS = {
     "hints": "mean squared distance to the teacher's states at the hints",
     "log_det": "mean squared difference from the teacher's log-determinants, per dimension",
     "synthesis": "mean absolute distance to the teacher's samples",
+    "data_cycle": "mean square distance of data from their way through teacher and student",
+    "noise_cycle": "mean square distance of noise from its way through student and teacher",
+    "cycle_hints": "mean square distance of the states on those ways",
+    "reverse_kl": "divergence from the teacher on the student's samples, nats per dimension",
 }
 
 Records = Sequence[Mapping[str, Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flowkd.config import parse_config, reason
@@ -72,10 +73,10 @@ def _context_of(config: FlowConfig, manifest: Manifest) -> dict[str, Any]:
     return values
 
 
-def complete_like(config: FlowConfig, teacher: FlowConfig) -> FlowConfig:
+def complete_like(config: FlowConfig, teacher: Mapping[str, Any]) -> FlowConfig:
     """Fills in what a flow's config leaves open from its teacher's, where there are no data."""
     shared = {"event_shape", "mean", "scale", "transforms"}
     if config.context != "ignore":
         shared |= {"context", "classes", "context_size", "context_mean", "context_scale"}
-    open_ = {key: getattr(teacher, key) for key in shared if getattr(config, key) is None}
+    open_ = {key: teacher.get(key) for key in shared if getattr(config, key) is None}
     return parse_config(type(config), {**config.model_dump(), **open_}, source="flow")

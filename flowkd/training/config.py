@@ -13,6 +13,7 @@ from flowkd.distillation.objective import (
     MaximumLikelihoodConfig,
     ObjectiveConfig,
 )
+from flowkd.distillation.schedules import OF_NOISE
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.names import RunName
 from flowkd.tracking.config import TrackingConfig
@@ -98,8 +99,9 @@ class TrainingConfig(Config):
         name: The run's name in the store.
         dataset: Name of a prepared data set; `none` to learn from a teacher's samples alone.
         flow: What to train; what it leaves open comes from the data set. Default: a student has
-            its teacher's family and a share of its parameters, `objective.share`; any other flow is
-            chosen by the kind and number of the data.
+            its teacher's family, or spline couplings where samples of that take more than one pass,
+            and a share of its parameters, `objective.share`; any other flow is chosen by the kind
+            and number of the data.
         objective: What to train it to do.
         minutes: About so long may the training of a flow that is chosen for pictures take on this
             machine: its depth and width follow, by the time of a step. Default 20.
@@ -191,9 +193,10 @@ class TrainingConfig(Config):
                 f"dataset: {NO_DATA}: expected objective.weights with nll: 0, and a weight for "
                 f"samples or another term; got nll: {weights.nll}"
             )
-        if weights.ever("synthesis") and not self.distillation.samples.rows:
+        if weights.ever(*OF_NOISE) and not self.distillation.samples.rows:
             raise ValueError(
-                f"dataset: {NO_DATA}: expected samples.rows for the term synthesis; got none"
+                f"dataset: {NO_DATA}: expected samples.rows for a term of noise, "
+                f"{', '.join(OF_NOISE)}; got none"
             )
 
     def validation_steps(self, rows: int | None) -> int:

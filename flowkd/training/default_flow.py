@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 from flowkd.data.manifest import Manifest
 from flowkd.errors import ConfigError
+from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.training.picture_size import Budget, picture_size
 
-# Hidden units of a table's flow, by the fewest training rows that they are for.
-TABLE_WIDTHS = ((50_000, 256), (10_000, 128), (2_000, 64), (0, 32))
+Family = Literal["spline", "coupling", "autoregressive", "glow"]
+
 SMALLEST_SIDE = 2  # of what the last level of a Glow sees
 
 
-def default_flow(manifest: Manifest, budget: Budget) -> tuple[AnyFlowConfig, str]:
+class Size(NamedTuple):
+    """Size of a table's flow, for at least so many training rows."""
+
+    rows: int
+    depth: int
+    width: int
+
+
+# Of tables, by family: the largest first, and small for few rows, which are soon learnt by heart.
+SIZES: dict[str, tuple[Size, ...]] = {
+    "spline": (Size(50_000, 8, 192), Size(10_000, 8, 96), Size(2_000, 8, 48), Size(0, 4, 24)),
+    "coupling": (Size(50_000, 8, 256), Size(10_000, 8, 128), Size(2_000, 8, 64), Size(0, 4, 32)),
+    "autoregressive": (
+        Size(50_000, 5, 256),
+        Size(10_000, 5, 128),
+        Size(2_000, 5, 64),
+        Size(0, 3, 32),
+    ),
+}
+# What a family is, for whoever chooses one.
+ABOUT: dict[str, str] = {
+    "spline": "spline couplings: log_prob and samples take one pass each",
+    "coupling": "affine couplings: the fastest, log_prob and samples take one pass each",
+    "autoregressive": "masked autoregressive splines: log_prob takes one pass, and samples one for "
+    "each column; the best teachers, for students of one pass",
+    "glow": "Glow, for pictures: log_prob and samples take one pass each",
+}
+# On one thread and in the same time, steps of splines are fewer and gain less: make bench-defaults.
+DEFAULT_OF_TABLES: Family = "coupling"
+
+
+def default_flow(
+    manifest: Manifest, budget: Budget, family: Family | None = None
+) -> tuple[AnyFlowConfig, str]:
     """Returns the config of a flow large enough for a data set, to be completed from it, and why.
 
     Args:
         manifest: Of the data set.
         budget: What its training may take, which bounds flows of pictures: those of tables are
             trained in minutes.
+        family: Default the best that is known for the kind of the data.
 
     Raises:
-        ConfigError: Pictures whose sides cannot be halved.
+        ConfigError: A family of other data, or pictures whose sides cannot be halved.
     """
     shape, rows = tuple(manifest.event_shape), manifest.splits["train"].rows
+    _check_family(family, shape, manifest.name)
     if len(shape) == 1:
-        width = next(width for least, width in TABLE_WIDTHS if rows >= least)
-        return CouplingConfig(depth=8 if width > 32 else 4, width=width), f"for {rows:,} rows"
+        return _of_table(family or DEFAULT_OF_TABLES, rows), f"for {rows:,} rows"
     sides = shape[1:]
     levels = [
         level
@@ -43,3 +80,21 @@ def default_flow(manifest: Manifest, budget: Budget) -> tuple[AnyFlowConfig, str
     if minutes is None:
         return flow, "the largest default"
     return flow, f"about {minutes:.0f} minutes of training here, of {budget.minutes:g} that it may"
+
+
+def _of_table(family: Family, rows: int) -> AnyFlowConfig:
+    size = next(size for size in SIZES[family] if rows >= size.rows)
+    if family == "autoregressive":
+        return AutoregressiveConfig(depth=size.depth, width=size.width)
+    transform: Literal["affine", "spline"] = "spline" if family == "spline" else "affine"
+    return CouplingConfig(depth=size.depth, width=size.width, transform=transform)
+
+
+def _check_family(family: Family | None, shape: tuple[int, ...], dataset: str) -> None:
+    of_tables = len(shape) == 1
+    known = list(SIZES) if of_tables else ["glow"]
+    if family is not None and family not in known:
+        raise ConfigError(
+            f"family: expected {' or '.join(known)} for {'a table' if of_tables else 'pictures'}, "
+            f"data set {dataset!r}; got {family}"
+        )

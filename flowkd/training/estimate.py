@@ -12,6 +12,8 @@ from flowkd.data.batch import Batch
 from flowkd.distillation.teacher_samples import CHUNK
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
+from flowkd.training.foreign_teacher import PinnedForeign, load_foreign
 from flowkd.training.resolved import ResolvedRun
 
 FEWEST_ROWS, GROWTH = 8, 8
@@ -31,7 +33,11 @@ def estimated_seconds(run: ResolvedRun, enough: float) -> float:
     """
     config, distillation = run.config, run.config.distillation
     flow = build_flow(run.flow, seed=config.seed)
-    teacher = build_flow(run.teacher.flow) if run.teacher is not None else None
+    teacher: Teacher | None = None
+    if isinstance(run.teacher, PinnedForeign):
+        teacher = load_foreign(run.teacher)
+    elif run.teacher is not None:
+        teacher = build_flow(run.teacher.flow)
     objective = run.build_objective(flow, teacher)
     drawn = 0
     if distillation is not None and config.learns_from_samples:
@@ -76,11 +82,11 @@ def _noise(flow: Flow, rows: int, samples: int) -> Batch:
     return Batch(x, _context(flow, rows), z, samples)
 
 
-def _draw(teacher: Flow, rows: int) -> None:
+def _draw(teacher: Teacher, rows: int) -> None:
     teacher.sample(rows, _context(teacher, rows), generator=torch.Generator().manual_seed(0))
 
 
-def _context(flow: Flow, rows: int) -> torch.Tensor | None:
+def _context(flow: Teacher, rows: int) -> torch.Tensor | None:
     if flow.context.classes:
         return torch.zeros(rows, dtype=torch.int64)
     return torch.zeros(rows, flow.context.size) if flow.context.size else None

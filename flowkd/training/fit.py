@@ -15,7 +15,6 @@ from flowkd.columns import ColumnTransforms
 from flowkd.config import reason
 from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import (
-    BEST_WEIGHTS,
     DistillationConfig,
     MaximumLikelihoodConfig,
     ObjectiveConfig,
@@ -24,9 +23,10 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.distillation.warmstart import WarmStart, check_warm_start
 from flowkd.errors import ConfigError
-from flowkd.flows.build import config_of, smaller, standardize
+from flowkd.flows.build import config_of, smaller, standardize, unit_keys
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.foreign.adapters.base import Adapter
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.config import TrainingConfig
 from flowkd.training.find_rate import with_rate
@@ -37,6 +37,7 @@ from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.train_config import LearningRate, TrainConfig
+from flowkd.training.weights_choice import default_weights
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 
@@ -74,7 +75,7 @@ def fit(
     x: Values,
     context: Values | None = None,
     *,
-    teacher: Flow | None = None,
+    teacher: Flow | Adapter | None = None,
     weights: Weights | None = None,
     hints: Sequence[Hint] = (),
     samples: int | None = 20_000,
@@ -97,7 +98,8 @@ def fit(
         flow: Is changed: it gets the average weights with the best validation.
         x: Rows, (N, *event_shape): floats in data units, or uint8, which are dequantised.
         context: What the flow is conditioned on: int64 classes (N,), or vectors (N, c).
-        teacher: A flow to learn from as well; default none.
+        teacher: A flow to learn from as well, or one of another library, as `flowkd.adapt` returns
+            it; default none.
         weights: Of the loss terms, with a teacher; default the best of docs/results/study.md.
         hints: Pairs of taps, with a teacher and a weight for them.
         samples: Teacher samples that are drawn before training; None draws fresh ones at each step.
@@ -131,7 +133,7 @@ def fit(
     standardize(flow, rows.statistics(transforms))
     remarks = _remark(rows, transforms, flow.columns)
     rows.describe(flow)
-    objective = _objective(teacher, weights, hints, samples)
+    objective = _objective(teacher, config_of(flow), weights, hints, samples)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(flow, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     history = _train(run, rows.data(teacher), flow, progress)[1]
@@ -140,7 +142,7 @@ def fit(
 
 
 def distill(
-    teacher: Flow,
+    teacher: Flow | Adapter,
     x: Values,
     context: Values | None = None,
     *,
@@ -163,10 +165,12 @@ def distill(
     """Makes a small flow of nearly the same likelihood as a large one, as `jobs.distill` does.
 
     Args:
-        teacher: The large flow; only read.
+        teacher: The large flow; only read. One of another library, as `flowkd.adapt` returns it,
+            needs a student to be given.
         x: Rows, (N, *event_shape), as `fit` takes them.
         context: Classes (N,) or vectors (N, c) that the flow is conditioned on.
-        share: The student has at most this share of the teacher's parameters.
+        share: The student has at most this share of the teacher's parameters. That of an
+            autoregressive teacher is a coupling flow with splines, of one pass both ways.
         student: Config of the student, instead of a share.
         warm_start: `fold`, `inherit`, `slice`, `copy` or `none`; default fold, where the family
             has it.
@@ -191,23 +195,37 @@ def distill(
         >>> student.log_prob(x).shape
         torch.Size([500])
     """
-    config = _check_flow(teacher)
-    rows = MemoryRows.of(teacher, x, context, validation, bins or teacher.bins, seed)
-    _remark(rows, config.transforms, teacher.columns)
+    config = None if isinstance(teacher, Adapter) else _check_flow(teacher)
+    known, columns = (teacher.bins, teacher.columns) if isinstance(teacher, Flow) else (None, None)
+    rows = MemoryRows.of(teacher, x, context, validation, bins or known, seed)
+    _remark(rows, None if config is None else config.transforms, columns)
     try:
-        small = student or smaller(config, share)
-        start = warm_start or ("fold" if "fold" in config.warm_starts else "none")
+        small = student or _smaller(config, share)
+        open_ = [key for key in unit_keys(small) if getattr(small, key) is None]
+        if open_:
+            units = rows.statistics(small.transforms)
+            small = small.model_copy(update={key: units[key] for key in open_})
+        folds = config is not None and small.kind == config.kind and "fold" in small.warm_starts
+        start = warm_start or ("fold" if folds else "none")
         if start != "none":
+            if config is None:
+                raise ValueError(f"expected warm_start: none with a teacher as it is; got {start}")
             check_warm_start(cast(WarmStart, start), small, config, len(rows.train))
     except ValueError as error:
         raise ConfigError(f"distill: {error}") from error
-    objective = _objective(teacher, weights, hints, samples, start)
+    objective = _objective(teacher, small, weights, hints, samples, start)
     recipe = _recipe(steps, learning_rate, options)
     run = _in_memory(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
     made = _train(run, rows.data(teacher, source=start != "none"), None, progress)[0]
     rows.describe(made)
-    made.columns = teacher.columns
+    made.columns = columns
     return made
+
+
+def _smaller(config: FlowConfig | None, share: float) -> FlowConfig:
+    if config is None:
+        raise ValueError("expected a student for a teacher of another library; got none: name it")
+    return smaller(config, share)
 
 
 def _remark(
@@ -229,7 +247,8 @@ def _check_flow(flow: Flow) -> FlowConfig:
 
 
 def _objective(
-    teacher: Flow | None,
+    teacher: Flow | Adapter | None,
+    student: FlowConfig,
     weights: Weights | None,
     hints: Sequence[Hint],
     samples: int | None,
@@ -243,7 +262,9 @@ def _objective(
         return DistillationConfig(
             teacher=IN_MEMORY,
             hints=tuple(hints),
-            weights=LossWeights.model_validate(BEST_WEIGHTS if weights is None else weights),
+            weights=default_weights(student)
+            if weights is None
+            else LossWeights.model_validate(weights),
             samples=SamplesConfig(rows=samples),
             warm_start=cast(Literal["none"] | WarmStart, warm_start),
         )
@@ -266,7 +287,7 @@ def _in_memory(
     validate_every: int | None,
     seed: int,
     *,
-    teacher: Flow | None,
+    teacher: Flow | Adapter | None,
 ) -> ResolvedRun:
     """Returns the run of flows that no store has."""
     flow = config_of(student) if isinstance(student, Flow) else student
@@ -281,7 +302,7 @@ def _in_memory(
         seed=seed,
     )
     pinned = None
-    if teacher is not None:
+    if isinstance(teacher, Flow):
         pinned = PinnedArtifact(reference=IN_MEMORY, weights="", flow=config_of(teacher))
     begins = config.distillation is not None and config.distillation.source is not None
     return ResolvedRun(config=config, flow=flow, teacher=pinned, source=pinned if begins else None)

@@ -6,6 +6,7 @@ from flowkd.data.manifest import Manifest
 from flowkd.errors import ConfigError
 from flowkd.flows.build import describe_flow, smaller
 from flowkd.flows.configs import AnyFlowConfig
+from flowkd.flows.family import FlowConfig
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
@@ -40,11 +41,11 @@ def with_flow(
     if larger is not None and size.throughput is not None:
         timed = timed_shape(larger.flow, size.throughput, store)
         flow = timed.flow
-        notes.append(f"flow, beside {larger.reference}: {timed}")
+        notes.append(f"flow, beside {larger.reference}: {timed}{_why(flow, larger.flow)}")
     elif larger is not None:
         flow = _smaller(size.parameters_share, larger)
         share = f"{size.parameters_share:g} of the parameters of {larger.reference}"
-        notes.append(f"flow: {describe_flow(flow)}, at most {share}")
+        notes.append(f"flow: {describe_flow(flow)}, at most {share}{_why(flow, larger.flow)}")
     else:
         assert manifest is not None
         scaling = config.scaling
@@ -61,3 +62,10 @@ def _smaller(share: float, larger: PinnedArtifact) -> AnyFlowConfig:
         return smaller(larger.flow, share)
     except ValueError as error:
         raise ConfigError(f"objective.share: {error}") from error
+
+
+def _why(flow: FlowConfig, larger: FlowConfig) -> str:
+    """Returns why a student is of another family than the flow that it follows, if it is."""
+    if flow.kind == larger.kind:
+        return ""
+    return f"; one pass each way, where flows of kind {larger.kind} are slow in one"

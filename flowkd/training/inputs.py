@@ -14,8 +14,10 @@ from flowkd.data.reading import StoredRows, load_split
 from flowkd.data.rows import Examples
 from flowkd.distillation.teacher_samples import FreshSamples
 from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 from flowkd.registry.pins import load_pinned
 from flowkd.store.store import Store
+from flowkd.training.foreign_teacher import PinnedForeign, load_foreign
 from flowkd.training.resolved import ResolvedRun
 
 # Rows on which a flow's round trip is measured at each validation.
@@ -53,7 +55,7 @@ class RunData:
     train: StoredRows | Examples | None
     validation: Examples | None
     bins: int | None
-    teacher: Flow | None = None
+    teacher: Teacher | None = None
     source: Flow | None = None
     known: TeacherData = field(default_factory=TeacherData)
 
@@ -107,8 +109,13 @@ def load_data(run: ResolvedRun, store: Store) -> RunData:
         DataError: Shards that are missing or damaged.
         StoreError: Flows that are.
     """
-    teacher = load_pinned(store, run.teacher) if run.teacher is not None else None
-    source = teacher if run.source == run.teacher else None
+    teacher: Teacher | None = None
+    source = None
+    if isinstance(run.teacher, PinnedForeign):
+        teacher = load_foreign(run.teacher)
+    elif run.teacher is not None:
+        flow = load_pinned(store, run.teacher)
+        teacher, source = flow, flow if run.source == run.teacher else None
     if run.source is not None and source is None:
         source = load_pinned(store, run.source)
     if run.manifest is None:

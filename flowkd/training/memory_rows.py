@@ -19,6 +19,7 @@ from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
 from flowkd.errors import DataError
 from flowkd.flows.flow import Flow
+from flowkd.foreign.adapters.base import Adapter
 from flowkd.training.inputs import RunData
 
 # A spread of fewer steps of the dtype than this is a staircase.
@@ -48,7 +49,7 @@ class MemoryRows:
     @classmethod
     def of(
         cls,
-        flow: Flow,
+        flow: Flow | Adapter,
         x: Values,
         context: Values | None,
         validation: Validation,
@@ -132,10 +133,16 @@ class MemoryRows:
             least, most = context.double().aminmax(dim=0)
             flow.context_range = tuple(least.tolist()), tuple(most.tolist())
 
-    def data(self, teacher: Flow | None, *, source: bool = False) -> RunData:
+    def data(self, teacher: Flow | Adapter | None, *, source: bool = False) -> RunData:
         """Returns what a run reads; of a teacher it takes a copy, for objectives freeze theirs."""
         theirs = None if teacher is None else copy.deepcopy(teacher)
-        return RunData(self.train, self.validation, self.bins, theirs, theirs if source else None)
+        return RunData(
+            self.train,
+            self.validation,
+            self.bins,
+            theirs,
+            theirs if source and isinstance(theirs, Flow) else None,
+        )
 
 
 def _exact(x: Values, bins: int | None, order: Tensor | None = None) -> Tensor | None:
@@ -149,7 +156,7 @@ def _exact(x: Values, bins: int | None, order: Tensor | None = None) -> Tensor |
 
 
 def _examples(
-    flow: Flow, x: Values, context: Values | None, bins: int | None, name: str
+    flow: Flow | Adapter, x: Values, context: Values | None, bins: int | None, name: str
 ) -> tuple[Examples, int | None]:
     values = torch.as_tensor(x)
     if values.dtype == torch.uint8:
@@ -211,7 +218,7 @@ def _check_resolved(context: Tensor, scale: Sequence[float]) -> None:
         )
 
 
-def _context(flow: Flow, context: Values | None, count: int, name: str) -> Tensor | None:
+def _context(flow: Flow | Adapter, context: Values | None, count: int, name: str) -> Tensor | None:
     known = None if context is None else torch.as_tensor(context)
     if known is not None and not known.is_floating_point():
         # The flow says of vectors whether it takes any: whole numbers may be meant as one.

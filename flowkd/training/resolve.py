@@ -9,6 +9,7 @@ from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.distillation.objective import DistillationConfig
 from flowkd.errors import ConfigError, StoreError
 from flowkd.flows.build import build_flow
+from flowkd.flows.teacher import Teacher
 from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
@@ -16,8 +17,10 @@ from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.complete_flow import complete_flow, complete_like
 from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
 from flowkd.training.flow_choice import with_flow
+from flowkd.training.foreign_teacher import PinnedForeign, pin_foreign
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.warm_start_choice import with_warm_start
+from flowkd.training.weights_choice import with_weights
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -40,13 +43,20 @@ def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
     if known is not None:
         return known
     manifest = None if config.dataset == NO_DATA else read_manifest(store, config.dataset)
-    teacher = source = None
+    teacher: PinnedArtifact | PinnedForeign | None = None
+    source, adapter = None, None
     if config.distillation is not None:
-        teacher = pin_artifact(store, config.distillation.teacher)
+        if isinstance(config.distillation.teacher, str):
+            teacher = pin_artifact(store, config.distillation.teacher)
+        else:
+            teacher, adapter = pin_foreign(config.distillation.teacher)
         if config.distillation.source is not None:
             source = pin_artifact(store, config.distillation.source)
     run = complete_run(config, manifest, teacher, source, _larger(config, store), store)
-    run.build_objective(build_flow(run.flow), build_flow(teacher.flow) if teacher else None)
+    ready: Teacher | None = adapter
+    if isinstance(teacher, PinnedArtifact):
+        ready = build_flow(teacher.flow)
+    run.build_objective(build_flow(run.flow), ready)
     return run
 
 
@@ -61,7 +71,7 @@ def check_not_removed(store: Store, run: str) -> None:
 def complete_run(
     config: TrainingConfig,
     manifest: Manifest | None,
-    teacher: PinnedArtifact | None = None,
+    teacher: PinnedArtifact | PinnedForeign | None = None,
     source: PinnedArtifact | None = None,
     larger: PinnedArtifact | None = None,
     store: Store | None = None,
@@ -69,13 +79,22 @@ def complete_run(
     """Completes a config from what it refers to; raises ConfigError where they do not fit."""
     notes: list[str] = []
     by_data = config.flow is None and teacher is None and larger is None
-    config = with_flow(config, manifest, teacher or larger, notes, store)
+    if isinstance(teacher, PinnedForeign):
+        if config.flow is None and manifest is None:
+            raise ConfigError(
+                f"flow: expected one for the student of {teacher.reference}, which is used as it "
+                f"is, without data; got none: name it"
+            )
+    else:
+        larger = teacher or larger
+    config = with_flow(config, manifest, larger, notes, store)
     assert config.flow is not None
     if manifest is not None:
         flow = complete_flow(config.flow, manifest)
     else:
         assert teacher is not None
-        flow = complete_like(config.flow, teacher.flow)
+        found = teacher.shape() if isinstance(teacher, PinnedForeign) else dict(teacher.flow)
+        flow = complete_like(config.flow, found)
     run = ResolvedRun(
         config=_pinned(config, teacher, source),
         flow=flow,
@@ -86,7 +105,8 @@ def complete_run(
         flow_by_data=by_data,
     )
     _check_names(run)
-    return with_warm_start(run)
+    _check_direction(run)
+    return with_warm_start(with_weights(run))
 
 
 def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:
@@ -129,16 +149,32 @@ def _resolved_before(config: TrainingConfig, store: Store) -> ResolvedRun | None
 
 
 def _pinned(
-    config: TrainingConfig, teacher: PinnedArtifact | None, source: PinnedArtifact | None
+    config: TrainingConfig,
+    teacher: PinnedArtifact | PinnedForeign | None,
+    source: PinnedArtifact | None,
 ) -> TrainingConfig:
     """Returns a config whose references are those of pinned artifacts."""
     if config.distillation is None or teacher is None:
         return config
-    changes = {"teacher": teacher.reference}
+    changes = {}
+    if isinstance(teacher, PinnedArtifact):
+        changes["teacher"] = teacher.reference
     if config.distillation.warm_from is not None and source is not None:
         changes["warm_from"] = source.reference
     objective = config.distillation.model_copy(update=changes)
     return config.model_copy(update={"objective": objective})
+
+
+def _check_direction(run: ResolvedRun) -> None:
+    """Raises ConfigError for a flow whose log_prob takes a pass a column, learnt by it alone."""
+    if run.config.distillation is not None or getattr(run.flow, "direction", "") != "sampling":
+        return
+    raise ConfigError(
+        f"run {run.config.name!r}: flow.direction: expected density for a training by nll, which "
+        f"needs log_prob at each step; got sampling, whose log_prob takes a pass for each column: "
+        f"leave direction out, or learn from a teacher by what the flow samples, with "
+        f"objective.kind: distillation"
+    )
 
 
 def _check_names(run: ResolvedRun) -> None:

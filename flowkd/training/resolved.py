@@ -14,9 +14,11 @@ from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.precision import FoundPrecision
+from flowkd.flows.teacher import Teacher
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.choices import Found
 from flowkd.training.config import TrainingConfig
+from flowkd.training.foreign_teacher import PinnedForeign
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
@@ -77,7 +79,7 @@ class ResolvedRun(Config):
     config: TrainingConfig
     flow: AnyFlowConfig
     manifest: Manifest | None = None
-    teacher: PinnedArtifact | None = None
+    teacher: PinnedArtifact | PinnedForeign | None = None
     source: PinnedArtifact | None = None
     notes: tuple[str, ...] = ()
     flow_by_data: bool = False
@@ -125,7 +127,9 @@ class ResolvedRun(Config):
         most = CALIBRATION_ROWS if self.source is None else WARM_START_ROWS
         return max(self.config.batch_size, most)
 
-    def build_objective(self, flow: Flow, teacher: Flow | None) -> MaximumLikelihood | Distillation:
+    def build_objective(
+        self, flow: Flow, teacher: Teacher | None
+    ) -> MaximumLikelihood | Distillation:
         """Returns what the flow is trained to do.
 
         Raises:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from flowkd.data.manifest import Manifest
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
+from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
@@ -54,11 +55,12 @@ def share(config: TrainingConfig, store: Store, taps: Sequence[str] = ()) -> Sha
         StoreError: No such teacher.
     """
     run = resolve_run(config, store)
-    assert run.teacher is not None
+    assert isinstance(run.teacher, PinnedArtifact)
     assert run.manifest is not None
     stored = load_data(run, store)
     assert isinstance(stored.train, StoredRows)
     train: Examples = replace(stored.train.read_all(), sharding=stored.train.shard_sizes)
+    assert isinstance(stored.teacher, Flow)
     data = replace(stored, train=train, source=stored.teacher)
     known = ask_teacher(run, data, taps)
     return SharedData(run.teacher, run.manifest, replace(data, known=known))

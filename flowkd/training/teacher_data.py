@@ -18,6 +18,7 @@ from flowkd.distillation.cache import (
     with_taps,
 )
 from flowkd.distillation.objective import DistillationConfig
+from flowkd.distillation.schedules import OF_NOISE
 from flowkd.distillation.targets import Bounds
 from flowkd.distillation.teacher_samples import (
     CHUNK,
@@ -28,7 +29,7 @@ from flowkd.distillation.teacher_samples import (
     contexts_like,
     draw_samples,
 )
-from flowkd.flows.flow import Flow
+from flowkd.flows.teacher import Teacher
 from flowkd.training.inputs import (
     RunData,
     RunInputs,
@@ -91,7 +92,7 @@ class _Student:
 
     run: ResolvedRun
     settings: DistillationConfig
-    teacher: Flow
+    teacher: Teacher
     data: RunData
     worker: Worker
     taps: tuple[str, ...] | None = None
@@ -149,7 +150,7 @@ class _Student:
     def _of_data(self) -> BatchLoader:
         """Returns batches of data, with the teacher's targets if they are to be kept."""
         assert self.data.train is not None
-        latents = self.settings.weights.ever("synthesis")
+        latents = self.settings.weights.ever(*OF_NOISE)
         if self.settings.cache.kind == "none":
             rows, bins = self.data.train, self.data.bins
             return loader(self.run, rows, bins, self.worker, latents=latents)
@@ -163,7 +164,7 @@ class _Student:
             known = bool(samples.targets)
             samples = with_taps(samples, self._taps) if known else self.targets_of_samples(samples)
         alone = self.data.train is None
-        latents = alone and self.settings.weights.ever("synthesis")
+        latents = alone and self.settings.weights.ever(*OF_NOISE)
         return loader(self.run, samples, None, self.worker, self._samples_a_batch, latents)
 
     def _fresh(self) -> FreshSamples:

@@ -13,7 +13,7 @@ import torch
 from flowkd.config import Config
 from flowkd.errors import ConfigError
 from flowkd.evaluation.throughput import seconds_per_call
-from flowkd.flows.build import build_flow, describe_flow
+from flowkd.flows.build import build_flow, describe_flow, new_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
@@ -58,7 +58,7 @@ class TimedShape(Config):
 
 
 def timed_shape(larger: AnyFlowConfig, times: float, store: Store | None = None) -> TimedShape:
-    """Returns a shape of a flow's family that is so many times as fast, by measurement.
+    """Returns a shape of a flow's family, or one like it, that is so many times as fast, measured.
 
     Of the shapes that are, it is the one whose smaller share of the flow's depth and width is
     largest, and then the largest of these: at equal throughput, shapes that keep most of the steps
@@ -92,11 +92,13 @@ def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
     shares = [(depth, width) for depth in DEPTHS for width in WIDTHS]
     shares.sort(key=lambda each: (min(each), each[0] * each[1]), reverse=True)
     found: dict[str, AnyFlowConfig] = {}
+    base = larger.student()
     for depth, width in shares:
-        flow = larger.scaled(depth, width)
-        if depth * width**2 <= SLACK / times and flow != larger:
+        flow = base.scaled(depth, width)
+        # Of another family nothing is known but by measurement.
+        if base is not larger or (depth * width**2 <= SLACK / times and flow != larger):
             found.setdefault(flow.model_dump_json(), flow)  # the first has the largest shares
-    return list(found.values()) or [larger.scaled(DEPTHS[-1], WIDTHS[-1])]
+    return list(found.values()) or [base.scaled(DEPTHS[-1], WIDTHS[-1])]
 
 
 def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
@@ -105,7 +107,7 @@ def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
     rows = _rows(teacher)
     fastest = 0.0
     for timed, flow in enumerate(candidates(larger, times), start=1):
-        ratios = _ratios(teacher, build_flow(flow), rows)
+        ratios = _ratios(teacher, new_flow(flow), rows)
         fastest = max(fastest, min(ratios))
         if min(ratios) >= times:
             seconds = round(time.perf_counter() - began, 1)

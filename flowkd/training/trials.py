@@ -19,6 +19,7 @@ from flowkd.training.inputs import RunData, RunInputs, Worker
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run
+from flowkd.training.weights_choice import encodes_in_one_pass
 
 # Of a trial: enough steps to order the rates, on all data sets of docs/results/study.md.
 TRIAL_SHARE, LEAST_STEPS, MOST_STEPS = 0.1, 50, 200
@@ -122,6 +123,7 @@ def short_run(run: ResolvedRun) -> ResolvedRun:
     """Returns a run like this one, short, and on data alone where there are any.
 
     It begins as this one does: what was folded is lost at a rate that is best for a flow at random.
+    A student that encodes rows column by column is tried on its own terms: data alone take it long.
     """
     train = run.config.train
     most = FEW_STEPS if has_few_rows(run) else MOST_STEPS
@@ -136,7 +138,7 @@ def short_run(run: ResolvedRun) -> ResolvedRun:
     }  # fmt: skip
     whole: dict[str, Any] = {}
     distillation = run.config.distillation
-    if run.config.dataset != NO_DATA:
+    if run.config.dataset != NO_DATA and encodes_in_one_pass(run.flow):
         if distillation is not None and run.source is not None:
             changes["objective"] = distillation.model_copy(
                 update={

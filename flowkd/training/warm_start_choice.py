@@ -19,8 +19,10 @@ def with_warm_start(run: ResolvedRun) -> ResolvedRun:
         ConfigError: A student that cannot begin as its config says.
     """
     distillation = run.config.distillation
-    if distillation is None or distillation.warm_start == "none" or run.source is None:
+    if distillation is None or distillation.warm_start == "none":
         return run
+    if run.source is None:
+        return _begun(run, "none", ["warm_start: none, because another library has the teacher"])
     if distillation.warm_start != "auto":
         try:
             _check(run, distillation.warm_start)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flowkd.errors import StoreError
+from flowkd.errors import ConfigError, StoreError
 from flowkd.registry.aliases import alias_history, set_alias
 from jobs.cli.boundary import Group
 from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
@@ -46,6 +46,7 @@ def list_models(store: StoreUri = None, as_json: Json = False) -> None:
 def show_model(reference: Reference, store: StoreUri = None, as_json: Json = False) -> None:
     """Show what an artifact is, how good, and what it was made from."""
     from flowkd.flows.build import count_parameters  # these need torch
+    from flowkd.flows.in_words import passes_of
     from flowkd.registry.artifacts import load_artifact
     from flowkd.registry.figures import figures_in_words
 
@@ -57,6 +58,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "version": artifact.version,
             "created": manifest.created,
             "parameters": count_parameters(artifact.flow),
+            "passes": passes_of(artifact.flow),
             "data": manifest.data.model_dump(exclude_defaults=True),
             "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
             "metrics": artifact.metrics if as_json else figures_in_words(artifact.metrics),
@@ -138,6 +140,83 @@ def export_model(
         for direction in {"log_prob", "inverse"} - set(facts["directions"]):
             what = "log_prob" if direction == "log_prob" else "x from z"
             done(f"{what} is not in it: it takes a pass a column, and flowkd alone computes it")
+
+
+@models.command(
+    "import",
+    epilog=example(
+        "flowkd models import --from zuko --build mypackage.flows:build --weights flow.pt "
+        "--model jets"
+    ),
+)
+def import_foreign(
+    library: Annotated[
+        Literal["nflows", "normflows", "zuko"], typer.Option("--from", help="Its library.")
+    ],
+    build: Annotated[
+        str, typer.Option(help="package.module:function that builds it, without arguments.")
+    ],
+    weights: Annotated[
+        str, typer.Option(help="Its state dict: safetensors, or by torch.save. No pickle is read.")
+    ],
+    model: Annotated[str, typer.Option(help="Name of the model that it becomes.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="That it was trained on: names, and a comparison.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the data before: 0.5, or 1.0,2.0.")
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="What the data were divided by then.")] = None,
+    context_mean: Annotated[str | None, typer.Option(help="The same of context vectors.")] = None,
+    context_scale: Annotated[str | None, typer.Option(help="The same of context vectors.")] = None,
+    alias: Annotated[str, typer.Option(help="That is moved to the new version.")] = "best",
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish it although it is unsound; its card says so.")
+    ] = False,
+    store: StoreUri = None,
+    as_json: Json = False,
+) -> None:
+    """Take over a flow of nflows, normflows or zuko as a model of the same log_prob."""
+    from flowkd.config import parse_config
+    from flowkd.registry.imported import ImportConfig, import_model  # needs torch
+
+    given = {
+        "mean": mean, "scale": scale, "context_mean": context_mean, "context_scale": context_scale,
+    }  # fmt: skip
+    units = {name: numbers(name, text) for name, text in given.items()}
+    values = {
+        "model": model,
+        "source": {"library": library, "build": build, "weights": weights, **units},
+        "dataset": dataset,
+        "alias": alias,
+        "force": force,
+    }
+    config = parse_config(ImportConfig, values, source="the command")
+    with opened_store(store, "write") as opened:
+        found = import_model(config, opened)
+        reference = f"models/{model}@{found.version}"
+        if as_json:
+            facts = {"reference": reference, "origin": found.origin}
+            return say_facts(
+                {**facts, "parameters": found.parameters, "metrics": found.metrics}, as_json
+            )
+        done(
+            f"{reference} is {found.origin}, of {found.parameters:,} parameters and equal log_prob"
+        )
+
+
+def numbers(name: str, text: str | None) -> float | list[float] | None:
+    """Returns a number, or several between commas; raises ConfigError for other text."""
+    if text is None:
+        return None
+    try:
+        values = [float(each) for each in text.split(",")]
+    except ValueError as error:
+        option = name.replace("_", "-")
+        raise ConfigError(
+            f"--{option}: expected a number, or several between commas; got {text!r}"
+        ) from error
+    return values[0] if len(values) == 1 else values
 
 
 @models.command("remove", epilog=example("flowkd models remove models/photos@VERSION"))

@@ -21,6 +21,7 @@ from flowkd.errors import RefusedError
 from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
 from flowkd.evaluation.tracked import track_comparison
 from flowkd.registry.aliases import alias_version, set_alias
+from flowkd.registry.imported import ImportConfig, import_model, imported_before
 from flowkd.registry.publish import PublishConfig, best_of, publish_run
 from flowkd.report.comparison import gap_share, has_roles
 from flowkd.report.config import ReportConfig
@@ -91,6 +92,7 @@ class _Progress:
         """Does a stage, unless the store has what it makes."""
         stages_of: dict[str, Callable[[Any], None]] = {
             "prepare": self._import,
+            "import_model": self._take_over,
             "train_teacher": self._train,
             "distill": self._train,
             "evaluate": self._evaluate,
@@ -113,6 +115,17 @@ class _Progress:
             console.print(f"  left out: {left.count:,} {left.what} {left.why}{names}")
         for remark in manifest.remarks:
             console.print(f"  remark: {remark}")
+
+    def _take_over(self, settings: ImportConfig) -> None:
+        store = self.storage.store()
+        known = imported_before(settings, store)
+        if known is not None:
+            console.print(f"  models/{settings.model}@{known}, taken over before")
+            return
+        found = import_model(settings, store)
+        console.print(
+            f"  models/{settings.model}@{found.version} is {found.origin}, of equal log_prob"
+        )
 
     def _train(self, settings: TrainingConfig) -> None:
         train_with_progress(_placed(settings), self.storage)

@@ -37,6 +37,9 @@ def figures_table(figures: Mapping[str, FlowFigures]) -> None:
         )
     # Wide enough for the whole table: without a terminal, columns would be cut.
     PlainConsole(100).print(table)
+    if len({flow.family for flow in figures.values()}) > 1:
+        for label, flow in figures.items():
+            print(visible(f"{label}: {flow.family}; {flow.passes}"))
     if found := held_out(figures):
         print(f"± standard error over groups of rows, of {found}")
     for line in differences(figures):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,6 +13,15 @@ from flowkd.errors import ConfigError, DataError
 from flowkd.text import visible
 from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, Overrides, StoreUri
 
+if TYPE_CHECKING:
+    from flowkd.training.default_flow import Family
+    from jobs.workflow.look import Look
+    from jobs.workflow.sizes import Sizes
+
+# What is told of sizes where the teacher is there already.
+OF_TEACHER = (
+    "The students: at most 25% of the teacher's parameters, and one pass each way, by the teacher."
+)
 # An option of an import that an error names as its remedy.
 OPTION = re.compile(r"`(key|header|delimiter|decimal|missing_texts|incomplete)\b")
 File = Annotated[Path, typer.Argument(help="YAML file, as `flowkd new` writes one.")]
@@ -57,6 +66,22 @@ def new_file(
     label: Annotated[
         str | None, typer.Option(help="A column of classes, one of which the density is given.")
     ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the teacher: spline, coupling or autoregressive; default the best known."
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="A flow that is there: models/NAME@ALIAS, runs/RUN, or, with --weights, "
+            "LIBRARY:package.module:function of nflows, normflows or zuko."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="State dict of such a teacher: safetensors, or torch.save's.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of the import, such as key=a/b.")
     ] = None,
@@ -68,13 +93,13 @@ def new_file(
     from flowkd.config.yaml_file import parse_yaml
     from jobs.workflow.config import WorkflowConfig
     from jobs.workflow.new import look_at, name_of_source
-    from jobs.workflow.sizes import Sizes, sizes_of
     from jobs.workflow.write import workflow_text
 
     called = name or name_of_source(source)
     path = output or Path(f"{called}.yaml")
     if path.exists():
         raise ConfigError(f"{path} is there already: remove it, or name another by --output")
+    known = _teacher(teacher, weights, family)
     options: dict[str, Any] = {"context_columns": context} if context else {}
     if label is not None:
         options["label_column"] = label
@@ -85,12 +110,8 @@ def new_file(
         if OPTION.search(str(error)) is None:
             raise
         raise DataError(f"{error}; here as --set 'KEY=VALUE'") from error
-    sizes: Sizes | str
-    try:
-        sizes = sizes_of(look)
-    except ConfigError as error:
-        sizes = str(error)
-    text = workflow_text(called, look, sizes, f"flowkd run {path}")
+    sizes, known = _sizes(look, family) if teacher is None else (OF_TEACHER, known)
+    text = workflow_text(called, look, sizes, f"flowkd run {path}", known)
     parse_config(WorkflowConfig, parse_yaml(text, str(path)), source=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -100,3 +121,48 @@ def new_file(
     if not isinstance(sizes, str):
         print(f"about {sizes.lasts} of training on this machine, an estimate")
     print(f"wrote {path}: look at it, then `flowkd run {path}`")
+
+
+def _teacher(teacher: str | None, weights: str | None, family: str | None) -> Any:
+    """Returns what a file says of a teacher that is there; None where there is none."""
+    if teacher is None:
+        if weights is not None:
+            raise ConfigError(
+                f"--weights: expected --teacher LIBRARY:package.module:function beside it; got "
+                f"{weights!r} alone"
+            )
+        return None
+    if family is not None:
+        raise ConfigError(f"--family: expected none, for the teacher is {teacher}; got {family!r}")
+    if teacher.startswith(("models/", "runs/")):
+        if weights is not None:
+            raise ConfigError(f"--weights: expected none, for {teacher} has its own; got {weights}")
+        return teacher
+    library, _, build = teacher.partition(":")
+    if weights is None:
+        raise ConfigError(
+            f"--teacher: expected models/NAME@ALIAS or runs/RUN, or a flow of another library with "
+            f"--weights FILE; got {teacher!r} without"
+        )
+    from flowkd.config import parse_config
+    from flowkd.foreign.source import ForeignFlow, load_module
+
+    values = {"library": library, "build": build, "weights": weights}
+    load_module(parse_config(ForeignFlow, values, source="--teacher"))
+    return values
+
+
+def _sizes(look: Look, family: str | None) -> tuple[Sizes | str, Any]:
+    """Returns what the defaults choose, or why none is known, and what is set of the teacher."""
+    from flowkd.training.default_flow import ABOUT
+    from jobs.workflow.sizes import sizes_of
+
+    if family is None:
+        try:
+            return sizes_of(look), None
+        except ConfigError as error:
+            return str(error), None
+    if family not in ABOUT:
+        raise ConfigError(f"--family: expected {', '.join(ABOUT)}; got {family!r}")
+    sizes = sizes_of(look, cast("Family", family))
+    return sizes, {"flow": sizes.flow}

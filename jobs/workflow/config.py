@@ -14,6 +14,7 @@ from flowkd.distillation.student_size import StudentSize
 from flowkd.errors import ConfigError
 from flowkd.evaluation.compare import EvaluationConfig
 from flowkd.names import DatasetName, ModelName, RunName
+from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig
 from flowkd.tracking.config import TrackingConfig
@@ -38,7 +39,9 @@ class WorkflowConfig(Config):
         name: Of the report, and of the runs: NAME-teacher, NAME-plain and NAME-distilled.
         model: Name of the model; default the workflow's.
         data: What to import, by its kind, or the name of a data set that is prepared already.
-        teacher: Keys of a run, for the teacher; or the reference of a flow that is trained already.
+        teacher: Keys of a run, for the teacher; or the reference of a flow that is trained already;
+            or a flow of another library, `{library: zuko, build: package.module:function, weights:
+            FILE}`, which becomes the model NAME-teacher.
         student: Keys of a run, for both students; those of `objective` are the distilled one's.
         plain: Whether the same student is trained on data alone, too, to compare.
         evaluate: Keys of an evaluation.
@@ -95,10 +98,17 @@ class WorkflowConfig(Config):
     @property
     def flows(self) -> dict[str, str]:
         """Reference of each flow by its role, the teacher first."""
-        own = isinstance(self.teacher, str)
-        teacher = str(self.teacher) if own else f"runs/{self.name}-{TEACHER}"
+        teacher = str(self.teacher)
+        if isinstance(self.teacher, dict):
+            made = f"{self.name}-{TEACHER}"
+            teacher = f"models/{made}@best" if self.takes_over else f"runs/{made}"
         roles = (PLAIN, DISTILLED) if self.plain else (DISTILLED,)
         return {TEACHER: teacher} | {role: f"runs/{self.name}-{role}" for role in roles}
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether the teacher is a flow of another library."""
+        return isinstance(self.teacher, dict) and "library" in self.teacher
 
     @property
     def students(self) -> tuple[str, ...]:
@@ -115,7 +125,13 @@ def stages(workflow: WorkflowConfig) -> dict[str, tuple[str, BaseModel]]:
     found: dict[str, tuple[str, BaseModel]] = {}
     if not isinstance(workflow.data, str):
         found["data"] = ("prepare", PrepareConfig(workflow.data))
-    if isinstance(workflow.teacher, dict):
+    if workflow.takes_over:
+        taken = {
+            "model": f"{workflow.name}-{TEACHER}", "source": workflow.teacher,
+            "dataset": workflow.dataset, "force": workflow.publish.get("force", False),
+        }  # fmt: skip
+        found[TEACHER] = ("import_model", _part(workflow, TEACHER, ImportConfig, taken))
+    elif isinstance(workflow.teacher, dict):
         run = _run(workflow, TEACHER, workflow.teacher, TEACHER)
         found[TEACHER] = ("train_teacher", run)
     student = {key: value for key, value in workflow.student.items() if key != "objective"}

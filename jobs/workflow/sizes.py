@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from flowkd.data.manifest import Manifest, Shard, Split
-from flowkd.flows.build import build_flow, count_parameters, describe_flow, smaller
+from flowkd.flows.build import OF_DATA, build_flow, count_parameters, describe_flow, smaller
+from flowkd.flows.family import FlowConfig
 from flowkd.training.config import TrainingConfig
+from flowkd.training.default_flow import ABOUT, Family, default_flow
 from flowkd.training.estimate import estimated_seconds
+from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import complete_run
+from flowkd.training.resolved import ResolvedRun
 from jobs.workflow.look import Look
 
 # Steps of a training that ends on a plateau, from a small table, the fewest that there can be.
@@ -27,6 +32,9 @@ class Sizes:
     """What the defaults choose.
 
     Attributes:
+        flow: Keys of the teacher's flow, as a file names it.
+        why: Why it is of this family, in words.
+        shape: Of a row of the data.
         teacher: Shape of the teacher, in words.
         student: Shape of the students.
         parameters: Of the teacher.
@@ -35,6 +43,9 @@ class Sizes:
         minutes: That all trainings take, the fewest and the most expected.
     """
 
+    flow: dict[str, Any]
+    why: str
+    shape: tuple[int, ...]
     teacher: str
     student: str
     parameters: int
@@ -51,20 +62,23 @@ class Sizes:
         return f"{max(1, round(least))} to {math.ceil(most)} minutes"
 
 
-def sizes_of(look: Look, measure: bool = True) -> Sizes:
+def sizes_of(look: Look, family: Family | None = None, measure: bool = True) -> Sizes:
     """Returns what the defaults choose for data that were looked at.
 
     Args:
         look: The data.
+        family: Of the teacher; default the best that is known for the data.
         measure: Whether steps are timed, which takes some seconds.
 
     Raises:
-        ConfigError: No flow is known for data of this shape.
+        ConfigError: No flow is known for data of this shape, or a family of others.
     """
     torch.set_num_threads(TrainingConfig(name="any", dataset="any").scaling.cpus)
-    teacher = complete_run(_training(), _manifest(look))
-    flow = smaller(teacher.flow, SHARE)
-    student = complete_run(_training().model_copy(update={"flow": flow}), _manifest(look))
+    manifest, run = _manifest(look), _training()
+    budget = Budget(run.minutes, run.batch_size, threads=run.scaling.cpus)
+    teacher = _of(default_flow(manifest, budget, family)[0], manifest)
+    student = _of(smaller(teacher.flow, SHARE), manifest)
+    flow = student.flow
     seconds = [
         estimated_seconds(run, math.inf) / MEASURED if measure else math.nan
         for run in (teacher, student)
@@ -74,6 +88,9 @@ def sizes_of(look: Look, measure: bool = True) -> Sizes:
         for steps in (FEWEST, MOST)
     ]
     return Sizes(
+        flow=_given(teacher.flow),
+        why=_why(teacher.flow),
+        shape=tuple(manifest.event_shape),
         teacher=describe_flow(teacher.flow),
         student=describe_flow(flow),
         parameters=count_parameters(build_flow(teacher.flow)),
@@ -81,6 +98,24 @@ def sizes_of(look: Look, measure: bool = True) -> Sizes:
         milliseconds=1000 * seconds[0],
         minutes=(minutes[0], minutes[1]),
     )
+
+
+def _of(flow: FlowConfig, manifest: Manifest) -> ResolvedRun:
+    return complete_run(_training().model_copy(update={"flow": flow}), manifest)
+
+
+def _given(flow: FlowConfig) -> dict[str, Any]:
+    """Returns what a file says of a flow: nothing of what its data tell."""
+    left_out = {*OF_DATA, "context_size", "classes", "kind"}
+    values = flow.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    sizes = {key: getattr(flow, key) for key in ("levels", "depth", "width") if hasattr(flow, key)}
+    return {"kind": flow.kind, **sizes, **values}
+
+
+def _why(flow: FlowConfig) -> str:
+    affine = getattr(flow, "transform", None) == "affine"
+    name = ("coupling" if affine else "spline") if flow.kind == "coupling" else flow.kind
+    return ABOUT.get(name, flow.kind)
 
 
 def _training() -> TrainingConfig:

@@ -6,19 +6,27 @@ import json
 import os
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from flowkd.data.manifest import SPLITS
 from flowkd.text import visible
+from flowkd.training.default_flow import SIZES
 from jobs.workflow.look import Look
 from jobs.workflow.sizes import FEWEST, MOST, SHARE, Sizes
 
 WIDTH = 100
 
 
-def workflow_text(name: str, look: Look, sizes: Sizes | str, command: str) -> str:
+def workflow_text(
+    name: str,
+    look: Look,
+    sizes: Sizes | str,
+    command: str,
+    teacher: Mapping[str, Any] | str | None = None,
+) -> str:
     """Returns the YAML of a workflow.
 
     Args:
@@ -26,6 +34,7 @@ def workflow_text(name: str, look: Look, sizes: Sizes | str, command: str) -> st
         look: What was found in the data.
         sizes: What the defaults choose, or why none is known.
         command: What does all of it.
+        teacher: Its reference, or keys of it that are set; default none.
     """
     lines = [
         *_comment(f"{look.about}.", ""),
@@ -35,7 +44,7 @@ def workflow_text(name: str, look: Look, sizes: Sizes | str, command: str) -> st
         f"name: {_scalar(name)}",
         *_data(look),
         "",
-        *_runs(sizes),
+        *_runs(sizes, teacher or {}),
         "",
         "evaluate:",
         "  # split: test",
@@ -87,9 +96,10 @@ def _remarks(look: Look) -> list[str]:
     return [line for remark in look.remarks for line in _comment(f"Note: {visible(remark)}", "  ")]
 
 
-def _runs(sizes: Sizes | str) -> list[str]:
+def _runs(sizes: Sizes | str, teacher: Mapping[str, Any] | str) -> list[str]:
     if isinstance(sizes, str):
-        return [*_comment(sizes, ""), "teacher:", "  # flow: {}", "student:", "  # flow: {}"]
+        return [*_comment(sizes, ""), *_known(teacher), "student:", "  # flow: {}"]
+    assert not isinstance(teacher, str)
     about = (
         f"An estimate, not a promise: about {sizes.lasts} for all trainings on this "
         f"machine, by a step of the teacher of {sizes.milliseconds:.0f} ms, measured, and "
@@ -98,7 +108,9 @@ def _runs(sizes: Sizes | str) -> list[str]:
     return [
         *_comment(about, ""),
         "teacher:",
+        *_comment(f"{sizes.why}.", "  "),
         *_comment(f"flow, by the data: {sizes.teacher}; {sizes.parameters:,} parameters", "  "),
+        *_teacher(teacher, sizes),
         "  # train: {steps: auto, learning_rate: find}",
         "  # batch_size: 256",
         f"  # scaling: {{cpus: 1}}            # threads; this machine has {os.cpu_count()}",
@@ -112,6 +124,38 @@ def _runs(sizes: Sizes | str) -> list[str]:
         "  # train: {steps: auto, learning_rate: find}",
         "# plain: true                       # whether one is trained on data alone, to compare",
     ]  # fmt: skip
+
+
+def _known(teacher: Mapping[str, Any] | str) -> list[str]:
+    """Returns the lines of a teacher that is there, of this library or another."""
+    if isinstance(teacher, str):
+        return [f"teacher: {_scalar(teacher)}"]
+    if not teacher:
+        return ["teacher:", "  # flow: {}"]
+    units = ["  # mean: 0                         # subtracted from the data before it sees them",
+             "  # scale: 1                        # what they are divided by then"]  # fmt: skip
+    return ["teacher:", *(f"  {key}: {_scalar(value)}" for key, value in teacher.items()), *units]
+
+
+def _teacher(given: Mapping[str, Any], sizes: Sizes) -> list[str]:
+    """Returns the lines of what is set of the teacher, or of other families that may be."""
+    if given:
+        return [f"  {key}: {_flow_style(value)}" for key, value in given.items()]
+    if len(sizes.shape) > 1:
+        return []
+    lines = [f"  # flow: {_flow_style(sizes.flow)}"]
+    return [*lines, *_comment("or another, by `flowkd new --family`: " + ", ".join(SIZES), "  ")]
+
+
+def _flow_style(value: Any) -> str:
+    """Returns a value as YAML in one line.
+
+    >>> _flow_style({"kind": "coupling", "depth": 8})
+    '{kind: coupling, depth: 8}'
+    """
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_flow_style(each)}' for key, each in value.items())}}}"
+    return _scalar(value)
 
 
 def _comment(text: str, indent: str) -> list[str]:

@@ -17,8 +17,9 @@ from flowkd.registry.artifacts import load_artifact
 from tests.support.small_flows import CONFIGS, small_batch, small_flow
 
 NAMES = {
-    "Flow", "FlowkdError", "Hint", "LossWeights", "Store", "bits_per_dim", "coupling", "distill",
-    "fit", "for_inference", "glow", "load", "publish",
+    "Flow", "FlowkdError", "Hint", "LossWeights", "Store", "adapt", "autoregressive",
+    "bits_per_dim", "convert", "coupling", "distill", "fit", "for_inference", "glow", "load",
+    "publish",
 }  # fmt: skip
 
 

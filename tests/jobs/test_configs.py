@@ -23,20 +23,24 @@ KINDS = {
     "dataset": PrepareConfig,
     "teacher": TrainingConfig,
     "distill": TrainingConfig,
-    "quickstart": WorkflowConfig,
 }
 EXPECTED = {
     *(f"study/{name}" for name in ("digits", "photos", "photos-scarce", "table", "table-scarce")),
     "folds/pictures",
     "capacity/photos",
     "search/photos",
+    "search/table",
     "quickstart/quickstart",
+    "quickstart/table",
+    *(f"paper/tables/{name}" for name in ("power", "gas", "hepmass", "miniboone", "bsds300")),
     "paper/cifar10_dataset",
     "paper/cifar10_teacher",
     "paper/cifar10_distill",
 }
 # And of those in a folder of their own.
 FOLDERS = {
+    "quickstart": WorkflowConfig,
+    "paper/tables": WorkflowConfig,
     "study": StudyConfig,
     "study/small": StudyConfig,
     "folds": StudyConfig,
@@ -127,3 +131,22 @@ def test_a_student_fits_its_teacher(teaching, learning, shape):
 def test_the_students_of_the_quickstart_differ_in_their_objective_alone():
     plain, distilled = (QUICKSTART[name][1].model_dump() for name in ("plain", "distilled"))
     assert {key for key in plain if plain[key] != distilled[key]} == {"name", "objective"}
+
+
+COLUMNS = {"power": 6, "gas": 8, "hepmass": 21, "miniboone": 43, "bsds300": 63}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_student_of_a_published_teacher_is_small_and_of_one_pass(name):
+    found = stages(load_config(WorkflowConfig, FILES[f"paper/tables/{name}"]))
+    data = {"event_shape": (COLUMNS[name],), "mean": 0.0, "scale": 1.0}
+    teacher, plain, student = (
+        build_flow(found[role][1].flow.model_copy(update=data))
+        for role in ("teacher", "plain", "distilled")
+    )
+    assert teacher.one_pass == {"log_prob": True, "sample": False}
+    assert student.one_pass == {"log_prob": True, "sample": True}
+    assert student.config == plain.config
+    assert 0.2 < count_parameters(student) / count_parameters(teacher) <= 0.25
+    objective = found["distilled"][1].objective
+    Distillation(student, teacher, objective.hints, objective.weights)

@@ -62,6 +62,8 @@ FILES: dict[str, dict[str, Any]] = {
     "teacher.yaml": RUN_BRIEF,
     "distilled.yaml": RUN_BRIEF,
     "weighted.yaml": RUN_BRIEF,
+    "taught.yaml": RUN_BRIEF,
+    "adapted.yaml": RUN_BRIEF,
     "evaluate.yaml": {"seconds": 0.05},
     "publish.yaml": {"force": True},
     "search.yaml": {**BRIEF, "trials": 1, "final": None},
@@ -75,6 +77,7 @@ SMALLER = {
     "levels=3, depth=8, width=128": "levels=2, depth=4, width=8",
     "depth=6, width=32": "depth=4, width=8",
     "depth=3, width=16": "depth=2, width=8",
+    "range(1_000)": "range(10)",
     "steps=1000": "steps=5, learning_rate=0.01",
     "steps=500": "steps=5, learning_rate=0.01",
     "share=0.25)": "share=0.25, steps=5, learning_rate=0.01, samples=50, warm_start='slice')",
@@ -98,10 +101,13 @@ class Reader:
         known = {"x": torch.randint(0, 256, (120, 3, 8, 8), dtype=torch.uint8)}
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(here)
+            patch.syspath_prepend(str(here))
             for block in blocks(page):
                 if block.language == "sh" and block.runs:
                     for line in commands(block):
                         self.type(line)
+                elif block.language == "python" and block.file:
+                    (here / block.file).write_text(block.text, encoding="utf-8")
                 elif block.language == "python" and block.runs:
                     exec(compile(self.smaller(block), name_of(page), "exec"), known)
 
@@ -171,6 +177,8 @@ class Reader:
                 "publish": {"force": True},  # flows of so few steps are worse than a Gaussian
                 "deploy": "none",  # see `serve`
             }
+        elif words[:3] == ["flowkd", "models", "import"]:
+            return ["--force"]  # a flow of so few steps is worse than a Gaussian
         elif words[0] == "python" and words[2] in ("jobs.train_teacher", "jobs.distill"):
             return ["--local"]  # on the cluster of the tests it takes half a minute
         elif words[:3] == ["python", "-m", "jobs.deploy"]:

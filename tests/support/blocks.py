@@ -30,7 +30,7 @@ class Block:
     @property
     def file(self) -> str | None:
         """Returns the name of the file that it is, by its first line."""
-        found = re.match(r"# (\S+\.yaml)\n", self.text)
+        found = re.match(r"# (\S+\.(?:yaml|py))\n", self.text)
         return found[1] if found else None
 
 

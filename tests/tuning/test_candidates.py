@@ -8,6 +8,7 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
+from flowkd.distillation.objective import DistillationConfig
 from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
@@ -15,6 +16,7 @@ from flowkd.store.store import Store
 from flowkd.training.complete_flow import complete_flow
 from flowkd.training.resolve import resolve_run
 from tests.support.searches import searching, space
+from tuning.baselines import default_shape, nearest
 from tuning.candidates import Candidate, CandidateSpace
 from tuning.space import LogUniform, Term
 from tuning.suggest import OptunaSuggester, grid
@@ -61,6 +63,42 @@ def test_every_candidate_fits_the_budget_and_can_be_trained(
         assert count_parameters(flow) == candidate.shape.parameters <= most
         sizes.add(candidate.shape.parameters)
     assert len(sizes) == 4  # a width of 60 is beyond the budget
+
+
+def test_families_are_chosen_within_the_budget_with_what_each_has_of_the_student(
+    taught_store: Store,
+) -> None:
+    shape = {
+        "kind": ["coupling", "autoregressive"],
+        "transform": ["affine", "spline"],
+        "width": [4, 200],
+    }
+    student = {"kind": "coupling", "depth": 2, "inner": 5, "context": "ignore"}
+    config = searching(
+        "families", student=student, space={"shape": shape, "learning_rate": 0.01},
+        budget={"parameters_share": 1.5},
+    )  # fmt: skip
+    candidates = CandidateSpace(config, taught_store)
+    found = {(each.flow.kind, each.flow.transform) for each in candidates.shapes}
+    assert found >= {("coupling", "affine"), ("coupling", "spline"), ("autoregressive", "affine")}
+    assert {each.flow.width for each in candidates.shapes} == {4}  # the other is beyond the budget
+    assert {each.flow.depth for each in candidates.shapes} == {2}
+    assert {each.flow.inner for each in candidates.shapes if each.flow.kind == "coupling"} == {5}
+    drawn_kinds = {
+        candidate.training.flow.kind
+        for candidate, _ in drawn(candidates, optuna.samplers.RandomSampler(seed=0))
+    }
+    assert drawn_kinds == {"coupling", "autoregressive"}
+    default = default_shape(candidates)
+    point, params = nearest(
+        candidates,
+        Candidate(
+            default,
+            candidates.training("near", default, DistillationConfig(teacher="runs/teacher"), 0.01),
+        ),
+    )
+    assert (params["shape.kind"], point.shape.flow.kind) == ("coupling", "coupling")
+    assert params["shape.transform"] == "affine"
 
 
 def test_hints_keep_the_order_of_both_flows(candidates: CandidateSpace) -> None:
@@ -188,7 +226,11 @@ def test_a_faulty_config_is_refused(changes: dict[str, Any], said: str) -> None:
         ({"space": space(hints={"student": ["step9"]})}, "no tap 'step9'; valid taps are"),
         ({"space": space(hints={"teacher": ["stem"]})}, "space.hints.teacher: .* no tap 'stem'"),
         ({"space": space(hints={"student": ["preprocess"]})}, "no tap of a student has the shape"),
-        ({"space": space(shape={"levels": [1, 2]})}, "a coupling flow has no levels"),
+        ({"space": space(shape={"levels": [1, 2]})}, "flows of kind coupling have no levels"),
+        (
+            {"space": space(shape={"kind": ["coupling", "autoregressive"], "inner": [8]})},
+            "flows of kind autoregressive have no inner",
+        ),
         ({"space": space(shape={"depth": [0]})}, "no student can be built; the last refusal"),
         (
             {

@@ -91,6 +91,16 @@ class TableConfig(ColumnOptions, ImporterConfig):
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
+    def _context_apart(self) -> TableConfig:
+        both = [name for name in self.context_columns or () if name in (self.columns or ())]
+        if both:
+            raise ValueError(
+                f"expected context_columns that are not among columns, which are what the density "
+                f"is of; got {both[0]!r} in both: leave it out of one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_context(self) -> TableConfig:
         if self.label_column is not None and self.context_columns:
             raise ValueError("expected context_columns or label_column; got both: leave one out")

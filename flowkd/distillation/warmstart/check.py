@@ -51,6 +51,12 @@ def as_steps(config: FlowConfig) -> StepsConfig:
 
 def _check_same_family(student: FlowConfig, source: FlowConfig) -> None:
     if student.kind != source.kind:
+        if "autoregressive" in (student.kind, source.kind):
+            raise ValueError(
+                f"no closed form leads from a flow of kind {source.kind} to one of kind "
+                f"{student.kind}, whose columns depend on each other in another way: warm_start: "
+                f"none begins at random, and learns from the source's samples"
+            )
         raise ValueError(
             f"expected a student of its source's kind, {source.kind}; got {student.kind}: "
             f"choose a source of the student's kind"

@@ -152,8 +152,7 @@ def test_fixed_points_stop_within_the_tolerance():
     assert taken[-1] < 40 / 2
 
 
-def test_a_row_that_goes_astray_spoils_no_other():
-    """Between, values overflow where a network's weights are large: what is exact stays so."""
+def test_fixed_points_are_found_of_large_weights_and_values():
     bijector = Autoregressive(randomise(masked_mlp(6, 12, 20), by=6.0))
     z = 1e3 * torch.randn(4, 6)
     with torch.no_grad():

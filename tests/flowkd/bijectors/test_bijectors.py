@@ -8,10 +8,12 @@ from torch.autograd.functional import jacobian
 
 from flowkd.bijectors import (
     ActNorm,
+    Affine,
     Asinh,
     Autoregressive,
     Chain,
     Coupling,
+    Elementwise,
     Inverted,
     Invertible1x1,
     Leading,
@@ -28,6 +30,8 @@ from flowkd.bijectors.transforms import preprocessing
 from flowkd.columns import LogitTransform, LogTransform
 from flowkd.flows.build import build_flow
 from flowkd.nn import MLP, ConvNet, SplitPrior, masked_mlp
+from flowkd.nn.dense import Beside, Constant, Dense, Layer
+from flowkd.nn.made import Activation
 from tests.support.small_flows import CONFIGS, randomise
 
 ROWS = 5
@@ -37,6 +41,10 @@ LOG, LOGIT = LogTransform(), LogitTransform(low=-3.0, high=2.0)
 def small_chain():
     inner = Chain({"norm": ActNorm(2), "mix": Invertible1x1(2)})
     return Chain({"permute": Permute([2, 0, 1]), "leading": Leading(inner, 2), "norm": ActNorm(3)})
+
+
+def dense(inputs, outputs):
+    return Dense([Layer(inputs, 6), Activation("tanh"), Layer(6, outputs)])
 
 
 def level(shape_after=4):
@@ -80,6 +88,14 @@ TABLE = {
         lambda: Coupling(MLP(2, 15, 7, 3), 2, Reversed(RationalQuadratic(2, 3.0))),
         (5,),
         3,
+    ),
+    "elementwise": (lambda: Elementwise(Constant(8), Affine()), (4,), 0),
+    "elementwise | context": (lambda: Elementwise(dense(3, 15), RationalQuadratic(2)), (3,), 3),
+    "elementwise of images | context": (lambda: Elementwise(dense(3, 4), Affine()), (2, 3, 2), 3),
+    "coupling by two networks": (
+        lambda: Coupling(Beside([dense(2, 3), Constant(3)]), 2, Affine()),
+        (5,),
+        0,
     ),
     "log": (lambda: Chain({"preprocess": Log()}), (3,), 0),
     "log of images": (lambda: Chain({"preprocess": Log()}), (2, 2, 3), 0),

@@ -78,11 +78,11 @@ def table(**options):
         ),
         (
             lambda: hinted(),
-            ["hints together with a weight for them or for log_det; got 0 hints, hints: 1.0"],
+            ["for them, for log_det or for cycle_hints; got 0 hints, hints: 1.0"],
         ),
         (
             lambda: hinted(("level0", "level0"), weights=LossWeights()),
-            ["hints together with a weight for them or for log_det; got 1 hints, hints: 0.0"],
+            ["for them, for log_det or for cycle_hints; got 1 hints, hints: 0.0"],
         ),
         (
             lambda: Distillation(table(), table(event_shape=(5,))),

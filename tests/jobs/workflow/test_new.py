@@ -146,6 +146,30 @@ def test_the_user_names_what_the_density_is_conditioned_on() -> None:
         assert not Path("other.yaml").exists()
 
 
+def test_the_family_of_the_teacher_is_named_with_its_reason() -> None:
+    walks()
+    for family in ("autoregressive", "spline"):
+        path = f"{family}.yaml"
+        call("new", "walks.npy", "--family", family, "--output", path)
+        teacher = load_config(WorkflowConfig, Path(path)).teacher
+        assert teacher["flow"]["kind"] == ("coupling" if family == "spline" else family)
+        assert teacher["flow"].keys() >= {"depth", "width"}
+    assert "log_prob takes one pass, and samples one for" in Path("autoregressive.yaml").read_text()
+    call("new", "walks.npy")
+    text = Path("walks.yaml").read_text()
+    assert "couplings: " in text
+    assert "or another, by `flowkd new --family`: spline, coupling, autoregressive" in text
+    [line] = [line for line in text.splitlines() if line.startswith("  # flow: {kind: ")]
+    Path("set.yaml").write_text(text.replace(line, line.replace("# ", "")))
+    chosen = load_config(WorkflowConfig, Path("set.yaml"), ["teacher.flow.depth=3"])
+    assert chosen.teacher["flow"]["depth"] == 3
+    refused = CliRunner().invoke(app, ["new", "walks.npy", "--family", "maf", "--output", "b.yaml"])
+    assert refused.exit_code == 1
+    assert "--family: expected spline, coupling, autoregressive, glow; got 'maf'" in refused.output
+    refused = CliRunner().invoke(app, ["new", pets(), "--family", "spline"])
+    assert "family: expected glow for pictures" in " ".join(refused.output.split())
+
+
 def test_a_table_within_a_file_is_named_by_the_user() -> None:
     with h5py.File("runs.h5", "w") as file:
         file["first"], file["second"] = rows(50, 2), rows(60, 3)

@@ -107,12 +107,6 @@ ROWS = "".join(f"{i},{i * i},t{i}\n" for i in range(20))
         ("t.csv", f"a,b,c\n{ROWS}", {"columns": ["a", "d"]}, "no column d; expected .*: a, b, c"),
         ("t.csv", f"a,b,c\n{ROWS}", {"columns": ["a", "a"]}, "got more than one 'a'"),
         ("t.csv", f"a,a,c\n{ROWS}", {"columns": ["a"]}, "got more than one 'a'"),
-        (
-            "t.csv",
-            f"a,b,c\n{ROWS}",
-            {"columns": ["a"], "context_columns": ["a"]},
-            "got more than one 'a'",
-        ),
         ("t.csv", "a\n1\n2\n", {"context_columns": ["a"]}, r"no columns for x besides \['a'\]"),
         ("t.csv", "a,b\n1,\n" + "2,3\n4,5\n" * 9, {}, "row 1 .*'b': .* got no value; 1 such"),
         ("t.csv", "a,b\n1,2\n3\n", {}, "cannot be read as csv"),

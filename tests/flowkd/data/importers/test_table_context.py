@@ -76,6 +76,8 @@ def test_labels_and_vectors_are_not_both_the_context():
         TableConfig(source="a.csv", name="t", label_column="a", context_columns=["b"])
     with pytest.raises(ValueError, match="label_column apart from columns; got 'a'"):
         TableConfig(source="a.csv", name="t", label_column="a", columns=["a", "b"])
+    with pytest.raises(ValueError, match=r"not among columns, .* got 'a' in both: leave it out of"):
+        TableConfig(source="a.csv", name="t", context_columns=["b", "a"], columns=["a", "c"])
 
 
 def context_table(tmp_path, **context):

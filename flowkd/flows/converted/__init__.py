@@ -1,0 +1,1 @@
+"""Flows that were trained with another library, as lists of typed layers."""

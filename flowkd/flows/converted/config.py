@@ -1,0 +1,81 @@
+"""The config of a flow that was trained with another library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from flowkd.bijectors import Bijector, Chain, Leading
+from flowkd.flows.converted.layers import Layer, LayerConfig
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.family import FlowConfig
+from flowkd.flows.glow import GlowConfig
+
+DEPTH, WIDTH = 16, 128  # of the one-pass flow that its students are made smaller from
+
+
+class ConvertedConfig(FlowConfig):
+    """Flow that was trained with another library: its layers one by one, as `flowkd.convert` wrote.
+
+    Attributes:
+        origin: Library and class that it was, such as `zuko 1.6.0 NSF`.
+        layers: What it consists of, the first nearest to the data.
+    """
+
+    kind: Literal["converted"] = "converted"
+    origin: str
+    layers: tuple[Layer, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_context(self) -> ConvertedConfig:
+        if self.context == "ignore":
+            raise ValueError("expected a converted flow with the context that it has; got ignore")
+        return self
+
+    def build_bijectors(self) -> dict[str, Bijector]:
+        """Returns the layers, in chains of those that map equally many channels."""
+        context = self.context_spec.width
+        body: dict[str, Bijector] = {}
+        for number, (channels, names) in enumerate(self.groups()):
+            chain = Chain({name: layer.build(context) for name, layer in names.items()})
+            body[f"part{number}"] = chain if channels is None else Leading(chain, channels)
+        return body
+
+    def groups(self) -> Iterator[tuple[int | None, dict[str, LayerConfig]]]:
+        """Yields how many channels layers that follow each other map, and these by name."""
+        named = [(f"layer{number}", layer) for number, layer in enumerate(self.layers)]
+        for channels, group in groupby(named, key=lambda each: each[1].channels):
+            yield channels, dict(group)
+
+    def paths(self) -> list[str]:
+        """Returns where in the chain each layer lies."""
+        return [
+            f"part{number}.{name}"
+            for number, (_, names) in enumerate(self.groups())
+            for name in names
+        ]
+
+    def student(self) -> FlowConfig:
+        """Returns a flow of the same data that samples in one pass, for students to be sized by.
+
+        Its mean and scale are left to the data.
+        """
+        assert self.event_shape is not None
+        values = {
+            key: getattr(self, key)
+            for key in ("event_shape", "classes", "context_size", "context_mean", "context_scale")
+        }
+        maps = {getattr(getattr(layer, "map", None), "kind", None) for layer in self.layers}
+        values["transform"] = "spline" if "spline" in maps else "affine"
+        if len(self.event_shape) == 1:
+            return CouplingConfig(depth=DEPTH, width=WIDTH, **values)
+        levels = sum(layer.kind == "squeeze" for layer in self.layers)
+        if not levels:
+            raise ValueError(
+                "expected a flow for the student, for none is known of latents that are not "
+                "squeezed; got none: name one"
+            )
+        return GlowConfig(levels=levels, depth=DEPTH, width=WIDTH, **values)

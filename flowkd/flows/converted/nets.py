@@ -1,0 +1,173 @@
+"""The networks within converted layers, as written: sizes and order, the weights are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from flowkd.config import Config
+from flowkd.nn import Conditioner, ConvNet
+from flowkd.nn.dense import Beside, Constant, Dense, Layer
+from flowkd.nn.made import MADE, Activation, ActivationName, Masked, Residual
+
+Size = Annotated[int, Field(ge=1)]
+
+
+class LinearStep(Config):
+    """A linear layer.
+
+    Attributes:
+        outputs: Values out.
+        context: Whether the context adds to what it makes.
+        activation: Of what the context adds; default none.
+    """
+
+    kind: Literal["linear"] = "linear"
+    outputs: Size
+    context: bool = False
+    activation: ActivationName | None = None
+
+
+class ActivationStep(Config):
+    """A function of each value by itself.
+
+    Attributes:
+        name: Which one.
+    """
+
+    kind: Literal["activation"] = "activation"
+    name: ActivationName
+
+
+class ResidualStep(Config):
+    """Adds to its input what steps make of it.
+
+    Attributes:
+        steps: In order; they keep the number of values.
+        gated: Whether what they make is multiplied by a sigmoid of the context.
+    """
+
+    kind: Literal["residual"] = "residual"
+    steps: tuple[Annotated[LinearStep | ActivationStep, Field(discriminator="kind")], ...]
+    gated: bool = False
+
+
+Step = Annotated[LinearStep | ActivationStep | ResidualStep, Field(discriminator="kind")]
+
+
+class DenseNet(Config):
+    """Fully connected layers.
+
+    Attributes:
+        inputs: Values in.
+        steps: In order.
+    """
+
+    kind: Literal["dense"] = "dense"
+    inputs: Size
+    steps: tuple[Step, ...]
+
+    def build(self, context: int) -> Dense:
+        """Returns it with new weights, for context vectors of a size."""
+        return Dense(list(_parts(self.steps, self.inputs, context, masked=False)))
+
+
+class MaskedNet(Config):
+    """Fully connected layers under masks, which come with the weights.
+
+    Attributes:
+        inputs: Columns.
+        steps: In order.
+    """
+
+    kind: Literal["masked"] = "masked"
+    inputs: Size
+    steps: tuple[Step, ...]
+
+    def build(self, context: int) -> MADE:
+        """Returns it with masks that let nothing through."""
+        return MADE(list(_parts(self.steps, self.inputs, context, masked=True)))
+
+
+class PictureNet(Config):
+    """3x3, 1x1 and 3x3 convolutions.
+
+    Attributes:
+        inputs: Channels in.
+        outputs: Channels out.
+        width: Channels after the first.
+        inner: Channels after the second.
+    """
+
+    kind: Literal["conv"] = "conv"
+    inputs: Size
+    outputs: Size
+    width: Size
+    inner: Size
+
+    def build(self, context: int) -> ConvNet:
+        """Returns it with new weights; no context is seen."""
+        return ConvNet(self.inputs, self.outputs, self.width, 0, self.inner)
+
+
+class ConstantNet(Config):
+    """The same parameters for every row.
+
+    Attributes:
+        outputs: Values out.
+    """
+
+    kind: Literal["constant"] = "constant"
+    outputs: Size
+
+    def build(self, context: int) -> Constant:
+        """Returns it with parameters of zero."""
+        return Constant(self.outputs)
+
+
+class BesideNet(Config):
+    """Networks of the same inputs, their outputs one after the other.
+
+    Attributes:
+        networks: In the order of their outputs.
+    """
+
+    kind: Literal["beside"] = "beside"
+    networks: tuple[Annotated[DenseNet | ConstantNet, Field(discriminator="kind")], ...]
+
+    def build(self, context: int) -> Beside:
+        """Returns it with new weights."""
+        return Beside([each.build(context) for each in self.networks])
+
+
+Net = DenseNet | PictureNet | ConstantNet | BesideNet
+AnyNet = Annotated[Net, Field(discriminator="kind")]
+
+
+def _parts(
+    steps: Iterable[LinearStep | ActivationStep | ResidualStep],
+    inputs: int,
+    context: int,
+    masked: bool,
+) -> Iterable[nn.Module]:
+    for step in steps:
+        if isinstance(step, ActivationStep):
+            yield Activation(step.name)
+        elif isinstance(step, ResidualStep):
+            inner = list(_parts(step.steps, inputs, context, masked))
+            yield Residual(inner, (context, inputs) if step.gated else None)
+        else:
+            seen = context if step.context else 0
+            yield _linear(inputs, step, seen, masked)
+            inputs = step.outputs
+
+
+def _linear(inputs: int, step: LinearStep, context: int, masked: bool) -> Conditioner | nn.Module:
+    if not masked:
+        return Layer(inputs, step.outputs, context, activation=step.activation)
+    closed = torch.zeros(step.outputs, inputs, dtype=torch.bool)
+    return Masked(closed, context, activation=step.activation, context_bias=True, kept=True)

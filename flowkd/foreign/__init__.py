@@ -1,0 +1,1 @@
+"""Flows that were trained with nflows, normflows or zuko: converted, or used as they are."""

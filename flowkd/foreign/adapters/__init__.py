@@ -1,0 +1,1 @@
+"""Flows of other libraries as teachers, computed by their own library: a file each."""

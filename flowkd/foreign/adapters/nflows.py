@@ -1,0 +1,59 @@
+"""Flows of nflows as teachers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nflows.distributions import StandardNormal
+from torch import Tensor, nn
+
+from flowkd.flows.context import ContextSpec
+from flowkd.foreign.adapters.base import Adapter
+
+
+def event_shape_of(module: Any) -> tuple[int, ...]:
+    """Returns the shape of one example, by the base."""
+    return tuple(module._distribution._shape)
+
+
+def context_of(module: nn.Module, event_shape: tuple[int, ...]) -> ContextSpec:
+    """Returns what a flow is conditioned on: vectors of a size, by its networks' inputs."""
+    for each in module.modules():
+        layer = getattr(each, "context_layer", None)
+        if layer is not None:
+            return ContextSpec(size=layer.in_features)
+    return ContextSpec()
+
+
+class NflowsTeacher(Adapter):
+    """A flow of nflows."""
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        log_prob: Tensor = self.module.log_prob(x, context).to(x)
+        return log_prob
+
+    def _sample(self, n: int, context: Tensor | None) -> Tensor:
+        if context is None:
+            drawn: Tensor = self.module.sample(n)
+            return drawn
+        drawn = self.module.sample(1, context)
+        return drawn[:, 0]
+
+    def _encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        self._check_base()
+        seen = self.module._embedding_net(context)
+        z, log_det = self.module._transform(x, context=seen)
+        return z, (self.module._distribution.log_prob(z) + log_det).to(x)
+
+    def _decode(self, z: Tensor, context: Tensor | None) -> Tensor:
+        self._check_base()
+        seen = self.module._embedding_net(context)
+        x: Tensor = self.module._transform.inverse(z, context=seen)[0]
+        return x
+
+    def _check_base(self) -> None:
+        if type(self.module._distribution) is not StandardNormal:
+            raise NotImplementedError
+
+
+TEACHER = NflowsTeacher

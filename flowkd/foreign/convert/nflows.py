@@ -1,0 +1,174 @@
+"""Flows of nflows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import nflows.flows
+import torch
+from nflows import distributions, transforms
+from nflows.nn.nets import ResidualNet
+from nflows.transforms.base import InverseTransform
+from nflows.transforms.linear import Linear
+from nflows.transforms.normalization import ActNorm, BatchNorm
+from torch import nn
+from torch.nn.functional import softplus
+
+from flowkd.flows.converted.layers import CouplingLayer
+from flowkd.flows.converted.transforms import AffineMap
+from flowkd.foreign.convert.durkan import (
+    affine_autoregressive,
+    context_of,
+    residual_steps,
+    spline_autoregressive,
+    spline_coupling,
+    spline_of_each,
+    within,
+)
+from flowkd.foreign.convert.parts import (
+    Converted,
+    Part,
+    around,
+    linear,
+    linear_of,
+    norm,
+    norm_by_log,
+    permute,
+    refuse,
+)
+
+
+def convert(flow: nflows.flows.Flow) -> Converted:
+    """Returns a flow of nflows in parts; raises ConversionError for a layer that flowkd has not."""
+    embedding, base = flow._embedding_net, flow._distribution
+    if not isinstance(embedding, nn.Identity):
+        why = "expected no network before the context: make one flow of what it gives"
+        refuse("_embedding_net", embedding, why)
+    shape = tuple(getattr(base, "_shape", ()))
+    if len(shape) != 1:
+        refuse("_distribution", base, f"expected a base over one dimension; got {shape}")
+    walk = _Walk(shape[0])
+    parts = walk.transform(flow._transform, "_transform")
+    if type(base) is distributions.normal.DiagonalNormal:
+        parts.append(norm_by_log(-base.log_std_, -base.mean_))
+    elif type(base) is not distributions.StandardNormal:
+        refuse("_distribution", base, "expected StandardNormal or DiagonalNormal")
+    return Converted(parts, shape, walk.context)
+
+
+class _Walk:
+    """Goes through the transforms of a flow, and finds the size of its context on the way."""
+
+    def __init__(self, features: int) -> None:
+        self.features = features
+        self.context = 0
+
+    def transform(self, module: Any, name: str, inverse: bool = False) -> list[Part]:
+        if isinstance(module, transforms.CompositeTransform):
+            numbered = list(enumerate(module._transforms))
+            return [
+                part
+                for number, each in (reversed(numbered) if inverse else numbered)
+                for part in self.transform(each, f"{name}._transforms.{number}", inverse)
+            ]
+        if type(module) is InverseTransform:
+            return self.transform(module._transform, f"{name}._transform", not inverse)
+        for kinds, found in (
+            (_FIXED, self._fixed),
+            (_COUPLINGS, self._coupling),
+            (_AUTOREGRESSIVE, self._autoregressive),
+        ):
+            if isinstance(module, kinds):
+                return found(module, name, inverse)
+        return refuse(name, module, "flowkd has no such layer")
+
+    def _fixed(self, module: Any, name: str, inverse: bool) -> list[Part]:
+        """Returns a layer without a network."""
+        if isinstance(module, transforms.IdentityTransform):
+            return []
+        if isinstance(module, transforms.Permutation):
+            if module._dim != 1:
+                refuse(name, module, f"expected a permutation of dimension 1; got {module._dim}")
+            order = module._permutation
+            return [permute(order.argsort() if inverse else order)]
+        if isinstance(module, transforms.nonlinearities.PiecewiseRationalQuadraticCDF):
+            return [spline_of_each(module, name, reverse=inverse)]
+        if isinstance(module, Linear | transforms.HouseholderSequence):
+            exact = copy.deepcopy(module).double()
+            if isinstance(exact, Linear):
+                exact.use_cache(False)
+            matrix, shift = linear_of(exact, self.features)
+            if inverse:
+                matrix = torch.linalg.inv(matrix)
+                shift = -matrix @ shift
+            return linear(matrix, shift)
+        scale, shift = self._scale_and_shift(module, name)
+        if inverse:
+            scale, shift = 1 / scale, -shift / scale
+        return [norm(scale, shift)]
+
+    def _scale_and_shift(self, module: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(module, ActNorm):
+            return module.log_scale.double().exp(), module.shift.double()
+        if isinstance(module, BatchNorm):
+            weight = softplus(module.unconstrained_weight.double()) + module.eps
+            scale = weight / (module.running_var.double() + module.eps).sqrt()
+            return scale, module.bias.double() - scale * module.running_mean.double()
+        values = []
+        for value in (module._scale.double(), module._shift.double()):
+            if value.numel() not in (1, self.features):
+                refuse(name, module, f"expected one number, or one for each of {self.features}")
+            values.append(value.flatten().expand(self.features))
+        return values[0], values[1]
+
+    def _coupling(self, module: Any, name: str, inverse: bool) -> list[Part]:
+        net, kept = module.transform_net, module.identity_features
+        if not isinstance(net, ResidualNet):
+            refuse(f"{name}.transform_net", net, "expected nflows.nn.nets.ResidualNet")
+        self._see(context_of(net), f"{name}.transform_net", net)
+        steps = residual_steps(net, len(kept), f"{name}.transform_net")
+        if isinstance(module, transforms.PiecewiseRationalQuadraticCouplingTransform):
+            if inverse and module.unconditional_transform is not None:
+                refuse(name, module, "expected no inverse of one with unconditional splines")
+            return spline_coupling(module, steps, name, reverse=inverse)
+        if type(module) is transforms.AdditiveCouplingTransform:
+            steps.without_scales()
+            affine = AffineMap(scale="exp", reversed=inverse)
+        else:
+            affine = AffineMap(scale="sigmoid", least=1e-3, reversed=inverse)
+        network = steps.network()
+        layer = CouplingLayer(kept=len(kept), net=network.config, map=affine)
+        order = torch.cat([kept, module.transform_features])
+        return around(order, Part(layer, within("conditioner", network)))
+
+    def _autoregressive(self, module: Any, name: str, inverse: bool) -> list[Part]:
+        net = module.autoregressive_net
+        self._see(context_of(net), f"{name}.autoregressive_net", net)
+        if isinstance(module, transforms.MaskedAffineAutoregressiveTransform):
+            return [
+                affine_autoregressive(
+                    module, name, scale="softplus", of_nflows=True, inverse=inverse
+                )
+            ]
+        return [spline_autoregressive(module, name, of_nflows=True, inverse=inverse)]
+
+    def _see(self, context: int, name: str, net: Any) -> None:
+        if context and self.context not in (0, context):
+            refuse(name, net, f"expected a context of {self.context} values; got {context}")
+        self.context = self.context or context
+
+
+_FIXED = (
+    transforms.IdentityTransform, transforms.Permutation,
+    transforms.nonlinearities.PiecewiseRationalQuadraticCDF, transforms.HouseholderSequence,
+    transforms.PointwiseAffineTransform, Linear, ActNorm, BatchNorm,
+)  # fmt: skip
+_COUPLINGS = (
+    transforms.AffineCouplingTransform, transforms.AdditiveCouplingTransform,
+    transforms.PiecewiseRationalQuadraticCouplingTransform,
+)  # fmt: skip
+_AUTOREGRESSIVE = (
+    transforms.MaskedAffineAutoregressiveTransform,
+    transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+)
