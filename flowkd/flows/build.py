@@ -82,7 +82,7 @@ def describe_flow(flow: FlowConfig) -> str:
     named = {"levels": "L", "depth": "K", "width": "width"}
     values = flow.model_dump(exclude_defaults=True, exclude={"kind", "layers", *OF_DATA})
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
-    given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
+    given = [f"{named.get(key, key)} {value}" for key, value in values.items() if value != 0]
     return f"{flow.kind}, {', '.join(given)}"
 
 
