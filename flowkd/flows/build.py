@@ -85,7 +85,7 @@ def describe_flow(flow: FlowConfig) -> str:
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
     if getattr(flow, "transform", "affine") != "affine":
         values["transform"] = "spline"
-    given = [f"{named.get(key, key)} {value}" for key, value in values.items()]
+    given = [f"{named.get(key, key)} {value}" for key, value in values.items() if value != 0]
     return f"{flow.kind}, {', '.join(given)}"
 
 

@@ -78,6 +78,7 @@ SMALLER = {
     "depth=6, width=32": "depth=4, width=8",
     "depth=3, width=16": "depth=2, width=8",
     "range(1_000)": "range(10)",
+    "transforms=3, hidden_features=(64, 64)": "transforms=1, hidden_features=(8,)",
     "steps=1000": "steps=5, learning_rate=0.01",
     "steps=500": "steps=5, learning_rate=0.01",
     "share=0.25)": "share=0.25, steps=5, learning_rate=0.01, samples=50, warm_start='slice')",
@@ -107,7 +108,7 @@ class Reader:
                     for line in commands(block):
                         self.type(line)
                 elif block.language == "python" and block.file:
-                    (here / block.file).write_text(block.text, encoding="utf-8")
+                    (here / block.file).write_text(self.smaller(block), encoding="utf-8")
                 elif block.language == "python" and block.runs:
                     exec(compile(self.smaller(block), name_of(page), "exec"), known)
 

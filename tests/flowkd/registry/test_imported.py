@@ -23,6 +23,12 @@ from tests.support.foreign_flows import normflows_glow, trained
 X = np.random.default_rng(0).normal(size=(400, 3)).cumsum(1).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No graphs are built of what is published: that takes seconds, and is tested elsewhere."""
+    monkeypatch.setenv("FLOWKD_ENGINE", "torch")
+
+
 def nsf() -> nn.Module:
     return zuko.flows.NSF(3, transforms=1, hidden_features=(8,))
 

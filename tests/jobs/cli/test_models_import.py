@@ -16,6 +16,11 @@ from tests.flowkd.registry.test_imported import nsf
 BUILD = "tests.flowkd.registry.test_imported:nsf"
 
 
+@pytest.fixture(autouse=True)
+def torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWKD_ENGINE", "torch")
+
+
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
     torch.manual_seed(0)
