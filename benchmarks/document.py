@@ -15,6 +15,7 @@ from benchmarks import (
     engines,
     journeys_page,
     memory,
+    onepass_page,
     serve_page,
     tuning_page,
 )
@@ -49,6 +50,7 @@ def main() -> None:
         "bench-engines": engines.document,
         "bench-defaults": defaults_page.document,
         "bench-memory": memory.document,
+        "bench-onepass": onepass_page.document,
         "bench-scale": scale_page.document,
         "bench-serve": serve_page.document,
         "bench-tuning": tuning_page.document,

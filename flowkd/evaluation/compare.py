@@ -27,6 +27,7 @@ from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.quality.measure import Quality, QualityConfig, measure_quality
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
+from flowkd.flows.autoregressive import decoded_by_jacobi
 from flowkd.flows.context import ContextSpec
 from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
@@ -86,6 +87,8 @@ class FlowFigures:
         parameters: Number of trainable values.
         log_prob_per_second: Examples whose log_prob is computed in a second.
         samples_per_second: Examples that are sampled in a second.
+        jacobi_per_second: The same by Jacobi iterations to their default tolerance, of a flow that
+            otherwise samples column by column; None of others.
         steps: Optimiser steps of its training.
         round_trip: How far it is from undoing itself as it is served, on rows and on samples:
             flowkd.flows.round_trip.
@@ -113,6 +116,7 @@ class FlowFigures:
     validation: GroupBits | None = None
     quality: Quality | None = None
     divergence: Divergence | None = None
+    jacobi_per_second: float | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> FlowFigures:
@@ -175,16 +179,28 @@ def _compare(
     flows = {
         label: for_inference(artifact.flow, config.engine) for label, artifact in artifacts.items()
     }
+    iterated = {
+        _by_jacobi(label): for_inference(fixed, config.engine)
+        for label, artifact in artifacts.items()
+        if (fixed := decoded_by_jacobi(artifact.flow)) is not None
+    }
+    # All ways to draw samples have their turn in the same rounds.
     log_probs, samples = (
         measure(
-            flows,
+            timed,
             rows,
             manifest.bins,
             batch_size=config.batch_size,
             seconds=config.seconds,
             threads=config.threads,
         )
-        for measure in (log_prob_per_second, samples_per_second)
+        for measure, timed in (
+            (log_prob_per_second, flows),
+            (
+                samples_per_second,
+                flows | iterated,
+            ),
+        )
     )
     return {
         label: replace(
@@ -202,9 +218,14 @@ def _compare(
             else _bits(label, flows[label], judged, manifest.bins),
             quality=_quality(flows[label], rows, manifest, config.quality),
             divergence=_divergence(label, flows, rows, config.divergence),
+            jacobi_per_second=samples.get(_by_jacobi(label)),
         )
         for label, artifact in artifacts.items()
     }
+
+
+def _by_jacobi(label: str) -> str:
+    return f"{label}, by jacobi"
 
 
 def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
