@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-cli bench-data bench-defaults bench-engines bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,10 @@ format: $(DEV) ## Put style and format right where a tool can
 bench: $(DEV) ## Time a Glow against its coupling networks alone: results/bench.json
 	$(BIN)/python -m benchmarks.bench
 
+# No OMP_NUM_THREADS: each cell sets its own number of threads.
+bench-all: $(DEV) ## flowkd beside other libraries, 15 minutes: results/bench-all.json; ARGS=--quick
+	$(BIN)/python -m benchmarks.performance $(ARGS)
+
 bench-cli: $(DEV) ## Time what commands take of a CPU before they do anything: results/bench-cli.json
 	$(BIN)/python -m benchmarks.cli
 
@@ -111,6 +115,10 @@ bench-warmstart: $(DEV) ## Time the warm starts and their memory: results/bench-
 bench-data: export OMP_NUM_THREADS := 1
 bench-data: $(DEV) ## Time how fast data arrive from disk and S3: results/bench-data.json
 	$(BIN)/python -m benchmarks.data
+
+bench-distill: export OMP_NUM_THREADS := 1
+bench-distill: $(DEV) ## What a teacher adds to a step, two minutes: results/bench-distill.json
+	$(BIN)/python -m benchmarks.distil
 
 bench-engines: export OMP_NUM_THREADS := 1
 bench-engines: $(DEV) ## Time ONNX Runtime and torch against the networks alone, some minutes
@@ -124,7 +132,7 @@ bench-memory: $(DEV) ## Peak memory of a step by depth, two minutes: results/ben
 	$(BIN)/python -m benchmarks.memory
 
 bench-precision: export OMP_NUM_THREADS := 1
-bench-precision: $(DEV) ## Whole trainings in float32 and bf16, 3 seeds: results/bench-precision.json
+bench-precision: $(DEV) ## Whole trainings in float32 and bf16, 6 seeds: results/bench-precision.json
 	$(BIN)/python -m benchmarks.precision
 
 bench-serve: export OMP_NUM_THREADS := 1
@@ -138,6 +146,10 @@ bench-scale: $(DEV) ## Look at a queue of 100,000 ended jobs, and more: results/
 bench-onepass: export OMP_NUM_THREADS := 1
 bench-onepass: $(DEV) ## Quality of one-pass students of slow samplers: results/bench-onepass.json
 	$(BIN)/python -m benchmarks.onepass
+
+bench-train: export OMP_NUM_THREADS := 1
+bench-train: $(DEV) ## Ray Train beside a plain loop, two workers beside one, `import flowkd`; 5 minutes
+	$(BIN)/python -m benchmarks.ray_train
 
 bench-tuning: export OMP_NUM_THREADS := 1
 bench-defaults: export OMP_NUM_THREADS := 1

@@ -1,4 +1,4 @@
-"""make bench: what a flow costs beyond its networks, and Ray Train beyond a plain loop.
+"""make bench: what a flow costs beyond its networks.
 
 Each figure is a ratio of two times taken in the same rounds, on one thread. The floor is the
 coupling networks and split priors alone, on inputs of the shapes that they get in the flow, in
@@ -7,11 +7,8 @@ torch's default memory layout; `own_networks` compares with them in the layout t
 
 from __future__ import annotations
 
-import itertools
 import json
 import platform
-import tempfile
-import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -20,22 +17,11 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from cluster.local import connect
-from cluster.storage import StorageConfig
-from cluster.train.launch import run_training
-from flowkd.data.importers.photos import PhotosConfig
-from flowkd.data.importers.prepare import prepare
 from flowkd.evaluation.throughput import seconds_per_call
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
 from flowkd.nn import Conditioner
-from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.inputs import load_data
-from flowkd.training.metrics_log import read_log
-from flowkd.training.prepare import prepare_run
-from flowkd.training.resolve import resolve_run
-from flowkd.training.train_config import TrainConfig
 
 RESULTS = Path("results/bench.json")
 BATCH = 16
@@ -43,9 +29,9 @@ ROUNDS = 25
 
 
 def main() -> None:
-    """Measures both and writes `results/bench.json`."""
+    """Measures and writes `results/bench.json`."""
     torch.set_num_threads(1)
-    outcome: dict[str, object] = {**flow_ratios(), "ray_overhead": ray_overhead()}
+    outcome: dict[str, object] = flow_ratios()
     outcome["machine"] = f"{torch.get_num_threads()} thread, {platform.machine()}"
     outcome["torch"] = torch.__version__
     outcome["date"] = date.today().isoformat()
@@ -139,48 +125,6 @@ def run_and_learn(pairs: list[tuple[nn.Module, Tensor]]) -> None:
 def ratio(ours: list[float], others: list[float]) -> float:
     """Returns the median over the rounds of the ratio within a round."""
     return round(median(a / b for a, b in zip(ours, others, strict=True)), 3)
-
-
-def ray_overhead(repeats: int = 3, steps: int = 120) -> float:
-    """Returns a step's time within Ray Train, one worker, over that of a plain loop."""
-    with tempfile.TemporaryDirectory() as folder:
-        storage = StorageConfig.from_uri(folder)
-        store = storage.store()
-        prepare(PhotosConfig(name="photos", crop=16, train_limit=2000), store)
-        connect()
-        ratios = []
-        for number in range(repeats):
-            config = TrainingConfig(
-                name=f"bench-{number}",
-                dataset="photos",
-                flow=GlowConfig(levels=3, depth=4, width=64),
-                train=TrainConfig(steps=steps, learning_rate=1e-3),
-                batch_size=64,
-                validate_every=steps,
-                checkpoint_every=steps // 2,
-                log_every=1,
-                scaling=ScalingConfig(workers=1),
-            )
-            plain = plain_seconds(config, storage)
-            run_training(config, storage)
-            marks = [record["time"] for record in read_log(store, config.name)][:-1]
-            plain += plain_seconds(config, storage)
-            ratios.append(median(differences(marks)) / median(plain))
-    return round(median(ratios), 3)
-
-
-def plain_seconds(config: TrainingConfig, storage: StorageConfig) -> list[float]:
-    """Returns the time between steps of a loop without Ray, logs and checkpoints."""
-    store = storage.store()
-    resolved = resolve_run(config, store)
-    run = prepare_run(resolved, load_data(resolved, store))
-    marks = [time.time() for _ in run.steps()]
-    return differences(marks[:-1])
-
-
-def differences(marks: list[float]) -> list[float]:
-    """Returns the seconds between consecutive times, without the first ten."""
-    return [later - earlier for earlier, later in itertools.pairwise(marks[10:])]
 
 
 if __name__ == "__main__":

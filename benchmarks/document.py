@@ -12,14 +12,18 @@ from benchmarks import (
     cli,
     data,
     defaults_page,
+    distil,
     engines,
     journeys_page,
     memory,
     onepass_page,
+    precision,
+    ray_train,
     serve_page,
     tuning_page,
 )
 from benchmarks.chaos import page as chaos_page
+from benchmarks.performance import page as performance_page
 from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig
 from flowkd.evaluation.compare import FlowFigures
@@ -31,10 +35,10 @@ README = Path("README.md")
 DOCS = Path("docs/results")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
 CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
-PAGES = {"bench-scale": "scale", "bench-tuning": "tuning"}
+PAGES = {"bench-all": "performance", "bench-scale": "scale", "bench-tuning": "tuning"}
 MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
-AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5, "ray_overhead": 1.03}
+AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5}
 
 
 def main() -> None:
@@ -45,14 +49,18 @@ def main() -> None:
         put_between(DOCS / "index.md", BEGIN, END, quickstart(found))
     pages = {
         "bench": bench,
+        "bench-all": performance_page.document,
         "bench-cli": cli.document,
         "bench-data": data.document,
+        "bench-distill": distil.document,
         "bench-engines": engines.document,
         "bench-defaults": defaults_page.document,
         "bench-memory": memory.document,
         "bench-onepass": onepass_page.document,
+        "bench-precision": precision.document,
         "bench-scale": scale_page.document,
         "bench-serve": serve_page.document,
+        "bench-train": ray_train.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,
         "journeys": journeys_page.document,
@@ -150,8 +158,7 @@ def bench(results: dict[str, Any]) -> str:
 
 Glow 3x32x32, L 3, K 8, width 128, batch 16: its time over that of its networks alone, at the
 shapes that they see, in the same rounds; first with the networks in torch's default memory layout,
-then in the one that flowkd uses (channels last). `ray_overhead`: a training step within Ray Train,
-one worker, over that of a plain loop.
+then in the one that flowkd uses (channels last).
 
 | | over the networks | over the networks, channels last | aim |
 | --- | --- | --- | --- |

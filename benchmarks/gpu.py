@@ -36,6 +36,9 @@ CASES: dict[str, dict[str, Any]] = {
     "reversible": {"memory": "reversible"},
     "reversible, bf16": {"memory": "reversible", "precision": "bf16"},
     "in 4 parts": {"accumulate": 4},
+    "compiled, as one CUDA graph": {"compile": True},
+    "compiled, as one CUDA graph, bf16": {"compile": True, "precision": "bf16"},
+    "compiled, in 4 parts": {"compile": True, "accumulate": 4},
 }
 
 
@@ -58,7 +61,7 @@ def main(device: str = "cuda", flow: GlowConfig = FLOW, batch_size: int = 256) -
 def measure(
     options: dict[str, Any], device: str, config: GlowConfig, batch_size: int
 ) -> dict[str, float]:
-    """Returns milliseconds of a step and the most memory, in MiB, of one case."""
+    """Returns milliseconds of a step, the most memory in MiB, and seconds of the first steps."""
     options = dict(options)
     every = options.pop("every", EVERY)
     flow = build_flow(config).to(device)
@@ -77,10 +80,14 @@ def measure(
     )  # fmt: skip
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    _take(steps, WARM_UP, device)
+    first = _take(steps, WARM_UP, device)
     times = [_take(steps, EVERY, device) for _ in range(STEPS // EVERY)]
     peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
-    return {"milliseconds": round(1000 * median(times) / EVERY, 3), "mebibytes": round(peak)}
+    return {
+        "milliseconds": round(1000 * median(times) / EVERY, 3),
+        "mebibytes": round(peak),
+        "first_steps_seconds": round(first, 1),  # which compile
+    }
 
 
 def _take(steps: Iterator[StepResult], count: int, device: str) -> float:

@@ -70,12 +70,41 @@ class LogitTransform(Config):
         return self
 
 
+class AsinhTransform(Config):
+    """asinh((x - center) / scale) of a column of long tails: linear near, logarithmic far out.
+
+    Attributes:
+        center: Where it is 0: the middle of the values; default 0.
+        scale: How far from there it turns from linear to logarithmic; default 1.
+    """
+
+    kind: Literal["asinh"] = "asinh"
+    center: float = Field(0.0, allow_inf_nan=False)
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+
+    @property
+    def shown(self) -> str:
+        """What it is, with its units."""
+        return f"{self.kind} around {self.center:g} in units of {self.scale:g}"
+
+    @property
+    def low(self) -> float:
+        """Every value lies above it."""
+        return float("-inf")
+
+    @property
+    def high(self) -> float:
+        """Every value lies below it."""
+        return float("inf")
+
+
 def _by_kind(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-# `log` alone stands for {kind: log}, `logit` for {kind: logit}: between 0 and 1.
+# `log` alone stands for {kind: log}, `logit` for {kind: logit}: between 0 and 1; `asinh` likewise.
+AnyTransform = LogTransform | LogitTransform | AsinhTransform
 ColumnTransform = Annotated[
-    Annotated[LogTransform | LogitTransform, Field(discriminator="kind")], BeforeValidator(_by_kind)
+    Annotated[AnyTransform, Field(discriminator="kind")], BeforeValidator(_by_kind)
 ]
-ColumnTransforms = Sequence[LogTransform | LogitTransform | None]
+ColumnTransforms = Sequence[AnyTransform | None]

@@ -13,7 +13,7 @@ from jobs.cli.tables import figures_table
 def evaluate_flows(config: EvaluationConfig, storage: StorageConfig) -> None:
     """Evaluate flows on the test split, beside each other, and keep the figures in the store."""
     store = storage.store()
-    figures = evaluate(config, store)
+    figures = evaluate(config, store, tell=hint)
     figures_table(figures)
     track_comparison(config, figures, store, hint)
 

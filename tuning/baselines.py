@@ -24,7 +24,7 @@ from flowkd.registry.pins import pin_artifact
 from flowkd.training.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.flow_choice import with_flow
-from flowkd.training.resolve import complete_run
+from flowkd.training.resolve import resolve_run
 from flowkd.training.train_config import LearningRate
 from tuning.candidates import Candidate, CandidateSpace
 from tuning.hint_pairs import OFF, ON
@@ -63,16 +63,17 @@ def baselines(
         candidates: The candidates of the search.
         shape: Their student, of `default_shape`.
         records: Of the search: a baseline that has begun before keeps its learning rate.
-        find_rate: Called once, if a learning rate has to be found; both have the same.
+        find_rate: Called for each whose learning rate has to be found: the best of a flow that
+            begins as the folded teacher is not that of one that begins at random.
     """
-    begun = records.begun(0)
-    known: LearningRate = candidates.config.train.learning_rate
-    if begun is not None:
-        known = TrainingConfig.model_validate(begun.training).train.learning_rate
-    if known == "find":
-        known = find_rate(_candidate(candidates, shape, "plain", known).training)
     found = []
-    for role in ROLES:
+    for number, role in enumerate(ROLES):
+        begun = records.begun(number)
+        known: LearningRate = candidates.config.train.learning_rate
+        if begun is not None:
+            known = TrainingConfig.model_validate(begun.training).train.learning_rate
+        if known == "find":
+            known = find_rate(_candidate(candidates, shape, role, known).training)
         candidate = _candidate(candidates, shape, role, known)
         near, params = nearest(candidates, candidate)
         alike = _same(candidates, near, candidate)
@@ -240,6 +241,6 @@ def finder(candidates: CandidateSpace, rate_of: Callable[[Any], Any]) -> FindRat
     """
 
     def find(training: TrainingConfig) -> float:
-        return float(rate_of(complete_run(training, candidates.manifest)).config.train.peak)
+        return float(rate_of(resolve_run(training, candidates.store)).config.train.peak)
 
     return find

@@ -27,7 +27,7 @@ from flowkd.training.resolve import record_run
 from flowkd.training.resolved import ResolvedRun
 
 # Each report of Ray Train costs one health check interval: 2 s by default. A much shorter one takes
-# the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench shows how much.
+# the CPU from the workers: RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.1 make bench-train shows how much.
 HEALTH_CHECK, HEALTH_CHECK_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
 
 

@@ -1,14 +1,16 @@
-"""Maps from a bounded range to all numbers, and what puts them before the standardising map."""
+"""Maps of columns that are bounded or have long tails, and what puts them before all else."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
-from flowkd.bijectors.base import Bijector, Chain
+from flowkd.bijectors.base import Bijector
+from flowkd.bijectors.chain import Chain
 from flowkd.bijectors.elementwise import per_channel
 
 
@@ -79,6 +81,39 @@ class Logit(Bijector):
         return x, log_det.flatten(1).sum(1)
 
 
+class Asinh(Bijector):
+    """Draws long tails in: z = asinh((x - center) / scale), linear near and logarithmic far out.
+
+    Args:
+        center: One number or one for each of C channels.
+        scale: Above 0, in the same form.
+
+    Raises:
+        ValueError: A scale that is not above 0.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, center: float | Sequence[float] = 0.0, scale: float | Sequence[float] = 1.0):
+        super().__init__()
+        self.register_buffer("center", torch.tensor(center, dtype=torch.float64).float())
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64).float())
+        if not bool((self.scale > 0).all()):
+            raise ValueError(f"expected a scale above 0 in float32; got {scale}")
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draws the tails in."""
+        center, scale = (per_channel(value, x) for value in (self.center, self.scale))
+        z = ((x - center) / scale).asinh()
+        return z, -(scale.log() + _log_cosh(z)).flatten(1).sum(1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Lets them out."""
+        center, scale = (per_channel(value, z) for value in (self.center, self.scale))
+        return center + scale * z.sinh(), (scale.log() + _log_cosh(z)).flatten(1).sum(1)
+
+
 class Selected(Bijector):
     """Applies a bijector to some channels; the others pass through.
 
@@ -134,6 +169,12 @@ class Preprocess(Bijector):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes the chain."""
         return self.chain.inverse(z, context)
+
+
+def _log_cosh(z: Tensor) -> Tensor:
+    """Returns log cosh z, also where cosh z is too large a number."""
+    far = z.abs()
+    return far + softplus(-2 * far) - math.log(2)
 
 
 def _just_inside(end: Tensor, other: Tensor) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
+from flowkd.bijectors.affine import couple
 from flowkd.bijectors.base import Bijector
 from flowkd.bijectors.reversible import Retraced
 from flowkd.bijectors.univariate import Affine, Univariate
@@ -43,16 +46,19 @@ class Coupling(Bijector):
         return f"kept={self.kept}, transform={self.transform}"
 
     def _parameters_for(self, kept: Tensor, context: Tensor | None) -> Tensor:
-        if not self.bf16:
+        """Returns what the conditioner makes, laid out as the state: channel by channel."""
+        with torch.autocast(kept.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             made: Tensor = self.conditioner(kept, context)
-            return made
-        with torch.autocast(kept.device.type, torch.bfloat16):
-            return self.conditioner(kept, context).to(kept.dtype)
+        return made.to(kept.dtype).contiguous()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Transforms the trailing channels."""
-        kept, changed = x[:, : self.kept], x[:, self.kept :]
-        changed, log_slope = self.transform.forward(changed, self._parameters_for(kept, context))
+        # By split, whose gradient is one copy; that of a slice begins with zeros in its place.
+        kept, changed = x.split([self.kept, x.shape[1] - self.kept], dim=1)
+        parameters = self._parameters_for(kept, context)
+        if isinstance(self.transform, Affine):
+            return couple(kept, changed, *self.transform.split(parameters))
+        changed, log_slope = self.transform.forward(changed, parameters)
         return torch.cat([kept, changed], dim=1), log_slope.flatten(1).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

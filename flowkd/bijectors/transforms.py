@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowkd.bijectors.base import Bijector, Chain
-from flowkd.bijectors.columns import Log, Logit, Preprocess, Selected
+from flowkd.bijectors.base import Bijector
+from flowkd.bijectors.chain import Chain
+from flowkd.bijectors.columns import Asinh, Log, Logit, Preprocess, Selected
 from flowkd.bijectors.elementwise import Standardize
-from flowkd.columns import ColumnTransforms, LogitTransform, LogTransform
+from flowkd.columns import AsinhTransform, ColumnTransforms, LogitTransform, LogTransform
+
+ASINH = ("center", "scale")
 
 
 def column_maps(transforms: ColumnTransforms) -> dict[str, Bijector]:
@@ -31,6 +34,12 @@ def column_maps(transforms: ColumnTransforms) -> dict[str, Bijector]:
     if logits:
         low, high = ([getattr(each, end) for each in logits.values()] for end in ("low", "high"))
         maps["logit"] = Selected(Logit(low, high), list(logits))
+    tails = {
+        place: each for place, each in enumerate(transforms) if isinstance(each, AsinhTransform)
+    }
+    if tails:
+        center, scale = ([getattr(each, key) for each in tails.values()] for key in ASINH)
+        maps["asinh"] = Selected(Asinh(center, scale), list(tails))
     return maps
 
 

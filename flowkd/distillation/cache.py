@@ -19,7 +19,8 @@ from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.reading import StoredRows
 from flowkd.data.rows import Examples
 from flowkd.data.seeds import derive_seed
-from flowkd.distillation.targets import compute_targets, target_names
+from flowkd.distillation.targets import compute_targets, target_names, target_shapes
+from flowkd.distillation.together import together
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow
 
@@ -29,6 +30,8 @@ FLOAT_BYTES = 4
 
 class CacheConfig(Config):
     """The teacher's targets, computed once before training, with the very noise of its rows.
+
+    Of several workers each computes its part, and all get the whole.
 
     Attributes:
         kind: `none`: computed at each step; else kept in memory, or on disk, memory-mapped.
@@ -54,7 +57,12 @@ def check_cache(cache: CacheConfig, teacher: Flow, rows: int, taps: Collection[s
 
 
 def cache_targets(
-    teacher: Flow, parts: Iterable[Batch], rows: int, taps: Collection[str], kind: str
+    teacher: Flow,
+    parts: Iterable[Batch],
+    rows: int,
+    taps: Collection[str],
+    kind: str,
+    workers: int = 1,
 ) -> Examples:
     """Returns rows together with the teacher's targets to them.
 
@@ -64,15 +72,25 @@ def cache_targets(
         rows: Number of rows in all parts.
         taps: Where the teacher's states are recorded.
         kind: `memory` or `disk`.
+        workers: So many call this, and each computes its part of the targets.
     """
-    device = next(teacher.parameters()).device
+    like = next(teacher.parameters())
+    names, shapes = target_names(taps), target_shapes(teacher, taps)
+
+    def compute(part: Batch) -> list[Tensor]:
+        seen = part.to(like.device)
+        values = compute_targets(teacher, seen.x, seen.context, taps)
+        return [values[name] for name in names]
+
+    def room(part: Batch) -> list[Tensor]:
+        return [like.new_empty(len(part), *shapes[name]) for name in names]
+
     columns: dict[str, Tensor] = {}
     start = 0
-    for part in parts:
-        seen = part.to(device)
-        values = {"x": seen.x, **compute_targets(teacher, seen.x, seen.context, taps)}
-        if seen.context is not None:
-            values["context"] = seen.context
+    for part, made in together(parts, compute, room, workers):
+        values = {"x": part.x, **dict(zip(names, made, strict=True))}
+        if part.context is not None:
+            values["context"] = part.context
         for name, value in values.items():
             if name not in columns:
                 columns[name] = _allocate((rows, *value.shape[1:]), value.dtype, kind)
@@ -88,6 +106,7 @@ def data_with_targets(
     taps: Collection[str],
     cache: CacheConfig,
     seed: int,
+    workers: int = 1,
 ) -> Examples:
     """Returns the rows of a data set, each as many times as noisy copies are kept, with targets.
 
@@ -99,6 +118,7 @@ def data_with_targets(
         taps: Where the teacher's states are recorded.
         cache: Number of noisy copies of each row, and where they are kept.
         seed: Seed of the run, from which the noise is drawn.
+        workers: So many call this, and each computes its part of the targets.
     """
     copies = noisy_copies(cache, rows, bins)
     whole = rows.read_all()
@@ -107,7 +127,7 @@ def data_with_targets(
         for copy in range(copies)
         for part in evaluation_batches(whole, bins, CHUNK, derive_seed(seed, "cache", copy))
     )
-    known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind)
+    known = cache_targets(teacher, parts, copies * len(rows), taps, cache.kind, workers)
     return replace(known, sharding=[*rows.shard_sizes] * copies)
 
 

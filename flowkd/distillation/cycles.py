@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def noise_terms(
     hints: Sequence[Hint],
     z: Tensor,
     context: Tensor | None,
-    weights: Mapping[str, float],
+    wanted: Collection[str],
 ) -> dict[str, Tensor]:
     """Returns `noise_cycle`, `reverse_kl`, and `cycle_hints` on their way, which have a weight.
 
@@ -63,14 +63,14 @@ def noise_terms(
         hints: Pairs of taps; none where the term has no weight.
         z: Noise, (B, *latent_shape).
         context: Of each row, as the flows take it.
-        weights: Of each term, now.
+        wanted: Terms that have a weight now.
     """
     decoded = student.decode(z, context, [hint.student for hint in hints])
     encoded = teacher(decoded.x, context, [hint.teacher for hint in hints])
     terms: dict[str, Tensor] = {}
-    if weights["noise_cycle"]:
+    if "noise_cycle" in wanted:
         terms["noise_cycle"] = (encoded.z - z).square().mean()
-    if weights["reverse_kl"]:
+    if "reverse_kl" in wanted:
         nats = (decoded.log_prob - encoded.log_prob).mean()
         terms["reverse_kl"] = nats / student.dimensions
     if hints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from flowkd.distillation.cycles import (
     noise_terms,
 )
 from flowkd.distillation.hints import Hint, check_hints
-from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.schedules import OF_NOISE, LossWeights
 from flowkd.distillation.targets import TeacherTargets, compute_targets
 from flowkd.flows.flow import Encoding, Flow
 
@@ -56,8 +56,13 @@ class MaximumLikelihood(nn.Module):
 
     def forward(self, batch: Batch, progress: float = 0.0) -> Losses:
         """Computes the loss of a batch; how far the training is plays no part."""
+        terms = self.terms(batch, ("nll",))
+        return Losses(terms["nll"], terms)
+
+    def terms(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Computes the terms of a batch, scalars: there is only `nll`."""
         nll = -self.flow(batch.x, batch.context).log_prob.mean() / self.flow.dimensions
-        return Losses(nll, {"nll": nll})
+        return {"nll": nll}
 
 
 class Distillation(nn.Module):
@@ -135,69 +140,79 @@ class Distillation(nn.Module):
         weights = self.weights.at(progress)
         if weights["samples"] and not batch.samples:
             raise ValueError("expected teacher samples for the term 'samples'; got none")
-        tapped = any(weights[name] for name in ENCODED_TAPS)
-        matched = any(weights[name] for name in MATCHED)
+        noisy = [name for name in OF_NOISE if weights[name]]
+        if noisy and batch.z is None:
+            raise ValueError(f"expected noise z of (B, D) for the term {noisy[0]!r}; got none")
+        terms = self.terms(batch, tuple(name for name, weight in weights.items() if weight))
+        parts = [weights[name] * term for name, term in terms.items()]
+        if "nll" not in terms:
+            parts.append(self._nothing())
+        return Losses(torch.stack(parts).sum(), terms)
+
+    def terms(self, batch: Batch, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Computes the terms that are wanted of a batch, scalars by name, without their weights.
+
+        What changes at each step, the weights, is left to `forward`: this is what is compiled.
+        """
+        tapped = any(name in wanted for name in ENCODED_TAPS)
+        matched = any(name in wanted for name in MATCHED)
         # Rows of no term are left out: what is infinite there would be NaN in the gradient.
-        unused = 0 if matched or weights["nll"] else len(batch) - batch.samples
+        unused = 0 if matched or "nll" in wanted else len(batch) - batch.samples
         terms: dict[str, Tensor] = {}
-        if unused < len(batch) and any(weights[name] for name in ENCODED):
+        if unused < len(batch) and any(name in wanted for name in ENCODED):
             student = self.flow(
                 _from(unused, batch.x),
                 _from(unused, batch.context),
                 [hint.student for hint in self.hints] if tapped else (),
             )
-            terms |= self._likelihood(student, batch, weights)
-        on_way = self.hints if weights["cycle_hints"] else ()
-        cycled = any(weights[name] for name in OF_DATA)
+            terms |= self._likelihood(student, batch, wanted)
+        on_way = self.hints if "cycle_hints" in wanted else ()
+        cycled = any(name in wanted for name in OF_DATA)
         if matched or cycled:
             taps = [hint.teacher for hint in self.hints] if tapped or on_way else ()
             values = batch.targets or compute_targets(self.teacher, batch.x, batch.context, taps)
             targets = TeacherTargets(values)
             if matched:
-                terms |= self._matching(student, targets, weights)
+                terms |= self._matching(student, targets, wanted)
             if cycled:
                 terms |= data_terms(
                     self.flow, self.teacher, on_way, batch.x, batch.context, targets
                 )
-        if weights["synthesis"]:
-            terms["synthesis"] = self._synthesis(*self._noise(batch, "synthesis"))
-        of_noise = [name for name in FROM_NOISE if weights[name]]
-        if of_noise:
-            z, context = self._noise(batch, of_noise[0])
-            made = noise_terms(self.flow, self.teacher, on_way, z, context, weights)
+        if "synthesis" in wanted:
+            terms["synthesis"] = self._synthesis(*self._noise(batch))
+        if any(name in wanted for name in FROM_NOISE):
+            z, context = self._noise(batch)
+            made = noise_terms(self.flow, self.teacher, on_way, z, context, wanted)
             if "cycle_hints" in terms:
                 made["cycle_hints"] = (made["cycle_hints"] + terms["cycle_hints"]) / 2
             terms |= made
-        parts = [weights[name] * term for name, term in terms.items()]
-        if "nll" not in terms:
-            parts.append(self._nothing())
-        return Losses(torch.stack(parts).sum(), terms)
+        return terms
 
     def _nothing(self) -> Tensor:
         # Other terms may leave parameters out, and DDP waits for the gradient of each.
         return 0.0 * torch.stack([each.sum() for each in self.flow.parameters()]).sum()
 
     def _likelihood(
-        self, student: Encoding, batch: Batch, weights: Mapping[str, float]
+        self, student: Encoding, batch: Batch, wanted: Collection[str]
     ) -> dict[str, Tensor]:
         nats = -student.log_prob / self.flow.dimensions
         data = len(nats) - batch.samples
-        terms = {"nll": nats[:data].mean()} if data and weights["nll"] else {}
-        if weights["samples"]:
+        terms = {"nll": nats[:data].mean()} if data and "nll" in wanted else {}
+        if "samples" in wanted:
             terms["samples"] = nats[data:].mean()
         return terms
 
     def _matching(
-        self, student: Encoding, teacher: TeacherTargets, weights: Mapping[str, float]
+        self, student: Encoding, teacher: TeacherTargets, wanted: Collection[str]
     ) -> dict[str, Tensor]:
         dimensions = self.flow.dimensions
         terms: dict[str, Tensor] = {}
-        if weights["density"]:
+        if "density" in wanted:
             difference = (student.log_prob - teacher.log_prob) / dimensions
             terms["density"] = difference.square().mean()
-        if weights["latent"]:
+        if "latent" in wanted:
             terms["latent"] = (student.z - teacher.z).square().mean()
-        if weights["hints"]:
+        if "hints" in wanted:
             distances = [
                 hint.distance(
                     student.states[hint.student],
@@ -207,7 +222,7 @@ class Distillation(nn.Module):
                 for hint in self.hints
             ]
             terms["hints"] = torch.stack(distances).mean()
-        if weights["log_det"]:
+        if "log_det" in wanted:
             contributions = [
                 student.states[hint.student].log_det - teacher.state(hint.teacher).log_det
                 for hint in self.hints
@@ -215,10 +230,9 @@ class Distillation(nn.Module):
             terms["log_det"] = (torch.stack(contributions) / dimensions).square().mean()
         return terms
 
-    def _noise(self, batch: Batch, term: str) -> tuple[Tensor, Tensor | None]:
+    def _noise(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Returns latents of a batch's noise, and the contexts of as many rows."""
-        if batch.z is None:
-            raise ValueError(f"expected noise z of (B, D) for the term {term!r}; got none")
+        assert batch.z is not None
         z = self.temperature * batch.z.view(-1, *self.flow.latent_shape)
         return z, None if batch.context is None else batch.context[: len(z)]
 

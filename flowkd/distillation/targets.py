@@ -43,6 +43,14 @@ def target_names(taps: Collection[str]) -> list[str]:
     return ["z", "log_prob", *(f"{what}:{tap}" for tap in taps for what in ("h", "log_det"))]
 
 
+def target_shapes(teacher: Flow, taps: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of what is said of one row, by name."""
+    shapes: dict[str, tuple[int, ...]] = {"z": teacher.latent_shape, "log_prob": ()}
+    for tap in taps:
+        shapes |= {f"h:{tap}": teacher.taps[tap].shape, f"log_det:{tap}": ()}
+    return shapes
+
+
 @torch.no_grad()
 def compute_targets(
     teacher: Flow, x: Tensor, context: Tensor | None = None, taps: Collection[str] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from pydantic import Field
@@ -13,6 +13,7 @@ from flowkd.data.batch import Batch, BatchSource, append_samples
 from flowkd.data.rows import Examples, Rows, iter_shards
 from flowkd.data.seeds import derive_seed
 from flowkd.distillation.targets import Bounds, no_usable_samples, usable
+from flowkd.distillation.together import together
 from flowkd.errors import ConfigError
 from flowkd.flows.flow import Flow
 
@@ -185,24 +186,36 @@ def draw_samples(
     seed: int,
     contexts: Contexts | None = None,
     bounds: Bounds | None = None,
+    workers: int = 1,
 ) -> tuple[Examples, int]:
     """Draws teacher samples; returns those that are finite and in bounds, and how many are not.
+
+    So many workers call this, and each computes its part of all samples, which all get.
 
     Raises:
         NonFiniteError: A chunk of samples of which none is finite and in bounds.
     """
     generator = _generator(seed, "samples")
     parts, dropped = [], 0
-    for start in range(0, rows, CHUNK):
-        count = min(CHUNK, rows - start)
-        z = _latents(teacher, count, temperature, generator)
-        context = contexts(count, generator).to(z.device) if contexts else None
-        x = teacher.inverse(z, context)
+
+    def drawn() -> Iterator[tuple[Tensor, Tensor | None]]:
+        for start in range(0, rows, CHUNK):
+            count = min(CHUNK, rows - start)
+            z = _latents(teacher, count, temperature, generator)
+            yield z, contexts(count, generator).to(z.device) if contexts else None
+
+    def room(part: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+        return [part[0].new_empty(len(part[0]), *teacher.event_shape)]
+
+    def compute(part: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+        return [teacher.inverse(*part)]
+
+    for (_, context), (x,) in together(drawn(), compute, room, workers):
         good = usable(x, bounds)
         if not good.any():
-            raise no_usable_samples(count)
+            raise no_usable_samples(len(x))
         parts.append((x[good].cpu(), None if context is None else context[good].cpu()))
-        dropped += count - int(good.sum())
+        dropped += len(x) - int(good.sum())
     context = None if contexts is None else torch.cat([c for _, c in parts if c is not None])
     return Examples(torch.cat([x for x, _ in parts]), context), dropped
 

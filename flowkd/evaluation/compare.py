@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flowkd.config import Config, dump_config
 from flowkd.data.dequantize import evaluation_batches
@@ -26,6 +26,7 @@ from flowkd.evaluation.intervals import GroupBits, mean_of
 from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.quality.measure import Quality, QualityConfig, measure_quality
+from flowkd.evaluation.served import Forms, Served
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.autoregressive import decoded_by_jacobi
 from flowkd.flows.context import ContextSpec
@@ -54,6 +55,9 @@ class EvaluationConfig(Config):
         threads: Threads of torch while throughput is measured; default 1.
         seconds: About how long to measure throughput, log_prob and sampling each.
         engine: What computes the flows: `onnx`, `torch`, or `auto`, the former where it can be.
+        precision: Of the networks within couplings: `float32`, the default; `bf16`, which torch
+            computes, bits per dimension as well; or `auto`: throughput and samples are those of
+            what is faster, measured before on this machine, bits per dimension stay in float32.
         quality: How samples of each flow are compared with rows of the split; none for not at all.
         divergence: How flows of tables are compared with the first by samples of both; none for
             not at all.
@@ -69,9 +73,19 @@ class EvaluationConfig(Config):
     threads: int = Field(1, ge=1)
     seconds: float = Field(5.0, gt=0)
     engine: EngineName = "auto"
+    precision: Literal["float32", "bf16", "auto"] = "float32"
     quality: QualityConfig | None = QualityConfig()
     divergence: DivergenceConfig | None = DivergenceConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _computes(self) -> EvaluationConfig:
+        if self.engine == "onnx" and self.precision != "float32":
+            raise ValueError(
+                f"expected precision: float32 with engine: onnx, which has no other; got "
+                f"{self.precision}: set engine to auto or torch"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,8 @@ class FlowFigures:
         quality: How far its samples are from the split's rows; None where it was not measured.
         divergence: How far it is from the first flow, by samples of both; None of that itself, of
             pictures, and of flows of another context.
+        precision: In which its networks computed throughput and quality.
+        chosen: How that precision was found, in words; None where it was given.
     """
 
     reference: str
@@ -117,6 +133,8 @@ class FlowFigures:
     quality: Quality | None = None
     divergence: Divergence | None = None
     jacobi_per_second: float | None = None
+    precision: str = "float32"
+    chosen: str | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> FlowFigures:
@@ -134,7 +152,10 @@ class FlowFigures:
 
 
 def evaluate(
-    config: EvaluationConfig, store: Store, check: Callable[[], None] = lambda: None
+    config: EvaluationConfig,
+    store: Store,
+    check: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, FlowFigures]:
     """Compares flows on one split, and on validation, and writes the figures to the store.
 
@@ -143,6 +164,7 @@ def evaluate(
         store: Holds flows and data set, and is written to.
         check: Called once this process holds the evaluation; raises FencedError where the caller
             may not go on. Default nothing.
+        tell: Called with what was chosen where the config leaves it open, in words.
 
     Raises:
         ConfigError: A flow of another event shape, or another context, than the data set's.
@@ -163,22 +185,32 @@ def evaluate(
     assert isinstance(token, Token)  # an evaluation is never done for good
     with LeaseKeeper(token):
         check()
-        figures = _compare(config, store, manifest, artifacts)
+        figures = _compare(config, store, manifest, artifacts, tell)
         values = {label: asdict(value) for label, value in figures.items()}
         keep_figures(token, dump_config(config), values)
     return figures
 
 
 def _compare(
-    config: EvaluationConfig, store: Store, manifest: Manifest, artifacts: dict[str, Artifact]
+    config: EvaluationConfig,
+    store: Store,
+    manifest: Manifest,
+    artifacts: dict[str, Artifact],
+    tell: Callable[[str], None],
 ) -> dict[str, FlowFigures]:
     rows = load_split(store, manifest, config.split, limit=config.rows)
     judged = None
     if config.split != "val":
         judged = load_split(store, manifest, "val", limit=config.rows)
-    flows = {
-        label: for_inference(artifact.flow, config.engine) for label, artifact in artifacts.items()
+    forms = Forms(config.engine, config.precision, config.batch_size, config.threads)
+    served = {
+        label: forms.of(artifact.flow, rows, manifest.bins, store)
+        for label, artifact in artifacts.items()
     }
+    for label, form in served.items():
+        if form.found is not None:
+            tell(f"{label}: {form.found}")
+    flows = {label: form.flow for label, form in served.items()}
     iterated = {
         _by_jacobi(label): for_inference(fixed, config.engine)
         for label, artifact in artifacts.items()
@@ -207,7 +239,7 @@ def _compare(
             _figures(
                 label,
                 artifact,
-                flows[label],
+                served[label],
                 rows,
                 manifest.bins,
                 (log_probs[label], samples[label]),
@@ -215,7 +247,7 @@ def _compare(
             split=config.split,
             validation=None
             if judged is None
-            else _bits(label, flows[label], judged, manifest.bins),
+            else _bits(label, served[label].judged, judged, manifest.bins),
             quality=_quality(flows[label], rows, manifest, config.quality),
             divergence=_divergence(label, flows, rows, config.divergence),
             jacobi_per_second=samples.get(_by_jacobi(label)),
@@ -246,13 +278,13 @@ def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:
 def _figures(
     label: str,
     artifact: Artifact,
-    served: Flow,
+    served: Served,
     rows: Examples,
     bins: int | None,
     rates: tuple[float, float],
 ) -> FlowFigures:
     flow = artifact.flow
-    by_group = _bits(label, served, rows, bins)
+    by_group = _bits(label, served.judged, rows, bins)
     first = next(evaluation_batches(rows_for(flow, rows), bins, 256, seed=0))
     return FlowFigures(
         reference=artifact.pinned,
@@ -265,6 +297,8 @@ def _figures(
         created=artifact.manifest.created,
         round_trip=served_round_trip_error(flow, first.x, first.context),
         by_group=by_group,
+        precision=served.precision,
+        chosen=None if served.found is None else str(served.found),
     )
 
 

@@ -85,9 +85,9 @@ def describe_flow(flow: FlowConfig) -> str:
 def smaller(config: FlowConfig, share: float) -> FlowConfig:
     """Returns the config of a student with at most a share of the parameters.
 
-    It is of the same family, but that of an autoregressive flow, which is one pass both ways.
-    Depth and width shrink alike, by the square root of the share, as the reference students of
-    docs/results/capacity.md do; then the width grows as far as the share allows.
+    It is of the same family, but that of an autoregressive flow, which is one pass both ways. The
+    depth shrinks by a power of the share that is the family's own, as far as the share allows it;
+    then the width is the largest within the share.
 
     Args:
         config: Complete.
@@ -102,18 +102,22 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
         >>> small = smaller(config, share=0.25)
         >>> large, less = (count_parameters(build_flow(each)) for each in (config, small))
         >>> small.depth, less < large / 4
-        (4, True)
+        (8, True)
     """
     if not 0 < share < 1:
         raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
     most = share * count_parameters(build_flow(config))
 
+    power = config.depth_power
+
     def student(width: float) -> FlowConfig:
-        return config.student(share**0.5, width)
+        return config.student(share**power, width)
 
     def parameters(width: float) -> int:
         return count_parameters(build_flow(student(width)))
 
+    if parameters(0.0) > most:
+        power = 1.0
     if parameters(0.0) > most:
         raise ValueError(
             f"expected a share that leaves at least {parameters(0.0):,} parameters to a "

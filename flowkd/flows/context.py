@@ -45,6 +45,8 @@ class ContextSpec:
         if self.classes:
             if context.dtype != torch.int64 or context.shape != (rows,):
                 raise ValueError(f"expected a context of {self}; {got}")
+            if torch.compiler.is_compiling():
+                return  # a graph has no branches: who compiles it looks at the values before
             low, high = torch.aminmax(context)
             if low < 0 or high >= self.classes:
                 raise ValueError(f"expected {self}; got {int(low)}..{int(high)}")

@@ -43,8 +43,9 @@ class FlowConfig(Config):
         mean: Subtracted from the data, one number or one for each channel; left out, the data
             set's.
         scale: What the data are divided by then.
-        transforms: What a table's columns go through before, one for each: `log`, `logit` or
-            null; left out, the data set's. mean and scale are then those of what comes out.
+        transforms: What a table's columns go through before, one for each: `log`, `logit`,
+            `asinh` or null; left out, the data set's. mean and scale are then those of what comes
+            out.
         context: `ignore` for a flow without context on a data set that has one; left out, the
             flow is conditioned on what the data set has.
         classes: Number of classes to condition on; left out, the data set's.
@@ -68,6 +69,9 @@ class FlowConfig(Config):
 
     # Kinds of warm start that a student of the family may begin with.
     warm_starts: ClassVar[tuple[str, ...]] = ()
+    # A student of a share s of the parameters has s to this power of the depth: with 1/2, depth and
+    # width shrink alike.
+    depth_power: ClassVar[float] = 0.5
 
     @property
     def context_spec(self) -> ContextSpec:

@@ -103,7 +103,7 @@ class TrainingConfig(Config):
             chosen by the kind and number of the data.
         objective: What to train it to do.
         minutes: About so long may the training of a flow that is chosen for pictures take on this
-            machine: its depth and width follow, by the time of a step.
+            machine: its depth and width follow, by the time of a step. Default 20.
         train: Steps, learning rate and all else of the optimiser; default: validation finds both.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.
@@ -122,7 +122,7 @@ class TrainingConfig(Config):
     dataset: str
     flow: AnyFlowConfig | None = None
     objective: ObjectiveConfig = MaximumLikelihoodConfig()
-    minutes: float = Field(60.0, gt=0)
+    minutes: float = Field(20.0, gt=0)
     train: TrainConfig = TrainConfig()
     batch_size: int = Field(256, ge=1)
     train_rows: int | None = Field(None, ge=1)
@@ -149,6 +149,7 @@ class TrainingConfig(Config):
     def _divides(self) -> TrainingConfig:
         self.scaling.check_divides("batch_size", self.batch_size)
         self._check_parts()
+        self._check_compiled()
         if self.distillation is not None:
             drawn = self.distillation.samples.batch_size or 0
             self.scaling.check_divides("objective.samples.batch_size", drawn)
@@ -171,6 +172,15 @@ class TrainingConfig(Config):
             raise ValueError(
                 f"expected train.accumulate: 1 for hints with normalize, whose variance is that of "
                 f"the whole batch; got {parts}"
+            )
+
+    def _check_compiled(self) -> None:
+        hints = () if self.distillation is None else self.distillation.hints
+        together = self.scaling.workers > 1 and any(hint.normalize for hint in hints)
+        if self.train.compile is True and together:
+            raise ValueError(
+                f"expected train.compile: false for hints with normalize on several workers, who "
+                f"add up their variance in mid-step; got true for {self.scaling.workers}"
             )
 
     def _check_without_data(self) -> None:

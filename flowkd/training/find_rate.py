@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
 
-from flowkd.config import parse_config
 from flowkd.errors import NonFiniteError
+from flowkd.store.choices import Choices
 from flowkd.store.store import Store
 from flowkd.training.climb import climb
 from flowkd.training.find_precision import with_precision
@@ -29,7 +27,7 @@ def with_rate(
     worker: Worker | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ResolvedRun:
-    """Returns a run whose learning rate, and precision, are known: as given, or else found.
+    """Returns a run whose learning rate is known, and how it computes: as given, or else found.
 
     Args:
         run: What is to be trained.
@@ -50,8 +48,7 @@ def with_rate(
         return known
     tell(LOOKING)
     found = _find(run, data, worker or Worker())
-    if store is not None:
-        store.write(found.model_dump_json().encode(), *_path(run))
+    _choices(run, store).keep(found)
     tell(str(found))
     return _with(run, found)
 
@@ -59,17 +56,15 @@ def with_rate(
 def known_rate(run: ResolvedRun, store: Store | None) -> ResolvedRun | None:
     """Returns a run with its learning rate, as given or as found before; None if it is to find.
 
-    None as well where the precision is to be found, which only the machine that trains can tell.
+    None as well where the precision is to be found, or whether to compile, which only the machine
+    that trains can tell.
     """
-    if run.config.train.precision == "auto":
+    if "auto" in (run.config.train.precision, run.config.train.compile):
         return None
     if run.config.train.learning_rate != "find":
         return run
-    if store is None or not store.exists(*_path(run)):
-        return None
-    path = _path(run)
-    known = parse_config(FoundRate, json.loads(store.read(*path)), source="/".join(path))
-    return _with(run, known.model_copy(update={"shared": True}))
+    known = _choices(run, store).known()
+    return None if known is None else _with(run, known)
 
 
 def _with(run: ResolvedRun, found: FoundRate) -> ResolvedRun:
@@ -104,10 +99,8 @@ def _find(run: ResolvedRun, data: RunData, worker: Worker) -> FoundRate:
     )
 
 
-def _path(run: ResolvedRun) -> tuple[str, str]:
-    """Returns where a found rate is kept: by the digest of all that it depends on."""
+def _choices(run: ResolvedRun, store: Store | None) -> Choices[FoundRate]:
     short = short_run(run)
     facts = short.model_dump(mode="json", exclude={"found_rate", "found_precision", "notes"})
     facts["config"] = {key: value for key, value in facts["config"].items() if key not in NO_MATTER}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return "learning_rates", f"{digest[:20]}.json"
+    return Choices(store, "learning_rates", facts, FoundRate)

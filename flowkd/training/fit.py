@@ -318,7 +318,6 @@ def _train(
                 bar.update(task, description=f"{history.best[1]:.3f} bits/dim")
             bar.advance(task)
     trained = training.objective.flow
-    trained.reversible, trained.precision = False, "float32"
     trained.load_state_dict(training.best)
     history.warning = training.warning
     if history.warning is not None:

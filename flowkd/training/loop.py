@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from flowkd.data.batch import Batch, BatchSource
-from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.errors import NonFiniteError
 from flowkd.flows.flow import Flow
 from flowkd.nn import Conditioner
+from flowkd.training.compiled import computing
 from flowkd.training.horizon import Horizon
 from flowkd.training.train_config import TrainConfig
 
@@ -148,21 +149,29 @@ def train(
             always. After a step that is not finite nothing changes any more, whenever it is seen.
 
     Raises:
-        ConfigError: A precision that is still to be found.
+        ConfigError: A precision, or whether to compile, that is still to be found.
         NonFiniteError: At the first term or gradient that is NaN or infinite; the parameters
             are then those of the step before.
     """
+    horizon = horizon or Horizon(config)
+    with computing(objective, config):
+        yield from _steps(objective, batches, optimizer, config, start, average, horizon, reads)
+
+
+def _steps(
+    objective: nn.Module,
+    batches: BatchSource,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    start: int,
+    average: AveragedFlow | None,
+    horizon: Horizon,
+    reads: Callable[[int], bool],
+) -> Iterator[StepResult]:
     inner: Any = getattr(objective, "module", objective)
     flow: Flow = inner.flow
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     device = parameters[0].device
-    horizon = horizon or Horizon(config)
-    flow.reversible = config.memory == "reversible"
-    if config.precision == "auto":
-        raise ConfigError(
-            "train.precision: expected float32 or bf16 here, where nothing measures it; got auto"
-        )
-    flow.precision = config.precision
     # With it an optimiser leaves out the steps after one that was not finite, without being asked.
     deferrable = getattr(optimizer, "_step_supports_amp_scaling", False)
     broken = torch.zeros((), device=device)

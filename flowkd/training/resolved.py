@@ -13,16 +13,17 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.precision import FoundPrecision
 from flowkd.registry.pins import PinnedArtifact
+from flowkd.store.choices import Found
 from flowkd.training.config import TrainingConfig
-from flowkd.training.precision import FoundPrecision
 
 # Rows to set ActNorm from, and to calibrate warm starts on, whose least squares want more.
 CALIBRATION_ROWS = 256
 WARM_START_ROWS = 2048
 
 
-class FoundRate(Config):
+class FoundRate(Found):
     """A learning rate that was found, and what it was found among; of few rows, more than that.
 
     Attributes:
@@ -33,7 +34,6 @@ class FoundRate(Config):
         weight_decay: What was found at this rate; None where it was not looked for.
         flow: What is trained instead of the flow of the trials, where smaller networks did better.
         others: Bits per dimension by what else was tried, in words.
-        shared: Whether another run on these data, of this flow, had found it.
     """
 
     learning_rate: float
@@ -43,7 +43,6 @@ class FoundRate(Config):
     weight_decay: float | None = None
     flow: AnyFlowConfig | None = None
     others: dict[str, float | None] = Field(default_factory=dict)
-    shared: bool = False
 
     def __str__(self) -> str:
         found = f"learning rate {self.learning_rate:g}"
@@ -71,7 +70,8 @@ class ResolvedRun(Config):
         notes: What was chosen where the config leaves it open, in words.
         flow_by_data: Whether the data chose the flow, so that validation may choose another.
         found_rate: How its learning rate was found; None where it was given.
-        found_precision: How its precision was found; None where it was given.
+        found_precision: How it was found in which precision to compute, and whether compiled;
+            None where both were given.
     """
 
     config: TrainingConfig

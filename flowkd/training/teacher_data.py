@@ -134,6 +134,7 @@ class _Student:
             seed=derive_seed(self.run.config.seed, stream),
             contexts=self._contexts,
             bounds=self._bounds,
+            workers=self.worker.world,
         )
 
     def _batches(self, samples: Examples | None) -> tuple[BatchSource, FreshSamples | None]:
@@ -183,13 +184,14 @@ class _Student:
         assert self.data.train is not None
         cache, seed = self.settings.cache, self.run.config.seed
         rows, bins = self.data.train, self.data.bins
-        return data_with_targets(self.teacher, rows, bins, self._taps, cache, seed)
+        workers = self.worker.world
+        return data_with_targets(self.teacher, rows, bins, self._taps, cache, seed, workers)
 
     def targets_of_samples(self, samples: Examples) -> Examples:
         """Returns samples of the teacher with its targets."""
         parts = evaluation_batches(samples, None, CHUNK, self.run.config.seed)
-        kind = self.settings.cache.kind
-        return cache_targets(self.teacher, parts, len(samples), self._taps, kind)
+        kind, workers = self.settings.cache.kind, self.worker.world
+        return cache_targets(self.teacher, parts, len(samples), self._taps, kind, workers)
 
     @property
     def _rows_of_data(self) -> int:

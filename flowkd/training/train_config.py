@@ -56,6 +56,11 @@ class TrainConfig(Config):
             is the same on every machine; `bf16`; or `auto`, the one of which a step takes less time
             on the machine that trains, measured before. All else is float32 in any case: the
             state between them, log-determinants, parameters, optimiser, validation.
+        compile: Whether torch.compile makes one program of the terms and their gradient, which it
+            takes a minute or more for, and which CUDA replays as one graph on a GPU, where a worker
+            is alone and accumulates nothing. `false`, the default, with which a training is the
+            same on every machine; `auto` measures it on a GPU, before, and takes it where the run
+            wins back the time that it takes to build; on CPUs, where it was never faster, `false`.
         accumulate: In so many parts, one after the other, each worker computes its batch, which
             takes as much less memory; the gradient is that of the whole batch. Default 1.
         plateau: With it, `steps` are the most, and validation says when to end; default none,
@@ -72,6 +77,7 @@ class TrainConfig(Config):
     ema_decay: float = Field(0.995, ge=0, lt=1)
     memory: Literal["ordinary", "reversible"] = "ordinary"
     precision: Literal["float32", "bf16", "auto"] = "float32"
+    compile: bool | Literal["auto"] = False
     accumulate: int = Field(1, ge=1)
     plateau: PlateauConfig | None = None
 
@@ -82,6 +88,15 @@ class TrainConfig(Config):
             return values
         plateau = values.get("plateau")
         return {**values, "steps": AUTO_STEPS, "plateau": {} if plateau is None else plateau}
+
+    @model_validator(mode="after")
+    def _compiles(self) -> TrainConfig:
+        if self.compile is True and self.memory == "reversible":
+            raise ValueError(
+                "expected compile: false with memory: reversible, whose gradient no graph can have;"
+                " got true: leave one of them out"
+            )
+        return self
 
     @property
     def least_steps(self) -> int:

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowkd.distillation.cache import CacheConfig
 from flowkd.distillation.objective import MaximumLikelihoodConfig
+from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.errors import NonFiniteError
 from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
@@ -117,8 +120,9 @@ def has_few_rows(run: ResolvedRun) -> bool:
 
 
 def short_run(run: ResolvedRun) -> ResolvedRun:
-    """Returns a run like this one, short, at random and on data alone where there are any.
+    """Returns a run like this one, short, and on data alone where there are any.
 
+    It begins as this one does: what was folded is lost at a rate that is best for a flow at random.
     A student that encodes rows column by column is tried on its own terms: data alone take it long.
     """
     train = run.config.train
@@ -128,12 +132,22 @@ def short_run(run: ResolvedRun) -> ResolvedRun:
         "train": train.model_copy(
             update={
                 "steps": steps, "plateau": None, "schedule": "cosine", "warmup_steps": steps // 10,
+                "compile": False,  # it takes longer than the trial
             }
         )
     }  # fmt: skip
     whole: dict[str, Any] = {}
+    distillation = run.config.distillation
     if run.config.dataset != NO_DATA and encodes_in_one_pass(run.flow):
-        changes["objective"] = MaximumLikelihoodConfig()
-        whole = {"teacher": None, "source": None}
+        if distillation is not None and run.source is not None:
+            changes["objective"] = distillation.model_copy(
+                update={
+                    "hints": (), "weights": LossWeights(nll=1.0), "cache": CacheConfig(),
+                    "samples": SamplesConfig(),
+                }
+            )  # fmt: skip
+        else:
+            changes["objective"] = MaximumLikelihoodConfig()
+            whole = {"teacher": None, "source": None}
     config: TrainingConfig = run.config.model_copy(update=changes)
     return run.model_copy(update={"config": config, **whole})

@@ -125,7 +125,7 @@ class _Progress:
             self.figures = known
             return
         with working(f"likelihood and throughput on the {settings.split} split"):
-            self.figures = evaluate(settings, store)
+            self.figures = evaluate(settings, store, tell=lambda said: console.print(f"  {said}"))
         track_comparison(settings, self.figures, store, lambda said: console.print(f"  {said}"))
 
     def _publish(self, settings: PublishConfig) -> None:

@@ -39,6 +39,7 @@ def test_each_student_of_a_warm_start_is_smaller_than_its_teacher(name: str) -> 
 def test_each_case_of_a_gpu_runs_on_a_cpu_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("WARM_UP", 1), ("STEPS", 1), ("EVERY", 1), ("ROWS", 8)):
         monkeypatch.setattr(f"benchmarks.gpu.{name}", number)
+    monkeypatch.setattr("flowkd.training.compiled.BACKEND", "eager")
     small = FLOW.model_copy(update={"event_shape": (1, 4, 4), "levels": 1, "depth": 1, "width": 4})
     for options in CASES.values():
         assert measure(options, "cpu", small, 8)["milliseconds"] > 0

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowkd.columns import LogitTransform, LogTransform
+from flowkd.columns import AsinhTransform, LogitTransform, LogTransform
 from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.build import build_flow
 from flowkd.flows.coupling import CouplingConfig
@@ -38,7 +38,7 @@ CONFIGS: dict[str, FlowConfig] = {
         event_shape=(3,),
         mean=(1.0, 2.0, -1.0),
         scale=(0.5, 2.0, 0.75),
-        transforms=(LogTransform(), None, LogitTransform(low=-1.0, high=2.0)),
+        transforms=(LogTransform(), AsinhTransform(scale=0.5), LogitTransform(low=-1.0, high=2.0)),
         depth=2,
         width=6,
     ),

@@ -21,6 +21,9 @@ COUNTED_ROWS = 20_000  # of more rows, some would be equal in float32 by chance
 # A positive column whose middle 99% span more than this factor is one point to an affine map.
 WIDE = 1e4
 EDGE, CROWDED = 1e-3, 0.05
+# Long tails: this share of the values, and so many, is further from the median than this many times
+# the quartiles are on the mean. Of a normal column none is: it is at 10 standard deviations.
+TAIL_SHARE, TAIL_ROWS, TAIL_BEGINS = 5e-4, 5, 15.0
 
 
 def check_magnitudes(
@@ -126,7 +129,7 @@ def wide(
     for name, column, transform in zip(columns, train.T, transforms, strict=True):
         if transform is not None or column.min() <= 0:
             continue
-        low, high = np.quantile(column, [0.005, 0.995])
+        low, high = _most(column)
         near = (np.mean(column < EDGE), np.mean(column > 1 - EDGE))
         if column.max() <= 1 and min(near) > CROWDED:
             if column.max() == 1:
@@ -142,3 +145,44 @@ def wide(
                 f"{quoted([name])} is positive and spans {np.log10(high / low):.0f} orders of "
                 f"magnitude, so that most of it seems one point{remedies(log)}"
             )
+
+
+def long_tails(
+    train: np.ndarray, columns: Sequence[str], transforms: ColumnTransforms, remedies: Remedies
+) -> Iterator[str]:
+    """Tells the columns whose tails are so long that their spread says little of most values.
+
+    Args:
+        train: Train rows (N, D), in data units, with the noise of their steps.
+        columns: Names of the columns.
+        transforms: What each column goes through first.
+        remedies: How it is told what can be done.
+    """
+    for name, column, transform in zip(columns, train.T, transforms, strict=True):
+        column = np.unique(column)  # a value that repeats is told by `repeats`
+        low, middle, high = np.quantile(column, [0.25, 0.5, 0.75])
+        scale = (high - low) / 2
+        ends = _most(column)
+        if transform is not None or scale == 0 or ends[1] > WIDE * ends[0] > 0:
+            continue  # `wide` tells of the last
+        far = int((np.abs(column - middle) > TAIL_BEGINS * scale).sum())
+        if far < max(TAIL_ROWS, TAIL_SHARE * len(column)):
+            continue
+        if column.min() > 0:
+            remedy = ("let a flow learn its logarithm", set_option("transforms", name, "log"))
+        else:
+            about, unit = (float(f"{value:.3g}") for value in (middle, scale))
+            asinh = {"kind": "asinh", "center": about, "scale": unit}
+            remedy = ("let a flow learn its asinh", set_option("transforms", name, asinh))
+        most = np.abs(column - middle).max() / scale
+        yield (
+            f"{quoted([name])} has long tails: {far:,} values are more than {TAIL_BEGINS:g} "
+            f"times as far from the median as the quartiles, up to {most:,.0f} times"
+            f"{remedies(remedy)}"
+        )
+
+
+def _most(column: np.ndarray) -> tuple[float, float]:
+    """Returns what 99% of a column's values lie between."""
+    low, high = np.quantile(column, [0.005, 0.995])
+    return float(low), float(high)

@@ -23,8 +23,9 @@ class ColumnOptions(Config):
         missing: The number that stands for no value, by column: rows that have it are left out.
         dequantize: Width of a column's steps, by column: whenever rows are read to learn from or to
             be judged on, uniform noise as wide is added.
-        transforms: `log`, or `logit` (with `low` and `high`, other than 0 and 1), by column: what
-            a flow does with it first, so that its density stays in data units.
+        transforms: `log`, `logit` (with `low` and `high`, other than 0 and 1), or, for long tails,
+            `asinh` (with `center` and `scale`), by column: what a flow does with it first, so that
+            its density stays in data units.
         units: Units of columns, by column, for all who read of them.
     """
 
@@ -96,7 +97,8 @@ def set_option(key: str, name: str, value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if name.isidentifier():
-        return f"`--set {key}.{name}={value}`"
+        shown = json.dumps(value) if isinstance(value, dict) else value
+        return f"`--set {shlex.quote(f'{key}.{name}={shown}')}`"
     pair = json.dumps({name: value}, ensure_ascii=False)
     return f"`--set {shlex.quote(f'{key}={pair}')}`"
 

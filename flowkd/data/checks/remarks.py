@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from flowkd.columns import ColumnTransforms
-from flowkd.data.checks.magnitudes import indistinct, wide
+from flowkd.data.checks.magnitudes import indistinct, long_tails, wide
 from flowkd.data.checks.options import Remedies, quoted
 from flowkd.data.checks.relations import correlated, relations
 from flowkd.data.checks.repeats import repeats
@@ -60,6 +60,7 @@ def remarks_on(
             "columns that float32 cannot hold",
         ),
         (wide(noisy, columns, transforms, remedies), "columns that want a logarithm or a logit"),
+        (long_tails(noisy, columns, transforms, remedies), "columns of long tails"),
     ):
         remarks += _bounded(found, what)
     return remarks

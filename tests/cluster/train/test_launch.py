@@ -30,6 +30,7 @@ from flowkd.training.growth import with_steps
 from flowkd.training.metrics_log import read_log
 from flowkd.training.setup import run_in_process
 from flowkd.training.train_config import TrainConfig
+from tests.support.asked_teachers import heard_teacher, listening_worker
 from tests.support.orphans import actors, placement_groups
 from tests.support.queues import wait_for
 
@@ -111,11 +112,42 @@ def test_workers_give_the_losses_of_a_plain_loop(
     )
 
 
+def test_workers_ask_a_teacher_once_for_all(
+    storage: StorageConfig, ray_driver: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = storage.store()
+    if not store.exists("runs", "plain-1", "result"):
+        list(run_in_process(training("plain-1"), store))
+    objective = {
+        "kind": "distillation", "teacher": "runs/plain-1", "warm_start": "none",
+        "hints": [{"student": "level0", "teacher": "level0"}],
+        "weights": {"nll": 1, "samples": 1, "latent": 1, "hints": 1},
+        "samples": {"rows": 700, "range_factor": None},
+        "cache": {"kind": "memory", "copies": 3},
+    }  # fmt: skip
+    with heard_teacher(store, "alone"):
+        alone = run_in_process(training("asks-1", objective=objective), store)
+        expected = [result.loss for result in alone]
+    monkeypatch.setattr("cluster.train.launch.train_worker", listening_worker)
+    run_training(training("asks-2", objective=objective, scaling=ScalingConfig(workers=2)), storage)
+    np.testing.assert_allclose(losses(store, "asks-2"), expected, rtol=1e-5)
+    whole, *parts = (store.read_json("heard", name) for name in ("alone", "0", "1"))
+    # Of 200 rows with 3 noises each, and of 700 samples, the targets; the samples as well.
+    assert whole["rows"] == 600 + 700 + 700 == sum(part["rows"] for part in parts)
+    assert all(part["rows"] >= 500 for part in parts)
+    assert parts[0]["digest"] == parts[1]["digest"] == whole["digest"]
+
+
 def test_a_finished_run_goes_on_to_more_steps(storage: StorageConfig, ray_driver: None) -> None:
     store = storage.store()
-    train = TrainConfig(steps=4, learning_rate=1e-3, warmup_steps=2, schedule="constant")
-    short = training("grows", train=train)
-    run_training(short, storage)
+    train = TrainConfig(
+        steps=4, learning_rate=1e-3, warmup_steps=2, schedule="constant", precision="auto"
+    )
+    short, said = training("grows", train=train), []
+    run_training(short, storage, tell=said.append)
+    (choice,) = (store.read_json("precisions", kept) for kept in store.list("precisions"))
+    assert any(f"precision {choice['precision']}: a step takes" in line for line in said)
+    train = train.model_copy(update={"precision": choice["precision"]})
     before = load_artifact(store, "runs/grows").manifest
     assert run_training(short, storage) == "runs/grows"  # at once
     assert load_artifact(store, "runs/grows").manifest == before

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors import Coupling
+from flowkd.bijectors.affine import couple
 from flowkd.nn import Conditioner
 
 
@@ -34,3 +35,12 @@ def test_the_log_scale_is_bounded_by_2_and_near_0_what_the_network_says(raw: flo
         assert torch.equal(value[0][:, :3], x[:, :3])
     assert abs(expected) <= 2
     assert expected == pytest.approx(raw, rel=1e-4) or abs(raw) > 0.01
+
+
+@pytest.mark.parametrize("rest", [(), (3, 2)])
+def test_the_gradient_by_hand_is_autograds_and_can_be_differentiated_again(
+    rest: tuple[int, ...],
+) -> None:
+    values = [torch.randn(4, size, *rest).double().requires_grad_() for size in (2, 3, 3, 3)]
+    assert torch.autograd.gradcheck(couple, values)
+    assert torch.autograd.gradgradcheck(couple, values)

@@ -154,7 +154,7 @@ def test_a_smaller_flow_is_of_its_share_and_nearly_all_of_it(config, share):
     assert 0.75 * most < count_parameters(build_flow(small)) <= most
     assert type(small) is type(config)
     assert [size.depth for size in small.level_sizes] == [
-        round(size.depth * share**0.5) for size in config.level_sizes
+        round(size.depth * share**config.depth_power) for size in config.level_sizes
     ]
 
 

@@ -153,7 +153,7 @@ def test_hints_are_the_states_of_a_manual_composition(flow):
     assert list(found) == list(flow.taps)
     assert set(found) == set(expected)
     for name, value in found.items():
-        assert torch.equal(value.h, expected[name]), name
+        torch.testing.assert_close(value.h, expected[name], msg=lambda m, name=name: name + m)
     assert found[name].log_det.shape == (len(x),)
     base = standard_normal_log_prob(found[name].h)
     torch.testing.assert_close(base + found[name].log_det, flow.log_prob(x, context))

@@ -99,7 +99,7 @@ def test_a_flow_of_pictures_is_the_largest_that_the_minutes_allow(taught_store: 
     assert sizes[1e-9] < sizes[1e9] / 20
     unset = training("pictured", dataset="pictures", flow=None)
     [note] = resolve_run(unset, taught_store).notes
-    assert "minutes of training here, of 60 that it may" in note
+    assert "minutes of training here, of 20 that it may" in note
     assert default_flow(pictures, replace(BUDGET, gpu=True))[0].width == 64
 
 
@@ -124,7 +124,16 @@ def test_a_rate_is_found_once_for_all_runs_of_a_flow_on_the_same_data(taught_sto
     found = {}
     for name, options in {
         "plain": {},
-        "distilled": {"objective": {**UNSET, "warm_start": "fold"}, "seed": 5},
+        "random": {"objective": {**UNSET, "warm_start": "none"}, "seed": 5},
+        "folded": {"objective": {**UNSET, "warm_start": "fold"}},
+        "again": {
+            "objective": {
+                **UNSET,
+                "warm_start": "fold",
+                "weights": {"nll": 1, "samples": 2},
+                "samples": {"rows": 9},
+            }
+        },
         "other": {"batch_size": 4},
     }.items():
         list(run_in_process(training(name, train={**SHORT, "learning_rate": "find"}, **options),
@@ -133,7 +142,9 @@ def test_a_rate_is_found_once_for_all_runs_of_a_flow_on_the_same_data(taught_sto
         found[name] = run["found_rate"]
         assert run["config"]["train"]["learning_rate"] == found[name]["learning_rate"]
     assert not found["plain"]["shared"]
-    assert found["distilled"] == {**found["plain"], "shared": True}
+    assert found["random"] == {**found["plain"], "shared": True}
+    assert not found["folded"]["shared"]
+    assert found["again"] == {**found["folded"], "shared": True}
     assert not found["other"]["shared"]
     lowest = min(found["plain"]["tried"].values())
     assert lowest < found["plain"]["tried"][f"{FIRST_RATE:g}"]

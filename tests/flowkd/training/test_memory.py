@@ -53,12 +53,13 @@ def losses(objective, memory, wrap=lambda module: module, rank=0, world=1):
 )
 def test_a_reversible_training_is_the_ordinary_one(name):
     objective = taught(name)
-    seen = []
-    chain = objective.flow.chain
-    chain.register_forward_hook(lambda *_: seen.append(chain.reversible))
     ordinary = losses(copy.deepcopy(objective), "ordinary")
+    seen = []
+    flow = objective.flow
+    objective.register_forward_hook(lambda *_: seen.append(flow.reversible))
     assert losses(objective, "reversible") == pytest.approx(ordinary, rel=1e-4)
-    assert objective.flow.reversible
+    assert seen == [True] * 4
+    assert not flow.reversible
     assert len(set(ordinary)) == 4
 
 

@@ -60,7 +60,10 @@ def test_where_figures_are_sent_is_said_once_for_all() -> None:
 
 
 def test_both_students_are_the_same_flow_trained_alike(taught_store) -> None:
-    options = {"train": {"steps": 6, "warmup_steps": 2}, "objective": {"share": 0.5}}
+    options = {
+        "train": {"steps": 6, "warmup_steps": 2},
+        "objective": {"share": 0.5, "warm_start": "none"},
+    }
     found = stages(workflow(data="walks", teacher="runs/teacher", student=options))
     plain, distilled = (
         resolve_run(found[role][1], taught_store) for role in ("plain", "distilled")
@@ -95,4 +98,4 @@ def test_a_plain_student_of_the_size_of_its_rival_learns_from_data_alone(taught_
     objective = {"kind": "maximum_likelihood", "smaller_than": "runs/teacher", "share": 0.5}
     run = resolve_run(training("plain", flow=None, objective=objective), taught_store)
     assert (run.teacher, run.source) == (None, None)
-    assert run.flow.depth < 3
+    assert run.flow.width < 6

@@ -1,10 +1,13 @@
 """Properties of a table's columns as they are stored: each remedy makes what it promises."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from flowkd.config import apply_overrides, parse_config
 from flowkd.data.importers.prepare import PrepareConfig, prepare
@@ -95,6 +98,28 @@ def test_stored_rows_are_those_of_the_source_whatever_the_flow_does_with_them(im
     _, rows = imported(columns, dequantize={"n": 1}, transforms={"wide": "log"})
     wanted = np.stack(list(columns.values()), axis=1).astype(np.float32)
     assert sorted(rows.tolist()) == sorted(wanted.tolist())
+
+
+def test_long_tails_are_told_with_what_draws_them_in(imported):
+    generator = np.random.default_rng(0)
+    tails = 5 + 2 * generator.standard_t(2, ROWS)
+    columns = {
+        "a": A,
+        "tails": tails,
+        "skewed": np.exp(1.2 * B),
+        "b": generator.exponential(size=ROWS),
+    }
+    manifest, _ = imported(columns)
+    [of_tails, of_skewed] = manifest.remarks
+    assert "`tails` has long tails" in of_tails
+    assert "by `--set transforms.skewed=log`" in of_skewed
+    text = re.search(r"by `--set 'transforms\.tails=(.*)'`", of_tails)
+    option = yaml.safe_load(text[1])
+    assert option["center"] == pytest.approx(5, abs=0.2)
+    assert option["scale"] == pytest.approx(2 * 0.8165, abs=0.2)
+    cured, _ = imported(columns, transforms={"tails": option, "skewed": "log"})
+    assert cured.remarks == []
+    assert cured.scale[1] < 2
 
 
 def test_steps_begin_where_the_column_does(imported):

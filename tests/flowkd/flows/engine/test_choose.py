@@ -216,3 +216,12 @@ def test_what_is_interrupted_is_not_kept(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         kept.keep("a", build)
     assert len(engines(tmp_path)) == 2
+
+
+def test_flows_that_differ_in_what_their_couplings_apply_alone_share_no_graphs():
+    splines = [
+        flowkd.coupling(3, depth=1, width=4, transform="spline", bound=bound)
+        for bound in (3.0, 3.0, 4.0)
+    ]
+    same, again, other = map(weights_digest, splines)
+    assert same == again != other

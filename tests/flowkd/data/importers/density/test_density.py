@@ -137,10 +137,11 @@ def test_columns_are_remarked_as_those_of_any_table_and_left_as_they_are(memory_
     source = small.folder(tmp_path, {"data/miniboone/data.npy": small.npy(x)})
     manifest, _ = imported(memory_store, "miniboone", source)
     told = [each for each in manifest.remarks if each.startswith("`")]
-    assert len(told) == 3
+    assert len(told) == 4
     assert told[0].startswith("`x5` and `x7` are correlated by 1.0000: ")
     assert re.fullmatch(r"`x3` has \d distinct values in .* has no upper bound\.", told[1])
     assert re.match(r"`x9` has 98 distinct values, of which float32 leaves \d\d", told[2])
+    assert told[3].startswith("`x9` has long tails: ")
     assert not any("--set" in each or "; " in each for each in told)
     assert len(manifest.columns) == 43
 

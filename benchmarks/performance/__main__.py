@@ -1,0 +1,87 @@
+"""make bench-all: results/bench-all.json, cell by cell; about a quarter of an hour on 2 cores."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.engines import cpu_name
+from benchmarks.performance.cells import Cell, all_cells, chosen, quick_cells
+from benchmarks.performance.measure import CELL_SECONDS, measure
+from benchmarks.performance.peers import versions
+
+RESULTS = Path("results/bench-all.json")
+QUICK_SECONDS = 0.5
+
+
+def main() -> None:
+    """Measures the cells that are asked for, and adds them to the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", default=[], help="part of a cell's name")
+    parser.add_argument("--quick", action="store_true", help="some small cells, a minute")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    try:
+        cells = chosen(quick_cells() if asked.quick else all_cells(), asked.only)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    measure_all(cells, asked.results, QUICK_SECONDS if asked.quick else CELL_SECONDS)
+    print(f"{asked.results}: `make docs` writes docs/results/performance.md")
+
+
+def measure_all(cells: list[Cell], path: Path, seconds: float) -> None:
+    """Measures cells, those of a flow and a number of threads in one process each."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="flowkd-bench-") as folder:
+        os.environ.setdefault("FLOWKD_CACHE", folder)  # graphs are built once for all
+        groups = itertools.groupby(cells, key=lambda cell: (cell.case, cell.shape, cell.threads))
+        for _, group in groups:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                some = list(group)
+                for cell, found in zip(
+                    some, pool.imap(partial(measure, seconds=seconds), some), strict=True
+                ):
+                    found["load"] = round(os.getloadavg()[0], 1)
+                    merge(path, {cell.key: {**vars(cell), **found}})
+                    passed = time.monotonic() - began
+                    print(f"{passed:5.0f} s  {cell.key}: {in_short(found)}", flush=True)
+
+
+def merge(path: Path, cells: dict[str, dict[str, Any]]) -> None:
+    """Adds cells to the results; those of another machine or other versions go."""
+    about = {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "onnxruntime": __import__("onnxruntime").__version__,
+        "peers": versions(),
+    }
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = known["cells"] if known.get("about") == about else {}
+    made = {"about": about, "date": date.today().isoformat(), "cells": {**before, **cells}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+
+
+def in_short(found: dict[str, Any]) -> str:
+    """Returns a cell in a line."""
+    return "; ".join(
+        f"{action} {each['over_floor']['flowkd'][1]:.2f} of the floor, {each['ahead'][1]:.2f}x "
+        f"{each['fastest_peer']}"
+        for action, each in found["actions"].items()
+    )
+
+
+if __name__ == "__main__":
+    main()
