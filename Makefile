@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-gpu bench-memory bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -149,6 +149,10 @@ bench-serve: $(DEV) ## Load a service up to 10 times what it can: results/bench-
 bench-scale: export OMP_NUM_THREADS := 1
 bench-scale: $(DEV) ## Look at a queue of 100,000 ended jobs, and more: results/bench-scale.json
 	$(BIN)/python -m benchmarks.scale
+
+bench-onepass: export OMP_NUM_THREADS := 1
+bench-onepass: $(DEV) ## Quality of one-pass students of slow samplers: results/bench-onepass.json
+	$(BIN)/python -m benchmarks.onepass
 
 bench-train: export OMP_NUM_THREADS := 1
 bench-train: $(DEV) ## Ray Train beside a plain loop, two workers beside one, `import flowkd`; 5 minutes

@@ -128,11 +128,9 @@ class Chain(Bijector):
         """Maps back and also returns the states before the inverses of those named in taps."""
         log_det = z.new_zeros(z.shape[0])
         states: dict[str, State] = {}
-        parts: Iterator[tuple[Names, list[Bijector] | Bijector]]
-        if self.reversible and torch.is_grad_enabled():
-            parts = runs(self.leaves(), taps)
-        else:
-            parts = (((name,), bijector) for name, bijector in self.items())
+        reversible = self.reversible and torch.is_grad_enabled()
+        each = (((name,), bijector) for name, bijector in self.items())
+        parts = runs(self.leaves(), taps) if reversible else each
         for names, bijector in reversed(list(parts)):
             states |= {name: State(z, log_det) for name in names if name in taps}
             inside: dict[str, State] = {}

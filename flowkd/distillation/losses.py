@@ -19,7 +19,7 @@ from flowkd.distillation.cycles import (
     noise_terms,
 )
 from flowkd.distillation.hints import Hint, check_hints
-from flowkd.distillation.schedules import LossWeights
+from flowkd.distillation.schedules import OF_NOISE, LossWeights
 from flowkd.distillation.targets import TeacherTargets, compute_targets
 from flowkd.flows.flow import Ability, Encoding, Flow
 from flowkd.flows.teacher import Teacher, missing
@@ -155,6 +155,9 @@ class Distillation(nn.Module):
         weights = self.weights.at(progress)
         if weights["samples"] and not batch.samples:
             raise ValueError("expected teacher samples for the term 'samples'; got none")
+        noisy = [name for name in OF_NOISE if weights[name]]
+        if noisy and batch.z is None:
+            raise ValueError(f"expected noise z of (B, D) for the term {noisy[0]!r}; got none")
         terms = self.terms(batch, tuple(name for name, weight in weights.items() if weight))
         parts = [weights[name] * term for name, term in terms.items()]
         if "nll" not in terms:
@@ -191,11 +194,10 @@ class Distillation(nn.Module):
                     self.flow, self.teacher, on_way, batch.x, batch.context, targets
                 )
         if "synthesis" in wanted:
-            terms["synthesis"] = self._synthesis(*self._noise(batch, "synthesis"))
-        of_noise = [name for name in FROM_NOISE if name in wanted]
-        if of_noise:
-            z, context = self._noise(batch, of_noise[0])
-            made = noise_terms(self.flow, self.teacher, on_way, z, context, of_noise)
+            terms["synthesis"] = self._synthesis(*self._noise(batch))
+        if any(name in wanted for name in FROM_NOISE):
+            z, context = self._noise(batch)
+            made = noise_terms(self.flow, self.teacher, on_way, z, context, wanted)
             if "cycle_hints" in terms:
                 made["cycle_hints"] = (made["cycle_hints"] + terms["cycle_hints"]) / 2
             terms |= made
@@ -243,10 +245,9 @@ class Distillation(nn.Module):
             terms["log_det"] = (torch.stack(contributions) / dimensions).square().mean()
         return terms
 
-    def _noise(self, batch: Batch, term: str) -> tuple[Tensor, Tensor | None]:
+    def _noise(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Returns latents of a batch's noise, and the contexts of as many rows."""
-        if batch.z is None:
-            raise ValueError(f"expected noise z of (B, D) for the term {term!r}; got none")
+        assert batch.z is not None
         z = self.temperature * batch.z.view(-1, *self.flow.latent_shape)
         return z, None if batch.context is None else batch.context[: len(z)]
 

@@ -28,10 +28,12 @@ from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
 from flowkd.evaluation.quality.measure import Quality, QualityConfig, measure_quality
 from flowkd.evaluation.served import Forms, Served
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
+from flowkd.flows.autoregressive import decoded_by_jacobi
 from flowkd.flows.context import ContextSpec
 from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
 from flowkd.flows.in_words import family_of, passes_of
+from flowkd.flows.inference import for_inference
 from flowkd.flows.round_trip import served_round_trip_error
 from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
@@ -100,6 +102,8 @@ class FlowFigures:
         parameters: Number of trainable values.
         log_prob_per_second: Examples whose log_prob is computed in a second.
         samples_per_second: Examples that are sampled in a second.
+        jacobi_per_second: The same by Jacobi iterations to their default tolerance, of a flow that
+            otherwise samples column by column; None of others.
         steps: Optimiser steps of its training.
         round_trip: How far it is from undoing itself as it is served, on rows and on samples:
             flowkd.flows.round_trip.
@@ -133,6 +137,7 @@ class FlowFigures:
     divergence: Divergence | None = None
     family: str = ""
     passes: str = ""
+    jacobi_per_second: float | None = None
     precision: str = "float32"
     chosen: str | None = None
 
@@ -211,16 +216,28 @@ def _compare(
         if form.found is not None:
             tell(f"{label}: {form.found}")
     flows = {label: form.flow for label, form in served.items()}
+    iterated = {
+        _by_jacobi(label): for_inference(fixed, config.engine)
+        for label, artifact in artifacts.items()
+        if (fixed := decoded_by_jacobi(artifact.flow)) is not None
+    }
+    # All ways to draw samples have their turn in the same rounds.
     log_probs, samples = (
         measure(
-            flows,
+            timed,
             rows,
             manifest.bins,
             batch_size=config.batch_size,
             seconds=config.seconds,
             threads=config.threads,
         )
-        for measure in (log_prob_per_second, samples_per_second)
+        for measure, timed in (
+            (log_prob_per_second, flows),
+            (
+                samples_per_second,
+                flows | iterated,
+            ),
+        )
     )
     return {
         label: replace(
@@ -238,9 +255,14 @@ def _compare(
             else _bits(label, served[label].judged, judged, manifest.bins),
             quality=_quality(flows[label], rows, manifest, config.quality),
             divergence=_divergence(label, flows, rows, config.divergence),
+            jacobi_per_second=samples.get(_by_jacobi(label)),
         )
         for label, artifact in artifacts.items()
     }
+
+
+def _by_jacobi(label: str) -> str:
+    return f"{label}, by jacobi"
 
 
 def _check_context(label: str, artifact: Artifact, manifest: Manifest) -> None:

@@ -19,7 +19,7 @@ from flowkd.bijectors import (
     Permute,
 )
 from flowkd.columns import ColumnTransform
-from flowkd.flows.build import new_flow
+from flowkd.flows.build import build_flow, new_flow
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig, Positive, UnivariateConfig
 from flowkd.flows.flow import Flow
@@ -143,6 +143,21 @@ class AutoregressiveConfig(UnivariateConfig):
             tolerance = 1e-4 if self.tolerance is None else self.tolerance
             bijector.decoding = Jacobi(tolerance, self.groups or 1)
         return bijector if self.direction == "density" else Inverted(bijector)
+
+
+def decoded_by_jacobi(flow: Flow) -> Flow | None:
+    """Returns a copy of a flow whose samples are found by Jacobi iterations of all columns.
+
+    None for a flow of another family, one that samples in one pass, or that has iterations already.
+    """
+    config = flow.config
+    if not isinstance(config, AutoregressiveConfig):
+        return None
+    if config.direction == "sampling" or config.decoding == "jacobi":
+        return None
+    fixed = build_flow(config.model_copy(update={"decoding": "jacobi"}))
+    fixed.load_state_dict(flow.state_dict())
+    return fixed.to(next(flow.parameters()))
 
 
 def autoregressive(

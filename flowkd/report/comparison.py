@@ -136,6 +136,7 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
         *_families(flows),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
+        *_by_jacobi(flows, of),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
         _row("round trip", "largest error, x to z and back", round_trips),
     ]
@@ -158,6 +159,17 @@ def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
             notes[place] = f"{found.low:.3f} to {found.high:.3f}"
     meaning = "a classifier tells samples from data: 0.5 it cannot, 1 it can; 95% interval"
     return [_row("C2ST AUC", meaning, values, notes)] if any(values) else []
+
+
+def _by_jacobi(flows: Sequence[FlowFigures], of: str) -> list[FigureRow]:
+    """Returns a row with samples by Jacobi iterations, of flows that sample column by column."""
+    rates = [flow.jacobi_per_second for flow in flows]
+    if not any(rates):
+        return []
+    ratios = [_ratio(rate, flows[0].samples_per_second) if rate else "" for rate in rates]
+    meaning = f"column by column otherwise; ratio to {of} samples/s without"
+    values = [f"{rate:,.0f}" if rate else "" for rate in rates]
+    return [_row("samples/s by jacobi", meaning, values, [each and f"{each}x" for each in ratios])]
 
 
 def _divergences(flows: Sequence[FlowFigures], of: str) -> list[FigureRow]:

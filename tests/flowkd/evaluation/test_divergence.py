@@ -18,9 +18,11 @@ from flowkd.evaluation.divergence import (
     comparable,
     measure_divergence,
 )
+from flowkd.flows.autoregressive import AutoregressiveConfig, decoded_by_jacobi
+from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Encoding, Flow
 from flowkd.report.comparison import comparison_table
-from tests.support.small_flows import small_batch, small_flow
+from tests.support.small_flows import randomise, small_batch, small_flow
 
 COLUMNS = 3
 ROWS = Examples(torch.zeros(10, COLUMNS))
@@ -41,26 +43,26 @@ def kl(mean: float, scale: float, to_mean: float, to_scale: float) -> float:
 @pytest.mark.parametrize(("mean", "scale"), [(0.3, 1.0), (0.0, 1.3), (-0.2, 0.9)])
 def test_divergences_of_gaussians_are_theirs(mean: float, scale: float) -> None:
     found = measure_divergence(
-        gaussian(mean, scale), gaussian(), ROWS, DivergenceConfig(samples=20_000)
+        gaussian(mean, scale), gaussian(), ROWS, DivergenceConfig(samples=5000)
     )
     for figure, expected in (
         (found.from_teacher, kl(0, 1, mean, scale)),
         (found.to_teacher, kl(mean, scale, 0, 1)),
     ):
         assert abs(figure.estimate - expected) < 4 * figure.error
-        assert 0 < figure.error < 0.02
+        assert 0 < figure.error < 0.04
         assert figure.high - figure.low == pytest.approx(2 * 1.96 * figure.error, rel=1e-3)
     assert found.left_out == 0
-    assert found.samples == 20_000
+    assert found.samples == 5000
 
 
 @pytest.mark.parametrize("mean", [0.1, 0.4])
 def test_the_effective_size_of_a_shifted_gaussian_is_known(mean: float) -> None:
-    config = DivergenceConfig(samples=20_000)
+    config = DivergenceConfig(samples=5000)
     found = measure_divergence(gaussian(mean), gaussian(), ROWS, config).effective
     assert found.estimate == pytest.approx(math.exp(-COLUMNS * mean**2), abs=4 * found.error)
     assert found.low < found.estimate < found.high
-    assert found.error < 0.03
+    assert found.error < 0.06
 
 
 def test_equal_flows_are_no_way_apart() -> None:
@@ -131,3 +133,27 @@ def test_figures_are_kept_and_shown_with_their_samples() -> None:
     assert rows["effective samples"].cells[1].value == f"{found.effective.estimate:.0%}"
     assert all("2,000 samples" in rows[name].meaning for name in ("KL from", "effective samples"))
     assert "KL from" not in {row.name for row in comparison_table({"teacher": teacher})}
+
+
+def test_samples_by_iterations_have_a_row_beside_those_column_by_column() -> None:
+    student = FlowFigures("runs/b", 1.0, 0.1, 10, 900.0, 800.0, 1, 1e-6)
+    teacher = replace(student, samples_per_second=20.0, jacobi_per_second=50.0)
+    rows = {row.name: row for row in comparison_table({"teacher": teacher, "student": student})}
+    shown = rows["samples/s by jacobi"]
+    assert [(cell.value, cell.note) for cell in shown.cells] == [("50", "2.5x"), ("", "")]
+    assert "samples/s by jacobi" not in {row.name for row in comparison_table({"a": student})}
+
+
+def test_iterations_find_the_same_samples() -> None:
+    config = AutoregressiveConfig(event_shape=(4,), mean=0.0, scale=1.0, depth=2, width=12)
+    flow = build_flow(config)
+    randomise(flow, by=0.1)
+    fixed = decoded_by_jacobi(flow)
+    assert fixed is not None
+    z = flow.draw_latents(20, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(fixed.inverse(z), flow.inverse(z), atol=1e-3, rtol=1e-3)
+    assert decoded_by_jacobi(fixed) is None
+    assert decoded_by_jacobi(small_flow("coupling")) is None
+    sampling = build_flow(config.model_copy(update={"direction": "sampling"}))
+    assert decoded_by_jacobi(sampling) is None
