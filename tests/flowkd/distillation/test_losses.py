@@ -54,6 +54,8 @@ def in_order_one(flow, x):
     for column, transform in enumerate(config.transforms or ()):
         if transform is not None and transform.kind == "log":
             x[:, column] = np.log(x[:, column])
+        elif transform is not None and transform.kind == "asinh":
+            x[:, column] = np.arcsinh((x[:, column] - transform.center) / transform.scale)
         elif transform is not None:
             below, above = x[:, column] - transform.low, transform.high - x[:, column]
             x[:, column] = np.log(below / above)
