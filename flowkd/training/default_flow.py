@@ -40,10 +40,11 @@ ABOUT: dict[str, str] = {
     "spline": "spline couplings: log_prob and samples take one pass each",
     "coupling": "affine couplings: the fastest, log_prob and samples take one pass each",
     "autoregressive": "masked autoregressive splines: log_prob takes one pass, and samples one for "
-    "each column; the best teachers, for students of one pass",
+    "each column; best in the literature's tables, after long trainings",
     "glow": "Glow, for pictures: log_prob and samples take one pass each",
 }
-# On one thread and in the same time, steps of splines are fewer and gain less: make bench-defaults.
+# In the same seconds of one thread it is ahead of splines, whose steps take longer, large and at a
+# quarter of that: docs/results/bench-defaults.md.
 DEFAULT_OF_TABLES: Family = "coupling"
 
 
