@@ -202,9 +202,10 @@ class RationalQuadratic(Univariate):
         """Returns the bin of each value: of x for axis 0, of z for axis 1."""
         bins, bound = self.bins, self.bound
         raw = parameters.unflatten(1, (self.parameters, -1))
-        shares = self.shares(raw[:, : 2 * bins].unflatten(1, (2, bins)))
+        of_shares, of_slopes = raw.split([2 * bins, bins - 1], 1)  # gradients in one copy
+        shares = self.shares(of_shares.unflatten(1, (2, bins)))
         inner = (2 * bound * shares[:, :, :-1]).cumsum(2) - bound
-        slopes = self.slopes(raw[:, 2 * bins :])
+        slopes = self.slopes(of_slopes)
         low, high, one = (torch.full_like(value, fill)[:, None] for fill in (-bound, bound, 1.0))
         knots = torch.cat([low, inner[:, 0], high, low, inner[:, 1], high, one, slopes, one], dim=1)
         number = (value[:, None] >= inner[:, axis]).sum(1, keepdim=True)

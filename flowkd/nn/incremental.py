@@ -220,7 +220,7 @@ class Schedule:
         for part, before in zip(parts, [None, *parts], strict=False):
             if isinstance(part, MASKED):
                 inputs = units
-                units = Units((part.mask.cpu() * inputs.levels).amax(1), self.count)
+                units = Units((part.mask.cpu().bool() * inputs.levels).amax(1), self.count)
                 target = self._buffer(len(units.levels))
                 step = Product(part, source, target, inputs, units, units.numbers)
                 self._steps.append(step)

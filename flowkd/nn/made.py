@@ -44,7 +44,8 @@ class Masked(nn.Module):
         outputs, inputs = mask.shape
         linear = nn.Linear(inputs, outputs)
         self.weight, self.bias = linear.weight, linear.bias
-        self.register_buffer("mask", mask.bool(), persistent=kept)
+        # As numbers: a product of these with weights takes a third of that of a boolean mask.
+        self.register_buffer("mask", mask.bool().to(self.weight), persistent=kept)
         self.context = nn.Linear(context, outputs, bias=context_bias) if context else None
         self.activation = activation
 
@@ -76,7 +77,7 @@ class Premasked(nn.Module):
         super().__init__()
         self.transposed = nn.Parameter(layer.masked_weight().detach().T.contiguous())
         self.bias = layer.bias
-        self.register_buffer("mask", layer.mask, persistent=False)
+        self.register_buffer("mask", layer.mask.bool(), persistent=False)
         self.context, self.activation = layer.context, layer.activation
 
     def masked_weight(self) -> Tensor:
