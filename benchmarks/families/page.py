@@ -63,8 +63,8 @@ in most libraries, in flowkd about the work of half a pass, column by column. Of
 literature says, not measured here
 ({STUDY}, 4 to 400 dimensions): autoregressive splines
 are the most accurate. So: train an autoregressive spline as the teacher; where samples are to be
-drawn often, or the model is to be small, distil it into a coupling of splines, which is one pass both
-ways; take affine couplings where time counts most.
+drawn often, or the model is to be small, distil it into a coupling of splines, which is one pass
+both ways; take affine couplings where time counts most.
 
 ## In time
 
