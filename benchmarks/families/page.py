@@ -146,10 +146,10 @@ def _aims(some: dict[str, list[Found]]) -> list[str]:
     ]
     if behind:
         said.append(
-            "    - Why, as far as is known: flowkd's steps have an ActNorm, which the others' have "
+            "    - A guess, not profiled: flowkd's steps have an ActNorm, which the others' have "
             "not, and a log-scale bounded by a tanh. In small affine flows, whose arithmetic takes "
-            "no longer than the calls of torch that begin it, these few calls more are a tenth of "
-            "all, or more. In the form for inference they are one graph with the rest."
+            "no longer than the calls of torch that begin it, these few calls more would "
+            "tell. In the form for inference they are one graph with the rest."
         )
     return said
 
