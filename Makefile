@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-families bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,10 @@ bench-distill: $(DEV) ## What a teacher adds to a step, two minutes: results/ben
 bench-engines: export OMP_NUM_THREADS := 1
 bench-engines: $(DEV) ## Time ONNX Runtime and torch against the networks alone, some minutes
 	$(BIN)/python -m benchmarks.engines
+
+bench-families: export OMP_NUM_THREADS := 1
+bench-families: $(DEV) ## Each family beside other libraries, 10 minutes: results/bench-families.json
+	$(BIN)/python -m benchmarks.families $(ARGS)
 
 bench-gpu: $(DEV) ## Time training steps on a GPU, some minutes, no Ray: results/bench-gpu.json
 	$(BIN)/python -m benchmarks.gpu

@@ -23,6 +23,7 @@ from benchmarks import (
     tuning_page,
 )
 from benchmarks.chaos import page as chaos_page
+from benchmarks.families import page as families_page
 from benchmarks.performance import page as performance_page
 from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig
@@ -35,7 +36,12 @@ README = Path("README.md")
 DOCS = Path("docs/results")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
 CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
-PAGES = {"bench-all": "performance", "bench-scale": "scale", "bench-tuning": "tuning"}
+PAGES = {
+    "bench-all": "performance",
+    "bench-families": "families",
+    "bench-scale": "scale",
+    "bench-tuning": "tuning",
+}
 MADE_BY = {"reliability": "test"}
 ROLES = ("teacher", "plain", "distilled")
 AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5}
@@ -55,6 +61,7 @@ def main() -> None:
         "bench-distill": distil.document,
         "bench-engines": engines.document,
         "bench-defaults": defaults_page.document,
+        "bench-families": families_page.document,
         "bench-memory": memory.document,
         "bench-onepass": onepass_page.document,
         "bench-precision": precision.document,

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -17,30 +18,46 @@ from typing import Any
 import torch
 
 from benchmarks.engines import cpu_name
-from benchmarks.performance.cells import Cell, all_cells, chosen, quick_cells
+from benchmarks.performance.cells import all_cells, chosen, quick_cells
 from benchmarks.performance.measure import CELL_SECONDS, measure
 from benchmarks.performance.peers import versions
 
 RESULTS = Path("results/bench-all.json")
 QUICK_SECONDS = 0.5
+Measured = Callable[..., dict[str, Any]]
 
 
 def main() -> None:
     """Measures the cells that are asked for, and adds them to the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    run(__doc__, RESULTS, all_cells, quick_cells, measure, in_short)
+    print("`make docs` writes docs/results/performance.md")
+
+
+def run(
+    about: str | None,
+    path: Path,
+    every: Callable[[], list[Any]],
+    quick: Callable[[], list[Any]],
+    measured: Measured,
+    told: Callable[[dict[str, Any]], str],
+) -> None:
+    """Measures the cells that the command line asks for."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--only", action="append", default=[], help="part of a cell's name")
     parser.add_argument("--quick", action="store_true", help="some small cells, a minute")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=path)
     asked = parser.parse_args()
     try:
-        cells = chosen(quick_cells() if asked.quick else all_cells(), asked.only)
+        cells = chosen(quick() if asked.quick else every(), asked.only)
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    measure_all(cells, asked.results, QUICK_SECONDS if asked.quick else CELL_SECONDS)
-    print(f"{asked.results}: `make docs` writes docs/results/performance.md")
+    seconds = QUICK_SECONDS if asked.quick else CELL_SECONDS
+    measure_all(cells, asked.results, partial(measured, seconds=seconds), told)
 
 
-def measure_all(cells: list[Cell], path: Path, seconds: float) -> None:
+def measure_all(
+    cells: list[Any], path: Path, measured: Measured, told: Callable[[dict[str, Any]], str]
+) -> None:
     """Measures cells, those of a flow and a number of threads in one process each."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="flowkd-bench-") as folder:
@@ -49,13 +66,11 @@ def measure_all(cells: list[Cell], path: Path, seconds: float) -> None:
         for _, group in groups:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 some = list(group)
-                for cell, found in zip(
-                    some, pool.imap(partial(measure, seconds=seconds), some), strict=True
-                ):
+                for cell, found in zip(some, pool.imap(measured, some), strict=True):
                     found["load"] = round(os.getloadavg()[0], 1)
                     merge(path, {cell.key: {**vars(cell), **found}})
                     passed = time.monotonic() - began
-                    print(f"{passed:5.0f} s  {cell.key}: {in_short(found)}", flush=True)
+                    print(f"{passed:5.0f} s  {cell.key}: {told(found)}", flush=True)
 
 
 def merge(path: Path, cells: dict[str, dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from benchmarks.performance.peers import (
     normflows_table,
     zuko_table,
 )
-from flowkd.flows.configs import FAMILIES, AnyFlowConfig
+from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 
 TABLES = {"normflows": normflows_table, "nflows": nflows_table, "zuko": zuko_table}
@@ -40,12 +40,6 @@ class Case:
     peers: Mapping[str, Callable[[Size], Contender]]
     picture: bool = False
 
-    @property
-    def known(self) -> bool:
-        """Whether flowkd has this family."""
-        kinds = {family.model_fields["kind"].default for family in FAMILIES}
-        return self.fields["kind"] in kinds
-
     def size(self, shape: tuple[int, ...], width: int) -> Size:
         """Returns what all libraries have in common."""
         return Size(shape, width, self.depth, self.fields.get("levels", 1))
@@ -57,18 +51,26 @@ class Case:
         return TypeAdapter(AnyFlowConfig).validate_python(given)
 
 
-def _tables(theirs: str, without: tuple[str, ...] = (), **fields: Any) -> Case:
-    peers = {name: build(theirs) for name, build in TABLES.items() if name not in without}
-    return Case(fields, 5, peers)
+def _tables(theirs: str, **fields: Any) -> Case:
+    return Case(fields, 5, {name: build(theirs) for name, build in TABLES.items()})
 
 
-# A family that flowkd does not have yet is left out; one more is one more line.
 CASES = {
     "glow": Case({"kind": "glow", "levels": 3}, 8, {"normflows": normflows_glow}, picture=True),
     "coupling": _tables("coupling", kind="coupling", mix="reverse"),
-    # normflows has this with residual networks alone, of other sizes.
     "coupling spline": _tables(
-        "coupling spline", ("normflows",), kind="coupling", mix="reverse", transform="spline",
+        "coupling spline", kind="coupling", mix="reverse", transform="spline",
         bins=BINS, bound=BOUND,
+    ),
+    "autoregressive": _tables(
+        "autoregressive", kind="autoregressive", mix="reverse", transform="affine",
+    ),
+    "autoregressive spline": _tables(
+        "autoregressive spline", kind="autoregressive", mix="reverse", transform="spline",
+        bins=BINS, bound=BOUND,
+    ),
+    "inverse autoregressive": _tables(
+        "inverse autoregressive", kind="autoregressive", mix="reverse", transform="affine",
+        direction="sampling",
     ),
 }  # fmt: skip

@@ -25,6 +25,7 @@ ACTIONS = ("log_prob", "sample", "train")
 OURS = "flowkd"
 CELL_SECONDS = 5.0
 LEAST_ROUNDS, MOST_ROUNDS = 3, 25
+SLOW_SHARE, SLOW_SECONDS = 1 / 15, 1.0  # of all seconds; and what is timed at its first call
 TURN_SECONDS = 0.002  # a call that takes less is made several times
 Call = Callable[[], object]
 Clock = Callable[[], float]
@@ -40,7 +41,7 @@ def measure(cell: Cell, seconds: float = CELL_SECONDS) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # of what other libraries call
     torch.set_num_threads(cell.threads)
     torch.manual_seed(0)
-    contenders, forms = _built(cell.case, cell.shape, cell.width)
+    contenders, forms = built(cell.case, cell.shape, cell.width)
     flow = contenders[OURS].module
     assert isinstance(flow, Flow)
     unit = torch.rand(cell.rows, *cell.shape)
@@ -87,7 +88,7 @@ def floor_calls(flow: Flow, x: Tensor, picture: bool) -> dict[str, list[tuple[nn
 
 
 @lru_cache(maxsize=1)
-def _built(
+def built(
     case: str, shape: tuple[int, ...], width: int
 ) -> tuple[dict[str, Contender], dict[str, Contender]]:
     """Returns all contenders, every parameter off its start, and those with a form to serve."""
@@ -117,19 +118,28 @@ def learn(contender: Contender, x: Tensor) -> None:
 def in_turns(
     calls: Mapping[Any, Call], seconds: float, clock: Clock = time.perf_counter
 ) -> dict[Any, list[float]]:
-    """Returns seconds of each call in each round; every other round goes backwards."""
-    once, repeats = 0.0, {}
+    """Returns seconds of each call in each round; every other round goes backwards.
+
+    A call that alone takes a large part of the time is made in the first rounds only.
+    """
+    turns: dict[Any, float] = {}
+    repeats: dict[Any, int] = {}
     for name, call in calls.items():
-        call()
-        began = clock()
-        call()
-        taken = clock() - began
+        for _ in range(2):
+            began = clock()
+            call()
+            taken = clock() - began
+            if taken > SLOW_SECONDS:
+                break  # what a first call does once is little of it
         repeats[name] = max(1, round(TURN_SECONDS / max(taken, 1e-6)))
-        once += repeats[name] * taken
+        turns[name] = repeats[name] * taken
+    slow = {name for name, taken in turns.items() if taken > SLOW_SHARE * seconds}
+    once = sum(taken for name, taken in turns.items() if name not in slow) or seconds + 1
     rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, round(seconds / once)))
     times: dict[Any, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
-        for name in list(calls) if number % 2 else reversed(list(calls)):
+        some = [name for name in calls if number < LEAST_ROUNDS or name not in slow]
+        for name in some if number % 2 else reversed(some):
             call = calls[name]
             began = clock()
             for _ in range(repeats[name]):
@@ -163,8 +173,8 @@ def ratios(
 
 
 def quartiles(ours: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Returns the quartiles of the ratio within a round."""
-    within = [a / b for a, b in zip(ours, others, strict=True)]
+    """Returns the quartiles of the ratio within a round, of those that have both."""
+    within = [a / b for a, b in zip(ours, others, strict=False)]
     return [round(value, 4) for value in quantiles(within, n=4, method="inclusive")]
 
 

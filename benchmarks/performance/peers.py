@@ -83,36 +83,54 @@ def normflows_glow(size: Size) -> Contender:
 
 
 def normflows_table(kind: str) -> Callable[[Size], Contender]:
-    """Returns what builds normflows' flow of a kind for tables."""
+    """Returns what builds normflows' flow of a kind for tables.
+
+    Its own wrappers of splines have residual networks alone, and its maps say what z becomes: its
+    masked affine map is fast from z to x.
+    """
 
     def build(size: Size) -> Contender:
         import normflows
+        from normflows.flows.neural_spline import autoregressive, coupling
 
         features, kept = size.features, (size.features + 1) // 2
-        flows: list[Any] = []
+        spline = {"num_bins": BINS, "tails": "linear", "tail_bound": BOUND}
+        masked = {"num_blocks": 1, "use_residual_blocks": False}
+        reverse = normflows.flows.Reverse
+
+        class Network(normflows.nets.MLP):
+            """Two hidden layers; a spline gives it a context, here none."""
+
+            def forward(self, x: Tensor, context: None = None) -> Tensor:
+                """Maps what is kept to parameters."""
+                return super().forward(x)
+
+        def network(inputs: int, outputs: int) -> nn.Module:
+            return Network([inputs, size.width, size.width, outputs])
+
+        def affine() -> Any:
+            return normflows.flows.MaskedAffineAutoregressive(features, size.width, **masked)
+
+        steps: dict[str, Callable[[], Any]] = {
+            "coupling": lambda: normflows.flows.AffineCouplingBlock(
+                network(kept, 2 * (features - kept))
+            ),
+            "coupling spline": lambda: reverse(
+                coupling.PiecewiseRationalQuadraticCoupling(
+                    (torch.arange(features) + 1) % 2, network, **spline
+                )
+            ),
+            "autoregressive": lambda: reverse(affine()),
+            "autoregressive spline": lambda: reverse(
+                autoregressive.MaskedPiecewiseRationalQuadraticAutoregressive(
+                    features, size.width, **masked, **spline
+                )
+            ),
+            "inverse autoregressive": affine,
+        }
+        flows = []
         for _ in range(size.depth):
-            if kind == "coupling":
-                sizes = [kept, size.width, size.width, 2 * (features - kept)]
-                flows.append(normflows.flows.AffineCouplingBlock(normflows.nets.MLP(sizes)))
-            elif kind == "coupling spline":
-                flows.append(
-                    normflows.flows.CoupledRationalQuadraticSpline(
-                        features, 1, size.width, num_bins=BINS, tail_bound=BOUND
-                    )
-                )
-            elif kind == "autoregressive":
-                flows.append(
-                    normflows.flows.MaskedAffineAutoregressive(
-                        features, size.width, num_blocks=1, use_residual_blocks=False
-                    )
-                )
-            else:
-                flows.append(
-                    normflows.flows.AutoregressiveRationalQuadraticSpline(
-                        features, 1, size.width, num_bins=BINS, tail_bound=BOUND
-                    )
-                )
-            flows.append(normflows.flows.Permute(features, mode="swap"))
+            flows += [steps[kind](), normflows.flows.Permute(features, mode="swap")]
         base = normflows.distributions.DiagGaussian(features, trainable=False)
         flow = normflows.NormalizingFlow(base, flows)
         return Contender(flow, flow.log_prob, flow.sample)
@@ -151,10 +169,12 @@ def nflows_table(kind: str) -> Callable[[Size], Contender]:
                 steps.append(
                     transforms.PiecewiseRationalQuadraticCouplingTransform(mask, network, **spline)
                 )
-            elif kind == "autoregressive":
-                steps.append(
-                    transforms.MaskedAffineAutoregressiveTransform(features, size.width, **masked)
+            elif kind.endswith("autoregressive"):
+                step = transforms.MaskedAffineAutoregressiveTransform(
+                    features, size.width, **masked
                 )
+                inverse = kind.startswith("inverse")
+                steps.append(transforms.InverseTransform(step) if inverse else step)
             else:
                 steps.append(
                     transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
@@ -187,6 +207,9 @@ def zuko_table(kind: str) -> Callable[[Size], Contender]:
             )
         elif kind == "autoregressive":
             flow = zuko.flows.MAF(size.features, **common)
+        elif kind == "inverse autoregressive":
+            flow = zuko.flows.MAF(size.features, **common)
+            flow = zuko.flows.Flow(flow.transform.inv, flow.base)
         else:
             flow = zuko.flows.NSF(size.features, bins=BINS, **common)
         return Contender(flow, lambda x: flow().log_prob(x), lambda count: flow().sample((count,)))

@@ -14,12 +14,11 @@ from torch import nn
 from benchmarks.performance import __main__ as command
 from benchmarks.performance import page
 from benchmarks.performance.cases import CASES
-from benchmarks.performance.cells import WIDTHS, Cell, all_cells, chosen
+from benchmarks.performance.cells import TIMED, WIDTHS, Cell, all_cells, chosen
 from benchmarks.performance.measure import ACTIONS, OURS, measure, ratios
 from flowkd.flows.build import build_flow
 
 TINY = {"glow": (1, 8, 8)}
-KNOWN = [name for name, case in CASES.items() if case.known]
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +29,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", TIMED)
 def test_a_cell_times_all_contenders_in_every_action(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,13 +42,14 @@ def test_a_cell_times_all_contenders_in_every_action(
     assert found["engine"] == "torch"
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", CASES)
 def test_networks_of_all_libraries_are_of_about_the_same_size(name: str) -> None:
     case, shape = CASES[name], TINY.get(name, (21,))
     ours = weights(build_flow(case.config(shape, 32)))
     for build in case.peers.values():
         theirs = weights(build(case.size(shape, 32)).module)
-        assert theirs == pytest.approx(ours, rel=0.1)
+        # An odd number of columns is not halved alike in all of them.
+        assert theirs == pytest.approx(ours, rel=0.06)
 
 
 def weights(flow: nn.Module) -> int:

@@ -1,0 +1,1 @@
+"""make bench-families: which family of flows to take, in time, beside other libraries."""
