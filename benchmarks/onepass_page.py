@@ -27,8 +27,28 @@ are those that `flowkd.distill` takes by default: couplings with splines, at mos
 parameters, one pass both ways. *plain* learns from data alone, at its own best rate and until its
 own plateau; *distilled* as well, with the default terms, data and the teacher's samples. Validation
 chooses all weights. ± is the standard deviation over seeds.
-
+{_capped(results)}
 {sections}"""
+
+
+def _capped(results: dict[str, Any]) -> str:
+    """Returns which trainings ended at the most steps that they might have, before a plateau."""
+    most = results["steps"]
+    ended = {
+        f"{role} of {name}": steps >= most
+        for name, found in results["data"].items()
+        for role, steps in (
+            ("teacher", found["teacher"]["steps"]),
+            *((each["role"], each["steps"]) for each in found["students"]),
+        )
+    }
+    cut = [who for who, at_end in ended.items() if at_end]
+    if not cut:
+        return ""
+    return (
+        f"\n**Cut off at {most:,} steps, before a plateau: {', '.join(cut)}. What they would reach "
+        f"is not known: no conclusion on quality can be drawn from these rows.**\n"
+    )
 
 
 def _section(name: str, found: dict[str, Any]) -> str:

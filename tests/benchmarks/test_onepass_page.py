@@ -23,13 +23,15 @@ def test_the_share_of_the_gap_is_over_seeds_and_rates_over_the_exact_one():
         "teacher": {"nats": -1.0, "c2st": {"value": 0.51}, "parameters": 100, "steps": 900},
         "samples_per_second": {"exact": 10.0, "jacobi": 30.0, "student": 2000.0},
     }  # fmt: skip
-    shared = {"date": "today", "torch": "2", "machine": "m", "load": 0, "minutes": 3, "steps": 9}
+    shared = {"date": "today", "torch": "2", "machine": "m", "load": 0, "minutes": 3, "steps": 1000}
     page = document({**shared, "data": {"known": found}})
     assert "closed: 42 ± 12%, of 0.2500 nats" in page  # 50% of 0.2 and 33% of 0.3
     assert "above the teacher's: 0.020 ± 0.000" in page
     assert "by Jacobi iterations 30 (3.0x), the student 2,000 (200.0x)" in page
     assert "density is -0.9000 nats" in page
     assert "What else a student" not in page
+    assert "Cut off at 1,000 steps, before a plateau: plain of known, distilled of known." in page
+    assert "Cut off" not in document({**shared, "steps": 1001, "data": {"known": found}})
 
 
 def test_the_density_of_the_made_set_is_that_of_its_rows():
