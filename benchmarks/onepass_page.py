@@ -39,7 +39,11 @@ def _capped(results: dict[str, Any]) -> str:
         for name, found in results["data"].items()
         for role, steps in (
             ("teacher", found["teacher"]["steps"]),
-            *((each["role"], each["steps"]) for each in found["students"]),
+            *(
+                (each["role"], each["steps"])
+                for each in found["students"]
+                if each["role"] in ("plain", "distilled")
+            ),
         )
     }
     cut = [who for who, at_end in ended.items() if at_end]
