@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from flowkd.flows.flow import Flow
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowkd.flows.flow import Flow
 
 
 def family_of(flow: Flow) -> str:

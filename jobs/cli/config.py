@@ -24,6 +24,7 @@ FILE_NAMES = (
     "queue",
     "study",
     "capacity",
+    "import",
 )
 
 config = typer.Typer(

@@ -42,7 +42,8 @@ POLL_SECONDS = 1.0
 STALE_SECONDS = 30.0
 # Those of `jobs.kinds`, which needs torch, as help does not.
 KIND_NAMES = (
-    "prepare", "train_teacher", "distill", "search", "evaluate", "publish", "deploy", "report",
+    "prepare", "train_teacher", "import_model", "distill", "search", "evaluate", "publish",
+    "deploy", "report",
 )  # fmt: skip
 
 

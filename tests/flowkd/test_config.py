@@ -88,10 +88,15 @@ def without(*keys):
         (changed("objective", "hints", 1, "x", to=1), r": objective\.hints\.1\.x: unknown key"),
         (without("dataset"), r": dataset: missing; add it"),
         (without("objective", "hints", 0, "teacher"), r": objective\.hints\.0\.teacher: missing"),
-        (without("flow", "kind"), r": flow: expected a `kind`, one of glow, coupling; got none"),
+        (
+            without("flow", "kind"),
+            r": flow: expected a `kind`, one of glow, autoregressive, converted, coupling; "
+            r"got none",
+        ),
         (
             changed("flow", "kind", to="tarflow"),
-            r": flow: expected one of glow, coupling as its `kind`; got 'tarflow'",
+            r": flow: expected one of glow, autoregressive, converted, coupling as its `kind`; "
+            r"got 'tarflow'",
         ),
         (changed("batch_size", to="many"), r": batch_size: .*valid integer.*; got 'many'"),
         (changed("train", "steps", to=2.5), r": train\.steps: .*valid integer.*; got 2\.5"),

@@ -78,7 +78,7 @@ def test_a_trained_flow_is_imported_published_and_distilled(
         known = -LOSSES[name][2](module.eval())(x)
     assert teacher.log_prob(x).mean().item() == pytest.approx(known.item(), rel=1e-5, abs=1e-5)
     student = flowkd.distill(
-        teacher, x, share=0.9, steps=12, samples=64, batch_size=32, learning_rate=0.02,
+        teacher, x, share=0.9, steps=40, samples=64, batch_size=32, learning_rate=0.02,
         progress=False, validate_every=4,
     )  # fmt: skip
     begun = flowkd.distill(

@@ -122,7 +122,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are(
 ) -> None:
     code, said = call(local_store, "submit", "bake", "--config", str(configs / "teacher.yaml"))
     assert code == 1
-    assert "no kind of job 'bake'; expected one of prepare, train_teacher, distill" in said
+    assert "no kind of job 'bake'; expected one of prepare, train_teacher, import_model" in said
 
 
 def test_a_full_queue_refuses_more(local_store: Store, configs: Path) -> None:

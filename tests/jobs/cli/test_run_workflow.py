@@ -63,7 +63,7 @@ def test_a_workflow_goes_on_where_it_was(
 ) -> None:
     config, store = workflow(tmp_path), storage.store()
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
