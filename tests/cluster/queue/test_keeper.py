@@ -84,7 +84,7 @@ def test_it_ends_when_the_job_is_stopped(way: str, local_store: Store, tmp_path:
 def test_it_ends_when_the_job_takes_too_long(local_store: Store, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     script = f"{daemon(DEAF, file)}; trap '' TERM; sleep 600; sleep 600"
-    assert ended(started(local_store, script, timeouts={"running": 3})) == TIMED_OUT
+    assert ended(started(local_store, script, timeouts={"running": 6})) == TIMED_OUT
     assert not lives(file)
 
 

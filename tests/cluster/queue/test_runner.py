@@ -14,12 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.queue import runner
 from cluster.queue.job_log import read_job_log
 from cluster.queue.messages import AttemptOutcome, Heartbeat
 from cluster.queue.records import QueueRecords
-from cluster.queue.rules import TIMED_OUT
+from cluster.queue.rules import TIMED_OUT, StopReason, stop_reason
 from cluster.queue.runner import CANCELLED, NOT_MINE, AttemptRunner
-from cluster.queue.spec import JobSpec
+from cluster.queue.spec import JobSpec, Timeouts
 from flowkd.errors import StoreError
 from flowkd.store.sealed import seal_line
 from flowkd.store.store import Store
@@ -28,12 +29,18 @@ from flowkd.store.store import Store
 LEAVES_ONE_BEHIND = "sleep 600 & echo $! > {file}; {then}"
 
 
-class Deaf(QueueRecords):
-    """Records of a store that takes no sign of life."""
+class DeafOnceThere(QueueRecords):
+    """Records of a store that takes no sign of life as soon as a file is there."""
+
+    def __init__(self, store: Store, file: Path) -> None:
+        super().__init__(store)
+        self.file = file
 
     def beat(self, job: str, attempt: int, heartbeat: Heartbeat) -> None:
-        """Fails."""
-        raise StoreError("away")
+        """Fails once the file is written."""
+        if written(self.file):
+            raise StoreError("away")
+        super().beat(job, attempt, heartbeat)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +59,10 @@ def run(
     outcome = records.outcome("job", 1)
     assert outcome is None or outcome.exit_code == code
     return outcome
+
+
+def written(file: Path) -> bool:
+    return file.exists() and file.read_text().endswith("\n")
 
 
 def left_behind(file: Path) -> bool:
@@ -79,7 +90,7 @@ def test_what_a_command_leaves_behind_ends_with_it(memory_store: Store, tmp_path
 def test_an_attempt_that_nobody_hears_stops_itself(memory_store: Store, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     script = LEAVES_ONE_BEHIND.format(file=file, then="sleep 600")
-    outcome = run(Deaf(memory_store), script, heartbeat_timeout=0.5)
+    outcome = run(DeafOnceThere(memory_store, file), script, heartbeat_timeout=1.0)
     assert outcome is not None
     assert outcome.lost
     assert "could not reach the store" in outcome.reason
@@ -87,9 +98,16 @@ def test_an_attempt_that_nobody_hears_stops_itself(memory_store: Store, tmp_path
 
 
 def test_one_that_does_not_listen_is_killed_after_its_time(
-    memory_store: Store, tmp_path: Path
+    memory_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "pid"
+
+    def from_when_it_does_not_listen(
+        timeouts: Timeouts, heartbeat: float, ran: float, silent: float
+    ) -> StopReason | None:
+        return stop_reason(timeouts, heartbeat, ran if written(file) else 0, silent)
+
+    monkeypatch.setattr(runner, "stop_reason", from_when_it_does_not_listen)
     script = "trap '' TERM; " + LEAVES_ONE_BEHIND.format(file=file, then="sleep 600; sleep 600")
     outcome = run(QueueRecords(memory_store), script, timeouts={"running": 0.5})
     assert outcome is not None
@@ -118,7 +136,7 @@ def test_a_command_that_leaves_well_when_it_is_stopped_has_not_succeeded(
             return ready.exists()
 
     script = f"trap 'exit 0' TERM; touch {ready}; while true; do sleep 0.1; done"
-    outcome = run(AskedOnceReady(memory_store), script, heartbeat_timeout=1.0)
+    outcome = run(AskedOnceReady(memory_store), script, heartbeat_timeout=5.0)
     assert outcome is not None
     assert (outcome.exit_code, outcome.lost) == (0, True)
 
@@ -168,7 +186,7 @@ def test_a_command_that_is_not_there_is_named_in_the_log(memory_store: Store) ->
 def test_metrics_that_cannot_be_read_end_no_attempt(memory_store: Store, metrics: bytes) -> None:
     memory_store.write(metrics, "runs", "broken", "metrics", "00000001-0001-0-00000000.jsonl")
     config = {"name": "broken", "train": {"steps": 5}}
-    outcome = run(QueueRecords(memory_store), "sleep 2.5", heartbeat_timeout=1.0, config=config)
+    outcome = run(QueueRecords(memory_store), "sleep 2.5", heartbeat_timeout=5.0, config=config)
     assert outcome is not None
     assert (outcome.exit_code, outcome.reason) == (0, "")
 
