@@ -132,7 +132,11 @@ def read_part(store: Store, folder: str, manifest: ArtifactManifest, name: str) 
 
 def read_metrics(store: Store, folder: str) -> dict[str, Any]:
     """Returns the figures of the artifact in a folder; raises StoreError where there are none."""
-    manifest = read_artifact_manifest(store, folder)
+    return metrics_of(store, folder, read_artifact_manifest(store, folder))
+
+
+def metrics_of(store: Store, folder: str, manifest: ArtifactManifest) -> dict[str, Any]:
+    """Returns the figures of the artifact in a folder whose manifest is known."""
     values = json.loads(read_part(store, folder, manifest, "metrics.json"))
     return values if isinstance(values, dict) else {}
 

@@ -10,7 +10,7 @@ from flowkd.data.facts import DataFacts
 from flowkd.errors import StoreError
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
-from flowkd.registry.artifact_manifest import read_artifact_manifest, read_part, resolve
+from flowkd.registry.artifact_manifest import metrics_of, read_artifact_manifest, read_part, resolve
 from flowkd.registry.artifacts import ArtifactConfig, load_artifact
 from flowkd.store.store import Store
 
@@ -27,6 +27,7 @@ class PinnedArtifact(Config):
         bins: Number of integer values of the data that it was trained on; None if continuous.
         data: What these data are called, and the range of its context.
         remarks: What its user should know, a sentence each.
+        steps: Optimiser steps that it was trained for; None where that is unknown.
     """
 
     reference: str
@@ -35,6 +36,7 @@ class PinnedArtifact(Config):
     bins: int | None = None
     data: DataFacts = DataFacts()
     remarks: list[str] = Field(default_factory=list)
+    steps: int | None = None
 
 
 def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
@@ -61,6 +63,7 @@ def pin_artifact(store: Store, reference: str) -> PinnedArtifact:
         bins=manifest.lineage.bins,
         data=manifest.data,
         remarks=manifest.remarks,
+        steps=metrics_of(store, folder, manifest).get("steps"),
     )
 
 

@@ -77,8 +77,9 @@ class Horizon:
         elif not bits < self.before - plateau.min_gain:
             self.waited += 1
         self.before = bits
-        most = self.config.steps / (1 + plateau.decay_share)
-        if self.waited < plateau.patience and step < most:
+        earliest = self.config.least_steps / (1 + plateau.decay_share)
+        latest = self.config.steps / (1 + plateau.decay_share)
+        if step < earliest or (self.waited < plateau.patience and step < latest):
             return False
         self.falls_from = step
         self.last = min(self.config.steps, step + math.ceil(plateau.decay_share * step))

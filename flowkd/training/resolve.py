@@ -18,6 +18,7 @@ from flowkd.training.complete_flow import complete_flow, complete_like
 from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
 from flowkd.training.flow_choice import with_flow
 from flowkd.training.foreign_teacher import PinnedForeign, pin_foreign
+from flowkd.training.least_steps import with_least_steps
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.warm_start_choice import with_warm_start
 from flowkd.training.weights_choice import with_weights
@@ -106,13 +107,13 @@ def complete_run(
     )
     _check_names(run)
     _check_direction(run)
-    return with_warm_start(with_weights(run))
+    return with_least_steps(with_warm_start(with_weights(run)), larger)
 
 
 def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:
-    """Returns the flow that sets the size of a plain student; None if none does."""
+    """Returns the flow that a plain student is smaller than; None for any other run."""
     objective = config.objective
-    if config.flow is not None or isinstance(objective, DistillationConfig):
+    if isinstance(objective, DistillationConfig):
         return None
     return None if objective.smaller_than is None else pin_artifact(store, objective.smaller_than)
 

@@ -24,11 +24,14 @@ class PlateauConfig(Config):
         min_gain: Bits per dimension that count as one.
         decay_share: Steps of the fall, as a share of those before; default as many, for most is
             learnt in the fall.
+        least_steps: Of the whole training, however early there is a plateau; left out, as many as
+            the larger flow took that this one learns from or is compared with, else none.
     """
 
     patience: int = Field(5, ge=1)
     min_gain: float = Field(0.005, ge=0)
     decay_share: float = Field(1.0, gt=0)
+    least_steps: int | None = Field(None, ge=1)
 
 
 LearningRate = Annotated[float, Field(gt=0)] | Literal["find"]
@@ -101,7 +104,9 @@ class TrainConfig(Config):
     @property
     def least_steps(self) -> int:
         """The fewest steps of a training that has come to its end."""
-        return self.steps if self.plateau is None else 1
+        if self.plateau is None:
+            return self.steps
+        return min(self.steps, self.plateau.least_steps or 1)
 
     def likely_steps(self, validate_every: int) -> int:
         """Returns about how many steps it takes: a guess, where it ends by itself."""
@@ -109,7 +114,7 @@ class TrainConfig(Config):
             return self.steps
         validations = LIKELY_GAINS + self.plateau.patience
         likely = math.ceil((1 + self.plateau.decay_share) * validations * validate_every)
-        return min(self.steps, likely)
+        return min(self.steps, max(self.least_steps, likely))
 
     @property
     def peak(self) -> float:

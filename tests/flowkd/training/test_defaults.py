@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -25,8 +26,8 @@ from flowkd.training.metrics_log import read_log
 from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
-from flowkd.training.train_config import TrainConfig
-from tests.support.small_runs import TEACHER, prepared, training
+from flowkd.training.train_config import PlateauConfig, TrainConfig
+from tests.support.small_runs import DISTILLATION, TEACHER, prepared, training
 
 UNSET = {"kind": "distillation", "teacher": "runs/teacher"}
 SHORT = {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2}
@@ -171,6 +172,38 @@ def test_auto_steps_end_after_a_plateau() -> None:
     assert horizon.learning_rate_at(750) == pytest.approx(0.505)
     assert horizon.learning_rate_at(900) == pytest.approx(0.01)
     assert not horizon.reached(700, 9.9)
+
+
+def test_a_plateau_comes_no_earlier_than_the_least_steps_allow() -> None:
+    plateau = PlateauConfig.model_validate({**PLATEAU, "least_steps": 600})
+    horizon = Horizon(TrainConfig(learning_rate=1.0, plateau=plateau))
+    flat = [horizon.reached(step, 3.0) for step in (100, 200, 300, 400)]
+    assert flat == [False, False, False, True]
+    assert horizon.last == 600
+    short = TrainConfig(steps=300, plateau=plateau)
+    assert (short.least_steps, short.likely_steps(1)) == (300, 300)
+    assert TrainConfig(plateau=plateau).likely_steps(1) == 600
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [DISTILLATION, {"kind": "maximum_likelihood", "smaller_than": "runs/teacher"}],
+    ids=["distilled", "plain"],
+)
+def test_a_student_takes_no_fewer_steps_than_its_teacher_did(
+    objective: dict[str, Any], taught_store: Store
+) -> None:
+    taken = load_artifact(taught_store, "runs/teacher").metrics["steps"]
+    run = resolve_run(training("one", objective=objective, train={"steps": "auto"}), taught_store)
+    assert run.config.train.least_steps == taken
+    assert f"steps: at least {taken}, as many as runs/teacher took" in run.notes
+    asked = {"steps": "auto", "plateau": {"least_steps": 7}}
+    own = resolve_run(training("own", objective=objective, train=asked), taught_store)
+    assert own.config.train.least_steps == 7
+    fixed = resolve_run(training("fixed", objective=objective, train={"steps": 3}), taught_store)
+    assert fixed.config.train.plateau is None
+    alone = resolve_run(training("alone", train={"steps": "auto"}), taught_store)
+    assert alone.config.train.least_steps == 1
 
 
 def test_as_many_steps_are_expected_as_are_likely() -> None:
