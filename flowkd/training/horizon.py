@@ -20,6 +20,7 @@ class Horizon:
         gained: Bits per dimension of the last validation that was a gain.
         waited: Validations since, without those by which a training recovers from a leap.
         before: Bits per dimension of the validation before.
+        validations: How many there were.
     """
 
     config: TrainConfig
@@ -28,6 +29,7 @@ class Horizon:
     gained: float = math.inf
     waited: int = 0
     before: float = math.inf
+    validations: int = 0
 
     def __post_init__(self) -> None:
         self.last = self.last or self.config.steps
@@ -77,9 +79,11 @@ class Horizon:
         elif not bits < self.before - plateau.min_gain:
             self.waited += 1
         self.before = bits
+        self.validations += 1
         earliest = self.config.least_steps / (1 + plateau.decay_share)
         latest = self.config.steps / (1 + plateau.decay_share)
-        if step < earliest or (self.waited < plateau.patience and step < latest):
+        patience = max(plateau.patience, plateau.patience_share * self.validations)
+        if step < earliest or (self.waited < patience and step < latest):
             return False
         self.falls_from = step
         self.last = min(self.config.steps, step + math.ceil(plateau.decay_share * step))
@@ -87,7 +91,7 @@ class Horizon:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds of it."""
-        keys = ("falls_from", "last", "gained", "waited", "before")
+        keys = ("falls_from", "last", "gained", "waited", "before", "validations")
         return {key: getattr(self, key) for key in keys}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ class PlateauConfig(Config):
     Attributes:
         patience: So many validations without a gain, neither on the best nor, as after a leap of
             the loss, on the one before.
+        patience_share: And so large a share of all until then: the longer a flow has learnt, the
+            longer each gain takes.
         min_gain: Bits per dimension that count as one.
         decay_share: Steps of the fall, as a share of those before; default as many, for most is
             learnt in the fall.
@@ -29,6 +31,7 @@ class PlateauConfig(Config):
     """
 
     patience: int = Field(5, ge=1)
+    patience_share: float = Field(0.25, ge=0, lt=1)
     min_gain: float = Field(0.005, ge=0)
     decay_share: float = Field(1.0, gt=0)
     least_steps: int | None = Field(None, ge=1)

@@ -19,8 +19,9 @@ from flowkd.training.resolve import complete_run
 from flowkd.training.resolved import ResolvedRun
 from jobs.workflow.look import Look
 
-# Steps of a training that ends on a plateau, from a small table, the fewest that there can be.
-FEWEST, MOST = 2400, 13_000
+# Steps of a training that ends on a plateau, from a small table, the fewest that there can be, to a
+# large one that is learnt for long (docs/results/journeys.md).
+FEWEST, MOST = 2400, 50_000
 LOOKING = 1000  # steps of all trials of a learning rate
 DISTILLED = 2.5  # times a plain step: as many of the teacher's samples, which are drawn first
 MEASURED = 100

@@ -32,7 +32,7 @@ from tests.support.small_runs import DISTILLATION, TEACHER, prepared, training
 UNSET = {"kind": "distillation", "teacher": "runs/teacher"}
 SHORT = {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2}
 BUDGET = Budget(minutes=1e9, batch_size=8)
-PLATEAU = {"patience": 2, "min_gain": 0.01, "decay_share": 0.5}
+PLATEAU = {"patience": 2, "patience_share": 0, "min_gain": 0.01, "decay_share": 0.5}
 
 
 def test_a_distillation_with_nothing_set_is_the_best_recipe_known(taught_store: Store) -> None:
@@ -172,6 +172,15 @@ def test_auto_steps_end_after_a_plateau() -> None:
     assert horizon.learning_rate_at(750) == pytest.approx(0.505)
     assert horizon.learning_rate_at(900) == pytest.approx(0.01)
     assert not horizon.reached(700, 9.9)
+
+
+def test_what_has_gained_for_long_is_waited_for_longer() -> None:
+    plateau = PlateauConfig(patience=2, patience_share=0.25, min_gain=0.01)
+    horizon = Horizon(TrainConfig(learning_rate=1.0, plateau=plateau))
+    assert not any(horizon.reached(step, 9 - 0.1 * step) for step in range(1, 31))
+    flat = [horizon.reached(step, 6.0) for step in range(31, 41)]
+    assert flat == [False] * 9 + [True]
+    assert horizon.last == 80
 
 
 def test_a_plateau_comes_no_earlier_than_the_least_steps_allow() -> None:
