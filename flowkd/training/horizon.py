@@ -32,7 +32,7 @@ class Horizon:
     validations: int = 0
 
     def __post_init__(self) -> None:
-        self.last = self.last or self.config.steps
+        self.last = self.last or self.config.most_steps
         if self.config.plateau is None:
             self.falls_from = self.config.warmup_steps
 
@@ -81,12 +81,13 @@ class Horizon:
         self.before = bits
         self.validations += 1
         earliest = self.config.least_steps / (1 + plateau.decay_share)
-        latest = self.config.steps / (1 + plateau.decay_share)
+        most = self.config.most_steps
+        latest = most / (1 + plateau.decay_share)
         patience = max(plateau.patience, plateau.patience_share * self.validations)
         if step < earliest or (self.waited < patience and step < latest):
             return False
         self.falls_from = step
-        self.last = min(self.config.steps, step + math.ceil(plateau.decay_share * step))
+        self.last = min(most, step + math.ceil(plateau.decay_share * step))
         return self.last > step
 
     def state_dict(self) -> dict[str, Any]:

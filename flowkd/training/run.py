@@ -169,6 +169,8 @@ class Run:
             return {}
         if self.horizon.found:
             line["ends_at"] = self.horizon.last
+        elif self.config.train.plateau is not None:
+            line["ends_at_most"] = self.horizon.last
         return {"step": self.step, "time": time.time(), **line}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class PlateauConfig(Config):
             learnt in the fall.
         least_steps: Of the whole training, however early there is a plateau; left out, as many as
             the larger flow took that this one learns from or is compared with, else none.
+        most_steps: Of the whole training; left out, `steps`, or for a flow of pictures that the
+            data chose what the run's `minutes` suffice for.
     """
 
     patience: int = Field(5, ge=1)
@@ -35,6 +37,7 @@ class PlateauConfig(Config):
     min_gain: float = Field(0.005, ge=0)
     decay_share: float = Field(1.0, gt=0)
     least_steps: int | None = Field(None, ge=1)
+    most_steps: int | None = Field(None, ge=1)
 
 
 LearningRate = Annotated[float, Field(gt=0)] | Literal["find"]
@@ -109,7 +112,19 @@ class TrainConfig(Config):
         """The fewest steps of a training that has come to its end."""
         if self.plateau is None:
             return self.steps
-        return min(self.steps, self.plateau.least_steps or 1)
+        return min(self.most_steps, self.plateau.least_steps or 1)
+
+    @property
+    def most_steps(self) -> int:
+        """The most steps that a training may take."""
+        if self.plateau is None or self.plateau.most_steps is None:
+            return self.steps
+        return min(self.steps, self.plateau.most_steps)
+
+    def with_plateau(self, **changes: int) -> TrainConfig:
+        """Returns a config whose plateau, which it has, has other values."""
+        assert self.plateau is not None
+        return self.model_copy(update={"plateau": self.plateau.model_copy(update=changes)})
 
     def likely_steps(self, validate_every: int) -> int:
         """Returns about how many steps it takes: a guess, where it ends by itself."""
@@ -117,7 +132,7 @@ class TrainConfig(Config):
             return self.steps
         validations = LIKELY_GAINS + self.plateau.patience
         likely = math.ceil((1 + self.plateau.decay_share) * validations * validate_every)
-        return min(self.steps, max(self.least_steps, likely))
+        return min(self.most_steps, max(self.least_steps, likely))
 
     @property
     def peak(self) -> float:

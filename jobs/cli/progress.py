@@ -101,7 +101,9 @@ def steps_of(config: TrainingConfig, latest: dict[str, Any]) -> str:
         latest: The latest of each of its metrics.
     """
     end = _end_of(config, latest)
-    of = f"at most {config.train.steps:,}" if end is None else f"{end:,}"
+    of = (
+        f"at most {latest.get('ends_at_most', config.train.steps):,}" if end is None else f"{end:,}"
+    )
     return f"{latest['step']:,} of {of}"
 
 

@@ -18,6 +18,11 @@ from flowkd.training.metrics_log import RunLog
         ({"steps": 50, "plateau": None}, [], "0 of 50"),
         ({"steps": 50, "plateau": None}, [{"step": 20}], "20 of 50"),
         ({"steps": 50, "plateau": {"patience": 5}}, [{"step": 20}], "20 of at most 50"),
+        (
+            {"steps": 50, "plateau": {"patience": 5}},
+            [{"step": 20, "ends_at_most": 40}],
+            "20 of at most 40",
+        ),
         ({"steps": 50, "plateau": {"patience": 5}}, [{"step": 20, "ends_at": 25}], "20 of 25"),
     ],
 )

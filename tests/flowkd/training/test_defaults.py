@@ -23,7 +23,7 @@ from flowkd.training.find_rate import with_rate
 from flowkd.training.horizon import Horizon
 from flowkd.training.inputs import load_data
 from flowkd.training.metrics_log import read_log
-from flowkd.training.picture_size import Budget
+from flowkd.training.picture_size import LEAST_STEPS, Budget
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from flowkd.training.train_config import PlateauConfig, TrainConfig
@@ -74,9 +74,9 @@ def test_without_data_the_samples_alone_are_learnt() -> None:
 
 def test_the_flow_is_chosen_by_the_data(taught_store: Store) -> None:
     table, pictures = (read_manifest(taught_store, name) for name in ("walks", "pictures"))
-    flow, why = default_flow(table, BUDGET)
+    flow, why, *_ = default_flow(table, BUDGET)
     assert (flow.kind, why) == ("coupling", "for 40 rows")
-    glow, _ = default_flow(pictures, BUDGET)
+    glow = default_flow(pictures, BUDGET).flow
     assert (glow.kind, glow.levels) == ("glow", 2)
     larger = table.model_copy(
         update={"splits": {**table.splits, "train": table.splits["train"].model_copy(
@@ -94,13 +94,23 @@ def test_a_flow_of_pictures_is_the_largest_that_the_minutes_allow(taught_store: 
     sizes = {}
     for minutes in (1e-9, 1e9):
         budget = replace(BUDGET, minutes=minutes)
-        flow, why = default_flow(pictures, budget)
+        flow, why, steps = default_flow(pictures, budget)
         sizes[minutes] = count_parameters(build_flow(complete_flow(flow, pictures)))
-        assert f"minutes of training here, of {minutes:g} that it may" in why
+        assert f"steps, about what {minutes:g} minutes suffice for here" in why
+        assert steps >= LEAST_STEPS
     assert sizes[1e-9] < sizes[1e9] / 20
     unset = training("pictured", dataset="pictures", flow=None)
-    [note] = resolve_run(unset, taught_store).notes
-    assert "minutes of training here, of 20 that it may" in note
+    run = resolve_run(unset, taught_store)
+    assert "about what 20 minutes suffice for here" in run.notes[0]
+    assert run.config.train.most_steps == run.config.train.steps
+    briefly = {"name": "ends", "minutes": 1e-9, "train": TrainConfig(steps="auto")}
+    ends = resolve_run(unset.model_copy(update=briefly), taught_store)
+    most = ends.config.train.most_steps
+    assert f"at most {most:,} steps" in ends.notes[0]
+    assert most == LEAST_STEPS < ends.config.train.steps
+    horizon = Horizon(ends.config.train.model_copy(update={"learning_rate": 1.0}))
+    assert horizon.reached(most - most // 2, 3.0)
+    assert horizon.last == most
     assert default_flow(pictures, replace(BUDGET, gpu=True))[0].width == 64
 
 
