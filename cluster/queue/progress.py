@@ -23,7 +23,9 @@ def progress_of(store: Store, spec: JobSpec) -> str:
         record = last_record(store, name) or {"step": 0}
         most = train.get("steps")
         if train.get("plateau"):
-            most = f"at most {record.get('ends_at_most', most)}"
+            most = f"at most {most}"
+        if "ends_no_earlier" in record:
+            most = f"at least {record['ends_no_earlier']}"
         return f"{record['step']} of {record.get('ends_at', most)}"
     except (ValueError, KeyError):  # what is there is no log of ours
         return ""

@@ -21,7 +21,7 @@ from jobs.workflow.look import Look
 
 # Steps of a training that ends on a plateau, from a small table, the fewest that there can be, to a
 # large one that is learnt for long (docs/results/journeys.md).
-FEWEST, MOST = 2400, 50_000
+FEWEST, MOST = 3000, 63_000
 LOOKING = 1000  # steps of all trials of a learning rate
 DISTILLED = 2.5  # times a plain step: as many of the teacher's samples, which are drawn first
 MEASURED = 100
