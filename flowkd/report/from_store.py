@@ -27,7 +27,7 @@ from flowkd.report.page import Report
 from flowkd.store.sealed import read_sealed, read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.runs import RunState, run_state
 
 TABLE_ROWS = 4000

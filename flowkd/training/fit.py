@@ -28,8 +28,9 @@ from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.foreign.adapters.base import Adapter
 from flowkd.registry.pins import PinnedArtifact
+from flowkd.training.choices.rate import with_rate
+from flowkd.training.choices.weights import default_weights
 from flowkd.training.config import TrainingConfig
-from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import RunData, Worker
 from flowkd.training.loop import StepResult
 from flowkd.training.memory_rows import MemoryRows, Validation, Values
@@ -37,7 +38,6 @@ from flowkd.training.outcome import kept_weights
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.train_config import LearningRate, TrainConfig
-from flowkd.training.weights_choice import default_weights
 
 IN_MEMORY = "in-memory"  # stands where a run in a store has its name
 

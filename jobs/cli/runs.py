@@ -35,7 +35,7 @@ def list_runs(store: StoreUri = None, as_json: Json = False) -> None:
 @runs.command("show", epilog=example("flowkd runs show teacher"))
 def show_run(run: str, store: StoreUri = None, as_json: Json = False) -> None:
     """Show how far a run came, its curves, and the config that it was begun with."""
-    from flowkd.training.metrics_log import read_log
+    from flowkd.training.logs.metrics import read_log
     from flowkd.training.runs import run_config, run_state
     from jobs.cli.curves import curves_of
 

@@ -13,10 +13,10 @@ from ray.tune.schedulers import TrialScheduler
 from flowkd.distillation.schedules import Cosine
 from flowkd.flows.build import count_parameters
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
+from flowkd.training.choices.timed_shape import TimedShape, _digest
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import resolve_run
-from flowkd.training.timed_shape import TimedShape, _digest
 from tests.support.searches import searching, space
 from tuning.baselines import Baseline, baselines, default_shape, finder, first_points
 from tuning.candidates import CandidateSpace

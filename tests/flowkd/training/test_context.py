@@ -21,7 +21,7 @@ from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import SampleRequest
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process

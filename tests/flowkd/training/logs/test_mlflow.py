@@ -21,8 +21,8 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.tracking import background
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import RunLog, read_log
-from flowkd.training.tracked import tracked
+from flowkd.training.logs.metrics import RunLog, read_log
+from flowkd.training.logs.mlflow import tracked
 from tests.support.servers.mlflow import MlflowServer
 from tests.support.small_runs import furnish, training
 
@@ -160,7 +160,7 @@ def test_what_a_server_missed_is_sent_when_it_answers(
     server: str, local_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "PERIOD_SECONDS", 0.05)
-    from flowkd.training import tracked as module
+    from flowkd.training.logs import mlflow as module
 
     away, answers = [True], module.MlflowRun
     tries = 0

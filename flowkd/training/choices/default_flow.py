@@ -9,7 +9,7 @@ from flowkd.errors import ConfigError
 from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.coupling import CouplingConfig
-from flowkd.training.picture_size import Budget, picture_size
+from flowkd.training.choices.picture_size import Budget, picture_size
 
 Family = Literal["spline", "coupling", "autoregressive", "glow"]
 

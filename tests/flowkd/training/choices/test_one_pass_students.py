@@ -14,9 +14,9 @@ from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.build import build_flow, count_parameters, smaller
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.registry.pins import PinnedArtifact
+from flowkd.training.choices.trials import short_run
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import complete_run
-from flowkd.training.trials import short_run
 
 TEACHER = AutoregressiveConfig(
     event_shape=(4,), mean=1.0, scale=2.0, depth=3, width=24, bins=4, classes=2

@@ -11,7 +11,7 @@ from flowkd.store.store import Store
 from flowkd.tracking.background import Background
 from flowkd.tracking.mlflow_run import MlflowRun, explain
 from flowkd.training.config import TrainingConfig
-from flowkd.training.follow_log import LogFollower
+from flowkd.training.logs.follow import LogFollower
 
 NOTE = "mlflow.json"  # of a run: where it is followed
 

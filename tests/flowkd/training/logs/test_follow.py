@@ -9,8 +9,8 @@ import pytest
 from flowkd.errors import StoreError
 from flowkd.store import append_log
 from flowkd.store.store import Store
-from flowkd.training.follow_log import LogFollower
-from flowkd.training.metrics_log import RunLog, read_log
+from flowkd.training.logs.follow import LogFollower
+from flowkd.training.logs.metrics import RunLog, read_log
 
 
 class ReadStore(Store):

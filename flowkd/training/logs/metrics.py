@@ -10,8 +10,8 @@ from flowkd.errors import FencedError, StoreError
 from flowkd.store.append_log import AppendLog
 from flowkd.store.sealed import seal_line, unseal_line
 from flowkd.store.store import Store
-from flowkd.training.events import EventLog, can_write_events
-from flowkd.training.segments import Segment, next_opening, segments_of
+from flowkd.training.logs.events import EventLog, can_write_events
+from flowkd.training.logs.segments import Segment, next_opening, segments_of
 
 FLUSH_SECONDS = 1.0
 

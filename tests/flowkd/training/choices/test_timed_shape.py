@@ -10,10 +10,10 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.store.store import Store
-from flowkd.training import timed_shape as timed
+from flowkd.training.choices import timed_shape as timed
+from flowkd.training.choices.timed_shape import candidates, timed_shape
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
-from flowkd.training.timed_shape import candidates, timed_shape
 from tests.support.small_runs import training
 
 LARGE = CouplingConfig(event_shape=(6,), mean=0.0, scale=1.0, depth=8, width=64)

@@ -13,13 +13,13 @@ from flowkd.distillation.teacher_samples import SamplesConfig
 from flowkd.errors import NonFiniteError
 from flowkd.flows.build import describe_flow
 from flowkd.flows.configs import AnyFlowConfig
-from flowkd.training.climb import first_gains
+from flowkd.training.choices.climb import first_gains
+from flowkd.training.choices.weights import encodes_in_one_pass
 from flowkd.training.config import NO_DATA, TrainingConfig
 from flowkd.training.inputs import RunData, RunInputs, Worker
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run
-from flowkd.training.weights_choice import encodes_in_one_pass
 
 # Of a trial: enough steps to order the rates, on all data sets of docs/results/study.md.
 TRIAL_SHARE, LEAST_STEPS, MOST_STEPS = 0.1, 50, 200

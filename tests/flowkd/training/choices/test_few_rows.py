@@ -10,8 +10,8 @@ import yaml
 
 from flowkd.flows.build import build_flow
 from flowkd.store.store import Store
-from flowkd.training import climb, trials
-from flowkd.training.climb import MIN_GAIN, first_gains
+from flowkd.training.choices import climb, trials
+from flowkd.training.choices.climb import MIN_GAIN, first_gains
 from flowkd.training.config import TrainingConfig
 from flowkd.training.loop import make_optimizer
 from flowkd.training.resolve import resolve_run

@@ -9,8 +9,8 @@ import torch
 import flowkd
 from flowkd.errors import ConfigError
 from flowkd.flows.precision import WORTH_IT
-from flowkd.training.find_precision import measure_precision, with_precision
-from flowkd.training.find_rate import known_rate
+from flowkd.training.choices.precision import measure_precision, with_precision
+from flowkd.training.choices.rate import known_rate
 from flowkd.training.loop import make_optimizer, train
 from flowkd.training.resolve import record_run, resolve_run
 from flowkd.training.train_config import TrainConfig

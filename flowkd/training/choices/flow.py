@@ -9,10 +9,10 @@ from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.store.store import Store
+from flowkd.training.choices.default_flow import default_flow
+from flowkd.training.choices.picture_size import Budget
+from flowkd.training.choices.timed_shape import timed_shape
 from flowkd.training.config import TrainingConfig
-from flowkd.training.default_flow import default_flow
-from flowkd.training.picture_size import Budget
-from flowkd.training.timed_shape import timed_shape
 
 
 def with_flow(

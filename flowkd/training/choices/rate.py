@@ -9,12 +9,12 @@ from collections.abc import Callable
 from flowkd.errors import NonFiniteError
 from flowkd.store.choices import Choices
 from flowkd.store.store import Store
-from flowkd.training.climb import climb
-from flowkd.training.find_precision import with_precision
+from flowkd.training.choices.climb import climb
+from flowkd.training.choices.precision import with_precision
+from flowkd.training.choices.trials import Trials, short_run, varied
 from flowkd.training.inputs import RunData, Worker
 from flowkd.training.resolved import FoundRate, ResolvedRun
 from flowkd.training.teacher_data import gather_inputs
-from flowkd.training.trials import Trials, short_run, varied
 
 LOOKING = "looking for the learning rate by short trainings on data alone"
 NO_MATTER = ("name", "seed", "scaling", "tracking", "checkpoint_every", "log_every")

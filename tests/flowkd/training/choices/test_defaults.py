@@ -15,15 +15,15 @@ from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from flowkd.training.climb import FIRST_RATE, LEAST_RATE, MOST_RATE, climb
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.climb import FIRST_RATE, LEAST_RATE, MOST_RATE, climb
+from flowkd.training.choices.complete_flow import complete_flow
+from flowkd.training.choices.default_flow import default_flow
+from flowkd.training.choices.picture_size import Budget
+from flowkd.training.choices.rate import with_rate
 from flowkd.training.config import TrainingConfig
-from flowkd.training.default_flow import default_flow
-from flowkd.training.find_rate import with_rate
 from flowkd.training.horizon import Horizon
 from flowkd.training.inputs import load_data
-from flowkd.training.metrics_log import read_log
-from flowkd.training.picture_size import Budget
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from flowkd.training.train_config import PlateauConfig, TrainConfig

@@ -11,10 +11,10 @@ from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
+from flowkd.training.choices.default_flow import SIZES, default_flow
+from flowkd.training.choices.picture_size import Budget
 from flowkd.training.config import TrainingConfig
-from flowkd.training.default_flow import SIZES, default_flow
-from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import training

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from flowkd.store.store import Store
-from flowkd.training import events
-from flowkd.training.metrics_log import RunLog, read_log
+from flowkd.training.logs import events
+from flowkd.training.logs.metrics import RunLog, read_log
 from tests.support.tensorboard import Board
 
 TAGS = ("loss", "validation_bits_per_dim")

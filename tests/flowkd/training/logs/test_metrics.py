@@ -10,9 +10,9 @@ import pytest
 from flowkd.errors import StoreError
 from flowkd.store import append_log
 from flowkd.store.store import Store
-from flowkd.training import metrics_log
-from flowkd.training.follow_log import LogFollower
-from flowkd.training.metrics_log import RunLog, last_record, read_log
+from flowkd.training.logs import metrics
+from flowkd.training.logs.follow import LogFollower
+from flowkd.training.logs.metrics import RunLog, last_record, read_log
 from tests.support.servers.faults import FaultProxy
 
 
@@ -41,7 +41,7 @@ class CountingStore(Store):
 @pytest.fixture(autouse=True)
 def _small_segments_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append_log, "SEGMENT_BYTES", 400)
-    monkeypatch.setattr(metrics_log, "can_write_events", lambda: False)  # they have their own tests
+    monkeypatch.setattr(metrics, "can_write_events", lambda: False)  # they have their own tests
 
 
 @pytest.fixture(params=["memory", "local"])

@@ -7,8 +7,8 @@ from typing import Any
 
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import parse_records, read_records
-from flowkd.training.segments import segments_of
+from flowkd.training.logs.metrics import parse_records, read_records
+from flowkd.training.logs.segments import segments_of
 
 
 class LogFollower:
@@ -23,7 +23,7 @@ class LogFollower:
         run: Name of the run.
 
     Examples:
-        >>> from flowkd.training.metrics_log import RunLog
+        >>> from flowkd.training.logs.metrics import RunLog
         >>> store = Store("memory://follow-log")
         >>> follower = LogFollower(store, "run")
         >>> with RunLog(store, "run") as log:

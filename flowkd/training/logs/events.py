@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from flowkd.store.store import Store
-from flowkd.training.segments import Opening
+from flowkd.training.logs.segments import Opening
 
 FILE = re.compile(r"events\.out\.tfevents\.([0-9]{8})-([0-9]{4})-[0-9]{8}")
 VERSION = "brain.Event:2"  # from it on, readers obey START
