@@ -56,10 +56,9 @@ def with_precision(
         rows = max(1, run.config.batch_size // run.config.scaling.workers)
         steps = train.likely_steps(run.validate_every) if compiles else None
         given = None if train.precision == "auto" else train.precision
-        kept = _choices(run, store, rows, worker, steps)
-        found = kept.known()
-        if found is None:
-            found = kept.keep(measure_precision(run.flow, rows, worker.device, given, steps))
+        found = _choices(run, store, rows, worker, steps).found(
+            lambda: measure_precision(run.flow, rows, worker.device, given, steps)
+        )
         tell(str(found))
     changes: dict[str, Any] = {}
     if train.precision == "auto":

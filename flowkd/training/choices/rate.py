@@ -47,8 +47,7 @@ def with_rate(
             tell(str(known.found_rate))
         return known
     tell(LOOKING)
-    found = _find(run, data, worker or Worker())
-    _choices(run, store).keep(found)
+    found = _choices(run, store).found(lambda: _find(run, data, worker or Worker()))
     tell(str(found))
     return _with(run, found)
 

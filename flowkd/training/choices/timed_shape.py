@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from functools import partial
 from statistics import median
 
 import torch
 
-from flowkd.config import Config
 from flowkd.errors import ConfigError
 from flowkd.evaluation.throughput import seconds_per_call
 from flowkd.flows.build import build_flow, describe_flow, new_flow
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.flow import Flow
 from flowkd.flows.inference import for_inference
+from flowkd.store.choices import Choices, Found
 from flowkd.store.store import Store
 
 # Shares of the larger flow's depth and width that are looked at.
@@ -28,7 +26,7 @@ CALL_SECONDS = 0.05  # of the larger flow, at most, as far as fewer rows allow i
 MEASURED_SECONDS, ROUNDS = 0.4, 5  # a shape and a direction
 
 
-class TimedShape(Config):
+class TimedShape(Found):
     """A shape that was chosen by its time.
 
     Attributes:
@@ -37,7 +35,6 @@ class TimedShape(Config):
         sampling: Its samples a second over the larger flow's.
         timed: How many shapes were timed to find it.
         seconds: That this took.
-        shared: Whether another run had found it.
     """
 
     flow: AnyFlowConfig
@@ -45,7 +42,6 @@ class TimedShape(Config):
     sampling: float
     timed: int
     seconds: float
-    shared: bool = False
 
     def __str__(self) -> str:
         found = (
@@ -73,14 +69,7 @@ def timed_shape(larger: AnyFlowConfig, times: float, store: Store | None = None)
     Raises:
         ConfigError: Not even the smallest shape is so fast.
     """
-    path = ("shapes", f"{_digest(larger, times)}.json")
-    if store is not None and store.exists(*path):
-        found = TimedShape.model_validate(json.loads(store.read(*path)))
-        return found.model_copy(update={"shared": True})
-    found = _search(larger, times)
-    if store is not None:
-        store.write(found.model_dump_json().encode(), *path)
-    return found
+    return _choices(larger, times, store).found(lambda: _search(larger, times))
 
 
 def candidates(larger: AnyFlowConfig, times: float) -> list[AnyFlowConfig]:
@@ -167,6 +156,6 @@ def _ratios(teacher: Flow, student: Flow, rows: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def _digest(larger: AnyFlowConfig, times: float) -> str:
+def _choices(larger: AnyFlowConfig, times: float, store: Store | None) -> Choices[TimedShape]:
     facts = {"flow": larger.model_dump(mode="json"), "times": times}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+    return Choices(store, "shapes", facts, TimedShape)
