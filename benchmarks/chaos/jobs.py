@@ -8,7 +8,7 @@ import numpy as np
 
 from cluster.queue.spec import JobSpec
 from flowkd.data.writing import SplitArrays, write_dataset
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig

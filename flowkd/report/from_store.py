@@ -14,7 +14,8 @@ from flowkd.data.facts import named_values
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.errors import StoreError
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.flows.build import count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import Artifact, load_artifact

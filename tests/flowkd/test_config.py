@@ -18,7 +18,7 @@ from flowkd.distillation.hints import Hint
 from flowkd.distillation.objective import DistillationConfig, MaximumLikelihoodConfig
 from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import ArtifactConfig

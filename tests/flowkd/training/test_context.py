@@ -15,7 +15,8 @@ from flowkd.data.importers.prepare import prepare
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError, DataError
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import SampleRequest

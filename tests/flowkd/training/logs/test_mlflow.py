@@ -15,7 +15,8 @@ import pytest
 from cluster.storage import StorageConfig
 from cluster.train.start import train_run
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.evaluation.tracked import track_comparison
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
