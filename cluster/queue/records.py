@@ -22,6 +22,7 @@ from cluster.queue.spec import JobSpec
 from flowkd.errors import FlowkdError, StoreError
 from flowkd.names import is_name
 from flowkd.store.exclusive import create_alone
+from flowkd.store.folders import remove_child
 from flowkd.store.store import Store
 
 QUEUE = "queue"
@@ -191,7 +192,7 @@ class QueueRecords:
 
     def remove(self, job: str) -> None:
         """Removes all records of a job, or of what is none, whatever it is called."""
-        self.store.remove_child(job, self.folder)
+        remove_child(self.store, job, self.folder)
 
     def begin(self, job: str, attempt: int) -> bool:
         """Claims an attempt for this process; False if another one has.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import fsspec
@@ -217,48 +215,6 @@ class Store:
     def _remove(self, path: str) -> None:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
-
-    def copy(self, source: str, target: str) -> None:
-        """Copies all that is below a folder into another, object by object, within the store.
-
-        Objects are copied in the order of their paths: the last may tell that all are there.
-
-        Raises:
-            StoreError: There is nothing, or something was removed meanwhile.
-        """
-        try:
-            self.retry("copy", lambda path: self._copy(path, self.path(target)), source)
-        except FileNotFoundError as error:
-            raise StoreError(f"no folder {source!r} in store {self.uri}") from error
-
-    def _copy(self, source: str, target: str) -> None:
-        found = sorted(self.fs.find(source))
-        if not found:
-            raise FileNotFoundError(source)
-        for path in found:
-            goal = f"{target}{path[len(source) :]}"
-            if self.is_local:
-                Path(goal).parent.mkdir(parents=True, exist_ok=True)
-            self.fs.cp_file(path, goal)
-
-    def remove_child(self, name: str, *folder: str) -> None:
-        """Removes what lies in a folder under exactly this name, which may hold `*`, `?` or `[`.
-
-        Such a name has no path of its own here: fsspec would take it for a pattern.
-        """
-        if name in ("", ".", "..") or "/" in name:
-            raise StoreError(f"expected a name in {'/'.join(folder)!r} of {self.uri}; got {name!r}")
-        self.retry("remove from", lambda path: self._remove_exactly(f"{path}/{name}"), *folder)
-
-    def _remove_exactly(self, path: str) -> None:
-        if self.is_local:
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            elif os.path.lexists(path):
-                os.remove(path)
-            return
-        for found in self.fs.find(path):  # neither of these two expands anything
-            self.fs.rm_file(found)
 
     def retry(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
         """Returns what an operation on a path returns, retried while its errors are transient.
