@@ -17,7 +17,6 @@ from cluster.queue.records import ENDED_JOBS, QUEUE, QueueRecords
 from cluster.queue.table import row_of
 from flowkd.errors import StoreError
 from flowkd.names import is_name
-from flowkd.store.folders import copy_folder
 
 BATCH = 16  # jobs that move together, on as many threads
 
@@ -65,7 +64,7 @@ class Archive:
 
     def _copy(self, job: Job) -> bool:
         try:
-            copy_folder(self._live.store, f"{QUEUE}/{job.id}", f"{ENDED_JOBS}/{job.id}")
+            self._live.store.copy(f"{QUEUE}/{job.id}", f"{ENDED_JOBS}/{job.id}")
         except StoreError as error:
             self._live.jobs()  # which fails as well if the store is away
             self._stuck.add(job.id)
@@ -86,7 +85,7 @@ class Archive:
 
     def restore(self, job: str) -> None:
         """Copies a job back into the queue; what is in the archive is replaced by its next move."""
-        copy_folder(self._live.store, f"{ENDED_JOBS}/{job}", f"{QUEUE}/{job}")
+        self._live.store.copy(f"{ENDED_JOBS}/{job}", f"{QUEUE}/{job}")
 
     def expire(self, before: float, needed: Collection[str]) -> None:
         """Removes jobs that ended before a time, BATCH of them at most.

@@ -22,7 +22,6 @@ from cluster.queue.spec import JobSpec
 from flowkd.errors import FlowkdError, StoreError
 from flowkd.names import is_name
 from flowkd.store.exclusive import create_alone
-from flowkd.store.folders import remove_child
 from flowkd.store.store import Store
 
 QUEUE = "queue"
@@ -192,7 +191,7 @@ class QueueRecords:
 
     def remove(self, job: str) -> None:
         """Removes all records of a job, or of what is none, whatever it is called."""
-        remove_child(self.store, job, self.folder)
+        self.store.remove_child(job, self.folder)
 
     def begin(self, job: str, attempt: int) -> bool:
         """Claims an attempt for this process; False if another one has.

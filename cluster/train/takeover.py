@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from flowkd.errors import StoreError
-from flowkd.store.folders import copy_folder
 from flowkd.store.lease import Token
 from flowkd.training.checkpoint_folders import (
     SNAPSHOT,
@@ -55,7 +54,7 @@ def _copy(token: Token, theirs: str) -> None:
                     flush=True,
                 )
             for name in known if names is None else names:
-                copy_folder(store, f"{theirs}/{name}", f"{mine}/{name}")
+                store.copy(f"{theirs}/{name}", f"{mine}/{name}")
         except StoreError:
             if not left:
                 raise

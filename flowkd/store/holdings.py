@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from flowkd.store.folders import copy_folder
 from flowkd.store.lease import LeaseRecord, Token, last_finished
 from flowkd.store.store import Store
 
@@ -43,7 +42,7 @@ def take_over(token: Token, leave_out: Collection[str] = ()) -> None:
     theirs = current_folder(store, token.place)
     for name in store.list(theirs) if theirs != mine else ():
         if name not in (BEGUN, *leave_out):
-            copy_folder(store, f"{theirs}/{name}", f"{mine}/{name}")
+            store.copy(f"{theirs}/{name}", f"{mine}/{name}")
     store.write(b"", mine, BEGUN)
     for name in store.list(token.place):
         if name.isdecimal() and name < token.name:

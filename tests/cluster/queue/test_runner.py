@@ -22,7 +22,6 @@ from cluster.queue.rules import TIMED_OUT, StopReason, stop_reason
 from cluster.queue.runner import CANCELLED, NOT_MINE, AttemptRunner
 from cluster.queue.spec import JobSpec, Timeouts
 from flowkd.errors import StoreError
-from flowkd.store.folders import copy_folder
 from flowkd.store.sealed import seal_line
 from flowkd.store.store import Store
 
@@ -225,7 +224,7 @@ def test_an_attempt_that_wakes_after_its_job_moved_to_the_archive_runs_nothing(
     records.accept(JobSpec(id="job", kind="c"))
     command = ("/bin/sh", "-c", f"touch {tmp_path}/ran")
     late = AttemptRunner(records, "job", 1, command, 60, 1.0)
-    copy_folder(local_store, "queue/job", "queue-ended/jobs/job")
+    local_store.copy("queue/job", "queue-ended/jobs/job")
     records.remove("job")
     assert late.run() == NOT_MINE
     assert not (tmp_path / "ran").exists()

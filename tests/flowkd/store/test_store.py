@@ -15,7 +15,6 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from s3fs import S3FileSystem
 
 from flowkd.errors import StoreError
-from flowkd.store.folders import remove_child
 from flowkd.store.store import Store
 from flowkd.store.uri import SUBMITTED, default_uri
 
@@ -122,14 +121,14 @@ def test_what_is_called_like_a_pattern_is_removed_alone(store: Store, name: str)
         Path(path).parent.mkdir(parents=True)
     store.fs.pipe_file(path, b"")
     assert name in store.list("folder")
-    remove_child(store, name, "folder")
+    store.remove_child(name, "folder")
     assert store.list("folder") == ["abc", "ac"]
-    remove_child(store, name, "folder")  # silent where there is none
-    remove_child(store, "ac", "folder")
+    store.remove_child(name, "folder")  # silent where there is none
+    store.remove_child("ac", "folder")
     assert store.list("folder") == ["abc"]
     for odd in ("", "..", "abc/object"):
         with pytest.raises(StoreError, match="expected a name in 'folder'"):
-            remove_child(store, odd, "folder")
+            store.remove_child(odd, "folder")
 
 
 def test_a_pattern_never_removes_its_matches(store: Store) -> None:
