@@ -9,13 +9,10 @@ import typer
 import yaml
 
 from flowkd.text import visible
-from jobs.cli.boundary import Group
 from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
-from jobs.cli.lazy import example
+from jobs.cli.lazy import example, group
 
-runs = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Trainings.", epilog=example("flowkd runs list")
-)
+runs = group("Trainings.", "flowkd runs list")
 
 
 @runs.command("list", epilog=example("flowkd runs list"))
