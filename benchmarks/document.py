@@ -27,7 +27,7 @@ from benchmarks.families import page as families_page
 from benchmarks.performance import page as performance_page
 from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
 from flowkd.report.comparison import differences, gap_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.comparison import ROLES, gap_text, percent
 
 

@@ -30,7 +30,7 @@ from flowkd.data.importers.prepare import prepare
 from flowkd.flows.glow import GlowConfig
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.inputs import load_data
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import resolve_run
 from flowkd.training.train_config import TrainConfig

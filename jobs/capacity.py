@@ -7,25 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cluster.storage import StorageConfig
 from flowkd.config import load_config
 from jobs.cli.boundary import Command
-from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, StoreUri
+from jobs.cli.console import CheckOnly, StoreUri
 from jobs.studies.capacity_config import CapacityConfig
 from jobs.studies.capacity_document import write_capacity
 from jobs.studies.capacity_results import capacity_results
-from jobs.studies.checks import check_studies
+from jobs.studies.results import Results
 from jobs.studies.writing import write_results
-from jobs.study import (
-    DocumentFile,
-    FiguresFile,
-    Replace,
-    Train,
-    Workers,
-    end,
-    places,
-    run_studies,
-)
+from jobs.study_command import DocumentFile, FiguresFile, Replace, StudyOptions, Train, Workers
 
 app = typer.Typer(add_completion=False)
 
@@ -43,17 +33,15 @@ def main(
 ) -> None:
     """Train, measure and document students of many shapes; what is done is not done again."""
     capacity = load_config(CapacityConfig, config)
-    studies, storage = [capacity.study()], StorageConfig.from_uri(store)
-    if check:
-        check_studies(studies, storage, replace=replace)
-        print(NOTHING_AGAINST_IT)
-        return
-    found, broken = run_studies(studies, storage, workers=workers, replace=replace, train=train)
-    points = capacity_results(capacity, found)
-    results, document = places("capacity", [capacity.name], results, document)
-    write_results(points, results)
-    write_capacity(points, capacity.about, document, f"python -m jobs.capacity --config {config}")
-    end(results, document, broken)
+
+    def write(found: Results, results: Path, document: Path) -> None:
+        points = capacity_results(capacity, found)
+        write_results(points, results)
+        command = f"python -m jobs.capacity --config {config}"
+        write_capacity(points, capacity.about, document, command)
+
+    options = StudyOptions(store, results, document, workers, replace, train, check)
+    options.conduct("capacity", [capacity.name], [capacity.study()], write)
 
 
 if __name__ == "__main__":

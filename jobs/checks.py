@@ -13,7 +13,7 @@ from cluster.train.preflight import check_machine, check_shared, check_training,
 from flowkd.data.importers.prepare import PrepareConfig, kept_manifest
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.foreign.source import load_module
 from flowkd.registry.artifact_manifest import resolve
 from flowkd.registry.imported import ImportConfig

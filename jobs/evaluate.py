@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cluster.storage import StorageConfig
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.evaluation.tracked import track_comparison
 from jobs.cli.console import hint
 from jobs.cli.entry import run_job

@@ -14,7 +14,7 @@ from cluster.serve.config import ServingConfig
 from flowkd.config import apply_overrides, parse_config, read_values
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.report.config import ReportConfig

@@ -14,7 +14,7 @@ from flowkd.config.schema import Key, keys_of, sentence_of
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.distillation.objective import ObjectiveConfig
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig

@@ -24,7 +24,7 @@ from cluster.serve.api import build_api
 from cluster.serve.config import ServingConfig, ServingLimits
 from flowkd.config import parse_config
 from flowkd.data.importers.prepare import PrepareConfig
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.training.config import TrainingConfig
 from jobs.cli.main import app

@@ -21,9 +21,9 @@ from flowkd.distillation.schedules import Cosine, Linear
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.registry.pins import pin_artifact
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
+from flowkd.training.choices.flow import with_flow
 from flowkd.training.config import TrainingConfig
-from flowkd.training.flow_choice import with_flow
 from flowkd.training.resolve import resolve_run
 from flowkd.training.train_config import LearningRate
 from tuning.candidates import Candidate, CandidateSpace

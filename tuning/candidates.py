@@ -21,7 +21,7 @@ from flowkd.flows.family import FlowConfig
 from flowkd.flows.inference import for_inference
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.train_config import LearningRate
 from tuning.config import SearchConfig

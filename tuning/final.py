@@ -11,7 +11,9 @@ from cluster.storage import StorageConfig
 from cluster.train.launch import run_training
 from flowkd.distillation.objective import MaximumLikelihoodConfig
 from flowkd.errors import RefusedError
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.intervals import Interval, difference
 from flowkd.registry.artifacts import load_artifact
 from flowkd.registry.publish import PublishConfig, publish_run

@@ -18,7 +18,7 @@ from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.configs import FAMILIES
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from tuning.config import SearchConfig
 from tuning.space import FieldValue, WarmStartOrNone
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from cluster.queue.spec import JobSpec
 from flowkd.data.writing import SplitArrays, write_dataset
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.setup import run_in_process
 from jobs.submission import Options, make_spec
 

@@ -25,7 +25,7 @@ from cluster.queue.spec import JobSpec
 from cluster.queue.submission import submit_all
 from flowkd.errors import FlowkdError
 from flowkd.training.checkpoint_folders import current_checkpoints, current_folder
-from flowkd.training.metrics_log import last_record
+from flowkd.training.logs.metrics import last_record
 
 SECONDS = 150  # for a job to be accepted, to begin, to leave a checkpoint
 STALLED_SECONDS = 120  # without a sign of life of any job of a round: then it is judged as it is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cluster.queue.spec import JobSpec
 from flowkd.store.holdings import current_folder
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import last_record
+from flowkd.training.logs.metrics import last_record
 
 
 def progress_of(store: Store, spec: JobSpec) -> str:

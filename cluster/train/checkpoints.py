@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from flowkd.errors import StoreError
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 from flowkd.training.run import Run
 
 STATE, SEAL = "state.pt", "state.sha256"

@@ -10,7 +10,7 @@ import torch
 
 from cluster.storage import StorageConfig
 from cluster.train.placement import resources_per_worker
-from flowkd.training.find_rate import LOOKING, known_rate, with_rate
+from flowkd.training.choices.rate import LOOKING, known_rate, with_rate
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.resolved import ResolvedRun
 

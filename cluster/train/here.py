@@ -16,10 +16,10 @@ from cluster.train.takeover import take_over_checkpoints
 from flowkd.errors import NonFiniteError
 from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.training.checkpoint_folders import checkpoints_folder
+from flowkd.training.choices.rate import with_rate
 from flowkd.training.config import TrainingConfig
-from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import Worker, keeping_shards, load_data
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run
 from flowkd.training.run import Run

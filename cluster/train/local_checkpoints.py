@@ -17,7 +17,7 @@ from cluster.train.checkpoints import read_state, restore_run, save_run
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import SNAPSHOT, checkpoint_names
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 from flowkd.training.run import Run
 
 KEPT = 2  # as Ray Train is told, too

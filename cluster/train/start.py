@@ -13,8 +13,8 @@ from cluster.train.here import train_here
 from cluster.train.preflight import result_of
 from flowkd.training.config import TrainingConfig
 from flowkd.training.estimate import estimated_seconds
+from flowkd.training.logs.mlflow import tracked
 from flowkd.training.resolve import resolve_run
-from flowkd.training.tracked import tracked
 
 RAY_START_SECONDS = 20.0  # from `ray start` to the first step of a training
 

@@ -23,7 +23,7 @@ from flowkd.store.lease import Token, fenced
 from flowkd.training.checkpoint_folders import checkpoints_folder
 from flowkd.training.inputs import Worker, load_data
 from flowkd.training.lease import place_of
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolved import ResolvedRun
 from flowkd.training.run import Run

@@ -29,7 +29,7 @@ class MaximumLikelihoodConfig(StudentSize):
     Attributes:
         smaller_than: Reference of a larger flow that it is compared with. A run that names no flow
             trains one of the same family, as a distillation of that flow with the same share, or
-            throughput, would; one with `steps: auto` takes no fewer steps than it. It learns
+            throughput, would; one with `steps: auto` takes as many steps as it. It learns
             nothing of it.
         share: Of that flow's parameters, at most; default 0.25, unless `throughput` is given.
         throughput: How many times that flow's, at least, in place of a share; default none.

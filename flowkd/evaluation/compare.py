@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
 
-from pydantic import Field, model_validator
-
-from flowkd.config import Config, dump_config
+from flowkd.config import dump_config
 from flowkd.data.dequantize import evaluation_batches
 from flowkd.data.facts import DataFacts
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.data.rows import Examples
 from flowkd.errors import ConfigError, NonFiniteError
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.evaluation.divergence import (
     Divergence,
     DivergenceConfig,
     comparable,
     measure_divergence,
 )
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.intervals import GroupBits, mean_of
 from flowkd.evaluation.kept import keep_figures, place_of
 from flowkd.evaluation.metrics import evaluate_likelihood, rows_for
@@ -30,130 +29,14 @@ from flowkd.evaluation.served import Forms, Served
 from flowkd.evaluation.throughput import log_prob_per_second, samples_per_second
 from flowkd.flows.autoregressive import decoded_by_jacobi
 from flowkd.flows.context import ContextSpec
-from flowkd.flows.engine.choose import EngineName
 from flowkd.flows.flow import Flow
 from flowkd.flows.in_words import family_of, passes_of
 from flowkd.flows.inference import for_inference
 from flowkd.flows.round_trip import served_round_trip_error
-from flowkd.names import RunName
 from flowkd.registry.artifacts import Artifact, load_artifact
 from flowkd.store.lease import Token, take
 from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
-from flowkd.tracking.config import TrackingConfig
-
-
-class EvaluationConfig(Config):
-    """What to compare, and on what.
-
-    Attributes:
-        name: The figures are kept as `evaluations/NAME.json`, this config beside them.
-        flows: Label to reference; the first is what the others are compared with.
-        dataset: Name of a prepared data set.
-        split: Choose on `val`; report on `test`, once.
-        rows: At most so many of it, and of `val`, on which the flows are compared as well.
-        batch_size: Rows of a call whose throughput is measured; default 64.
-        threads: Threads of torch while throughput is measured; default 1.
-        seconds: About how long to measure throughput, log_prob and sampling each.
-        engine: What computes the flows: `onnx`, `torch`, or `auto`, the former where it can be.
-        precision: Of the networks within couplings: `float32`, the default; `bf16`, which torch
-            computes, bits per dimension as well; or `auto`: throughput and samples are those of
-            what is faster, measured before on this machine, bits per dimension stay in float32.
-        quality: How samples of each flow are compared with rows of the split; none for not at all.
-        divergence: How flows of tables are compared with the first by samples of both; none for
-            not at all.
-        tracking: Where the figures are sent besides the store.
-    """
-
-    name: RunName
-    flows: dict[str, str] = Field(min_length=1)
-    dataset: str
-    split: str = "test"
-    rows: int | None = Field(None, ge=2)
-    batch_size: int = Field(64, ge=1)
-    threads: int = Field(1, ge=1)
-    seconds: float = Field(5.0, gt=0)
-    engine: EngineName = "auto"
-    precision: Literal["float32", "bf16", "auto"] = "float32"
-    quality: QualityConfig | None = QualityConfig()
-    divergence: DivergenceConfig | None = DivergenceConfig()
-    tracking: TrackingConfig = TrackingConfig()
-
-    @model_validator(mode="after")
-    def _computes(self) -> EvaluationConfig:
-        if self.engine == "onnx" and self.precision != "float32":
-            raise ValueError(
-                f"expected precision: float32 with engine: onnx, which has no other; got "
-                f"{self.precision}: set engine to auto or torch"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class FlowFigures:
-    """What is reported of one flow.
-
-    All of it is of the flow as it is served: in its form for inference, computed by its engine.
-
-    Attributes:
-        reference: Reference of the artifact, its alias replaced by the version that it meant.
-        bits_per_dim: Mean over the split.
-        standard_error: Standard error of bits_per_dim, over groups of rows.
-        parameters: Number of trainable values.
-        log_prob_per_second: Examples whose log_prob is computed in a second.
-        samples_per_second: Examples that are sampled in a second.
-        jacobi_per_second: The same by Jacobi iterations to their default tolerance, of a flow that
-            otherwise samples column by column; None of others.
-        steps: Optimiser steps of its training.
-        round_trip: How far it is from undoing itself as it is served, on rows and on samples:
-            flowkd.flows.round_trip.
-        split: Name of the split.
-        created: When the artifact was written, ISO 8601.
-        by_group: Bits per dimension on it by group, from which errors of differences come; None
-            where only the means are known.
-        validation: The same on the split `val`; None if that is the split compared on.
-        quality: How far its samples are from the split's rows; None where it was not measured.
-        divergence: How far it is from the first flow, by samples of both; None of that itself, of
-            pictures, and of flows of another context.
-        family: Its family, in words.
-        passes: Of its networks that log_prob and samples take, in words.
-        precision: In which its networks computed throughput and quality.
-        chosen: How that precision was found, in words; None where it was given.
-    """
-
-    reference: str
-    bits_per_dim: float
-    standard_error: float
-    parameters: int
-    log_prob_per_second: float
-    samples_per_second: float
-    steps: int
-    round_trip: float
-    split: str = "test"
-    created: str = ""
-    by_group: GroupBits | None = None
-    validation: GroupBits | None = None
-    quality: Quality | None = None
-    divergence: Divergence | None = None
-    family: str = ""
-    passes: str = ""
-    jacobi_per_second: float | None = None
-    precision: str = "float32"
-    chosen: str | None = None
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> FlowFigures:
-        """Returns what `asdict` made of them."""
-        readers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-            "by_group": GroupBits.read,
-            "validation": GroupBits.read,
-            "quality": Quality.read,
-            "divergence": Divergence.read,
-        }
-        parts = {
-            key: read(values[key]) for key, read in readers.items() if values.get(key) is not None
-        }
-        return cls(**{**values, **parts})
 
 
 def evaluate(

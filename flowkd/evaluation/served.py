@@ -74,10 +74,9 @@ class Forms:
         half.precision = "bf16"
         if exact is None:
             return Served(half, half)
-        choices = self._choices(flow, exact, rows, store)
-        found = choices.known()
-        if found is None:
-            found = choices.keep(self._measured(exact, half, rows, bins))
+        found = self._choices(flow, exact, rows, store).found(
+            lambda: self._measured(exact, half, rows, bins)
+        )
         return Served(half if found.precision == "bf16" else exact, exact, found)
 
     @torch.no_grad()

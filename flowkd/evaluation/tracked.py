@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.store.store import Store
 from flowkd.tracking.background import Background
 from flowkd.tracking.mlflow_run import MlflowRun, explain

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.intervals import difference
 from flowkd.report.comparison import ROLES, by_role, gap_share, has_roles, percent
 from flowkd.training.config import TrainingConfig

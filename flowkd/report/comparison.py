@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.intervals import Interval, difference, gap_interval, gaps_closed
 from flowkd.report.caveats import first_lines, in_percent
 

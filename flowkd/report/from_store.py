@@ -14,7 +14,8 @@ from flowkd.data.facts import named_values
 from flowkd.data.manifest import Manifest, dataset_names, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.errors import StoreError
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.flows.build import count_parameters
 from flowkd.flows.flow import Flow
 from flowkd.registry.artifacts import Artifact, load_artifact
@@ -27,7 +28,7 @@ from flowkd.report.page import Report
 from flowkd.store.sealed import read_sealed, read_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.runs import RunState, run_state
 
 TABLE_ROWS = 4000

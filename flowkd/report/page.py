@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from markupsafe import Markup
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.caveats import few_groups, held_out
 from flowkd.report.comparison import comparison_headline, comparison_table, in_order
 from flowkd.report.curves import Curve, curves_plot

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.images import encode_png
 from flowkd.report.style import INK, SERIES, svg_plot
 

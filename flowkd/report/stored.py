@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.aliases import alias_version
 from flowkd.registry.artifact_manifest import read_artifact_manifest
 from flowkd.report.config import ReportConfig

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.pareto import pareto_front
 from flowkd.report.plots import MARKERS, chosen
 from flowkd.report.style import MUTED, SERIES, svg_plot

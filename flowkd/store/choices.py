@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -55,8 +55,12 @@ class Choices(Generic[Choice]):
         found = parse_config(self.kind, values, source="/".join(self.path))
         return found.model_copy(update={"shared": True})
 
-    def keep(self, found: Choice) -> Choice:
-        """Keeps what was found, and returns it."""
+    def found(self, find: Callable[[], Choice]) -> Choice:
+        """Returns what another has found, or else what a search finds, which is kept."""
+        known = self.known()
+        if known is not None:
+            return known
+        found = find()
         if self.store is not None:
             self.store.write(found.model_dump_json().encode(), *self.path)
         return found

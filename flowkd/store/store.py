@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import threading
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import fsspec
@@ -20,12 +17,11 @@ from flowkd.credentials import without_credentials
 from flowkd.errors import StoreError
 from flowkd.store.failures import AWS_KEYS, explain_failure
 from flowkd.store.local_files import create_file, replace_file
-from flowkd.store.retry import is_transient, may_exist_already, with_retries
+from flowkd.store.objects import copy_all, create_object, remove_exactly
+from flowkd.store.retry import with_retries
 from flowkd.store.uri import absolute_uri
 
 RETRY_SECONDS = 90.0
-
-_MEMORY_LOCK = threading.Lock()  # makes `create` atomic on memory://
 
 T = TypeVar("T")
 
@@ -145,23 +141,8 @@ class Store:
         if self.is_local:
             created = self.retry("create", lambda path: create_file(path, data), *parts)
         else:
-            created = self.retry("create", lambda path: self._create(path, data), *parts)
+            created = self.retry("create", lambda path: create_object(self.fs, path, data), *parts)
         return created or self.read(*parts) == data
-
-    def _create(self, path: str, data: bytes) -> bool:
-        if self.in_memory:
-            with _MEMORY_LOCK:
-                free = not self.fs.exists(path)
-                if free:
-                    self.fs.pipe_file(path, data)
-                return free
-        try:
-            self.fs.pipe_file(path, data, mode="create")
-        except Exception as error:
-            if is_transient(error) or not may_exist_already(error) or not self.fs.exists(path):
-                raise
-            return False
-        return True
 
     def read_json(self, *parts: str) -> Any:
         """Returns an object parsed as JSON; raises StoreError where it is missing or not JSON."""
@@ -227,19 +208,9 @@ class Store:
             StoreError: There is nothing, or something was removed meanwhile.
         """
         try:
-            self.retry("copy", lambda path: self._copy(path, self.path(target)), source)
+            self.retry("copy", lambda path: copy_all(self.fs, path, self.path(target)), source)
         except FileNotFoundError as error:
             raise StoreError(f"no folder {source!r} in store {self.uri}") from error
-
-    def _copy(self, source: str, target: str) -> None:
-        found = sorted(self.fs.find(source))
-        if not found:
-            raise FileNotFoundError(source)
-        for path in found:
-            goal = f"{target}{path[len(source) :]}"
-            if self.is_local:
-                Path(goal).parent.mkdir(parents=True, exist_ok=True)
-            self.fs.cp_file(path, goal)
 
     def remove_child(self, name: str, *folder: str) -> None:
         """Removes what lies in a folder under exactly this name, which may hold `*`, `?` or `[`.
@@ -248,17 +219,7 @@ class Store:
         """
         if name in ("", ".", "..") or "/" in name:
             raise StoreError(f"expected a name in {'/'.join(folder)!r} of {self.uri}; got {name!r}")
-        self.retry("remove from", lambda path: self._remove_exactly(f"{path}/{name}"), *folder)
-
-    def _remove_exactly(self, path: str) -> None:
-        if self.is_local:
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            elif os.path.lexists(path):
-                os.remove(path)
-            return
-        for found in self.fs.find(path):  # neither of these two expands anything
-            self.fs.rm_file(found)
+        self.retry("remove from", lambda path: remove_exactly(self.fs, f"{path}/{name}"), *folder)
 
     def retry(self, what: str, operation: Callable[[str], T], *parts: str) -> T:
         """Returns what an operation on a path returns, retried while its errors are transient.

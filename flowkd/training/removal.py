@@ -18,7 +18,7 @@ from flowkd.store.holdings import current_folder
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import REMOVING
 from flowkd.training.growth import unfinished_learners
-from flowkd.training.metrics_log import last_record
+from flowkd.training.logs.metrics import last_record
 from flowkd.training.runs import run_state
 
 LIVELY_SECONDS = 300.0  # an unfinished run that has written metrics since may be alive

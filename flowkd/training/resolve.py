@@ -14,14 +14,14 @@ from flowkd.registry.pins import PinnedArtifact, pin_artifact
 from flowkd.store.sealed import read_sealed_text, write_sealed_text
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import REMOVING
-from flowkd.training.complete_flow import complete_flow, complete_like
+from flowkd.training.choices.complete_flow import complete_flow, complete_like
+from flowkd.training.choices.flow import with_flow
+from flowkd.training.choices.steps import with_steps
+from flowkd.training.choices.warm_start import with_warm_start
+from flowkd.training.choices.weights import with_weights
 from flowkd.training.config import MAY_CHANGE, NO_DATA, TrainingConfig
-from flowkd.training.flow_choice import with_flow
 from flowkd.training.foreign_teacher import PinnedForeign, pin_foreign
-from flowkd.training.least_steps import with_least_steps
 from flowkd.training.resolved import ResolvedRun
-from flowkd.training.warm_start_choice import with_warm_start
-from flowkd.training.weights_choice import with_weights
 
 
 def resolve_run(config: TrainingConfig, store: Store) -> ResolvedRun:
@@ -107,7 +107,7 @@ def complete_run(
     )
     _check_names(run)
     _check_direction(run)
-    return with_least_steps(with_warm_start(with_weights(run)), larger)
+    return with_steps(with_warm_start(with_weights(run)), larger)
 
 
 def _larger(config: TrainingConfig, store: Store) -> PinnedArtifact | None:

@@ -18,7 +18,7 @@ from flowkd.training.checkpoint_folders import (
     current_folder,
 )
 from flowkd.training.growth import result_steps
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.outcome import BITS, judged_of
 
 RunStatus = Literal["finished", "failed", "removing", "unfinished"]

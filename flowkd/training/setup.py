@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import begin_without_checkpoints
+from flowkd.training.choices.rate import with_rate
 from flowkd.training.config import TrainingConfig
-from flowkd.training.find_rate import with_rate
 from flowkd.training.inputs import keeping_shards, load_data
 from flowkd.training.lease import take
+from flowkd.training.logs.metrics import RunLog
 from flowkd.training.loop import StepResult
-from flowkd.training.metrics_log import RunLog
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run, resolve_run
 

@@ -26,10 +26,10 @@ class PlateauConfig(Config):
         growth: So many times as long is each further one.
         min_gain: Bits per dimension, of the best validation of a cycle on that of the one before:
             with less, the training ends.
-        least_steps: Of the whole training, however little a cycle gains; left out, as many as the
-            larger flow took that this one learns from or is compared with, else none.
+        least_steps: Of the whole training, however little a cycle gains; left out, none.
         most_steps: Of the whole training; left out, `steps`, or for a flow of pictures that the
-            data chose what the run's `minutes` suffice for.
+            data chose what the run's `minutes` suffice for. Where both are left out, a flow takes
+            as many steps, in one cycle, as the larger flow that it learns from or is smaller than.
     """
 
     first_cycle: int = Field(5, ge=1)

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.boundary import Group
 from jobs.cli.console import Json, say
-from jobs.cli.lazy import example
+from jobs.cli.lazy import example, group
 
 # Those of `jobs.schemas`, which needs torch, as help does not.
 FILE_NAMES = (
@@ -27,12 +26,7 @@ FILE_NAMES = (
     "import",
 )
 
-config = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    help="Config files.",
-    epilog=example("flowkd config schema run"),
-)
+config = group("Config files.", "flowkd config schema run")
 
 
 @config.command("schema", epilog=example("flowkd config schema run"))

@@ -10,7 +10,6 @@ import typer
 
 from flowkd.errors import DataError
 from flowkd.text import visible
-from jobs.cli.boundary import Group
 from jobs.cli.console import (
     Json,
     Replace,
@@ -20,14 +19,12 @@ from jobs.cli.console import (
     say,
     say_facts,
 )
-from jobs.cli.lazy import example
+from jobs.cli.lazy import example, group
 
 if TYPE_CHECKING:  # what reads data needs torch, and takes a second to import
     from flowkd.data.manifest import Manifest
 
-data = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Data sets.", epilog=example("flowkd data list")
-)
+data = group("Data sets.", "flowkd data list")
 
 
 @data.command(

@@ -35,9 +35,9 @@ class Place:
         module, _, attribute = self.target.partition(":")
         found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
-            group = get_group(found)
-            group.name = name
-            return group
+            loaded = get_group(found)
+            loaded.name = name
+            return loaded
         app = typer.Typer(add_completion=False)
         app.command(name, cls=Command, help=self.help, epilog=example(self.example))(found)
         return get_command(app)
@@ -50,6 +50,11 @@ class Place:
 def example(*lines: str) -> str:
     """Returns the end of a help page: lines that call the command."""
     return "Example:  " + "\n\n".join(lines)
+
+
+def group(about: str, line: str) -> typer.Typer:
+    """Returns a group of commands, which says what it is of, and a line that calls one of them."""
+    return typer.Typer(cls=Group, no_args_is_help=True, help=about, epilog=example(line))
 
 
 def lazy_group(places: Mapping[str, Place]) -> type[Group]:

@@ -9,18 +9,12 @@ import typer
 
 from flowkd.errors import ConfigError, StoreError
 from flowkd.registry.aliases import alias_history, set_alias
-from jobs.cli.boundary import Group
 from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
-from jobs.cli.lazy import example
+from jobs.cli.lazy import example, group
 
 Reference = Annotated[str, typer.Argument(help="models/NAME@VERSION_OR_ALIAS or runs/RUN.")]
 
-models = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    help="Published models.",
-    epilog=example("flowkd models list"),
-)
+models = group("Published models.", "flowkd models list")
 
 
 @models.command("list", epilog=example("flowkd models list --json"))

@@ -17,9 +17,9 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import FlowkdError
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.follow_log import LogFollower
 from flowkd.training.growth import growth_note
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.follow import LogFollower
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.outcome import summary_of
 from jobs.cli.console import PlainConsole
 from jobs.cli.interrupted import tells_what_is_kept

@@ -18,7 +18,9 @@ from cluster.train.commit import git_commit
 from flowkd.data.groups import describe_rows, groups_of
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import RefusedError
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.tracked import track_comparison
 from flowkd.registry.aliases import alias_version, set_alias
 from flowkd.registry.imported import ImportConfig, import_model, imported_before

@@ -9,13 +9,10 @@ import typer
 import yaml
 
 from flowkd.text import visible
-from jobs.cli.boundary import Group
 from jobs.cli.console import Json, StoreUri, done, end_with_damage, opened_store, say, say_facts
-from jobs.cli.lazy import example
+from jobs.cli.lazy import example, group
 
-runs = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Trainings.", epilog=example("flowkd runs list")
-)
+runs = group("Trainings.", "flowkd runs list")
 
 
 @runs.command("list", epilog=example("flowkd runs list"))
@@ -35,7 +32,7 @@ def list_runs(store: StoreUri = None, as_json: Json = False) -> None:
 @runs.command("show", epilog=example("flowkd runs show teacher"))
 def show_run(run: str, store: StoreUri = None, as_json: Json = False) -> None:
     """Show how far a run came, its curves, and the config that it was begun with."""
-    from flowkd.training.metrics_log import read_log
+    from flowkd.training.logs.metrics import read_log
     from flowkd.training.runs import run_config, run_state
     from jobs.cli.curves import curves_of
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
 from cluster.storage import check
 from flowkd.store.locks import creates_are_atomic
-from jobs.cli.boundary import Group
 from jobs.cli.console import Json, StoreUri, opened_store, say_facts
-from jobs.cli.lazy import example
+from jobs.cli.lazy import example, group
 
-stores = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    help="The store itself.",
-    epilog=example("flowkd store check --store s3://bucket/prefix"),
-)
+stores = group("The store itself.", "flowkd store check --store s3://bucket/prefix")
 
 
 @stores.command("check", epilog=example("flowkd store check --store s3://bucket/prefix"))

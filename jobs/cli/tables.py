@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
 from flowkd.report.comparison import differences, gap_text, has_roles
 from flowkd.text import visible

@@ -14,7 +14,7 @@ from flowkd.text import visible
 from jobs.cli.console import NOTHING_AGAINST_IT, CheckOnly, Overrides, StoreUri
 
 if TYPE_CHECKING:
-    from flowkd.training.default_flow import Family
+    from flowkd.training.choices.default_flow import Family
     from jobs.workflow.look import Look
     from jobs.workflow.sizes import Sizes
 
@@ -154,7 +154,7 @@ def _teacher(teacher: str | None, weights: str | None, family: str | None) -> An
 
 def _sizes(look: Look, family: str | None) -> tuple[Sizes | str, Any]:
     """Returns what the defaults choose, or why none is known, and what is set of the teacher."""
-    from flowkd.training.default_flow import ABOUT
+    from flowkd.training.choices.default_flow import ABOUT
     from jobs.workflow.sizes import sizes_of
 
     if family is None:

@@ -15,7 +15,7 @@ import torch
 from flowkd.config import Config
 from flowkd.data.manifest import read_manifest
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from jobs.studies.choices import choose
 from jobs.studies.config import PLAIN, StudyConfig
 from jobs.studies.document import document

@@ -12,7 +12,7 @@ from flowkd.config import Config, parse_config
 from flowkd.data.importers.prepare import DatasetConfig, PrepareConfig
 from flowkd.distillation.student_size import StudentSize
 from flowkd.errors import ConfigError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.names import DatasetName, ModelName, RunName
 from flowkd.registry.imported import ImportConfig
 from flowkd.registry.publish import PublishConfig

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flowkd.errors import StoreError
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.registry.artifact_manifest import (
     read_artifact_manifest,
     read_metrics,

@@ -12,7 +12,7 @@ from cluster.storage import StorageConfig
 from flowkd.data.manifest import Manifest, read_manifest
 from flowkd.data.reading import load_split
 from flowkd.errors import FlowkdError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 

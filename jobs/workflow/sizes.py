@@ -11,10 +11,10 @@ import torch
 from flowkd.data.manifest import Manifest, Shard, Split
 from flowkd.flows.build import OF_DATA, build_flow, count_parameters, describe_flow, smaller
 from flowkd.flows.family import FlowConfig
+from flowkd.training.choices.default_flow import ABOUT, Family, default_flow
+from flowkd.training.choices.picture_size import Budget
 from flowkd.training.config import TrainingConfig
-from flowkd.training.default_flow import ABOUT, Family, default_flow
 from flowkd.training.estimate import estimated_seconds
-from flowkd.training.picture_size import Budget
 from flowkd.training.resolve import complete_run
 from flowkd.training.resolved import ResolvedRun
 from jobs.workflow.look import Look

@@ -13,7 +13,7 @@ import yaml
 
 from flowkd.data.manifest import SPLITS
 from flowkd.text import visible
-from flowkd.training.default_flow import SIZES
+from flowkd.training.choices.default_flow import SIZES
 from jobs.workflow.look import Look
 from jobs.workflow.sizes import SHARE, Sizes
 

@@ -22,7 +22,7 @@ from benchmarks.chaos.plan import make_plan
 from benchmarks.chaos.site import wait_for
 from benchmarks.chaos.tracebacks import LogWatch, last_line, own_tracebacks
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 from tests.support import ROOT
 
 DONE = frozenset({"succeeded"})

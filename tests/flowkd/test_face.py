@@ -67,7 +67,7 @@ def test_types_are_known(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert 'note: Revealed type is "flowkd.flows.flow.Flow"' in done.stdout, done.stdout
-    assert 'note: Revealed type is "flowkd.training.fit.History"' in done.stdout
+    assert 'note: Revealed type is "flowkd.training.in_memory.History"' in done.stdout
     assert 'error: Argument 1 to "glow" has incompatible type "int"' in done.stdout
 
 

@@ -16,7 +16,7 @@ from flowkd.config import dump_config
 from flowkd.data.importers.digits import DigitsConfig
 from flowkd.data.importers.prepare import PrepareConfig
 from flowkd.errors import FlowkdError
-from flowkd.evaluation.compare import EvaluationConfig
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.publish import PublishConfig
 from flowkd.store.store import Store
 from jobs.checks import check_job, makes, needs

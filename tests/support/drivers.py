@@ -11,8 +11,8 @@ from cluster.exits import exits
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store import lease, lease_keeper
 from flowkd.store.store import Store
-from flowkd.training import metrics_log
-from flowkd.training.metrics_log import last_record, read_log
+from flowkd.training.logs import metrics
+from flowkd.training.logs.metrics import last_record, read_log
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import training
 
@@ -60,7 +60,7 @@ def seen(store: Store, name: str) -> dict[str, Any]:
 def main() -> None:
     uri, name, pause = sys.argv[1:]
     lease.LEASE_SECONDS, lease_keeper.RENEW_SECONDS = LEASE, RENEWAL
-    metrics_log.FLUSH_SECONDS = FLUSH
+    metrics.FLUSH_SECONDS = FLUSH
     with exits():
         for _ in run_in_process(config(name), Store(uri)):
             time.sleep(float(pause))

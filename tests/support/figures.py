@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.intervals import GroupBits, mean_of
 
 Bits = Mapping[str, np.ndarray]

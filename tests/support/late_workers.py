@@ -11,7 +11,8 @@ from typing import Any
 
 from cluster.exits import exits
 from cluster.storage import StorageConfig
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.publish import PublishConfig, publish_run
 from flowkd.store import lease, lease_keeper
 from flowkd.store.lease import Token

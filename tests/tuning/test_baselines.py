@@ -13,10 +13,10 @@ from ray.tune.schedulers import TrialScheduler
 from flowkd.distillation.schedules import Cosine
 from flowkd.flows.build import count_parameters
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
+from flowkd.training.choices.timed_shape import TimedShape, _choices
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import resolve_run
-from flowkd.training.timed_shape import TimedShape, _digest
 from tests.support.searches import searching, space
 from tuning.baselines import Baseline, baselines, default_shape, finder, first_points
 from tuning.candidates import CandidateSpace
@@ -138,7 +138,7 @@ def test_a_budget_of_throughput_is_held_as_a_training_holds_it(taught_store: Sto
     candidates = CandidateSpace(searching("any"), taught_store)
     flow: Any = candidates.source
     kept = TimedShape(flow=flow.scaled(0.5, 0.5), log_prob=2, sampling=2, timed=1, seconds=1)
-    taught_store.write(kept.model_dump_json().encode(), "shapes", f"{_digest(flow, 1.5)}.json")
+    _choices(flow, 1.5, taught_store).found(lambda: kept)
     every = {shape.key: 9.0 for shape in candidates.shapes}
     rates = {**every, kept.flow.model_dump_json(): 1.75}
     candidates = CandidateSpace(config, taught_store, rates)

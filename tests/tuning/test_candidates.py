@@ -13,7 +13,7 @@ from flowkd.distillation.schedules import LossWeights
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.resolve import resolve_run
 from tests.support.searches import searching, space
 from tuning.baselines import default_shape, nearest

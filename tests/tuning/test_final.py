@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.store.store import Store
 from flowkd.training.setup import run_in_process
 from tests.support.searches import searching

@@ -20,7 +20,7 @@ from flowkd.report.comparison import in_order
 from flowkd.report.html import marked, render_page
 from flowkd.report.page import comparison_values
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from tuning.config import SearchConfig
 from tuning.hint_pairs import hint_taps

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.caveats import first_lines, with_error
 from flowkd.report.comparison import by_role, percent
 from tuning.config import BudgetConfig, SearchConfig

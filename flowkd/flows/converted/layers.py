@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -32,9 +33,9 @@ class LayerConfig(Config):
     kind: str
     channels: Size | None = None
 
+    @abstractmethod
     def build(self, context: int) -> Bijector:
         """Returns the bijector with new weights, for context vectors of a size."""
-        raise NotImplementedError
 
 
 class NormLayer(LayerConfig):

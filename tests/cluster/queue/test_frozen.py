@@ -15,7 +15,7 @@ from cluster.queue.job_log import read_job_log
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_folder
-from flowkd.training.metrics_log import last_record
+from flowkd.training.logs.metrics import last_record
 from flowkd.training.runs import run_state
 from tests.support.drivers import seen
 from tests.support.queues import TestQueue, kill_head, new_cluster, wait_for

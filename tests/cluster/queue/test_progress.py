@@ -9,7 +9,7 @@ import pytest
 from cluster.queue.progress import progress_of
 from cluster.queue.spec import JobSpec
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from cluster.train.checkpoints import SEAL, STATE, read_state, restore_run, save_run, write_state
 from flowkd.errors import StoreError
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import RunLog, read_log
+from flowkd.training.logs.metrics import RunLog, read_log
 from tests.support.small_runs import prepared, training
 
 

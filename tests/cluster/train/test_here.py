@@ -20,7 +20,7 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import SNAPSHOT, current_folder
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.runs import prune_checkpoints, run_state
 from tests.support.small_runs import DISTILLATION, furnish, training
 

@@ -27,7 +27,7 @@ from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
 from flowkd.training.growth import with_steps
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.setup import run_in_process
 from flowkd.training.train_config import TrainConfig
 from tests.support.asked_teachers import heard_teacher, listening_worker

@@ -18,7 +18,7 @@ from cluster.local import ray_environment
 from flowkd.config import dump_config
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.setup import run_in_process
 from tests.support import ROOT
 from tests.support.small_runs import furnish, training

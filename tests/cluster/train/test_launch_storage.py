@@ -20,7 +20,7 @@ from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.checkpoint_folders import current_checkpoints
 from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.setup import run_in_process
 from tests.support.servers.faults import FaultProxy
 from tests.support.small_runs import furnish, training

@@ -17,7 +17,7 @@ from flowkd.config import dump_config
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
 from flowkd.training.config import TrainingConfig
-from flowkd.training.metrics_log import last_record, read_log
+from flowkd.training.logs.metrics import last_record, read_log
 from flowkd.training.setup import run_in_process
 from tests.support.small_runs import furnish, training
 

@@ -35,7 +35,7 @@ from flowkd.training.checkpoint_folders import (
 from flowkd.training.config import TrainingConfig
 from flowkd.training.inputs import load_data
 from flowkd.training.lease import take
-from flowkd.training.metrics_log import RunLog, read_log
+from flowkd.training.logs.metrics import RunLog, read_log
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import record_run, resolve_run
 from flowkd.training.setup import run_in_process

@@ -19,7 +19,7 @@ from flowkd.evaluation.metrics import evaluate_likelihood
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import InvalidRequestError, LogProbRequest, SampleRequest
 from flowkd.registry.artifacts import load_artifact
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.inputs import load_data
 from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import resolve_run

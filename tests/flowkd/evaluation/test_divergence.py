@@ -11,13 +11,13 @@ from torch import Tensor
 
 from flowkd.bijectors import ActNorm, Chain, Standardize
 from flowkd.data.rows import Examples
-from flowkd.evaluation.compare import FlowFigures
 from flowkd.evaluation.divergence import (
     Divergence,
     DivergenceConfig,
     comparable,
     measure_divergence,
 )
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.flows.autoregressive import AutoregressiveConfig, decoded_by_jacobi
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Encoding, Flow

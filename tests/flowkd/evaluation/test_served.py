@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from flowkd.data.rows import Examples
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.evaluation.served import Forms
 from flowkd.flows.precision import WORTH_IT, FoundPrecision
 from tests.support.small_flows import small_batch, small_flow

@@ -15,7 +15,7 @@ from flowkd.registry.pins import load_pinned, pin_artifact
 from flowkd.registry.removal import remove_version
 from flowkd.store.store import Store
 from flowkd.training.dependents import dependents
-from flowkd.training.metrics_log import RunLog
+from flowkd.training.logs.metrics import RunLog
 from jobs.cli.main import app
 from tests.support.damage import damaged, objects_below
 from tests.support.small_flows import CONFIGS, small_flow

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.advice import SEARCH, next_steps
 from flowkd.report.page import render
 from flowkd.training.config import TrainingConfig

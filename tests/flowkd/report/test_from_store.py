@@ -11,7 +11,8 @@ import torch
 from flowkd.data.manifest import read_manifest
 from flowkd.data.reading import load_split
 from flowkd.errors import StoreError
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.report.drawn import samples_of
 from flowkd.report.from_store import comparison_report, read_comparison

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from flowkd.distillation.schedules import LossWeights
-from flowkd.evaluation.compare import FlowFigures
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.predict.requests import SampleRequest
 from flowkd.report.comparison import ROLES, comparison_headline
 from flowkd.report.drawn_pictures import DrawnPictures

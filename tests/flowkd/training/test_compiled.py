@@ -13,8 +13,8 @@ from flowkd.distillation.losses import Distillation, MaximumLikelihood
 from flowkd.distillation.schedules import Cosine, LossWeights
 from flowkd.errors import ConfigError
 from flowkd.flows.precision import FoundPrecision
-from flowkd.training import find_precision
-from flowkd.training.find_precision import measure_precision, with_precision
+from flowkd.training.choices import precision
+from flowkd.training.choices.precision import measure_precision, with_precision
 from flowkd.training.inputs import Worker
 from flowkd.training.loop import make_optimizer, train
 from flowkd.training.resolve import resolve_run
@@ -143,8 +143,8 @@ def test_auto_measures_on_a_gpu_alone(taught_store, monkeypatch):
             precision="float32", compiled=True, milliseconds={}, machine="a GPU", seconds=1
         )
 
-    monkeypatch.setattr(find_precision, "measure_precision", found)
-    monkeypatch.setattr(find_precision, "machine_name", lambda _: "a GPU")
+    monkeypatch.setattr(precision, "measure_precision", found)
+    monkeypatch.setattr(precision, "machine_name", lambda _: "a GPU")
     run = resolve_run(
         training("a", train={"steps": 9, "learning_rate": 0.1, "compile": "auto"}), taught_store
     )

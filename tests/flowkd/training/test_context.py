@@ -15,13 +15,14 @@ from flowkd.data.importers.prepare import prepare
 from flowkd.data.importers.table import TableConfig
 from flowkd.data.manifest import read_manifest
 from flowkd.errors import ConfigError, DataError
-from flowkd.evaluation.compare import EvaluationConfig, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.predict.predictor import Predictor
 from flowkd.predict.requests import SampleRequest
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process

@@ -95,7 +95,7 @@ def test_by_default_a_student_begins_folded_and_learns_from_samples(monkeypatch)
         seen.update(objective=run.config.objective, source=data.source)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flowkd.training.fit.prepare_run", keep)
+    monkeypatch.setattr("flowkd.training.in_memory.prepare_run", keep)
     teacher = flowkd.coupling(4, depth=4, width=24, mean=0.0, scale=1.0)
     with pytest.raises(KeyboardInterrupt):
         flowkd.distill(teacher, X)

@@ -15,7 +15,7 @@ from flowkd.training.checkpoint_folders import BEGUN
 from flowkd.training.config import TrainingConfig
 from flowkd.training.growth import check_growth, growth_note, is_finished, with_steps
 from flowkd.training.lease import take
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.outcome import summary_of
 from flowkd.training.resolve import record_run, resolve_run
 from flowkd.training.run import Run

@@ -17,9 +17,9 @@ from flowkd.store.lease import Token
 from flowkd.store.lease_keeper import LeaseKeeper
 from flowkd.store.store import Store
 from flowkd.training import lease as run_lease
-from flowkd.training import metrics_log
 from flowkd.training.lease import take
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs import metrics
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.setup import run_in_process
 from tests.support.crashes import CALLS
 from tests.support.drivers import STEPS, config, driver, seen, wait_for_step
@@ -107,7 +107,7 @@ def test_one_that_stands_still_at_any_call_changes_nothing_when_it_wakes(
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.0)
     monkeypatch.setattr(lease_keeper, "RENEW_SECONDS", 1e6)  # it notices as late as can be
-    monkeypatch.setattr(metrics_log, "FLUSH_SECONDS", 1e6)
+    monkeypatch.setattr(metrics, "FLUSH_SECONDS", 1e6)
     furnish(memory_store)
     settings = {"train": {"steps": 3, "warmup_steps": 1}, "log_every": 1, "validate_every": 3}
 

@@ -10,8 +10,8 @@ import torch
 from flowkd.registry.artifact_manifest import read_artifact_manifest
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.loop import StepResult
-from flowkd.training.metrics_log import read_log
 from flowkd.training.outcome import RISE, summary_of, warning_of
 from flowkd.training.runs import run_state
 from flowkd.training.setup import run_in_process

@@ -15,9 +15,9 @@ from flowkd.errors import ConfigError, DataError, StoreError
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.glow import GlowConfig
 from flowkd.registry.artifacts import load_artifact
-from flowkd.training.complete_flow import complete_flow
+from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.config import ScalingConfig, TrainingConfig
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from flowkd.training.resolve import resolve_run
 from flowkd.training.run import Run
 from flowkd.training.setup import run_in_process

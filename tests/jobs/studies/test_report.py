@@ -13,7 +13,7 @@ from flowkd.store.store import Store
 from jobs.cli.main import app
 from jobs.studies.report import render_study
 from jobs.studies.stored import keep_results, read_results
-from jobs.study import places
+from jobs.study_command import places
 from tests.jobs.studies.test_document import results
 from tests.support.browser import assert_whole, needs_browser, overlapping, seen
 from tests.support.pages import assert_stands_alone

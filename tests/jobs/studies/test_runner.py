@@ -18,7 +18,7 @@ from flowkd.config import parse_config
 from flowkd.errors import ConfigError
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
-from flowkd.training.metrics_log import read_log
+from flowkd.training.logs.metrics import read_log
 from jobs.studies.config import StudyConfig
 from jobs.studies.outcomes import RunOutcome
 from jobs.studies.report import study_page

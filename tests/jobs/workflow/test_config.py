@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from flowkd.distillation.objective import BEST_WEIGHTS
 from flowkd.errors import ConfigError
-from flowkd.training.find_rate import known_rate, with_rate
+from flowkd.training.choices.rate import known_rate, with_rate
 from flowkd.training.inputs import load_data
 from flowkd.training.resolve import resolve_run
 from jobs.checks import makes, needs

@@ -14,7 +14,9 @@ from flowkd.bijectors.transforms import LogTransform
 from flowkd.columns import ColumnStep
 from flowkd.data.rows import Examples
 from flowkd.data.shuffle import seeded_generator
-from flowkd.evaluation.compare import EvaluationConfig, FlowFigures, evaluate
+from flowkd.evaluation.compare import evaluate
+from flowkd.evaluation.config import EvaluationConfig
+from flowkd.evaluation.figures import FlowFigures
 from flowkd.evaluation.quality import Quality, QualityConfig, draw_beside, measure_quality
 from flowkd.evaluation.quality.measure import measure_drawn
 from flowkd.evaluation.quality.samples import Drawn

@@ -1,0 +1,1 @@
+"""A run's metrics while it runs: written, followed, and copied for TensorBoard and MLflow."""

@@ -1,0 +1,73 @@
+"""A student's size by the time that it takes: measured, kept, and refused where none is so fast."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from flowkd.distillation.objective import DistillationConfig, MaximumLikelihoodConfig
+from flowkd.errors import ConfigError
+from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.coupling import CouplingConfig
+from flowkd.store.store import Store
+from flowkd.training.choices import timed_shape as timed
+from flowkd.training.choices.timed_shape import candidates, timed_shape
+from flowkd.training.resolve import resolve_run
+from flowkd.training.setup import run_in_process
+from tests.support.small_runs import training
+
+LARGE = CouplingConfig(event_shape=(6,), mean=0.0, scale=1.0, depth=8, width=64)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed, "MEASURED_SECONDS", 0.02)
+
+
+def test_the_shapes_to_be_timed_begin_with_what_keeps_most_of_depth_and_width() -> None:
+    shapes = candidates(LARGE, 4.0)
+    least = [min(flow.depth / LARGE.depth, flow.width / LARGE.width) for flow in shapes]
+    assert least == sorted(least, reverse=True)
+    assert len({flow.model_dump_json() for flow in shapes}) == len(shapes) > 20
+    assert not any(flow.depth == 8 and flow.width > 40 for flow in shapes)
+    assert LARGE not in candidates(LARGE, 1.01)
+
+
+def test_a_student_is_as_fast_as_it_was_asked_to_be_and_all_that_are_compared_have_one_shape(
+    taught_store: Store,
+) -> None:
+    runs = {}
+    for name, objective in {
+        "plain": {"kind": "maximum_likelihood", "smaller_than": "runs/teacher"},
+        "distilled": {"kind": "distillation", "teacher": "runs/teacher"},
+    }.items():
+        config = training(name, flow=None, objective={**objective, "throughput": 1.1})
+        runs[name] = resolve_run(config, taught_store)
+    flows = [run.flow for run in runs.values()]
+    assert flows[0] == flows[1]
+    teacher = runs["distilled"].teacher.flow
+    assert count_parameters(build_flow(flows[0])) < count_parameters(build_flow(teacher))
+    notes = [run.notes[0] for run in runs.values()]
+    assert "times its log_prob" in notes[0]
+    assert "shapes timed in" in notes[0]
+    assert "as another run found" in notes[1]
+    [kept] = taught_store.list("shapes")
+    found = yaml.safe_load(taught_store.read("shapes", kept))
+    assert min(found["log_prob"], found["sampling"]) >= 1.1
+    list(run_in_process(training("done", flow=None, objective=objective | {"throughput": 1.1}),
+                        taught_store))  # fmt: skip
+    resolved = yaml.safe_load(taught_store.read("runs", "done", "resolved.yaml"))
+    assert resolved["config"]["flow"]["width"] == flows[0].width
+
+
+def test_a_throughput_that_no_shape_has_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"the fastest of the shapes reaches .* got 1e\+06"):
+        timed_shape(LARGE, 1e6)
+
+
+@pytest.mark.parametrize("kind", [DistillationConfig, MaximumLikelihoodConfig])
+def test_share_and_throughput_are_one_or_the_other(kind: type) -> None:
+    reference = {"teacher": "runs/teacher"} if kind is DistillationConfig else {}
+    with pytest.raises(ValueError, match=r"got share: 0\.5 and throughput: 4: leave one of them"):
+        kind(share=0.5, throughput=4, **reference)
+    assert kind(**reference).parameters_share == 0.25
