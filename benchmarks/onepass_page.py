@@ -50,8 +50,8 @@ def _capped(results: dict[str, Any]) -> str:
     if not cut:
         return ""
     return (
-        f"\n**Cut off at {most:,} steps, before a plateau: {', '.join(cut)}. What they would reach "
-        f"is not known: no conclusion on quality can be drawn from these rows.**\n"
+        f"\n**Cut off at {most:,} steps, before a plateau: {', '.join(cut)}. What they "
+        f"say holds for as many steps: what longer trainings would reach is not known.**\n"
     )
 
 

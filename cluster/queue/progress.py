@@ -21,7 +21,11 @@ def progress_of(store: Store, spec: JobSpec) -> str:
         return ""
     try:
         record = last_record(store, name) or {"step": 0}
-        most = f"at most {train.get('steps')}" if train.get("plateau") else train.get("steps")
+        most = train.get("steps")
+        if train.get("plateau"):
+            most = f"at most {most}"
+        if "ends_no_earlier" in record:
+            most = f"at least {record['ends_no_earlier']}"
         return f"{record['step']} of {record.get('ends_at', most)}"
     except (ValueError, KeyError):  # what is there is no log of ours
         return ""

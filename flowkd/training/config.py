@@ -103,8 +103,8 @@ class TrainingConfig(Config):
             and a share of its parameters, `objective.share`; any other flow is chosen by the kind
             and number of the data.
         objective: What to train it to do.
-        minutes: About so long may the training of a flow that is chosen for pictures take on this
-            machine: its depth and width follow, by the time of a step. Default 20.
+        minutes: About so long at most takes the training of a flow that is chosen for pictures, on
+            this machine: its depth, width and steps follow, by the time of a step. Default 20.
         train: Steps, learning rate and all else of the optimiser; default: validation finds both.
         batch_size: Rows of the global batch, over all workers.
         train_rows: Use only the first rows of the training split.

@@ -1,4 +1,4 @@
-"""The end of a training: given, or a plateau of validation; and the learning rate until then."""
+"""The end of a training: given, or where validation gains no more; and the rate until then."""
 
 from __future__ import annotations
 
@@ -13,82 +13,90 @@ from flowkd.training.train_config import TrainConfig
 class Horizon:
     """How far a training goes and where its learning rate falls: fixed, or as validation says.
 
+    Where validation says it, the learning rate falls once in each of several cycles, each longer
+    than the one before (Loshchilov and Hutter 2017, arXiv 1608.03983). A training whose last cycle
+    has gained too little on the one before is at its end. What a flow reaches is compared after
+    falls of the rate, for most is learnt in them, and noise hides it before.
+
     Attributes:
         config: How to optimise.
-        falls_from: Steps before the learning rate falls; None as long as that is open.
-        last: Steps at the end, as far as it is known.
-        gained: Bits per dimension of the last validation that was a gain.
-        waited: Validations since, without those by which a training recovers from a leap.
-        before: Bits per dimension of the validation before.
+        validate_every: Steps between validations.
+        began: Steps before this cycle.
+        last: Steps at the end of this cycle.
+        best: Fewest bits per dimension of a validation in this cycle.
+        before: Fewest in the cycle before.
+        ended: Whether validation has said that this cycle is the last.
     """
 
     config: TrainConfig
-    falls_from: int | None = None
+    validate_every: int = 1
+    began: int = 0
     last: int = 0
-    gained: float = math.inf
-    waited: int = 0
+    best: float = math.inf
     before: float = math.inf
+    ended: bool = False
 
     def __post_init__(self) -> None:
-        self.last = self.last or self.config.steps
-        if self.config.plateau is None:
-            self.falls_from = self.config.warmup_steps
+        plateau = self.config.plateau
+        first = self.config.steps if plateau is None else plateau.first_cycle * self.validate_every
+        self.last = self.last or self._end_of(first)
 
     @property
     def found(self) -> bool:
-        """Whether validation has said where the training ends."""
-        return self.config.plateau is not None and self.falls_from is not None
+        """Whether the training ends with this cycle, as validation or the most steps have said."""
+        if self.config.plateau is None:
+            return False
+        return self.ended or self.last >= self.config.most_steps
 
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0."""
-        config = self.config
-        rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
-        if self.falls_from is None or (config.schedule == "constant" and config.plateau is None):
+        config, done, length = self.config, step - self.began, self.last - self.began
+        warmup = config.warmup_steps
+        if config.plateau is not None:
+            warmup = min(warmup, length // 4)  # a first cycle of few rows is short
+        rise = min(1.0, (done + 1) / (warmup + 1))
+        if config.schedule == "constant" and config.plateau is None:
             return config.peak * rise
-        share = min(1.0, max(0, step - self.falls_from) / max(1, self.last - self.falls_from))
+        share = min(1.0, max(0, done - warmup) / max(1, length - warmup))
         fall = config.min_learning_rate_ratio + (1 - config.min_learning_rate_ratio) * 0.5 * (
             1 + math.cos(math.pi * share)
         )
         return config.peak * rise * fall
 
     def progress_at(self, step: int) -> float:
-        """Returns the share of the training by which weights of loss terms change.
+        """Returns the share of the cycle, or training, by which weights of loss terms change."""
+        return (step - self.began) / (self.last - self.began)
 
-        Where its end is open, it is 0 until the learning rate falls.
-        """
-        if self.config.plateau is None:
-            return step / self.config.steps
-        if self.falls_from is None:
-            return 0.0
-        return (step - self.falls_from) / (self.last - self.falls_from)
-
-    def reached(self, step: int, bits: float) -> bool:
-        """Tells after a validation whether there is a plateau: the learning rate falls from here.
+    def validated(self, step: int, bits: float) -> None:
+        """Takes note of a validation; after the last of a cycle, another begins or none does.
 
         Args:
             step: Steps done.
             bits: Bits per dimension of validation after them.
         """
         plateau = self.config.plateau
-        if plateau is None or self.falls_from is not None:
-            return False
-        if bits < self.gained - plateau.min_gain:
-            self.gained, self.waited = bits, 0
-        elif not bits < self.before - plateau.min_gain:
-            self.waited += 1
-        self.before = bits
-        earliest = self.config.least_steps / (1 + plateau.decay_share)
-        latest = self.config.steps / (1 + plateau.decay_share)
-        if step < earliest or (self.waited < plateau.patience and step < latest):
-            return False
-        self.falls_from = step
-        self.last = min(self.config.steps, step + math.ceil(plateau.decay_share * step))
-        return self.last > step
+        if plateau is None or self.ended:
+            return
+        self.best = min(self.best, bits)
+        if step < self.last:
+            return
+        gains = self.best < self.before - plateau.min_gain
+        if step >= self.config.most_steps or not (gains or step < self.config.least_steps):
+            self.ended = True
+            return
+        self.before, self.best = self.best, math.inf
+        length, self.began = step - self.began, step
+        self.last = self._end_of(math.ceil(plateau.growth * length))
+
+    def _end_of(self, length: int) -> int:
+        """Returns the end of a cycle that begins now: no shorter one is to be left after it."""
+        most = self.config.most_steps
+        end = self.began + length
+        return most if most - end < length else end
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds of it."""
-        keys = ("falls_from", "last", "gained", "waited", "before")
-        return {key: getattr(self, key) for key in keys}
+        return {key: getattr(self, key) for key in ("began", "last", "best", "before", "ended")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint; an end that the config sets stays the config's."""

@@ -55,7 +55,7 @@ def prepare_run(
         optimizer=make_optimizer(flow, run.config.train),
         average=average,
         inputs=inputs,
-        horizon=Horizon(run.config.train),
+        horizon=Horizon(run.config.train, run.validate_every),
         best=average.flow.state_dict(),
         dropped=inputs.dropped,
         began=began,

@@ -169,6 +169,8 @@ class Run:
             return {}
         if self.horizon.found:
             line["ends_at"] = self.horizon.last
+        elif self.config.train.plateau is not None:
+            line["ends_no_earlier"] = self.horizon.last
         return {"step": self.step, "time": time.time(), **line}
 
     def _judge(self, over_workers: OverWorkers) -> dict[str, Any]:
@@ -182,8 +184,7 @@ class Run:
         self.warning = warning_of(self.step, bits, *best, error)
         warned = {} if self.warning is None else {"warning": self.warning}
         noted = {"at_end": True} if off_schedule else {}
-        if self.horizon.reached(self.step, bits):
-            self._rewind()
+        self.horizon.validated(self.step, bits)
         return {"validation_bits_per_dim": bits, "round_trip_error": error, **noted, **warned}
 
     def _kept(self) -> dict[str, Any]:
@@ -192,11 +193,6 @@ class Run:
             "best_bits_per_dim": self.best_bits_per_dim,
             "best_step": self.best_step,
         }
-
-    def _rewind(self) -> None:
-        """Goes back to the best weights, from which the learning rate then falls."""
-        self.objective.flow.load_state_dict(self.best)
-        self.average.flow.load_state_dict(self.best)
 
     @property
     def at_its_end(self) -> bool:

@@ -101,8 +101,11 @@ def steps_of(config: TrainingConfig, latest: dict[str, Any]) -> str:
         latest: The latest of each of its metrics.
     """
     end = _end_of(config, latest)
-    of = f"at most {config.train.steps:,}" if end is None else f"{end:,}"
-    return f"{latest['step']:,} of {of}"
+    if end is not None:
+        return f"{latest['step']:,} of {end:,}"
+    if "ends_no_earlier" in latest:
+        return f"{latest['step']:,} of at least {latest['ends_no_earlier']:,}"
+    return f"{latest['step']:,} of at most {config.train.steps:,}"
 
 
 def _end_of(config: TrainingConfig, latest: dict[str, Any]) -> int | None:

@@ -19,8 +19,9 @@ from flowkd.training.resolve import complete_run
 from flowkd.training.resolved import ResolvedRun
 from jobs.workflow.look import Look
 
-# Steps of a training that ends on a plateau, from a small table, the fewest that there can be.
-FEWEST, MOST = 2400, 13_000
+# Steps of a training that ends on a plateau, from a small table, the fewest that there can be, to a
+# large one that is learnt for long (docs/results/journeys.md).
+FEWEST, MOST = 3000, 63_000
 LOOKING = 1000  # steps of all trials of a learning rate
 DISTILLED = 2.5  # times a plain step: as many of the teacher's samples, which are drawn first
 MEASURED = 100
@@ -40,7 +41,8 @@ class Sizes:
         parameters: Of the teacher.
         student_parameters: Of each student.
         milliseconds: Of one step of the teacher, measured.
-        minutes: That all trainings take, the fewest and the most expected.
+        steps: Of each training, the fewest and the most expected.
+        minutes: That all trainings take with them.
     """
 
     flow: dict[str, Any]
@@ -51,6 +53,7 @@ class Sizes:
     parameters: int
     student_parameters: int
     milliseconds: float
+    steps: tuple[int, int]
     minutes: tuple[float, float]
 
     @property
@@ -76,16 +79,18 @@ def sizes_of(look: Look, family: Family | None = None, measure: bool = True) -> 
     torch.set_num_threads(TrainingConfig(name="any", dataset="any").scaling.cpus)
     manifest, run = _manifest(look), _training()
     budget = Budget(run.minutes, run.batch_size, threads=run.scaling.cpus)
-    teacher = _of(default_flow(manifest, budget, family)[0], manifest)
+    chosen = default_flow(manifest, budget, family)
+    teacher = _of(chosen.flow, manifest)
     student = _of(smaller(teacher.flow, SHARE), manifest)
     flow = student.flow
     seconds = [
         estimated_seconds(run, math.inf) / MEASURED if measure else math.nan
         for run in (teacher, student)
     ]
+    expected = (FEWEST, chosen.steps or MOST)
     minutes = [
         (seconds[0] * (LOOKING + steps) + seconds[1] * (LOOKING + (1 + DISTILLED) * steps)) / 60
-        for steps in (FEWEST, MOST)
+        for steps in expected
     ]
     return Sizes(
         flow=_given(teacher.flow),
@@ -96,6 +101,7 @@ def sizes_of(look: Look, family: Family | None = None, measure: bool = True) -> 
         parameters=count_parameters(build_flow(teacher.flow)),
         student_parameters=count_parameters(build_flow(flow)),
         milliseconds=1000 * seconds[0],
+        steps=expected,
         minutes=(minutes[0], minutes[1]),
     )
 

@@ -15,7 +15,7 @@ from flowkd.data.manifest import SPLITS
 from flowkd.text import visible
 from flowkd.training.choices.default_flow import SIZES
 from jobs.workflow.look import Look
-from jobs.workflow.sizes import FEWEST, MOST, SHARE, Sizes
+from jobs.workflow.sizes import SHARE, Sizes
 
 WIDTH = 100
 
@@ -100,10 +100,11 @@ def _runs(sizes: Sizes | str, teacher: Mapping[str, Any] | str) -> list[str]:
     if isinstance(sizes, str):
         return [*_comment(sizes, ""), *_known(teacher), "student:", "  # flow: {}"]
     assert not isinstance(teacher, str)
+    fewest, most = sizes.steps
     about = (
         f"An estimate, not a promise: about {sizes.lasts} for all trainings on this "
         f"machine, by a step of the teacher of {sizes.milliseconds:.0f} ms, measured, and "
-        f"{FEWEST:,} to {MOST:,} steps; each ends by itself when validation gains nothing more."
+        f"{fewest:,} to {most:,} steps; each ends by itself when validation gains nothing more."
     )
     return [
         *_comment(about, ""),

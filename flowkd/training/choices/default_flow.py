@@ -48,10 +48,22 @@ ABOUT: dict[str, str] = {
 DEFAULT_OF_TABLES: Family = "coupling"
 
 
-def default_flow(
-    manifest: Manifest, budget: Budget, family: Family | None = None
-) -> tuple[AnyFlowConfig, str]:
-    """Returns the config of a flow large enough for a data set, to be completed from it, and why.
+class DefaultFlow(NamedTuple):
+    """A flow that was chosen.
+
+    Attributes:
+        flow: To be completed from the data set.
+        why: In words.
+        steps: The most that its training may take; None for no bound.
+    """
+
+    flow: AnyFlowConfig
+    why: str
+    steps: int | None = None
+
+
+def default_flow(manifest: Manifest, budget: Budget, family: Family | None = None) -> DefaultFlow:
+    """Returns a flow large enough for a data set.
 
     Args:
         manifest: Of the data set.
@@ -65,7 +77,7 @@ def default_flow(
     shape, rows = tuple(manifest.event_shape), manifest.splits["train"].rows
     _check_family(family, shape, manifest.name)
     if len(shape) == 1:
-        return _of_table(family or DEFAULT_OF_TABLES, rows), f"for {rows:,} rows"
+        return DefaultFlow(_of_table(family or DEFAULT_OF_TABLES, rows), f"for {rows:,} rows")
     sides = shape[1:]
     levels = [
         level
@@ -77,10 +89,11 @@ def default_flow(
             f"flow: expected one, for none is known for pictures of {sides[0]} x {sides[1]} of "
             f"data set {manifest.name!r}: import them in crops or sizes divisible by 2, 4 or 8"
         )
-    flow, minutes = picture_size(shape, levels[-1], budget, 64 if max(sides) <= 16 else 128)
-    if minutes is None:
-        return flow, "the largest default"
-    return flow, f"about {minutes:.0f} minutes of training here, of {budget.minutes:g} that it may"
+    flow, steps = picture_size(shape, levels[-1], budget, 64 if max(sides) <= 16 else 128)
+    if steps is None:
+        return DefaultFlow(flow, "the largest default")
+    why = f"at most {steps:,} steps, about what {budget.minutes:g} minutes suffice for here"
+    return DefaultFlow(flow, why, steps)
 
 
 def _of_table(family: Family, rows: int) -> AnyFlowConfig:

@@ -52,8 +52,13 @@ def with_flow(
         budget = Budget(
             config.minutes, config.batch_size, scaling.workers, scaling.cpus, scaling.gpu
         )
-        flow, why = default_flow(manifest, budget)
+        flow, why, steps = default_flow(manifest, budget)
         notes.append(f"flow: {describe_flow(flow)}, for data set {manifest.name}: {why}")
+        plateau = config.train.plateau
+        if steps is not None and plateau is not None and plateau.most_steps is None:
+            config = config.model_copy(
+                update={"train": config.train.with_plateau(most_steps=steps)}
+            )
     return config.model_copy(update={"flow": flow})
 
 

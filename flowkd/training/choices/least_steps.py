@@ -22,8 +22,8 @@ def with_least_steps(run: ResolvedRun, larger: PinnedArtifact | None) -> Resolve
         return run
     if larger is None or larger.steps is None or larger.steps < 1:
         return run
-    least = min(larger.steps, train.steps)
-    train = train.model_copy(update={"plateau": plateau.model_copy(update={"least_steps": least})})
+    least = min(larger.steps, train.most_steps)
+    train = train.with_plateau(least_steps=least)
     note = f"steps: at least {least:,}, as many as {larger.reference} took"
     return run.model_copy(
         update={

@@ -26,7 +26,7 @@ FILE = re.compile(r"events\.out\.tfevents\.([0-9]{8})-([0-9]{4})-[0-9]{8}")
 VERSION = "brain.Event:2"  # from it on, readers obey START
 # A file holds what is new after this share of the time so far: few files, and never too late.
 SHARE, LEAST_SECONDS, MOST_SECONDS = 0.05, 2.0, 120.0
-NO_SCALARS = frozenset(["step", "time", "ends_at"])
+NO_SCALARS = frozenset(["step", "time", "ends_at", "ends_no_earlier"])
 
 
 class EventLog:

@@ -17,8 +17,13 @@ from flowkd.training.logs.metrics import RunLog
     [
         ({"steps": 50, "plateau": None}, [], "0 of 50"),
         ({"steps": 50, "plateau": None}, [{"step": 20}], "20 of 50"),
-        ({"steps": 50, "plateau": {"patience": 5}}, [{"step": 20}], "20 of at most 50"),
-        ({"steps": 50, "plateau": {"patience": 5}}, [{"step": 20, "ends_at": 25}], "20 of 25"),
+        ({"steps": 50, "plateau": {"growth": 2}}, [{"step": 20}], "20 of at most 50"),
+        (
+            {"steps": 50, "plateau": {"growth": 2}},
+            [{"step": 20, "ends_no_earlier": 40}],
+            "20 of at least 40",
+        ),
+        ({"steps": 50, "plateau": {"growth": 2}}, [{"step": 20, "ends_at": 25}], "20 of 25"),
     ],
 )
 def test_an_end_that_is_open_is_told_as_the_most(

@@ -18,7 +18,7 @@ from flowkd.store.store import Store
 from flowkd.training.choices.climb import FIRST_RATE, LEAST_RATE, MOST_RATE, climb
 from flowkd.training.choices.complete_flow import complete_flow
 from flowkd.training.choices.default_flow import default_flow
-from flowkd.training.choices.picture_size import Budget
+from flowkd.training.choices.picture_size import LEAST_STEPS, Budget
 from flowkd.training.choices.rate import with_rate
 from flowkd.training.config import TrainingConfig
 from flowkd.training.horizon import Horizon
@@ -32,7 +32,7 @@ from tests.support.small_runs import DISTILLATION, TEACHER, prepared, training
 UNSET = {"kind": "distillation", "teacher": "runs/teacher"}
 SHORT = {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2}
 BUDGET = Budget(minutes=1e9, batch_size=8)
-PLATEAU = {"patience": 2, "min_gain": 0.01, "decay_share": 0.5}
+PLATEAU = {"first_cycle": 2, "growth": 2, "min_gain": 0.01}
 
 
 def test_a_distillation_with_nothing_set_is_the_best_recipe_known(taught_store: Store) -> None:
@@ -74,9 +74,9 @@ def test_without_data_the_samples_alone_are_learnt() -> None:
 
 def test_the_flow_is_chosen_by_the_data(taught_store: Store) -> None:
     table, pictures = (read_manifest(taught_store, name) for name in ("walks", "pictures"))
-    flow, why = default_flow(table, BUDGET)
+    flow, why, *_ = default_flow(table, BUDGET)
     assert (flow.kind, why) == ("coupling", "for 40 rows")
-    glow, _ = default_flow(pictures, BUDGET)
+    glow = default_flow(pictures, BUDGET).flow
     assert (glow.kind, glow.levels) == ("glow", 2)
     larger = table.model_copy(
         update={"splits": {**table.splits, "train": table.splits["train"].model_copy(
@@ -94,13 +94,24 @@ def test_a_flow_of_pictures_is_the_largest_that_the_minutes_allow(taught_store: 
     sizes = {}
     for minutes in (1e-9, 1e9):
         budget = replace(BUDGET, minutes=minutes)
-        flow, why = default_flow(pictures, budget)
+        flow, why, steps = default_flow(pictures, budget)
         sizes[minutes] = count_parameters(build_flow(complete_flow(flow, pictures)))
-        assert f"minutes of training here, of {minutes:g} that it may" in why
+        assert f"steps, about what {minutes:g} minutes suffice for here" in why
+        assert steps >= LEAST_STEPS
     assert sizes[1e-9] < sizes[1e9] / 20
     unset = training("pictured", dataset="pictures", flow=None)
-    [note] = resolve_run(unset, taught_store).notes
-    assert "minutes of training here, of 20 that it may" in note
+    run = resolve_run(unset, taught_store)
+    assert "about what 20 minutes suffice for here" in run.notes[0]
+    assert run.config.train.most_steps == run.config.train.steps
+    briefly = {"name": "ends", "minutes": 1e-9, "train": TrainConfig(steps="auto")}
+    ends = resolve_run(unset.model_copy(update=briefly), taught_store)
+    most = ends.config.train.most_steps
+    assert f"at most {most:,} steps" in ends.notes[0]
+    assert most == LEAST_STEPS < ends.config.train.steps
+    horizon = Horizon(ends.config.train, ends.validate_every)
+    while not horizon.found:
+        horizon.validated(horizon.last, -horizon.last)
+    assert horizon.last == most
     assert default_flow(pictures, replace(BUDGET, gpu=True))[0].width == 64
 
 
@@ -157,32 +168,40 @@ def test_a_rate_that_is_given_is_taken(taught_store: Store) -> None:
     assert not taught_store.list("learning_rates")
 
 
-def test_auto_steps_end_after_a_plateau() -> None:
-    config = TrainConfig(learning_rate=1.0, warmup_steps=4, plateau=PLATEAU)
+def test_auto_steps_end_after_a_cycle_that_gains_too_little() -> None:
     assert TrainConfig(steps="auto", learning_rate=1.0).plateau is not None
     assert TrainConfig(steps=10, learning_rate=1.0).plateau is None
-    horizon = Horizon(config)
-    assert horizon.learning_rate_at(0) == 0.2
-    for step, bits in ((100, 3.0), (200, 2.9), (300, 2.895), (400, 2.85), (500, 2.849)):
-        assert not horizon.reached(step, bits)
-        assert (horizon.learning_rate_at(step), horizon.progress_at(step)) == (1.0, 0.0)
-    assert horizon.reached(600, 2.86)
-    assert horizon.last == 900
-    assert horizon.progress_at(750) == 0.5
-    assert horizon.learning_rate_at(750) == pytest.approx(0.505)
-    assert horizon.learning_rate_at(900) == pytest.approx(0.01)
-    assert not horizon.reached(700, 9.9)
+    config = TrainConfig(learning_rate=1.0, warmup_steps=4, plateau=PLATEAU)
+    horizon = Horizon(config, validate_every=100)
+    assert (horizon.last, horizon.learning_rate_at(0)) == (200, 0.2)
+    for cycle, (began, last, bits) in enumerate(
+        [(0, 200, 3.0), (200, 600, 2.8), (600, 1400, 2.795)]
+    ):
+        assert (horizon.began, horizon.last, horizon.found) == (began, last, False), cycle
+        assert horizon.progress_at((began + last) // 2) == 0.5
+        assert horizon.learning_rate_at(began + 4) == 1.0
+        assert horizon.learning_rate_at(last) == pytest.approx(0.01)
+        horizon.validated(began + 100, bits + 0.5)
+        horizon.validated(last, bits)
+    assert (horizon.last, horizon.found) == (1400, True)
+    horizon.validated(1500, 1.0)
+    assert horizon.last == 1400
 
 
-def test_a_plateau_comes_no_earlier_than_the_least_steps_allow() -> None:
-    plateau = PlateauConfig.model_validate({**PLATEAU, "least_steps": 600})
-    horizon = Horizon(TrainConfig(learning_rate=1.0, plateau=plateau))
-    flat = [horizon.reached(step, 3.0) for step in (100, 200, 300, 400)]
-    assert flat == [False, False, False, True]
-    assert horizon.last == 600
-    short = TrainConfig(steps=300, plateau=plateau)
-    assert (short.least_steps, short.likely_steps(1)) == (300, 300)
-    assert TrainConfig(plateau=plateau).likely_steps(1) == 600
+def test_no_training_ends_before_the_least_steps_or_after_the_most() -> None:
+    def ended(gain: float, **changes: int) -> int:
+        plateau = PlateauConfig.model_validate({**PLATEAU, **changes})
+        horizon = Horizon(TrainConfig(steps=5000, learning_rate=1.0, plateau=plateau), 100)
+        while not horizon.ended:
+            horizon.validated(horizon.last, -gain * horizon.last)
+        return horizon.last
+
+    assert ended(0) == 600
+    assert ended(0, least_steps=600) == 600
+    assert ended(0, least_steps=601) == 1400
+    assert ended(1) == 5000
+    assert ended(1, most_steps=1500) == 1500  # no cycle of 100 after one of 800
+    assert ended(1, most_steps=100) == 100
 
 
 @pytest.mark.parametrize(
@@ -208,27 +227,11 @@ def test_a_student_takes_no_fewer_steps_than_its_teacher_did(
 
 def test_as_many_steps_are_expected_as_are_likely() -> None:
     assert TrainConfig(steps=10**6).likely_steps(200) == 10**6
-    assert TrainConfig(steps="auto").likely_steps(200) == 5600
+    assert TrainConfig(steps="auto").likely_steps(200) == 31_000
     assert TrainConfig(steps=1000, plateau=PLATEAU).likely_steps(200) == 1000
 
 
-def test_a_training_that_recovers_from_a_leap_of_its_loss_is_at_no_plateau() -> None:
-    horizon = Horizon(TrainConfig(learning_rate=1.0, plateau=PLATEAU))
-    leap = [3.0, 2.9, 3.3, 3.2, 3.05, 2.95, 2.85]
-    assert not any(horizon.reached(100 * n, bits) for n, bits in enumerate(leap, start=1))
-    assert (horizon.waited, horizon.gained) == (0, 2.85)
-    rising = [2.86, 2.9]
-    assert [horizon.reached(800 + 100 * n, bits) for n, bits in enumerate(rising)] == [False, True]
-
-
-def test_a_training_without_plateau_ends_with_its_fall_at_the_most_steps() -> None:
-    horizon = Horizon(TrainConfig(steps=90, learning_rate=1.0, plateau=PLATEAU))
-    assert not horizon.reached(50, 3.0)
-    assert horizon.reached(60, 2.0)
-    assert horizon.last == 90
-
-
-def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
+def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_last_cycle(
     taught_store: Store,
 ) -> None:
     train = {**SHORT, "steps": 400, "learning_rate": 0.02, "plateau": PLATEAU}
@@ -250,14 +253,11 @@ def test_a_run_ends_by_itself_and_goes_on_from_a_checkpoint_of_its_fall(
         return lines
 
     expected = curve(whole)
-    last = expected[-1][0]
-    assert 10 < last < 400
-    assert last == whole.horizon.last == math.ceil(1.5 * whole.horizon.falls_from)
-    before = curve(stopped, until=last - 3)
+    last, began = whole.horizon.last, whole.horizon.began
+    assert 0 < began < last == expected[-1][0] < 400
+    before = curve(stopped, until=began + 3)
     again = prepared(training("stopped", train=train), taught_store)
     again.load_state_dict(stopped.state_dict())
     assert before + curve(again) == expected
-    falls = whole.horizon.falls_from
     assert {end for _, end in told["whole"]} == {last}
-    assert min(step for step, _ in told["whole"]) == falls
     assert told["stopped"] == told["whole"]

@@ -29,7 +29,7 @@ def test_a_family_of_a_table_grows_with_its_rows(taught_store: Store, family: An
     for rows in (40, 5_000, 20_000, 60_000):
         train = table.splits["train"].model_copy(update={"rows": rows})
         grown = table.model_copy(update={"splits": {**table.splits, "train": train}})
-        flow, why = default_flow(grown, BUDGET, family)
+        flow, why, _ = default_flow(grown, BUDGET, family)
         assert why == f"for {rows:,} rows"
         widths.append(flow.width)
     assert widths == sorted(set(widths))
