@@ -14,15 +14,14 @@ from flowkd.bijectors import (
     Bijector,
     Chain,
     Inverted,
-    Invertible1x1,
     Jacobi,
-    Permute,
 )
 from flowkd.columns import ColumnTransform
-from flowkd.flows.build import build_flow, new_flow
+from flowkd.flows.build import build_flow, flow_of
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig, Positive, UnivariateConfig
 from flowkd.flows.flow import Flow
+from flowkd.flows.order import Mixing, Order, check_order, mix_of
 from flowkd.nn import masked_mlp
 from flowkd.nn.made import ActivationName
 
@@ -50,6 +49,9 @@ class AutoregressiveConfig(UnivariateConfig):
         transform: What is done to each column: `spline`, the default, or `affine`.
         mix: The map between steps: a learned `linear` one, the default, or `reverse`, which
             reverses the order of the columns.
+        order: Of `mix: reverse`, the columns, numbered from 0, in the order of the first step: what
+            it makes of each depends on those before it; the next step has the reverse order, and
+            on. Default the last column first.
         direction: Which direction takes one pass: `density`, the default, for log_prob and
             training (MAF, NSF), or `sampling` (IAF).
         decoding: How the other direction is computed: `exact`, the default, column by column, or
@@ -66,7 +68,8 @@ class AutoregressiveConfig(UnivariateConfig):
     blocks: int = Field(0, ge=0)
     activation: ActivationName = "relu"
     transform: Literal["affine", "spline"] = "spline"
-    mix: Literal["linear", "reverse"] = "linear"
+    mix: Mixing = "linear"
+    order: Order | None = None
     direction: Direction = "density"
     decoding: Decoding = "exact"
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -77,6 +80,7 @@ class AutoregressiveConfig(UnivariateConfig):
         shape = self.event_shape
         if shape is not None and (len(shape) != 1 or shape[0] < 2):
             raise ValueError(f"expected event_shape (D,) with D of at least 2; got {shape}")
+        check_order(self.order, self.mix, shape)
         if self.blocks and self.hidden != 2:
             raise ValueError(
                 f"expected blocks or hidden; got {self.blocks} and {self.hidden}: leave hidden out"
@@ -99,14 +103,16 @@ class AutoregressiveConfig(UnivariateConfig):
         """Returns a coupling flow with splines, which is one pass both ways.
 
         It has three times as many steps, of which a student has its share: a coupling changes half
-        of the columns. docs/results/bench-onepass.md has what was compared.
+        of the columns. An order that was given is kept. docs/results/bench-onepass.md has what was
+        compared.
         """
         shared = self.model_dump(include=set(FlowConfig.model_fields) - {"kind"})
-        splined = {"bins": self.bins, "bound": self.bound} if self.transform == "spline" else {}
+        kept = ["bins", "bound"] if self.transform == "spline" else []
+        kept += [] if self.order is None else ["mix", "order"]
         return CouplingConfig.model_validate(
             {
-                **shared, **splined, "transform": "spline", "depth": STEPS_FOR_ONE * self.depth,
-                "width": self.width,
+                **shared, **{key: getattr(self, key) for key in kept}, "transform": "spline",
+                "depth": STEPS_FOR_ONE * self.depth, "width": self.width,
             }
         )  # fmt: skip
 
@@ -118,9 +124,7 @@ class AutoregressiveConfig(UnivariateConfig):
             f"step{step}": Chain(
                 {
                     "actnorm": ActNorm(size),
-                    "mix": Invertible1x1(size)
-                    if self.mix == "linear"
-                    else Permute(list(reversed(range(size)))),
+                    "mix": mix_of(step, size, self.mix, self.order),
                     "autoregressive": self._map(size),
                 }
             )
@@ -171,7 +175,8 @@ def autoregressive(
     transform: Literal["affine", "spline"] = "spline",
     bins: int = 8,
     bound: float = 5.0,
-    mix: Literal["linear", "reverse"] = "linear",
+    mix: Mixing = "linear",
+    order: Sequence[int] | None = None,
     direction: Direction = "density",
     decoding: Decoding = "exact",
     tolerance: float | None = None,
@@ -198,6 +203,8 @@ def autoregressive(
         bins: Bins of each spline.
         bound: Within which a spline is no identity, on either side of 0.
         mix: `linear`, a learned map between steps, or `reverse`, the columns in reverse order.
+        order: Of `reverse`, the columns, from 0, in the order of the first step; default the last
+            one first.
         direction: Which direction takes one pass: `density` or `sampling`.
         decoding: How the other is computed: `exact`, column by column, or by `jacobi` iterations.
         tolerance: Of `jacobi`; default 0.0001.
@@ -212,7 +219,8 @@ def autoregressive(
         seed: Seed of the initial parameters.
 
     Raises:
-        ValueError: Fewer than 2 columns, transforms of more or fewer, or options that do not fit.
+        ValueError: Fewer than 2 columns, transforms of more or fewer, an order that is no
+            permutation, or options that do not fit.
 
     Examples:
         >>> flow = flowkd.autoregressive(3, depth=2, width=8, transform="affine")
@@ -227,5 +235,4 @@ def autoregressive(
         https://arxiv.org/abs/1906.04032.
     """
     given = {key: value for key, value in locals().items() if key not in ("columns", "seed")}
-    config = AutoregressiveConfig.model_validate({"event_shape": (columns,), **given})
-    return new_flow(config, seed=seed)
+    return flow_of(AutoregressiveConfig, {"event_shape": (columns,), **given}, seed=seed)

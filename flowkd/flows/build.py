@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from flowkd.bijectors import Chain
 from flowkd.bijectors.transforms import preprocessing
+from flowkd.config.faults import explain_faults
 from flowkd.flows.context import ContextUnits
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
@@ -81,7 +84,7 @@ def count_parameters(flow: torch.nn.Module) -> int:
 def describe_flow(flow: FlowConfig) -> str:
     """Returns a flow's shape in words: its kind and the fields that are not left at default."""
     named = {"levels": "L", "depth": "K", "width": "width"}
-    values = flow.model_dump(exclude_defaults=True, exclude={"kind", "layers", *OF_DATA})
+    values = flow.model_dump(exclude_defaults=True, exclude={"kind", "layers", "order", *OF_DATA})
     values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
     if getattr(flow, "transform", "affine") != "affine":
         values["transform"] = "spline"
@@ -148,6 +151,16 @@ def new_flow(config: FlowConfig, *, seed: int = 0) -> Flow:
     flow = build_flow(config.model_copy(update=units), seed=seed)
     flow.config = config
     return flow
+
+
+def flow_of(kind: type[FlowConfig], values: Mapping[str, Any], *, seed: int) -> Flow:
+    """Builds a new flow of a family's fields, as `new_flow`; raises ValueError for faulty ones."""
+    try:
+        config = kind.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(explain_faults(kind, error, values))
+        raise ValueError(f"expected a valid {kind.__name__}: {faults}") from None
+    return new_flow(config, seed=seed)
 
 
 def standardize(flow: Flow, statistics: Mapping[str, float | tuple[float, ...]]) -> None:

@@ -8,11 +8,12 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flowkd.bijectors import ActNorm, Bijector, Chain, Coupling, Invertible1x1, Permute
+from flowkd.bijectors import ActNorm, Bijector, Chain, Coupling
 from flowkd.columns import ColumnTransform
-from flowkd.flows.build import new_flow
+from flowkd.flows.build import flow_of
 from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
 from flowkd.flows.flow import Flow
+from flowkd.flows.order import Mixing, Order, check_order, mix_of
 from flowkd.nn import MLP, Conditioner, ResidualMLP
 
 
@@ -31,6 +32,9 @@ class CouplingConfig(StepsConfig):
             three layers without them.
         mix: The map between couplings: a learned `linear` one, the default, or `reverse`, which
             reverses the order of the columns.
+        order: Of `mix: reverse`, the columns, numbered from 0, in the order of the first step, of
+            which the first half decides how the others are mapped; the next step has the reverse
+            order, and on. Default the last column first.
     """
 
     # Folded, networks of half the width know more of their teacher's than half of the steps do.
@@ -41,7 +45,8 @@ class CouplingConfig(StepsConfig):
     width: int = Field(128, ge=1)
     inner: Positive | None = None
     blocks: int = Field(0, ge=0)
-    mix: Literal["linear", "reverse"] = "linear"
+    mix: Mixing = "linear"
+    order: Order | None = None
 
     @property
     def level_sizes(self) -> list[LevelSize]:
@@ -59,6 +64,7 @@ class CouplingConfig(StepsConfig):
         shape = self.event_shape
         if shape is not None and (len(shape) != 1 or shape[0] < 2):
             raise ValueError(f"expected event_shape (D,) with D of at least 2; got {shape}")
+        check_order(self.order, self.mix, shape)
         return self
 
     def check_warm_start(self, kind: str, source: Self) -> None:
@@ -73,6 +79,11 @@ class CouplingConfig(StepsConfig):
         if self.mix != "reverse":
             return
         depth, deeper = self.depth, source.depth
+        if self.order is not None and kind in ("slice", "copy") and depth < deeper:
+            raise ValueError(
+                f"expected the source's depth, {deeper}, with an order, which its first step alone "
+                f"has; got {depth}: give the student the same depth, or begin with inherit"
+            )
         if kind == "fold" and depth < deeper:
             raise ValueError(
                 f"expected mix: linear, into which steps fold; got mix: reverse and depth {depth} "
@@ -95,9 +106,7 @@ class CouplingConfig(StepsConfig):
             f"step{step}": Chain(
                 {
                     "actnorm": ActNorm(size),
-                    "mix": Invertible1x1(size)
-                    if self.mix == "linear"
-                    else Permute(list(reversed(range(size)))),
+                    "mix": mix_of(step, size, self.mix, self.order),
                     "coupling": Coupling(self._network(kept, size - kept), kept, self.univariate),
                 }
             )
@@ -118,7 +127,8 @@ def coupling(
     width: int = 128,
     inner: int | None = None,
     blocks: int = 0,
-    mix: Literal["linear", "reverse"] = "linear",
+    mix: Mixing = "linear",
+    order: Sequence[int] | None = None,
     transform: Literal["affine", "spline"] = "affine",
     bins: int = 8,
     bound: float = 5.0,
@@ -140,6 +150,8 @@ def coupling(
         inner: Units of their second hidden layer, or within a residual block; default the width.
         blocks: Residual blocks of each network; 0 for a network of three layers without them.
         mix: `linear`, a learned map between couplings, or `reverse`, the columns in reverse order.
+        order: Of `reverse`, the columns, from 0, in the order of the first step; default the last
+            one first.
         transform: What a coupling applies: `affine`, or a monotone `spline`.
         bins: Of a spline.
         bound: Where a spline's tails begin, which are the identity.
@@ -154,7 +166,8 @@ def coupling(
         seed: Seed of the initial parameters.
 
     Raises:
-        ValueError: Fewer than 2 columns, transforms of more or fewer, or a spline of one bin.
+        ValueError: Fewer than 2 columns, transforms of more or fewer, an order that is no
+            permutation, or a spline of one bin.
 
     Examples:
         >>> flow = flowkd.coupling(3, depth=2, width=8)
@@ -170,12 +183,5 @@ def coupling(
         RealNVP, 2017, https://arxiv.org/abs/1605.08803, with the steps of Glow; Neural Spline
         Flows, 2019, https://arxiv.org/abs/1906.04032.
     """
-    config = CouplingConfig.model_validate(
-        {
-            "event_shape": (columns,), "depth": depth, "width": width, "inner": inner,
-            "blocks": blocks, "mix": mix, "transform": transform, "bins": bins, "bound": bound,
-            "classes": classes, "context_size": context_size, "mean": mean, "scale": scale,
-            "context_mean": context_mean, "context_scale": context_scale, "transforms": transforms,
-        }
-    )  # fmt: skip
-    return new_flow(config, seed=seed)
+    given = {key: value for key, value in locals().items() if key not in ("columns", "seed")}
+    return flow_of(CouplingConfig, {"event_shape": (columns,), **given}, seed=seed)

@@ -19,7 +19,7 @@ LOG_TWO_PI = math.log(2 * math.pi)
 # Fields of a config that a flow's line says otherwise, or not at all.
 UNSAID = {
     "kind", "event_shape", "mean", "scale", "transforms", "classes", "context", "context_size",
-    "context_mean", "context_scale", "layers",
+    "context_mean", "context_scale", "layers", "order",
 }  # fmt: skip
 # Said also where a config leaves them at default.
 SIZES = {"depth", "width", "levels"}

@@ -15,7 +15,7 @@ from flowkd.bijectors import (
     Leading,
     Squeeze,
 )
-from flowkd.flows.build import new_flow
+from flowkd.flows.build import flow_of
 from flowkd.flows.family import LevelSize, PerLevel, StepsConfig
 from flowkd.flows.flow import Flow
 from flowkd.nn import ConvNet, SplitPrior
@@ -161,10 +161,5 @@ def glow(
     Reference:
         Glow, 2018, https://arxiv.org/abs/1807.03039.
     """
-    config = GlowConfig(
-        event_shape=event_shape, levels=levels, depth=depth, width=width, inner=inner,
-        transform=transform, bins=bins, bound=bound,
-        classes=classes, context_size=context_size, mean=mean, scale=scale,
-        context_mean=context_mean, context_scale=context_scale,
-    )  # fmt: skip
-    return new_flow(config, seed=seed)
+    given = {key: value for key, value in locals().items() if key != "seed"}
+    return flow_of(GlowConfig, given, seed=seed)

@@ -13,6 +13,8 @@ from flowkd.errors import ConversionError
 from flowkd.flows.context import example_context
 from flowkd.flows.flow import Flow
 from flowkd.foreign.adapters.base import Adapter
+from flowkd.foreign.libraries import origin_of
+from flowkd.foreign.normalised import check_normalised
 from flowkd.foreign.teachers import adapted
 from flowkd.foreign.units import Units
 
@@ -29,6 +31,9 @@ UNDONE = 1e-6
 @torch.no_grad()
 def check_same(module: nn.Module, flow: Flow, units: Units) -> None:
     """Compares both in both directions: log_prob on samples of either, x of the same latents.
+
+    Of what is the same, log_prob is compared with the volume that the map takes up, where that can
+    be told in some seconds.
 
     Args:
         module: As it was given; its own library computes it.
@@ -52,6 +57,7 @@ def check_same(module: nn.Module, flow: Flow, units: Units) -> None:
     _check_inverse(theirs, flow, z, x, context)
     for whose, rows in _rows(theirs, flow, x, context, generator):
         _check_log_prob(theirs, flow, whose, rows, context)
+    check_normalised(flow, origin_of(module))
 
 
 def _rows(

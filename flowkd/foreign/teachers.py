@@ -9,7 +9,8 @@ from torch import nn
 from flowkd.errors import ConversionError
 from flowkd.flows.context import ContextUnits
 from flowkd.foreign.adapters.base import Adapter
-from flowkd.foreign.libraries import library_of, part_for
+from flowkd.foreign.libraries import library_of, origin_of, part_for
+from flowkd.foreign.normalised import check_normalised
 from flowkd.foreign.units import Units
 
 
@@ -24,7 +25,9 @@ def adapt(
     """Returns a flow of nflows, normflows or zuko as a teacher, for `flowkd.fit` and `distill`.
 
     What `convert` cannot take over teaches nevertheless: by its log_prob, by samples, and, if its
-    base is standard normal, by its latents. It cannot be published, served or timed.
+    base is standard normal, by its latents. It cannot be published, served or timed. That its
+    log_prob integrates to 1 is checked, in some seconds at most; where nothing can be told, its
+    `remarks` say so.
 
     Args:
         module: The flow, trained; it is frozen.
@@ -34,7 +37,8 @@ def adapt(
         context_scale: What they are divided by then; default 1.
 
     Raises:
-        ConversionError: A module that is no flow of these libraries.
+        ConversionError: A module that is no flow of these libraries, or whose log_prob does not
+            integrate to 1.
         ConfigError: Its library is not installed.
 
     See also:
@@ -43,7 +47,14 @@ def adapt(
     units = Units.model_validate(
         {"mean": mean, "scale": scale, "context_mean": context_mean, "context_scale": context_scale}
     )
-    return adapted(module, units)
+    return checked(adapted(module, units))
+
+
+def checked(teacher: Adapter) -> Adapter:
+    """Returns a teacher with remarks; raises ConversionError where it is no density."""
+    remark = check_normalised(teacher, origin_of(teacher.module))
+    teacher.remarks = [] if remark is None else [remark]
+    return teacher
 
 
 def adapted(module: nn.Module, units: Units) -> Adapter:

@@ -10,7 +10,7 @@ from flowkd.errors import ConfigError
 from flowkd.flows.context import ContextSpec
 from flowkd.foreign.adapters.base import Adapter
 from flowkd.foreign.source import ForeignFlow, load_module, weights_hash
-from flowkd.foreign.teachers import adapted
+from flowkd.foreign.teachers import adapted, checked
 
 
 class PinnedForeign(Config):
@@ -24,7 +24,8 @@ class PinnedForeign(Config):
         context_size: Length of the vectors that it is conditioned on.
         bins: None: it is of continuous data.
         data: What these data are called: unknown.
-        remarks: What its user should know: nothing.
+        remarks: What its user should know: such as that nothing tells whether its log_prob
+            integrates to 1.
     """
 
     source: ForeignFlow
@@ -61,9 +62,9 @@ def pin_foreign(source: ForeignFlow) -> tuple[PinnedForeign, Adapter]:
 
     Raises:
         ConfigError: Its library is not installed, or what `load_module` raises.
-        ConversionError: It is not a whole flow.
+        ConversionError: It is not a whole flow, or its log_prob does not integrate to 1.
     """
-    teacher = adapted(load_module(source), source)
+    teacher = checked(adapted(load_module(source), source))
     context: ContextSpec = teacher.context
     pinned = PinnedForeign(
         source=source,
@@ -71,17 +72,18 @@ def pin_foreign(source: ForeignFlow) -> tuple[PinnedForeign, Adapter]:
         event_shape=teacher.event_shape,
         classes=context.classes,
         context_size=context.size,
+        remarks=teacher.remarks,
     )
     return pinned, teacher
 
 
 def load_foreign(pinned: PinnedForeign) -> Adapter:
     """Returns a teacher of another library; raises ConfigError for other weights than before."""
-    found, teacher = pin_foreign(pinned.source)
-    if found.weights != pinned.weights:
+    found = weights_hash(pinned.source.weights)
+    if found != pinned.weights:
         raise ConfigError(
             f"objective.teacher.weights: expected {pinned.source.weights} of SHA-256 "
-            f"{pinned.weights[:12]}, as when the run began; got {found.weights[:12]}: start a run "
+            f"{pinned.weights[:12]}, as when the run began; got {found[:12]}: start a run "
             f"of another name"
         )
-    return teacher
+    return adapted(load_module(pinned.source), pinned.source)

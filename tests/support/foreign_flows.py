@@ -10,7 +10,7 @@ import zuko
 from nflows import distributions, flows, transforms
 from nflows.flows.autoregressive import MaskedAutoregressiveFlow
 from nflows.flows.realnvp import SimpleRealNVP
-from nflows.nn.nets import ResidualNet
+from nflows.nn.nets import ConvResidualNet, ResidualNet
 from nflows.utils import create_alternating_binary_mask
 from torch import Tensor, nn
 from torch.nn import functional
@@ -83,6 +83,23 @@ def nflows_linear() -> nn.Module:
         T.InverseTransform(T.LULinear(D)), T.IdentityTransform(),
         T.PiecewiseRationalQuadraticCDF([D], tails="linear", tail_bound=2.0),
     )  # fmt: skip
+
+
+def nflows_pictures() -> nn.Module:
+    """Levels that give away half of their channels, and networks of residual convolutions."""
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        return ConvResidualNet(inputs, outputs, hidden_channels=6, num_blocks=1)
+
+    levels, shape = T.MultiscaleCompositeTransform(2), (1, 8, 8)
+    for _ in range(2):
+        channels = 4 * shape[0]
+        coupling = T.AffineCouplingTransform(torch.arange(channels) % 2, net)
+        mix = T.OneByOneConvolution(channels)
+        steps = [T.SqueezeTransform(), T.ActNorm(channels), mix, coupling]
+        made = (channels, shape[1] // 2, shape[2] // 2)
+        shape = levels.add_transform(T.CompositeTransform(steps), made)
+    return flows.Flow(levels, distributions.StandardNormal([64]))
 
 
 def nflows_normalised() -> nn.Module:

@@ -43,7 +43,7 @@ CONFIGS: dict[str, FlowConfig] = {
         width=6,
     ),
     "coupling, reversing": CouplingConfig(
-        event_shape=(4,), mean=0.0, scale=1.0, depth=3, width=6, mix="reverse"
+        event_shape=(4,), mean=0.0, scale=1.0, depth=3, width=6, mix="reverse", order=(2, 0, 3, 1)
     ),
     "coupling, splines": CouplingConfig(
         event_shape=(4,), mean=0.0, scale=0.5, depth=2, width=6, transform="spline", bins=4
@@ -84,6 +84,7 @@ CONFIGS: dict[str, FlowConfig] = {
         activation="tanh",
         blocks=1,
         mix="reverse",
+        order=(1, 3, 0, 2),
     ),
     "autoregressive, sampling": AutoregressiveConfig(
         event_shape=(3,),

@@ -31,6 +31,7 @@ class Adapter(nn.Module, ABC):
 
     Attributes:
         abilities: What it can do besides log_prob, which was tried.
+        remarks: What its user should know.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Adapter(nn.Module, ABC):
         self.like = nn.Parameter(_like(module), requires_grad=False)
         self.abilities: frozenset[Ability] = frozenset()
         self.abilities = self._probe()
+        self.remarks: list[str] = []
 
     @abstractmethod
     def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nflows import transforms
 from nflows.distributions import StandardNormal
+from nflows.transforms.base import InverseTransform
 from torch import Tensor, nn
 
 from flowkd.flows.context import ContextSpec
@@ -12,8 +14,34 @@ from flowkd.foreign.adapters.base import Adapter
 
 
 def event_shape_of(module: Any) -> tuple[int, ...]:
-    """Returns the shape of one example, by the base."""
-    return tuple(module._distribution._shape)
+    """Returns the shape of one example: of a flow of pictures, what its layers make the base of."""
+    return _before(module._transform, tuple(module._distribution._shape))
+
+
+def _before(layer: Any, shape: tuple[int, ...], inverse: bool = False) -> tuple[int, ...]:
+    """Returns the shape that a layer, or its inverse, makes another one of."""
+    if isinstance(layer, transforms.CompositeTransform):
+        layers = list(layer._transforms)
+        for each in layers if inverse else reversed(layers):
+            shape = _before(each, shape, inverse)
+    elif type(layer) is InverseTransform:
+        shape = _before(layer._transform, shape, not inverse)
+    elif isinstance(layer, transforms.SqueezeTransform):
+        factor, (channels, height, width) = layer.factor, shape
+        if inverse:
+            shape = channels * factor**2, height // factor, width // factor
+        else:
+            shape = channels // factor**2, height * factor, width * factor
+    elif isinstance(layer, transforms.MultiscaleCompositeTransform):
+        # Each level but the last gives away a part of what it makes, and the next sees the rest.
+        split, rest = layer._split_dim - 1, 0
+        for each, kept in zip(
+            reversed(layer._transforms), reversed(layer._output_shapes), strict=True
+        ):
+            made = (*kept[:split], kept[split] + rest, *kept[split + 1 :])
+            shape = _before(each, made)
+            rest = shape[split]
+    return shape
 
 
 def context_of(module: nn.Module, event_shape: tuple[int, ...]) -> ContextSpec:

@@ -24,6 +24,7 @@ from tests.support.foreign_flows import (
     Z,
     moved,
     nflows_of,
+    nflows_pictures,
     normflows_glow,
     normflows_of,
     same,
@@ -154,6 +155,7 @@ REFUSED = {
     "_transform._transforms.0._transform (Sigmoid): flowkd has no such layer": lambda: nflows_of(
         T.InverseTransform(T.Sigmoid())
     ),
+    "_transform (MultiscaleCompositeTransform): flowkd has no such layer": nflows_pictures,
     "expected linear tails beyond one bound; got tails None": lambda: nflows_of(
         T.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(D, 8)
     ),

@@ -27,7 +27,7 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from jobs.checks import check_job, needs
-from tests.support.foreign_flows import SAME, Z, moved, normflows_glow, same
+from tests.support.foreign_flows import SAME, Z, moved, nflows_pictures, normflows_glow, same
 
 STUDENT = CouplingConfig(depth=2, width=8)
 
@@ -81,6 +81,15 @@ def test_abilities_are_what_a_flow_can_do() -> None:
     assert flowkd.adapt(circular()).abilities == {"samples"}
     assert flowkd.adapt(continuous()).abilities == {"samples", "latents", "decoding"}
     assert flowkd.adapt(normflows_glow()).abilities == {"samples"}
+
+
+@torch.no_grad()
+def test_a_flow_of_pictures_with_levels_teaches_as_it_is() -> None:
+    module = moved(nflows_pictures, 0.1)
+    teacher = flowkd.adapt(module)
+    assert (teacher.event_shape, teacher.abilities) == ((1, 8, 8), {"samples"})
+    x = teacher.sample(4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(teacher.log_prob(x), module.log_prob(x))
 
 
 def test_units_are_those_of_the_data() -> None:
