@@ -166,6 +166,10 @@ class StepsConfig(UnivariateConfig):
     inner: PerLevel | None = None
 
     warm_starts: ClassVar[tuple[str, ...]] = ("fold", "inherit", "slice", "copy")
+    # A scaled flow's widths are multiples of it, narrow ones of half of it: the fastest to compute.
+    lanes: ClassVar[int] = 1
+    # By which power of 2 a scaled flow's widths grow from level to level, where nothing is said.
+    widening: ClassVar[float] = 0.0
 
     @property
     @abstractmethod
@@ -180,18 +184,59 @@ class StepsConfig(UnivariateConfig):
     def check_warm_start(self, kind: str, source: Self) -> None:
         """Raises ValueError for what the family's own fields forbid to begin from a source so."""
 
-    def scaled(self, depth: float, width: float) -> Self:
-        """Returns the config with its depth and width times a factor each, at least 1."""
+    @property
+    def work(self) -> int:
+        """About how many products of two numbers the networks take for one row."""
+        taps = 9 if self.event_shape is not None and len(self.event_shape) == 3 else 1
+        return sum(
+            size.depth * places * (
+                taps * (channels // 2) * size.width + size.width * size.inner
+                + taps * size.inner * self.univariate.parameters * (channels - channels // 2)
+            )
+            for size, (channels, places) in zip(self.level_sizes, self.level_inputs, strict=True)
+        )  # fmt: skip
 
-        def times(value: PerLevel, factor: float) -> PerLevel:
-            if isinstance(value, int):
-                return max(1, round(value * factor))
-            return tuple(max(1, round(each * factor)) for each in value)
+    def scaled(
+        self, depth: float, width: float, deepening: float = 0.0, widening: float | None = None
+    ) -> Self:
+        """Returns the config with its depth and width times a factor each, at least 1.
 
-        changes = {"depth": times(self.depth, depth), "width": times(self.width, width)}
+        Args:
+            depth: Of the depth.
+            width: Of the width.
+            deepening: By which power of 2 the factor of the depth grows from level to level, the
+                geometric mean as it is; no level gets deeper than it was. 0 for all alike.
+            widening: The same of the width; default the family's.
+        """
+        sizes = self.level_sizes
+        middle = (len(sizes) - 1) / 2
+        widening = self.widening if widening is None else widening
+
+        def times(value: PerLevel, factor: float, growth: float, lanes: int = 1) -> PerLevel:
+            if isinstance(value, int) and (not growth or len(sizes) == 1):
+                return _rounded(value * factor, lanes)
+            values = (value,) * len(sizes) if isinstance(value, int) else value
+            scaled = tuple(
+                min(each, _rounded(each * factor * 2 ** (growth * (level - middle)), lanes))
+                for level, each in enumerate(values)
+            )
+            return scaled[0] if len(set(scaled)) == 1 else scaled
+
+        changes = {
+            "depth": times(self.depth, depth, deepening),
+            "width": times(self.width, width, widening, self.lanes),
+        }
         if self.inner is not None:
-            changes["inner"] = times(self.inner, width)
+            changes["inner"] = times(self.inner, width, widening, self.lanes)
         return self.model_copy(update=changes)
+
+
+def _rounded(value: float, lanes: int) -> int:
+    """Returns the nearest whole number, at least 1; a multiple of the lanes, or half as many."""
+    for unit in (lanes, lanes // 2):
+        if unit > 1 and value >= 1.5 * unit:
+            return unit * round(value / unit)
+    return max(1, round(value))
 
 
 def group_bounds(groups: int, items: int) -> list[tuple[int, int]]:
