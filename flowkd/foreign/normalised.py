@@ -171,7 +171,7 @@ def integral(
     if not bool((usual > 0).all() and usual.isfinite().all()):
         return None
     inside = 1 - 2 * centres.shape[1] / (CENTRES + 1)
-    found = []
+    found: list[Integral] = []
     for width in WIDTHS:
         x, log_q = _around(centres, width * usual, generator)
         log_p = []
