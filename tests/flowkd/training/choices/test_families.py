@@ -102,7 +102,10 @@ def test_a_run_of_a_family_that_cannot_do_it_is_refused(
         ({"kind": "autoregressive", "bins": 1}, r"flow\.bins.*2; got 1"),
         ({"kind": "autoregressive", "event_shape": [1]}, r"D of at least 2; got \(1,\)"),
         ({"kind": "autoregressive", "transform": "affine", "bins": 4}, "expected transform: spl"),
-        ({"kind": "autoregressive", "order": [0, 0]}, r"flow\.order: expected a permutation of the columns"),
+        (
+            {"kind": "autoregressive", "order": [0, 0]},
+            r"flow\.order: expected a permutation of the columns",
+        ),
     ],
 )
 def test_a_flow_that_cannot_be_is_refused_in_a_line(flow: dict[str, Any], message: str) -> None:
