@@ -123,14 +123,15 @@ def _search(larger: AnyFlowConfig, times: float) -> TimedShape:
     if base is not larger:
         pace = _Pace(base, 1 / min(_ratios(teacher, new_flow(base), rows)))
     shapes = candidates(larger, times)
+    sizes = np.array([pace.size(flow) for flow in shapes])
     ratios: dict[int, tuple[float, float]] = {}
     best: int | None = None
     while best is None or len(ratios) < MOST_TIMED:
-        expected = [pace.expected(flow) for flow in shapes]
+        expected = sizes @ pace.each
         better = [number for number in range(len(shapes))[:best] if number not in ratios]
         number = next((each for each in better if expected[each] * times <= 1), None)
         if number is None:
-            number = min(range(len(shapes)), key=expected.__getitem__)
+            number = int(expected.argmin())
             if best is not None or number in ratios:
                 break
         ratios[number] = _ratios(teacher, new_flow(shapes[number]), rows)
@@ -156,6 +157,9 @@ class _Pace:
     Args:
         base: The shape in whose steps and work others are told.
         taken: Its time.
+
+    Attributes:
+        each: The time of its steps, and of its work.
     """
 
     def __init__(self, base: StepsConfig, taken: float) -> None:
@@ -167,16 +171,13 @@ class _Pace:
 
     def add(self, flow: StepsConfig, taken: float) -> None:
         """Learns the time of a shape."""
-        self.rows.append(self._size(flow) / taken)  # errors count as shares of the time
+        self.rows.append(self.size(flow) / taken)  # errors count as shares of the time
         self.targets.append(1.0)
         found = np.linalg.lstsq(np.array(self.rows), np.array(self.targets), rcond=None)[0]
         self.each = np.maximum(found, 0.01 * self.prior)
 
-    def expected(self, flow: StepsConfig) -> float:
-        """Returns the time that a shape may take."""
-        return float(self._size(flow) @ self.each)
-
-    def _size(self, flow: StepsConfig) -> Any:
+    def size(self, flow: StepsConfig) -> Any:
+        """Returns a shape's steps and work, as shares."""
         ours, theirs = (sum(size.depth for size in each.level_sizes) for each in (flow, self.base))
         return np.array([ours / theirs, flow.work / self.base.work])
 

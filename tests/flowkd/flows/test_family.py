@@ -158,6 +158,34 @@ def test_a_smaller_flow_is_of_its_share_and_nearly_all_of_it(config, share):
     ]
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_a_smaller_glow_has_less_of_the_work_than_of_the_parameters_and_even_widths(share):
+    config = GlowConfig(event_shape=(3, 32, 32), depth=4, width=128, mean=0, scale=1)
+    small = smaller(config, share)
+    widths = [size.width for size in small.level_sizes]
+    assert small.work < share * config.work
+    assert widths == sorted(widths)
+    assert all(width % 16 == 0 for width in widths)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GlowConfig(event_shape=(3, 8, 8), levels=2, depth=(2, 3), width=(8, 6), inner=(4, 3)),
+        CouplingConfig(event_shape=(5,), depth=2, width=7, transform="spline", bins=4),
+    ],
+    ids=["glow", "coupling"],
+)
+def test_work_is_each_weight_of_the_networks_at_each_place(config):
+    flow = build_flow(config.model_copy(update={"mean": 0.0, "scale": 1.0}))
+    products = []
+    for name, module in flow.named_modules():
+        if "step" in name and name.rpartition(".")[2] in ("first", "middle", "last"):
+            places = 1 if len(config.event_shape) == 1 else 16 if "level0" in name else 4
+            products.append(places * module.weight.numel())
+    assert config.work == sum(products)
+
+
 @pytest.mark.parametrize("share", [0, 1, -0.5, 2, 1e-6])
 def test_a_share_that_no_flow_has_is_refused(share):
     config = CouplingConfig(event_shape=(8,), depth=8, width=96, mean=0, scale=1)

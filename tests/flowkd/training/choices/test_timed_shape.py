@@ -6,9 +6,13 @@ import pytest
 import yaml
 
 from flowkd.distillation.objective import DistillationConfig, MaximumLikelihoodConfig
+from flowkd.distillation.warmstart import check_warm_start
 from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.coupling import CouplingConfig
+from flowkd.flows.family import StepsConfig
+from flowkd.flows.flow import Flow
+from flowkd.flows.glow import GlowConfig
 from flowkd.store.store import Store
 from flowkd.training.choices import timed_shape as timed
 from flowkd.training.choices.timed_shape import candidates, timed_shape
@@ -17,6 +21,9 @@ from flowkd.training.setup import run_in_process
 from tests.support.small_runs import training
 
 LARGE = CouplingConfig(event_shape=(6,), mean=0.0, scale=1.0, depth=8, width=64)
+PICTURES = GlowConfig(
+    event_shape=(3, 16, 16), mean=0.0, scale=1.0, levels=3, depth=(8, 8, 4), width=64
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +38,41 @@ def test_the_shapes_to_be_timed_begin_with_what_keeps_most_of_depth_and_width() 
     assert len({flow.model_dump_json() for flow in shapes}) == len(shapes) > 20
     assert not any(flow.depth == 8 and flow.width > 40 for flow in shapes)
     assert LARGE not in candidates(LARGE, 1.01)
+
+
+def test_shapes_of_pictures_fold_and_have_levels_alike_and_growing_ones() -> None:
+    shapes = candidates(PICTURES, 4.0)
+    for flow in shapes:
+        check_warm_start("fold", flow, PICTURES)
+        assert all(size.width % 16 == 0 or size.width <= 24 for size in flow.level_sizes)
+    depths = [[size.depth for size in flow.level_sizes[:2]] for flow in shapes]
+    widths = [[size.width for size in flow.level_sizes] for flow in shapes]
+    assert all(each == sorted(each) for each in [*depths, *widths])
+    for found in (depths, widths):
+        assert {len(set(each)) == 1 for each in found} == {True, False}
+
+
+@pytest.mark.parametrize(("larger", "of_steps"), [(PICTURES, 0.05), (PICTURES, 0.6), (LARGE, 0.4)])
+def test_the_first_shape_that_is_fast_enough_is_found_with_few_of_them_timed(
+    monkeypatch: pytest.MonkeyPatch, larger: StepsConfig, of_steps: float
+) -> None:
+    deep = sum(size.depth for size in larger.level_sizes)
+
+    def seconds(config: object) -> float:
+        assert isinstance(config, StepsConfig)
+        steps = sum(size.depth for size in config.level_sizes)
+        return of_steps * steps + (1 - of_steps) * deep * config.work / larger.work
+
+    def ratios(teacher: Flow, student: Flow, rows: int) -> tuple[float, float]:
+        times = seconds(teacher.config) / seconds(student.config)
+        return times, 1.5 * times
+
+    monkeypatch.setattr(timed, "_ratios", ratios)
+    limit = seconds(larger) / 4
+    fast = [flow for flow in candidates(larger, 4.0) if seconds(flow) <= limit]
+    found = timed_shape(larger, 4.0)
+    assert found.flow == fast[0]
+    assert found.timed <= 10
 
 
 def test_a_student_is_as_fast_as_it_was_asked_to_be_and_all_that_are_compared_have_one_shape(
