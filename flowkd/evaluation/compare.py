@@ -188,6 +188,7 @@ def _figures(
         passes=passes_of(flow),
         by_group=by_group,
         precision=served.precision,
+        engine=served.engine,
         chosen=None if served.found is None else str(served.found),
     )
 

@@ -41,6 +41,7 @@ class FlowFigures:
         passes: Of its networks that log_prob and samples take, in words.
         precision: In which its networks computed throughput and quality.
         chosen: How that precision was found, in words; None where it was given.
+        engine: What computed them, `onnx` or `torch`.
     """
 
     reference: str
@@ -62,6 +63,7 @@ class FlowFigures:
     jacobi_per_second: float | None = None
     precision: str = "float32"
     chosen: str | None = None
+    engine: str = "torch"
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> FlowFigures:

@@ -41,6 +41,16 @@ class Served:
         """In which the networks of `flow` compute."""
         return self.flow.precision
 
+    @property
+    def engine(self) -> str:
+        """What computes `flow`."""
+        return engine_of(self.flow)
+
+
+def engine_of(form: Flow) -> str:
+    """Returns the name of what computes a flow's form for inference: `onnx` or `torch`."""
+    return "torch" if form.engine is None else form.engine.name
+
 
 @dataclass(frozen=True)
 class Forms:
@@ -104,6 +114,6 @@ class Forms:
             "torch": torch.__version__,
             "flow": dump_config(config_of(flow)),
             "rows": min(self.batch_size, len(rows)),
-            "engine": "torch" if exact.engine is None else exact.engine.name,
+            "engine": engine_of(exact),
         }
         return Choices(store, "precisions", facts, FoundPrecision)

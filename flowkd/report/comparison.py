@@ -14,6 +14,8 @@ from flowkd.report.caveats import first_lines, in_percent
 
 ROLES = ("teacher", "plain", "distilled")
 APOSTROPHE = "'s"
+ENGINES = {"onnx": "ONNX Runtime", "torch": "torch"}
+UNALIKE = "the flows' rates are not of one engine"
 
 
 class Cell(NamedTuple):
@@ -136,6 +138,7 @@ def comparison_table(figures: Mapping[str, FlowFigures]) -> list[FigureRow]:
         *_families(flows),
         rates("log_prob/s", "log_prob_per_second"),
         rates("samples/s", "samples_per_second"),
+        *_engines(flows),
         *_by_jacobi(flows, of),
         _row("steps", "of training", [f"{flow.steps:,}" for flow in flows]),
         _row("round trip", "largest error, x to z and back", round_trips),
@@ -159,6 +162,12 @@ def _told_apart(flows: Sequence[FlowFigures]) -> list[FigureRow]:
             notes[place] = f"{found.low:.3f} to {found.high:.3f}"
     meaning = "a classifier tells samples from data: 0.5 it cannot, 1 it can; 95% interval"
     return [_row("C2ST AUC", meaning, values, notes)] if any(values) else []
+
+
+def _engines(flows: Sequence[FlowFigures]) -> list[FigureRow]:
+    """Returns a row with what computed each flow, where that differs: then their times do, too."""
+    names = [ENGINES[flow.engine] for flow in flows]
+    return [_row("computed by", UNALIKE, names)] if len(set(names)) > 1 else []
 
 
 def _by_jacobi(flows: Sequence[FlowFigures], of: str) -> list[FigureRow]:

@@ -14,9 +14,10 @@ class Horizon:
     """How far a training goes and where its learning rate falls: fixed, or as validation says.
 
     Where validation says it, the learning rate falls once in each of several cycles, each longer
-    than the one before (Loshchilov and Hutter 2017, arXiv 1608.03983). A training whose last cycle
-    has gained too little on the one before is at its end. What a flow reaches is compared after
-    falls of the rate, for most is learnt in them, and noise hides it before.
+    than the one before (Loshchilov and Hutter 2017, arXiv 1608.03983). A training whose last cycles
+    have gained too little on those before is at its end. What a flow reaches is compared after
+    falls of the rate, for most is learnt in them, and noise hides it before; a leap of the loss may
+    still cost a cycle.
 
     Attributes:
         config: How to optimise.
@@ -24,7 +25,8 @@ class Horizon:
         began: Steps before this cycle.
         last: Steps at the end of this cycle.
         best: Fewest bits per dimension of a validation in this cycle.
-        before: Fewest in the cycle before.
+        before: Fewest in the last cycle that gained.
+        waited: Cycles since.
         ended: Whether validation has said that this cycle is the last.
     """
 
@@ -34,6 +36,7 @@ class Horizon:
     last: int = 0
     best: float = math.inf
     before: float = math.inf
+    waited: int = 0
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -80,11 +83,15 @@ class Horizon:
         self.best = min(self.best, bits)
         if step < self.last:
             return
-        gains = self.best < self.before - plateau.min_gain
-        if step >= self.config.most_steps or not (gains or step < self.config.least_steps):
+        if self.best < self.before - plateau.min_gain:
+            self.before, self.waited = self.best, 0
+        else:
+            self.waited += 1
+        enough = self.waited >= plateau.patience and step >= self.config.least_steps
+        if enough or step >= self.config.most_steps:
             self.ended = True
             return
-        self.before, self.best = self.best, math.inf
+        self.best = math.inf
         length, self.began = step - self.began, step
         self.last = self._end_of(math.ceil(plateau.growth * length))
 
@@ -96,7 +103,10 @@ class Horizon:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds of it."""
-        return {key: getattr(self, key) for key in ("began", "last", "best", "before", "ended")}
+        return {
+            key: getattr(self, key)
+            for key in ("began", "last", "best", "before", "waited", "ended")
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint; an end that the config sets stays the config's."""

@@ -24,8 +24,9 @@ class PlateauConfig(Config):
     Attributes:
         first_cycle: Validations in the first.
         growth: So many times as long is each further one.
-        min_gain: Bits per dimension, of the best validation of a cycle on that of the one before:
-            with less, the training ends.
+        min_gain: Bits per dimension, of the best validation of a cycle on that of the last one that
+            gained as much.
+        patience: Cycles without, after which the training ends.
         least_steps: Of the whole training, however little a cycle gains; left out, none.
         most_steps: Of the whole training; left out, `steps`, or for a flow of pictures that the
             data chose what the run's `minutes` suffice for. Where both are left out, a flow takes
@@ -35,6 +36,7 @@ class PlateauConfig(Config):
     first_cycle: int = Field(5, ge=1)
     growth: float = Field(2.0, ge=1)
     min_gain: float = Field(0.005, ge=0)
+    patience: int = Field(2, ge=1)
     least_steps: int | None = Field(None, ge=1)
     most_steps: int | None = Field(None, ge=1)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.caveats import few_groups, first_lines, held_out
-from flowkd.report.comparison import differences, gap_text, has_roles
+from flowkd.report.comparison import ENGINES, UNALIKE, differences, gap_text, has_roles
 from flowkd.text import visible
 from jobs.cli.console import PlainConsole
 from jobs.cli.quality_table import quality_table
@@ -40,6 +40,9 @@ def figures_table(figures: Mapping[str, FlowFigures]) -> None:
     if len({flow.family for flow in figures.values()}) > 1:
         for label, flow in figures.items():
             print(visible(f"{label}: {flow.family}; {flow.passes}"))
+    if len({flow.engine for flow in figures.values()}) > 1:
+        engines = ", ".join(f"{label} {ENGINES[flow.engine]}" for label, flow in figures.items())
+        print(visible(f"computed by: {engines}; {UNALIKE}"))
     if found := held_out(figures):
         print(f"± standard error over groups of rows, of {found}")
     for line in differences(figures):

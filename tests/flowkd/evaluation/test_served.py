@@ -20,7 +20,8 @@ def served(flow, precision, store, chosen=None):
     forms, rows = Forms("torch", precision, 4), Examples(x, context)
     if chosen is not None:
         made = FoundPrecision(precision=chosen, milliseconds={}, machine="any", seconds=0)
-        forms._choices(flow, flow, rows, store).keep(made)
+        place = forms._choices(flow, flow, rows, store).path
+        store.write(made.model_dump_json().encode(), *place)
     return forms.of(flow, rows, None, store)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,18 @@ def test_the_terminal_and_the_readme_say_what_the_page_says(
         assert text.index("The teacher is no better") < text.index("bits/dim")
         assert "6 rows in 2 groups of test" in text
         assert "Only 6 rows in 2 groups" in text
+
+
+def test_flows_of_several_engines_are_told_beside_their_times(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figures = figures_on(GOOD, GOOD)
+    assert "computed by" not in {row.name for row in comparison_table(figures)}
+    figures["plain"] = replace(figures["plain"], engine="onnx")
+    rows = {row.name: row.cells for row in comparison_table(figures)}
+    assert [cell.value for cell in rows["computed by"]] == ["torch", "ONNX Runtime", "torch"]
+    figures_table(figures)
+    assert "computed by: teacher torch, plain ONNX Runtime, distilled" in capsys.readouterr().out
 
 
 def test_differences_are_paired() -> None:

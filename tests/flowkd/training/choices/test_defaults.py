@@ -32,7 +32,7 @@ from tests.support.small_runs import DISTILLATION, TEACHER, prepared, training
 UNSET = {"kind": "distillation", "teacher": "runs/teacher"}
 SHORT = {"steps": 6, "learning_rate": 0.01, "warmup_steps": 2}
 BUDGET = Budget(minutes=1e9, batch_size=8)
-PLATEAU = {"first_cycle": 2, "growth": 2, "min_gain": 0.01}
+PLATEAU = {"first_cycle": 2, "growth": 2, "min_gain": 0.01, "patience": 1}
 
 
 def test_a_distillation_with_nothing_set_is_the_best_recipe_known(taught_store: Store) -> None:
@@ -186,6 +186,15 @@ def test_auto_steps_end_after_a_cycle_that_gains_too_little() -> None:
     assert (horizon.last, horizon.found) == (1400, True)
     horizon.validated(1500, 1.0)
     assert horizon.last == 1400
+
+
+def test_a_cycle_that_a_leap_of_the_loss_costs_ends_no_training() -> None:
+    config = TrainConfig(learning_rate=1.0, plateau=PlateauConfig(first_cycle=1, min_gain=0.01))
+    horizon = Horizon(config, validate_every=100)
+    for bits in (3.0, 2.9, 2.95, 2.8, 2.8, 2.85):
+        assert not horizon.ended
+        horizon.validated(horizon.last, bits)
+    assert (horizon.ended, horizon.last) == (True, 6300)
 
 
 def test_no_training_ends_before_the_least_steps_or_after_the_most() -> None:
