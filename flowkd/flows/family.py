@@ -206,11 +206,16 @@ class StepsConfig(UnivariateConfig):
             width: Of the width.
             deepening: By which power of 2 the factor of the depth grows from level to level, the
                 geometric mean as it is; no level gets deeper than it was. 0 for all alike.
-            widening: The same of the width; default the family's.
+            widening: The same of the width; default the family's, or for networks too narrow for
+                lanes to matter 0, and any widths.
         """
         sizes = self.level_sizes
         middle = (len(sizes) - 1) / 2
-        widening = self.widening if widening is None else widening
+        lanes_of_widths = self.lanes
+        if widening is None:
+            widening = self.widening
+            if min(size.width for size in sizes) * width < 2 * self.lanes:
+                widening, lanes_of_widths = 0.0, 1
 
         def times(value: PerLevel, factor: float, growth: float, lanes: int = 1) -> PerLevel:
             if isinstance(value, int) and (not growth or len(sizes) == 1):
@@ -224,10 +229,10 @@ class StepsConfig(UnivariateConfig):
 
         changes = {
             "depth": times(self.depth, depth, deepening),
-            "width": times(self.width, width, widening, self.lanes),
+            "width": times(self.width, width, widening, lanes_of_widths),
         }
         if self.inner is not None:
-            changes["inner"] = times(self.inner, width, widening, self.lanes)
+            changes["inner"] = times(self.inner, width, widening, lanes_of_widths)
         return self.model_copy(update=changes)
 
 
