@@ -153,17 +153,16 @@ class UnivariateConfig(FlowConfig):
 
 
 class StepsConfig(UnivariateConfig):
-    """A family of levels, each of steps: ActNorm, a linear map, and a coupling with a network.
+    """A family of levels, each of steps: ActNorm, a linear map, and a map with a network.
 
     Attributes:
         depth: K, the number of steps in a level: one number, or one for each level.
-        width: Hidden units of the first layer of the networks, in the same form.
-        inner: Hidden units of their second layer; left out, as many as of the first.
+        width: Hidden units of the first layer of the networks, in the same form. Families whose
+            networks have a second one of another width give that as `inner`.
     """
 
     depth: PerLevel
     width: PerLevel
-    inner: PerLevel | None = None
 
     warm_starts: ClassVar[tuple[str, ...]] = ("fold", "inherit", "slice", "copy")
 
@@ -189,8 +188,9 @@ class StepsConfig(UnivariateConfig):
             return tuple(max(1, round(each * factor)) for each in value)
 
         changes = {"depth": times(self.depth, depth), "width": times(self.width, width)}
-        if self.inner is not None:
-            changes["inner"] = times(self.inner, width)
+        inner = getattr(self, "inner", None)
+        if inner is not None:
+            changes["inner"] = times(inner, width)
         return self.model_copy(update=changes)
 
 
