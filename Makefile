@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-families bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-families bench-fold bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -134,6 +134,10 @@ bench-engines: $(DEV) ## Time ONNX Runtime and torch against the networks alone,
 bench-families: export OMP_NUM_THREADS := 1
 bench-families: $(DEV) ## Each family beside other libraries, 10 minutes: results/bench-families.json
 	$(BIN)/python -m benchmarks.families $(ARGS)
+
+bench-fold: export OMP_NUM_THREADS := 1
+bench-fold: $(DEV) ## Fold masked and residual networks, a minute: results/bench-fold.json
+	$(BIN)/python -m benchmarks.fold_networks
 
 bench-gpu: $(DEV) ## Time training steps on a GPU, some minutes, no Ray: results/bench-gpu.json
 	$(BIN)/python -m benchmarks.gpu

@@ -19,9 +19,9 @@ from flowkd.bijectors import (
 from flowkd.columns import ColumnTransform
 from flowkd.flows.build import build_flow, flow_of
 from flowkd.flows.coupling import CouplingConfig
-from flowkd.flows.family import FlowConfig, Positive, UnivariateConfig
+from flowkd.flows.family import FlowConfig, LevelSize, Positive, StepsConfig
 from flowkd.flows.flow import Flow
-from flowkd.flows.order import Mixing, Order, check_order, mix_of
+from flowkd.flows.order import Mixing, Order, check_order, check_reversals, mix_of
 from flowkd.nn import masked_mlp
 from flowkd.nn.made import ActivationName
 
@@ -31,7 +31,7 @@ Direction = Literal["density", "sampling"]
 Decoding = Literal["exact", "jacobi"]
 
 
-class AutoregressiveConfig(UnivariateConfig):
+class AutoregressiveConfig(StepsConfig):
     """Masked autoregressive flow for tables (D,): K steps of ActNorm, a linear map and such a map.
 
     One direction takes one pass of each step's network, the other goes column by column.
@@ -92,12 +92,20 @@ class AutoregressiveConfig(UnivariateConfig):
                 )
         return self
 
-    def scaled(self, depth: float, width: float) -> Self:
-        """Returns the config with its depth and width times a factor each, at least 1."""
-        sizes = {
-            "depth": max(1, round(self.depth * depth)), "width": max(1, round(self.width * width))
-        }  # fmt: skip
-        return self.model_copy(update=sizes)
+    @property
+    def level_sizes(self) -> list[LevelSize]:
+        """The size of the only level."""
+        return [LevelSize(self.depth, self.width, self.width)]
+
+    @property
+    def level_inputs(self) -> list[tuple[int, int]]:
+        """The columns that the only level sees, at one place."""
+        assert self.event_shape is not None
+        return [(math.prod(self.event_shape), 1)]
+
+    def check_warm_start(self, kind: str, source: Self) -> None:
+        """Raises ValueError for reversals that do not cancel."""
+        check_reversals(kind, self.mix, self.order, self.depth, source.depth)
 
     def student(self) -> CouplingConfig:
         """Returns a coupling flow with splines, which is one pass both ways.

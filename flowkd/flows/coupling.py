@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from flowkd.bijectors import ActNorm, Bijector, Chain, Coupling
 from flowkd.columns import ColumnTransform
 from flowkd.flows.build import flow_of
-from flowkd.flows.family import LevelSize, Positive, StepsConfig, group_bounds
+from flowkd.flows.family import LevelSize, Positive, StepsConfig
 from flowkd.flows.flow import Flow
-from flowkd.flows.order import Mixing, Order, check_order, mix_of
+from flowkd.flows.order import Mixing, Order, check_order, check_reversals, mix_of
 from flowkd.nn import MLP, Conditioner, ResidualMLP
 
 
@@ -68,34 +68,8 @@ class CouplingConfig(StepsConfig):
         return self
 
     def check_warm_start(self, kind: str, source: Self) -> None:
-        """Raises ValueError for narrower residual networks, or reversals that do not cancel."""
-        ours, theirs = ((each.width, each.inner or each.width) for each in (self, source))
-        if self.blocks and kind in ("fold", "slice") and ours != theirs:
-            raise ValueError(
-                f"expected the source's width, {theirs[0]}, and inner, {theirs[1]}, with residual "
-                f"blocks, which are not narrowed; got {ours[0]} and {ours[1]}: give the student "
-                f"fewer steps, or begin with inherit"
-            )
-        if self.mix != "reverse":
-            return
-        depth, deeper = self.depth, source.depth
-        if self.order is not None and kind in ("slice", "copy") and depth < deeper:
-            raise ValueError(
-                f"expected the source's depth, {deeper}, with an order, which its first step alone "
-                f"has; got {depth}: give the student the same depth, or begin with inherit"
-            )
-        if kind == "fold" and depth < deeper:
-            raise ValueError(
-                f"expected mix: linear, into which steps fold; got mix: reverse and depth {depth} "
-                f"for {deeper}: give the student the same depth, or train a source with mix: linear"
-            )
-        sizes = [stop - start for start, stop in group_bounds(depth, deeper)]
-        if kind == "inherit" and any(size % 2 == 0 for size in sizes):
-            raise ValueError(
-                f"expected mix: linear, or an odd number of the source's steps for each of the "
-                f"student's, for an even number of reversals is none; got mix: reverse and depth "
-                f"{depth} for {deeper}, grouped as {sizes}: choose another depth"
-            )
+        """Raises ValueError for reversals that do not cancel."""
+        check_reversals(kind, self.mix, self.order, self.depth, source.depth)
 
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns the steps."""

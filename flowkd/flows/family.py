@@ -153,17 +153,16 @@ class UnivariateConfig(FlowConfig):
 
 
 class StepsConfig(UnivariateConfig):
-    """A family of levels, each of steps: ActNorm, a linear map, and a coupling with a network.
+    """A family of levels, each of steps: ActNorm, a linear map, and a map with a network.
 
     Attributes:
         depth: K, the number of steps in a level: one number, or one for each level.
-        width: Hidden units of the first layer of the networks, in the same form.
-        inner: Hidden units of their second layer; left out, as many as of the first.
+        width: Hidden units of the first layer of the networks, in the same form. Families whose
+            networks have a second one of another width give that as `inner`.
     """
 
     depth: PerLevel
     width: PerLevel
-    inner: PerLevel | None = None
 
     warm_starts: ClassVar[tuple[str, ...]] = ("fold", "inherit", "slice", "copy")
     # A scaled flow's widths are multiples of it, narrow ones of half of it: the fastest to compute.
@@ -231,8 +230,9 @@ class StepsConfig(UnivariateConfig):
             "depth": times(self.depth, depth, deepening),
             "width": times(self.width, width, widening, lanes_of_widths),
         }
-        if self.inner is not None:
-            changes["inner"] = times(self.inner, width, widening, lanes_of_widths)
+        inner = getattr(self, "inner", None)
+        if inner is not None:
+            changes["inner"] = times(inner, width, widening, lanes_of_widths)
         return self.model_copy(update=changes)
 
 

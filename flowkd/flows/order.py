@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from flowkd.bijectors import Invertible1x1, LinearMap, Permute
+from flowkd.flows.family import group_bounds
 
 Mixing = Literal["linear", "reverse"]
 SHOWN = 6  # columns that a message shows
@@ -47,6 +48,39 @@ def check_order(order: Sequence[int] | None, mix: Mixing, shape: tuple[int, ...]
         raise ValueError(
             f"expected an order of all columns of event_shape {shape}; got one of {len(order)}, "
             f"{_some(order)}"
+        )
+
+
+def check_reversals(
+    kind: str, mix: Mixing, order: Sequence[int] | None, depth: int, deeper: int
+) -> None:
+    """Raises ValueError for fewer steps than a source's whose reversals would not be the same.
+
+    Args:
+        kind: Of the warm start.
+        mix: Of both.
+        order: Of both.
+        depth: Steps of the student.
+        deeper: Steps of the source.
+    """
+    if mix != "reverse" or depth == deeper:
+        return
+    if order is not None and kind in ("slice", "copy"):
+        raise ValueError(
+            f"expected the source's depth, {deeper}, with an order, which its first step alone "
+            f"has; got {depth}: give the student the same depth, or begin with inherit"
+        )
+    if kind == "fold":
+        raise ValueError(
+            f"expected mix: linear, into which steps fold; got mix: reverse and depth {depth} "
+            f"for {deeper}: give the student the same depth, or train a source with mix: linear"
+        )
+    sizes = [stop - start for start, stop in group_bounds(depth, deeper)]
+    if kind == "inherit" and any(size % 2 == 0 for size in sizes):
+        raise ValueError(
+            f"expected mix: linear, or an odd number of the source's steps for each of the "
+            f"student's, for an even number of reversals is none; got mix: reverse and depth "
+            f"{depth} for {deeper}, grouped as {sizes}: choose another depth"
         )
 
 

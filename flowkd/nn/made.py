@@ -249,6 +249,11 @@ def _depends(part: nn.Module, on: Tensor) -> Tensor:
     return on
 
 
+def unit_places(inputs: int, width: int) -> Tensor:
+    """Returns the highest place that each of so many hidden units may depend on, (width,)."""
+    return torch.arange(width) * max(inputs - 1, 1) // width
+
+
 def masked_mlp(
     inputs: int,
     outputs: int,
@@ -284,9 +289,7 @@ def masked_mlp(
     places = list(range(inputs)) if order is None else list(order)
     if sorted(places) != list(range(inputs)):
         raise ValueError(f"expected an order, a permutation of 0..{inputs - 1}; got {places}")
-    columns = torch.tensor(places)
-    # The highest place that a unit depends on.
-    units = torch.arange(width) * max(inputs - 1, 1) // width
+    columns, units = torch.tensor(places), unit_places(inputs, width)
     within = units[:, None] >= units
     into = (units[:, None] >= columns) & (inputs > 1)
     parts: list[nn.Module] = [Masked(into, context)]

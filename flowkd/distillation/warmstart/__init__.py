@@ -1,8 +1,9 @@
 """A student that begins from its teacher, or from another flow: closed form, no gradients.
 
-- `fold`: the best small copy. Depth: a coupling that goes is replaced by its best linear fit, which
-  merges into the next step's 1x1 convolution. Width: of each network's hidden units, those are kept
-  from which the others are best rebuilt, and the rebuilding is added to their outgoing weights.
+- `fold`: the best small copy. Depth: a coupling, or masked map, that goes is replaced by its best
+  linear fit, which merges into the next step's linear map. Width: of each network's hidden units,
+  those are kept from which the others are best rebuilt, and the rebuilding is added to their
+  outgoing weights.
 - `inherit`: ActNorm, 1x1 convolutions and split priors; the networks begin anew.
 - `slice`, `copy`: controls. What is kept is kept as it was, and what goes is not made up for.
 """

@@ -53,6 +53,20 @@ class Affine:
         fit.matrix[kept:], fit.shift[kept:] = weight[:, :-1], weight[:, -1]
         return fit
 
+    @classmethod
+    def fit_in_order(cls, h: Tensor, y: Tensor) -> Affine:
+        """Returns the map nearest to h -> y that makes of each column no use of those after it."""
+        inputs, outputs = flat(h).double(), flat(y).double()
+        inputs = torch.cat([inputs.new_ones(len(inputs), 1), inputs], dim=1)
+        gram = inputs.T @ inputs / len(inputs) + RIDGE * torch.eye(inputs.shape[1]).to(inputs)
+        target = inputs.T @ outputs / len(inputs)
+        fit = cls.identity(h.shape[1])
+        for column in range(h.shape[1]):
+            seen = slice(column + 2)
+            weight = torch.linalg.solve(gram[seen, seen], target[seen, column]).cpu()
+            fit.shift[column], fit.matrix[column, : column + 1] = weight[0], weight[1:]
+        return fit
+
     def after(self, first: Affine) -> Affine:
         """Returns the map that applies `first`, then this."""
         return Affine(self.matrix @ first.matrix, self.matrix @ first.shift + self.shift)

@@ -9,6 +9,7 @@ from flowkd.flows.family import FlowConfig, StepsConfig
 WarmStart = Literal["fold", "inherit", "slice", "copy"]
 
 Size = Literal["depth", "width", "inner"]
+DECODING = ("decoding", "tolerance", "groups")
 WIDTHS: tuple[Size, ...] = ("width", "inner")
 
 
@@ -67,7 +68,8 @@ def _check_same_family(student: FlowConfig, source: FlowConfig) -> None:
             f"expected a student of its source's context, {theirs}; got {ours}: "
             f"{ours.remedy(theirs)}"
         )
-    exclude = {*get_args(Size), "context", "classes", "context_size"}
+    # How samples are decoded is no part of the density.
+    exclude = {*get_args(Size), *DECODING, "context", "classes", "context_size"}
     given = student.model_dump(exclude=exclude)
     for key, value in source.model_dump(exclude=exclude).items():
         if given[key] != value:
@@ -116,7 +118,7 @@ def _check_as_wide(student: StepsConfig, source: StepsConfig) -> None:
 
 def _said(config: StepsConfig, key: Size) -> object:
     """Returns a size as its config gives it: one number, or one for each level."""
-    return getattr(config, key) or config.width
+    return getattr(config, key, None) or config.width
 
 
 def _check_rows(student: StepsConfig, source: StepsConfig, rows: int) -> None:

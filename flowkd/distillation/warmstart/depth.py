@@ -1,4 +1,4 @@
-"""Fewer steps: a coupling that goes becomes its best linear fit, merged into the next step."""
+"""Fewer steps: a map that goes becomes its best linear fit, merged into the next step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from flowkd.bijectors import Chain
 from flowkd.distillation.warmstart.affine import Affine
 from flowkd.distillation.warmstart.batching import leading_rows
-from flowkd.distillation.warmstart.layout import Unit, blocks
+from flowkd.distillation.warmstart.layout import Unit, blocks, mapped
 from flowkd.distillation.warmstart.prune_steps import Choice
 from flowkd.distillation.warmstart.steps import FittedLevel, FittedStep
 from flowkd.flows.flow import Flow
@@ -58,7 +58,7 @@ def _choose(
     for units, count, h in reversed(list(zip(source, counts, entries, strict=False))):
         if units[0].is_step:
             level = FittedLevel(
-                [FittedStep(Affine.of(unit.step), unit.coupling) for unit in units],
+                [FittedStep(Affine.of(unit.step), unit.mapped) for unit in units],
                 units[0].channels,
             )
             level = Choice(after, *leading_rows(h, context, SCORING_PLACES))(level, count)
@@ -79,5 +79,5 @@ def _write(parts: Sequence[FittedStep], steps: Sequence[Chain]) -> None:
             continue
         step = next(filled)
         pending.write(step)
-        step["coupling"].load_state_dict(part.coupling.state_dict())
+        mapped(step).load_state_dict(part.mapped.state_dict())
         pending = Affine.identity(len(pending.shift))

@@ -9,10 +9,11 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from flowkd.bijectors import Bijector, Chain, Coupling, Leading
+from flowkd.bijectors import Autoregressive, Bijector, Chain, Coupling, Inverted, Leading
 from flowkd.distillation.warmstart.batching import forward_by_rows
 from flowkd.flows.family import group_bounds
 from flowkd.flows.flow import Flow
+from flowkd.nn import Conditioner
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,32 @@ class Unit:
 
     @property
     def is_step(self) -> bool:
-        """Whether it is an actnorm, a mix and a coupling."""
+        """Whether it is an actnorm, a mix, and a coupling or masked map."""
         return isinstance(self.bijector, Chain)
 
     @property
     def step(self) -> Chain:
-        """The actnorm, mix and coupling."""
+        """The actnorm, the mix, and what has a network."""
         assert isinstance(self.bijector, Chain)
         return self.bijector
 
     @property
-    def coupling(self) -> Coupling:
-        """The step's coupling."""
-        coupling = self.step["coupling"]
-        assert isinstance(coupling, Coupling)
-        return coupling
+    def mapped(self) -> Bijector:
+        """What of the step has a network: the last of it."""
+        return mapped(self.step)
+
+    @property
+    def conditioner(self) -> Conditioner:
+        """The network."""
+        inner = self.mapped.bijector if isinstance(self.mapped, Inverted) else self.mapped
+        assert isinstance(inner, Coupling | Autoregressive)
+        return inner.conditioner
+
+    def seen(self, before: Tensor, after: Tensor) -> Tensor:
+        """Returns what the network sees, of what goes into the map and what comes out of it."""
+        if isinstance(self.mapped, Coupling):
+            return before[:, : self.mapped.kept]
+        return after if isinstance(self.mapped, Inverted) else before
 
     def __call__(self, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Maps the complete state forward, some rows at a time."""
@@ -47,6 +59,12 @@ class Unit:
         if self.channels == h.shape[1]:
             return z, log_det
         return torch.cat([z, h[:, self.channels :]], dim=1), log_det
+
+
+def mapped(step: Chain) -> Bijector:
+    """Returns what of a step has a network."""
+    *_, (_, last) = step.items()
+    return last
 
 
 def blocks(flow: Flow) -> Iterator[list[Unit]]:

@@ -1,4 +1,4 @@
-"""A step taken apart: its affine map, then its coupling, or a linear map that stands in for it."""
+"""A step taken apart: its affine map, then what has a network, or a linear map in its place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from flowkd.bijectors import Coupling
+from flowkd.bijectors import Bijector, Coupling
 from flowkd.distillation.warmstart.affine import Affine
 from flowkd.distillation.warmstart.batching import forward_by_rows
 
@@ -20,7 +20,7 @@ class FittedStep:
     """What a step becomes."""
 
     affine: Affine
-    coupling: Coupling
+    mapped: Bijector
     linear: Affine | None = None
 
     def __call__(self, state: RunningState, context: Tensor | None) -> RunningState:
@@ -29,12 +29,15 @@ class FittedStep:
         h, log_det = self.affine(h), log_det + self.affine.log_det(h)
         if self.linear is not None:
             return self.linear(h), log_det + self.linear.log_det(h)
-        y, more = forward_by_rows(self.coupling, h, context)
+        y, more = forward_by_rows(self.mapped, h, context)
         return y, log_det + more
 
     def linearised(self, h: Tensor, y: Tensor) -> FittedStep:
-        """Returns it with a linear map for the coupling, so that it is nearest to h -> y."""
-        return replace(self, linear=Affine.fit(self.affine(h), y, self.coupling.kept))
+        """Returns it with a linear map in place of the other, so that it is nearest to h -> y."""
+        before = self.affine(h)
+        if isinstance(self.mapped, Coupling):
+            return replace(self, linear=Affine.fit(before, y, self.mapped.kept))
+        return replace(self, linear=Affine.fit_in_order(before, y))
 
 
 def settle(

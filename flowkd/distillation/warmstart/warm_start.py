@@ -15,10 +15,13 @@ from flowkd.distillation.warmstart.check import (
 )
 from flowkd.distillation.warmstart.depth import fold_depth
 from flowkd.distillation.warmstart.layout import blocks, matched
-from flowkd.distillation.warmstart.width import Select, largest, most_telling, narrow
+from flowkd.distillation.warmstart.select import Select, largest, most_telling
+from flowkd.distillation.warmstart.width import narrow
 from flowkd.flows.build import build_flow, count_parameters
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+
+THIN = {"width": 1, "inner": None}
 
 
 @torch.no_grad()
@@ -77,12 +80,13 @@ def _narrow(student: Flow, source: Flow, x: Tensor, context: Tensor | None, sele
     narrower = {group[-1].path: unit for unit, group in matched(student, source)}
     h = x
     for unit in (unit for segment in blocks(source) for unit in segment):
+        after, _ = unit(h, context)
         if unit.is_step and unit.path in narrower:
-            seen = Affine.of(unit.step)(h[:, : unit.channels])[:, : unit.coupling.kept]
-            small = narrower[unit.path].coupling.conditioner
-            if count_parameters(small) < count_parameters(unit.coupling.conditioner):
-                narrow(unit.coupling.conditioner, small, seen, context, select)
-        h, _ = unit(h, context)
+            seen = unit.seen(Affine.of(unit.step)(h[:, : unit.channels]), after)
+            large, small = unit.conditioner, narrower[unit.path].conditioner
+            if count_parameters(small) < count_parameters(large):
+                narrow(large, small, seen, context, select)
+        h = after
 
 
 def _inherit(
@@ -97,7 +101,8 @@ def _inherit(
     The source's ActNorms expect what its couplings yield. Without those they are initialised anew,
     and before steps are composed: the scales inside a composed map could not be, afterwards.
     """
-    linear = build_flow(source_config.model_copy(update={"width": 1, "inner": None})).to(x)
+    thin = {key: value for key, value in THIN.items() if hasattr(source_config, key)}
+    linear = build_flow(source_config.model_copy(update=thin)).to(x)
     for unit, (original,) in matched(linear, source):
         if unit.is_step:
             unit.step["mix"].load_state_dict(original.step["mix"].state_dict())

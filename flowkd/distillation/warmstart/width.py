@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from flowkd.distillation.warmstart.batching import by_rows, flat, leading_rows
+from flowkd.distillation.warmstart.layered import layers_of, narrow_layers
+from flowkd.distillation.warmstart.select import Select
 from flowkd.nn import MLP, Conditioner, ConvNet
 
 GRAM_PLACES = 32768
-RIDGE = 1e-6
-SHRINKAGE = 1e-4
-
-Selection = tuple[Tensor, Tensor]
-Select = Callable[[Tensor, Tensor, int], Selection]
 
 
 def narrow(
@@ -37,7 +32,10 @@ def narrow(
             from them, (R, H), and how many to keep; returns the indices of those, (count,), and
             the (H, count) matrix that makes all units of them.
     """
-    assert isinstance(large, ConvNet | MLP)
+    if not isinstance(large, ConvNet | MLP):
+        seen = leading_rows(kept, context, GRAM_PLACES)
+        narrow_layers(layers_of(large), layers_of(small), *seen, select)
+        return
     assert isinstance(small, ConvNet | MLP)
     first, second = _products(large, *leading_rows(kept, context, GRAM_PLACES))
     last = large.last.weight.double()
@@ -51,44 +49,6 @@ def narrow(
         small.context.weight.copy_(large.context.weight[keep1])
     _set(small.middle, middle[keep2] @ rebuild1, _bias(large.middle)[keep2])
     _set(small.last, torch.einsum("oi...,ij->oj...", last, rebuild2), _bias(large.last))
-
-
-def most_telling(products: Tensor, read: Tensor, count: int) -> Selection:
-    """Selects the units that best rebuild what is read from all of them, and rebuilds them.
-
-    One unit at a time, the one that takes away most of the error that is left: O((H + R) H count).
-    Source: orthogonal matching pursuit with several targets; Tropp, Gilbert, Strauss, Algorithms
-    for simultaneous sparse approximation I, 2006, https://doi.org/10.1016/j.sigpro.2005.05.030.
-    """
-    scale = products.diagonal().mean()
-    # Where all units are silent, nothing can be rebuilt, and any of them may stay.
-    ridge = (scale if scale > 0 else 1.0) * torch.eye(len(products)).to(products)
-    residual, targets = products + RIDGE * ridge, products @ read.T
-    chosen: list[int] = []
-    for _ in range(count):
-        gain = targets.square().sum(1) / residual.diagonal().clamp_min(1e-12)
-        gain[chosen] = -1
-        best = int(gain.argmax())
-        chosen.append(best)
-        column, row = residual[:, best].clone(), targets[best].clone()
-        pivot = residual[best, best].clamp_min(1e-12)
-        residual.addr_(column, column / pivot, alpha=-1)
-        targets.addr_(column, row / pivot, alpha=-1)
-    keep = torch.tensor(sorted(chosen), device=products.device)
-    # Where calibration data are few, less shrinkage ends in a student that is far off.
-    inner = products[keep][:, keep] + SHRINKAGE * ridge[keep][:, keep]
-    rebuild = torch.linalg.solve(inner, products[keep]).T
-    rebuild[keep] = torch.eye(count).to(rebuild)
-    return keep, rebuild
-
-
-def largest(products: Tensor, read: Tensor, count: int) -> Selection:
-    """Selects the units whose contributions have the largest norm; the others become zero."""
-    norm = products.diagonal() * read.square().sum(0)
-    keep = norm.topk(count).indices.sort().values
-    rebuild = torch.zeros(len(products), count).to(products)
-    rebuild[keep] = torch.eye(count).to(products)
-    return keep, rebuild
 
 
 def _products(

@@ -152,7 +152,7 @@ def test_a_step_taken_apart_maps_as_it_did(name: str) -> None:
             whole, more = unit(whole, vectors)
             log_det = log_det + more
         if units[0].is_step:
-            parts = [FittedStep(Affine.of(unit.step), unit.coupling) for unit in units]
+            parts = [FittedStep(Affine.of(unit.step), unit.mapped) for unit in units]
             linear = replace(parts[0], linear=Affine.identity(units[0].channels))
             level = FittedLevel([linear, *parts[1:]], units[0].channels).settle(h, vectors)
             for ours, theirs in zip(level(h, vectors), (whole, log_det), strict=True):

@@ -138,7 +138,6 @@ def test_slice_keeps_the_units_of_the_largest_norm_as_they_are(name: str) -> Non
             assert torch.equal(small_net.context.weight, large_net.context.weight[::4])
 
 
-RESIDUAL = TABLE.model_copy(update={"blocks": 1, "transform": "spline"})
 REFUSED = {
     "a wider student": ("fold", GLOW, {"width": 17}, "its source's width, 16; got 17: lower"),
     "a deeper student": ("inherit", GLOW, {"depth": 5}, "its source's depth, 4; got 5: lower"),
@@ -165,12 +164,6 @@ REFUSED = {
     "a narrower copy": ("copy", GLOW, {"width": 8}, "width, 16, for copy; got 8: use fold"),
     "a copy narrower inside": ("copy", GLOW, {"inner": 8}, "inner, 16, for copy; got 8: use fold"),
     "folding reversals": ("fold", REVERSING, {"depth": 2}, "mix: linear, .* got mix: reverse"),
-    "narrower residual networks": (
-        "fold",
-        RESIDUAL,
-        {"width": 8},
-        "expected the source's width, 16, and inner, 16, with residual blocks.* got 8 and 8",
-    ),
     "an even number of reversals": (
         "inherit",
         REVERSING,

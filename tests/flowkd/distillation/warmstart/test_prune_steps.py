@@ -34,7 +34,7 @@ def first_level(
     number = next(n for n, each in enumerate(units) if each[0].is_step)
     for unit in [unit for each in units[:number] for unit in each]:
         h, _ = unit(h, vectors)
-    parts = [FittedStep(Affine.of(unit.step), unit.coupling) for unit in units[number]]
+    parts = [FittedStep(Affine.of(unit.step), unit.mapped) for unit in units[number]]
     level = FittedLevel(parts, units[number][0].channels)
     return level, [unit for each in units[number + 1 :] for unit in each], h, vectors
 
@@ -106,7 +106,7 @@ def test_the_log_det_of_what_follows_counts(number: int) -> None:
 
 def test_the_last_coupling_stays() -> None:
     level, after, h, context = first_level(DEEP, 0)
-    for coupling in level.parts[-1].coupling.conditioner.parameters():
+    for coupling in level.parts[-1].mapped.conditioner.parameters():
         coupling.zero_()  # the identity: to make it linear would cost nothing
     chosen = Choice(after, h, context)(level, 1)
     assert gone(chosen) == [0, 1, 2, 3, 4]

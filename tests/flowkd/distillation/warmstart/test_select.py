@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowkd.distillation.warmstart.width import largest, most_telling
+from flowkd.distillation.warmstart.select import largest, most_telling
 
 UNITS = 9
 
