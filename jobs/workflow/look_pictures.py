@@ -12,12 +12,14 @@ from flowkd.data.importers.picture_files import BadPictureError, open_picture
 from flowkd.data.importers.picture_notes import wanted_picture
 from flowkd.data.importers.sources import Member, Source
 from flowkd.data.importers.split_folders import splits_of_folders
+from flowkd.data.importers.tiles import CROPS_A_SIDE
 from flowkd.data.notes import Notes
 from flowkd.errors import DataError
 from jobs.workflow.look import SAMPLE_FILES, Look, listed
 
 CROP = 32  # larger pictures take hours on a CPU
 GRID_CROP, ENOUGH_ROWS = 16, 5000
+FEW_FILES = 200  # of fewer, val and test have too few for errors over them
 MOST_CLASSES, LEAST_OF_CLASS = 20, 10
 GREY = ("1", "L", "LA", "La")
 DIVISOR = 4  # of a side, so that a flow of two levels can halve it
@@ -103,6 +105,9 @@ def _crop(look: Look, data: dict[str, Any], sizes: list[tuple[int, int]], files:
     if files < ENOUGH_ROWS // 5 and files * parts >= ENOUGH_ROWS:
         data["crop"], data["mode"] = GRID_CROP, "grid"
         look.why["mode"] = "few large pictures: all parts of this side, side by side, are rows"
+        if files < FEW_FILES and least >= CROPS_A_SIDE * GRID_CROP:
+            data["split_by"] = "tile"
+            look.why["split_by"] = "each split has squares of all pictures: a few would be no test"
         look.hints.append(
             (f"mode: center, crop: {CROP}, resize: {CROP}", "whole pictures, scaled down")
         )
@@ -120,6 +125,7 @@ def _labels(look: Look, data: dict[str, Any], paths: list[tuple[str, ...]], sour
     if splits:
         paths = [path[1:] for path in paths]
         look.remarks.append(f"Its folders are the splits: {listed(sorted(set(splits)))}.")
+        data.pop("split_by", None)
     if not all(len(path) > 1 for path in paths):
         return
     counts = Counter(path[0] for path in paths)

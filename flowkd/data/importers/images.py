@@ -32,6 +32,7 @@ from flowkd.data.importers.split_folders import (
     splits_of_folders,
     splits_of_tars,
 )
+from flowkd.data.importers.tiles import CROPS_A_SIDE, tiles_of
 from flowkd.data.importers.webdataset import (
     Sample,
     check_tars,
@@ -47,9 +48,11 @@ from flowkd.errors import DataError
 from flowkd.names import DatasetName
 from flowkd.store.store import Store
 
+MOST_TILES = 2**32  # of a picture, so that no two pictures have a group in common
+
 
 class ImagesConfig(CropsConfig, ImporterConfig):
-    """Crops of pictures; all crops of one file are in one split, and are one group.
+    """Crops of pictures; all crops of one file, or tile, are in one split, and are one group.
 
     Attributes:
         source: A folder, searched with all its subfolders; a zip; a tar, a folder of tars, or tars
@@ -61,6 +64,8 @@ class ImagesConfig(CropsConfig, ImporterConfig):
             top are the splits, where all pictures lie in such, as are tars that have these words
             in their names; default True. One that is missing is drawn from train. A tar with
             several such folders is refused.
+        split_by: What is drawn for a split: a `file`, the default; or, of a few large pictures in a
+            grid, a `tile` of them, a square of 4x4 crops: pixels beyond whole tiles are left out.
         val_fraction: Share of the files that are val; default 0.1. Of tars, whose files are not
             known before they are read, each file is drawn by a hash of its name.
         test_fraction: Share of the files that are test; default 0.1.
@@ -73,6 +78,7 @@ class ImagesConfig(CropsConfig, ImporterConfig):
     labels: bool = False
     classes: int | None = Field(None, ge=1)
     split_folders: bool = True
+    split_by: Literal["file", "tile"] = "file"
     val_fraction: float = Field(0.1, gt=0, lt=1)
     test_fraction: float = Field(0.1, gt=0, lt=1)
 
@@ -81,6 +87,22 @@ class ImagesConfig(CropsConfig, ImporterConfig):
         if self.classes is not None and not self.labels:
             raise ValueError(f"classes={self.classes} goes with labels: true; got labels: false")
         return self
+
+    @model_validator(mode="after")
+    def _tiles_are_of_a_grid(self) -> ImagesConfig:
+        if self.split_by == "tile" and (self.mode, self.frames) != ("grid", "first"):
+            raise ValueError(
+                f"split_by: tile goes with mode: grid and frames: first; got mode: {self.mode} "
+                f"and frames: {self.frames}"
+            )
+        return self
+
+    @property
+    def cut(self) -> CropsConfig:
+        """What is cut from a picture: its crops, or the tiles that they are cut from."""
+        if self.split_by == "file":
+            return self
+        return self.model_copy(update={"crop": CROPS_A_SIDE * self.crop, "split_by": "file"})
 
     def write(self, store: Store) -> Manifest:
         """Writes the data set, some thousand crops at a time, and returns its manifest.
@@ -129,7 +151,9 @@ def _write_files(config: ImagesConfig, store: Store, notes: Notes) -> Manifest:
         notes.merge(source.notes)
         files = _checked(sorted(found, key=lambda file: file.name), source, config, notes)
         paths = _paths(files, source)
-        splits = splits_of_folders(paths, source.uri) if config.split_folders else None
+        splits = None
+        if config.split_folders and config.split_by == "file":
+            splits = splits_of_folders(paths, source.uri)
         if splits:
             paths = [path[1:] for path in paths]
         classes = _classes(files, paths, config) if config.labels else None
@@ -159,7 +183,7 @@ def _checked(
     for file, other in pairwise(files):
         if file.name == other.name:  # of a zip; one could be train and the other test
             raise DataError(f"{file.where} is there twice; remove one, or rename it")
-    fits = partial(check_size, config=config)
+    fits = partial(check_size, config=config.cut)
     checked = check_headers(source, files, fits, notes, skip=config.skip_unreadable)
     if not checked:
         raise DataError(f"all {len(files):,} pictures of {config.source!r} are refused")
@@ -183,6 +207,10 @@ def _tars(config: ImagesConfig, notes: Notes) -> list[Source]:
             f"expected the number of classes for labels from {config.source}: a tar does not tell "
             f"it before it is read; set classes"
         )
+    if config.split_by == "tile" and tars:
+        raise DataError(
+            f"split_by: tile is for folders and zips; {config.source} is of tars: unpack them"
+        )
     if config.classes is not None and not tars:
         raise DataError(f"classes={config.classes} is for tars; {config.source} has none")
     return tars
@@ -199,7 +227,7 @@ def _draft(
         bins=256,
         classes=len(names) if names else classes if isinstance(classes, int) else None,
         class_names=names,
-        group="file" if config.several or tars else None,
+        group=config.split_by if config.several or tars else None,
         splits={},
         source=source,
         config=config.model_dump(mode="json"),
@@ -234,7 +262,12 @@ def _tar_chunks(
 def _chosen(
     config: ImagesConfig, count: int, splits: Sequence[str] | None
 ) -> dict[str, np.ndarray]:
-    """Returns the indices of the files of each split, in the order in which they are read."""
+    """Returns the indices of the files of each split, in the order in which they are read.
+
+    Files that are split by tiles are all called train here.
+    """
+    if config.split_by == "tile":
+        return {"train": np.arange(count)}
     shares = {
         "val_fraction": config.val_fraction,
         "test_fraction": config.test_fraction,
@@ -252,7 +285,7 @@ def _file_chunks(
     chosen: Mapping[str, np.ndarray],
 ) -> Iterator[ImportChunk]:
     # In the order drawn, so that a chunk has pictures of all classes.
-    drawn = [(split, int(number)) for split in SPLITS for number in chosen[split]]
+    drawn = [(split, int(number)) for split in SPLITS for number in chosen.get(split, ())]
     names = sorted(set(classes or ()))
     labels = None if classes is None else [names.index(name) for name in classes]
     count = pictures_per_chunk(config)
@@ -277,11 +310,22 @@ def _read(
     for split, number in part:
         file = files[number]
         with bad.gather(file.name):
-            found = crops_of(file.read(MAX_PICTURE_BYTES), file.name, file.where, config, notes)
-            crops[split].append(found)
-            groups[split] += [number] * len(found)
-            if labels is not None:
-                classes[split] += [labels[number]] * len(found)
+            data = file.read(MAX_PICTURE_BYTES)
+            cut = crops_of(data, file.name, file.where, config.cut, notes)
+            parts = [(split, number, cut)]
+            if config.split_by == "tile":
+                shares = config.val_fraction, config.test_fraction
+                parts = [
+                    (own, MOST_TILES * number + tile, rows)
+                    for own, tile, rows in tiles_of(
+                        cut, config.crop, file.name, shares, config.seed
+                    )
+                ]
+            for own, group, rows in parts:
+                crops[own].append(rows)
+                groups[own] += [group] * len(rows)
+                if labels is not None:
+                    classes[own] += [labels[number]] * len(rows)
     bad.check(config.source)
     return {
         split: SplitArrays(

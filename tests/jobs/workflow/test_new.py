@@ -195,7 +195,7 @@ def test_few_large_pictures_are_cut_and_many_are_scaled() -> None:
         Image.fromarray(pixels).save(f"photos/{number}.png")
     found = written("photos")
     assert found["crop"] == 16
-    assert found["mode"] == "grid"
+    assert (found["mode"], found["split_by"]) == ("grid", "tile")
     assert found["channels"] == 1
     assert "labels" not in found
 

@@ -242,3 +242,33 @@ def test_random_crops_of_frames_are_drawn_apart():
     config = CropsConfig(crop=8, mode="random", frames="all")
     found = crops_of(data, "a", "a", config, Notes())
     assert len(np.unique(found[:, :2, 0, 0], axis=0)) > 1
+
+
+def test_few_pictures_are_split_by_tiles_that_share_no_pixel(store, tmp_path):
+    """A pixel tells its picture and its place, so that it is found in one split alone."""
+    rows, columns = np.meshgrid(np.arange(130), np.arange(201), indexing="ij")
+    for number in range(2):
+        picture = np.dstack([rows, columns, np.full_like(rows, number)]).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    manifest, splits = images(store, tmp_path, crop=4, mode="grid", split_by="tile")
+    assert manifest.group == "tile"
+    pixels, groups = {}, {}
+    for split, part in splits.items():
+        flat = part.x.permute(0, 2, 3, 1).reshape(-1, 3)
+        pixels[split] = {tuple(each) for each in flat.tolist()}
+        groups[split] = set(part.group.tolist())
+        for crop, group in zip(part.x, part.group.tolist(), strict=True):
+            row, column, number = crop[:, 0, 0].tolist()
+            tile = row // 16 * (201 // 16) + column // 16
+            assert group % 2**32 == tile
+            assert group // 2**32 == number
+    for kind in (pixels, groups):
+        assert sum(map(len, kind.values())) == len(set.union(*kind.values()))
+    tiles = 2 * (130 // 16) * (201 // 16)
+    assert sum(map(len, groups.values())) == tiles
+    assert len(groups["test"]) == pytest.approx(0.1 * tiles, rel=0.5)
+
+
+def test_tiles_of_other_than_a_grid_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="split_by: tile goes with mode: grid and frames: first"):
+        ImagesConfig(name="a", source=str(tmp_path), split_by="tile")
