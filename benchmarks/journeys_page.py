@@ -7,17 +7,19 @@ from typing import Any
 from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.comparison import ROLES, gap_text, percent
 
+NAMES = ("casp", "stars", "photos")
+
 
 def document(results: dict[str, Any]) -> str:
     """Returns the page."""
     sections = "\n".join(_section(name, each) for name, each in results["journeys"].items())
-    return f"""# Three journeys: from one's own data to a served student
+    return f"""# Journeys: from one's own data to a served student
 
 `make journeys`, {results["date"]}, torch {results["torch"]}, {results["machine"]}, load
 {results["load"]}. From a fresh clone, whose install took {results["install_seconds"]:.0f} s; each
 journey is two commands and one file, which nobody edited. The aim is a student that closes at least
 75% of the gap between the plain student and the teacher at no more than 25% of the parameters, or a
-report that says why not.
+report that says why not.{_missing(results)}
 
 | data | look, s | run, min | share of parameters | share of the gap closed | faster |
 | --- | --- | --- | --- | --- | --- |
@@ -26,6 +28,12 @@ report that says why not.
 *Faster* is log-likelihoods and samples a second, over the teacher's.
 
 {sections}"""
+
+
+def _missing(results: dict[str, Any]) -> str:
+    """Returns which journeys were not made, in words; nothing where all were."""
+    missing = [name for name in NAMES if name not in results["journeys"]]
+    return f" Not made by today's defaults yet: {', '.join(missing)}." if missing else ""
 
 
 def _row(name: str, journey: dict[str, Any]) -> str:

@@ -26,6 +26,10 @@ def test_the_photographs_are_in_a_folder_as_they_are(tmp_path):
     assert np.array_equal(coffee.transpose(2, 0, 1), known["coffee"])
 
 
+def test_the_page_knows_the_journeys():
+    assert set(journeys_page.NAMES) == set(journeys.JOURNEYS)
+
+
 @pytest.mark.parametrize(("distilled", "share"), [(1.2, "80%"), (1.9, "10%")])
 def test_the_page_tells_the_share_and_what_the_report_says(distilled, share):
     def flow(bits, parameters, rate):
@@ -48,4 +52,5 @@ def test_the_page_tells_the_share_and_what_the_report_says(distilled, share):
     }  # fmt: skip
     page = journeys_page.document(results)
     assert f"| [rows](#rows) | 3 | 1.5 | 25% | {share} | 4.0x, 4.0x |" in page
+    assert "Not made by today's defaults yet: casp, stars, photos." in page
     assert ("Ask for a smaller student." in page) == bool(advice)
