@@ -151,9 +151,12 @@ def _write_files(config: ImagesConfig, store: Store, notes: Notes) -> Manifest:
         notes.merge(source.notes)
         files = _checked(sorted(found, key=lambda file: file.name), source, config, notes)
         paths = _paths(files, source)
-        splits = None
-        if config.split_folders and config.split_by == "file":
-            splits = splits_of_folders(paths, source.uri)
+        splits = splits_of_folders(paths, source.uri) if config.split_folders else None
+        if splits and config.split_by == "tile":
+            raise DataError(
+                f"split_by: tile draws the splits, but the folders of {config.source} are splits "
+                f"already: leave split_by out, or set split_folders: false"
+            )
         if splits:
             paths = [path[1:] for path in paths]
         classes = _classes(files, paths, config) if config.labels else None

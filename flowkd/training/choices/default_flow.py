@@ -9,7 +9,7 @@ from flowkd.errors import ConfigError
 from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.configs import AnyFlowConfig
 from flowkd.flows.coupling import CouplingConfig
-from flowkd.training.choices.picture_size import Budget, picture_size
+from flowkd.training.choices.picture_size import LEAST_STEPS, Budget, picture_size
 
 Family = Literal["spline", "coupling", "autoregressive", "glow"]
 
@@ -92,8 +92,11 @@ def default_flow(manifest: Manifest, budget: Budget, family: Family | None = Non
     flow, steps = picture_size(shape, levels[-1], budget, 64 if max(sides) <= 16 else 128)
     if steps is None:
         return DefaultFlow(flow, "the largest default")
-    why = f"at most {steps:,} steps, about what {budget.minutes:g} minutes suffice for here"
-    return DefaultFlow(flow, why, steps)
+    if steps == LEAST_STEPS:
+        why = f"the fewest that it needs, for which {budget.minutes:g} minutes may not suffice here"
+    else:
+        why = f"about what {budget.minutes:g} minutes suffice for here"
+    return DefaultFlow(flow, f"at most {steps:,} steps, {why}", steps)
 
 
 def _of_table(family: Family, rows: int) -> AnyFlowConfig:

@@ -272,3 +272,11 @@ def test_few_pictures_are_split_by_tiles_that_share_no_pixel(store, tmp_path):
 def test_tiles_of_other_than_a_grid_are_refused(tmp_path):
     with pytest.raises(ValueError, match="split_by: tile goes with mode: grid and frames: first"):
         ImagesConfig(name="a", source=str(tmp_path), split_by="tile")
+
+
+def test_folders_that_are_splits_are_not_split_by_tiles(store, tmp_path):
+    for split in SPLITS:
+        (tmp_path / split).mkdir()
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / split / "a.png")
+    with pytest.raises(DataError, match="are splits already: leave split_by out, or set split_fol"):
+        images(store, tmp_path, crop=4, mode="grid", split_by="tile")
