@@ -20,6 +20,19 @@ RECHECK_SECONDS = 10.0  # between two looks at a job that is set aside
 
 
 @dataclass
+class Absent:
+    """A name that is no job's yet: its folder may be there just before its spec.
+
+    Attributes:
+        since: When it was first looked at, seconds since 1970.
+        checked: When it was last looked at.
+    """
+
+    since: float
+    checked: float
+
+
+@dataclass
 class DamagedJob:
     """A job that is set aside.
 
@@ -52,7 +65,7 @@ class KnownJobs:
         self.known: dict[str, Job] = {}
         self.damaged: dict[str, DamagedJob] = {}
         self.past: dict[str, Job] = {}
-        self._absent: dict[str, float] = {}  # names that are no job's, and when that was seen
+        self._absent: dict[str, Absent] = {}
 
     def with_past(self) -> Mapping[str, Job]:
         """Returns the known jobs, and the archived ones for which others wait, by id."""
@@ -102,10 +115,10 @@ class KnownJobs:
         needed = {name for job in self.in_state("queued") for name in job.spec.depends_on}
         needed -= self.known.keys() | self.damaged.keys()
         self.past = {name: job for name, job in self.past.items() if name in needed}
-        for name in sorted(needed - self.past.keys() - self._waiting(self._absent)):
+        for name in sorted(needed - self.past.keys() - self._recently_absent()):
             found = self._load_past(name)
             if found is None:
-                self._absent[name] = self.now()
+                self._note_absent(name)
             else:
                 self.past[name] = found
 
@@ -120,9 +133,21 @@ class KnownJobs:
             print(f"dispatcher: job {name}, for which others wait: {error}", flush=True)
             return None
 
-    def _waiting(self, checked: Mapping[str, float]) -> set[str]:
-        due = self.now() - RECHECK_SECONDS
-        return {name for name, time in checked.items() if time > due}
+    def _note_absent(self, name: str) -> None:
+        now = self.now()
+        self._absent[name] = Absent(self._absent.get(name, Absent(now, now)).since, now)
+
+    def _recently_absent(self) -> set[str]:
+        """Returns the names not to be looked at yet: again at once, then at twice the time.
+
+        A job whose spec was about to be written must not lose its place to those behind it.
+        """
+        now = self.now()
+        return {
+            name
+            for name, each in self._absent.items()
+            if now - each.checked < min(RECHECK_SECONDS, each.checked - each.since)
+        }
 
     def recheck(self, name: str) -> None:
         """Has the next call of `take_in` look at a job that is set aside."""
@@ -145,10 +170,11 @@ class KnownJobs:
             self._set_aside(name, str(error))
 
     def _unread(self, there: set[str]) -> list[str]:
-        recent = self._waiting(self._absent)
-        self._absent = {name: time for name, time in self._absent.items() if name in recent}
-        checked = {name: each.checked for name, each in self.damaged.items()} | self._absent
-        return sorted(there - self.known.keys() - self._waiting(checked))
+        due = self.now() - RECHECK_SECONDS
+        aside = {name for name, each in self.damaged.items() if each.checked > due}
+        for name in self._absent.keys() & self.known.keys():
+            del self._absent[name]
+        return sorted(there - self.known.keys() - aside - self._recently_absent())
 
     def _load_all(self, names: list[str]) -> list[Job | None]:
         if len(names) < MANY:
@@ -179,7 +205,7 @@ class KnownJobs:
         if self.records.ended is not None and self.records.ended.exists(name):
             self.records.remove(name)
         else:
-            self._absent[name] = self.now()
+            self._note_absent(name)
 
     def _is_double(self, accepted: Accepted) -> bool:
         """Tells whether a job was accepted again while the first of its id moved to the archive."""

@@ -13,7 +13,7 @@ import typer
 from cluster.queue.archive_index import ArchiveIndex
 from cluster.queue.events import ENDED
 from cluster.queue.messages import JobRow
-from cluster.queue.records import QueueRecords
+from cluster.queue.records import QueueError, QueueRecords
 from cluster.storage import StorageConfig
 from flowkd.errors import FlowkdError
 from flowkd.text import visible
@@ -175,7 +175,8 @@ def _rows(records: QueueRecords, everything: bool) -> list[JobRow]:
     table = records.table()
     rows = table.rows if table else []
     known = {row.job for row in rows}
-    rows = rows + [_unseen(records, job) for job in records.jobs() if job not in known]
+    unseen = [_unseen(records, job) for job in records.jobs() if job not in known]
+    rows = rows + [row for row in unseen if row is not None]
     return [*_archived(records, {row.job for row in rows}), *rows] if everything else rows
 
 
@@ -188,11 +189,16 @@ def _archived(records: QueueRecords, others: set[str]) -> list[JobRow]:
     return found
 
 
-def _unseen(records: QueueRecords, job: str) -> JobRow:
-    """Returns the row of a job that the dispatcher has not seen yet."""
+def _unseen(records: QueueRecords, job: str) -> JobRow | None:
+    """Returns the row of a job that the dispatcher has not seen yet; None if its spec is not there.
+
+    A submission makes the folder before the spec.
+    """
     row = JobRow(job=job, kind="", owner="", priority=0, state="submitted")
     try:
         spec = records.spec(job).spec
+    except QueueError:
+        return None
     except FlowkdError as error:
         return row.model_copy(update={"state": "damaged", "reason": str(error)})
     found = {"kind": spec.kind, "owner": spec.owner, "priority": spec.priority}

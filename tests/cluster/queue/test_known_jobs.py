@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,3 +186,31 @@ def test_a_store_that_is_away_is_no_fault_of_a_job(queue: Queue) -> None:
     with pytest.raises(OSError, match="away"):
         queue.tick()
     assert queue.dispatcher.jobs.damaged == {}
+
+
+def test_a_job_whose_spec_comes_a_moment_after_its_folder_keeps_its_place(queue: Queue) -> None:
+    Path(queue.records.store.path("queue", "early")).mkdir()
+    queue.tick()
+    queue.submit("early")
+    queue.submit("late")
+    queue.tick(10)
+    assert [job for job in queue.cluster.ran if job != "bad"] == ["early", "late"]
+
+
+def test_a_folder_that_stays_empty_is_looked_at_ever_more_rarely(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(queue.records.store.path("queue", "empty")).mkdir()
+    looks = []
+    spec = QueueRecords.spec
+    monkeypatch.setattr(
+        QueueRecords, "spec", lambda self, job: (looks.append((job, queue.now)), spec(self, job))[1]
+    )
+    for _ in range(100):
+        queue.now += 0.5
+        queue.tick()
+    times = [time for job, time in looks if job == "empty"]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert gaps[0] == 0.5
+    assert gaps[-1] == 10
+    assert gaps == sorted(gaps)

@@ -144,7 +144,8 @@ def test_what_nobody_waits_for_is_not_computed(address, ray_cluster):
 
     async def run():
         await computed(address, process, 36)
-        return [[await computed(address, process, n) for _ in range(3)] for n in (36, 0)]
+        return [[await computed(address, process, n) for n in (36, 0)] for _ in range(5)]
 
-    stayed, left = asyncio.run(run())
-    assert statistics.median(left) < 0.75 * statistics.median(stayed)
+    stayed, left = zip(*asyncio.run(run()), strict=True)
+    # Other work on the machine only adds to a time: the least is the most exact.
+    assert min(left) < 0.75 * min(stayed)
