@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def is_transformed() -> bool:
+    """Tells whether torch.compile or a transform of torch.func sees to gradients itself."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def couple(
     kept: Tensor, changed: Tensor, shift: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -19,9 +24,7 @@ def couple(
         shift: t, of the shape of x.
         log_scale: s of z = x exp(s) + t, of the shape of x.
     """
-    # torch.compile and the transforms of torch.func see to gradients themselves.
-    others = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if torch.is_grad_enabled() and not others:
+    if torch.is_grad_enabled() and not is_transformed():
         z, log_det = _Couple.apply(kept, changed, shift, log_scale)
         return z, log_det
     return _couple(kept, changed, shift, log_scale)[:2]

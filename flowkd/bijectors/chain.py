@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from flowkd.bijectors.base import Bijector, Shape, State, Tap
-from flowkd.bijectors.elementwise import ActNorm
+from flowkd.bijectors.dense_steps import DenseStep, apply_densely
 from flowkd.bijectors.joined import LogDet, Pair, channel_maps
 from flowkd.bijectors.leading import Leading
-from flowkd.bijectors.linear import Invertible1x1
+from flowkd.bijectors.plan import DenseRun, Names, Part, joined
 from flowkd.bijectors.reversible import apply_reversibly, runs
-
-Names = tuple[str, ...]
 
 
 class Chain(Bijector):
@@ -39,9 +37,7 @@ class Chain(Bijector):
 
     def items(self) -> Iterator[tuple[str, Bijector]]:
         """Yields (name, bijector) in the order of forward."""
-        for name, module in self._modules.items():
-            assert isinstance(module, Bijector)
-            yield name, module
+        yield from self._modules.items()  # type: ignore[misc]  # each is a Bijector
 
     def __getitem__(self, path: str) -> Bijector:
         """Returns the inner bijector at a dotted path, through any Leading on the way."""
@@ -66,8 +62,8 @@ class Chain(Bijector):
         """Maps forward and also returns the states after the inner bijectors named in taps."""
         total = LogDet(x)
         states: dict[str, State] = {}
-        plan = self._plan(taps)
-        maps = iter(channel_maps([part for _, part in plan if isinstance(part, Pair)]))
+        plan = self._plan(x, taps)
+        maps = iter(channel_maps([pair for _, part in plan for pair in _pairs(part)]))
         for names, part in plan:
             before = total.value() if taps else x
             inside: dict[str, State] = {}
@@ -77,6 +73,13 @@ class Chain(Bijector):
                     inside = {"": State(*part.norm(x))}
                 x = used(x)
                 total.add_map(used, x)
+            elif isinstance(part, DenseRun):
+                steps = [
+                    DenseStep(next(maps) if isinstance(before, Pair) else before, coupling)
+                    for before, coupling in part.steps
+                ]
+                x, log_det = apply_densely(steps, x, context)
+                total.add(log_det)
             elif isinstance(part, list):
                 x, log_det = apply_reversibly(part, x, context)
                 total.add(log_det)
@@ -91,31 +94,22 @@ class Chain(Bijector):
                     states[name] = State(x, total.value())
         return x, total.value(), states
 
-    def _plan(self, taps: Collection[str]) -> list[tuple[Names, list[Bijector] | Pair | Bijector]]:
-        """Returns what is applied in turn, with the paths of what ends there.
-
-        Of a pair the first path is that of its ActNorm.
-        """
+    def _plan(
+        self, x: Tensor, taps: Collection[str]
+    ) -> Sequence[tuple[Names, list[Bijector] | Part]]:
+        """Returns what is applied in turn, with the paths of what ends there."""
         if self.reversible and torch.is_grad_enabled():
             return list(runs(self.leaves(), taps))
-        plan: list[tuple[Names, list[Bijector] | Pair | Bijector]] = []
-        for names, bijector in self.leaves():
-            paths, before = plan[-1] if plan else ((), None)
-            # Where an inner chain ends with the ActNorm, two states would be asked for there.
-            alone = len(paths) == 1
-            if alone and isinstance(before, ActNorm) and isinstance(bijector, Invertible1x1):
-                plan[-1] = (paths + names, Pair(before, bijector))
-            else:
-                plan.append((names, bijector))
-        return plan
+        return joined(self.leaves(), x, taps)
 
     def leaves(self) -> Iterator[tuple[tuple[str, ...], Bijector]]:
         """Yields the bijectors that are no chains, with the paths of what ends with each."""
         for name, bijector in self.items():
-            *before, (paths, last) = bijector.leaves()
-            for inner, leaf in before:
-                yield tuple(f"{name}.{path}" for path in inner), leaf
-            yield (*(f"{name}.{path}" for path in paths), name), last
+            leaves = list(bijector.leaves())
+            for inner, leaf in leaves[:-1]:
+                yield tuple([f"{name}.{path}" for path in inner]), leaf
+            paths, last = leaves[-1]
+            yield (*[f"{name}.{path}" for path in paths], name) if paths else (name,), last
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undoes each bijector, last first, and sums their log_dets."""
@@ -176,6 +170,13 @@ class Chain(Bijector):
             before += sum(parameter.numel() for parameter in bijector.parameters())
             channels = bijector.channels if isinstance(bijector, Leading) else shape[0]
             yield name, Tap(shape, channels, before)
+
+
+def _pairs(part: list[Bijector] | Part) -> list[Pair]:
+    """Returns the pairs of a part, in turn."""
+    if isinstance(part, DenseRun):
+        return [before for before, _ in part.steps if isinstance(before, Pair)]
+    return [part] if isinstance(part, Pair) else []
 
 
 def _within(name: str, taps: Collection[str]) -> list[str]:

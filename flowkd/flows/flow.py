@@ -341,4 +341,5 @@ def _needs_gradient(*values: Tensor | None) -> bool:
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
     """Returns log N(z; 0, I) in nats, (B,)."""
-    return -0.5 * (z.square() + LOG_TWO_PI).flatten(1).sum(1)
+    squares = z.square().flatten(1)
+    return -0.5 * (squares.sum(1) + LOG_TWO_PI * squares.shape[1])
