@@ -21,6 +21,7 @@ from benchmarks import (
     precision,
     ray_train,
     serve_page,
+    student_shapes,
     tuning_page,
 )
 from benchmarks.chaos import page as chaos_page
@@ -69,6 +70,7 @@ def main() -> None:
         "bench-precision": precision.document,
         "bench-scale": scale_page.document,
         "bench-serve": serve_page.document,
+        "bench-shapes": student_shapes.document,
         "bench-train": ray_train.document,
         "bench-tuning": tuning_page.document,
         "bench-warmstart": warm_starts,
