@@ -8,6 +8,39 @@ from flowkd.evaluation.figures import FlowFigures
 from flowkd.report.comparison import ROLES, gap_text, percent
 
 NAMES = ("casp", "stars", "photos")
+# Journey, what went wrong there, and what was done.
+STUMBLES = (
+    (
+        "stars", "an identifier has more digits than a number can hold",
+        "it is left out, and `flowkd new` says so",
+    ),
+    ("stars", "columns have long tails", "the import tells them, and what draws them in"),
+    (
+        "casp", "the recovery from a leap of the loss was taken for a plateau: the teacher stopped "
+        "early, and the student closed -419% of the gap",
+        "`steps: auto` learns in cycles of the rate, each twice as long, until two bring nothing",
+    ),
+    (
+        "casp", "a folded student learnt in steps too small to tell from its end, and stopped",
+        "students take as many steps as their teacher",
+    ),
+    (
+        "photos", "a flow as large as the pictures allow would have trained for a day",
+        "its size follows `minutes`, by steps that are timed before",
+    ),
+    (
+        "photos", "a step that was timed on few rows was faster than those that followed",
+        "it is timed on a whole batch",
+    ),
+    (
+        "photos", "one photograph was all of the test, and another all of validation",
+        "a few large pictures are split by squares of them",
+    ),
+    (
+        "all", "`flowkd new` said too few minutes",
+        "it says a range, and what `minutes` cannot suffice for; on a busy machine it is still low",
+    ),
+)  # fmt: skip
 
 
 def document(results: dict[str, Any]) -> str:
@@ -27,7 +60,13 @@ report that says why not.{_missing(results)}
 
 *Faster* is log-likelihoods and samples a second, over the teacher's.
 
-{sections}"""
+{sections}
+## What they stumbled on
+
+| journey | what went wrong | what was done |
+| --- | --- | --- |
+{chr(10).join(f"| {' | '.join(each)} |" for each in STUMBLES)}
+"""
 
 
 def _missing(results: dict[str, Any]) -> str:
