@@ -55,6 +55,14 @@ class GroupBits:
     def __str__(self) -> str:
         return describe_rows(sum(self.rows), self.groups)
 
+    @property
+    def without_worst(self) -> GroupBits:
+        """The same without the lot of the most bits a row; there are two at least."""
+        worst = int(np.argmax(np.array(self.bits) / np.array(self.rows)))
+        bits, rows = list(self.bits), list(self.rows)
+        del bits[worst], rows[worst]
+        return GroupBits(bits, rows, self.groups - 1)
+
     @classmethod
     def of(cls, bits: np.ndarray, group: np.ndarray | None = None) -> GroupBits:
         """Sums bits per dimension (N,) by the rows' group (N,); default each row is its own."""

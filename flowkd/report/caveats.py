@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from flowkd.evaluation.figures import FlowFigures
-from flowkd.evaluation.intervals import GroupBits, Interval, difference
+from flowkd.evaluation.intervals import GroupBits, Interval, difference, mean_of
 
 Bits = Mapping[str, GroupBits]
+# A mean that moves by so many of its errors without the worst lot of rows is decided by these.
+DECIDES = 3.0
 
 
 def first_lines(figures: Mapping[str, FlowFigures]) -> list[str]:
     """Returns sentences that belong before everything else that is said of these flows.
 
-    They tell a teacher that is no better than the plain student, on validation or on the split
-    compared on, and flows that the two splits put in different orders.
+    They tell a mean that a few rows decide, a teacher that is no better than the plain student, on
+    validation or on the split compared on, and flows that the two splits put in different orders.
     """
     splits = _by_split(figures)
-    found = [line for name, bits in splits.items() for line in no_better_teacher(bits, name)]
+    found = [line for name, bits in splits.items() for line in decided_by_few(bits, name)]
+    found += [line for name, bits in splits.items() for line in no_better_teacher(bits, name)]
     if len(splits) > 1 and len(figures) > 1:
         found += another_order({name: _means(bits) for name, bits in splits.items()})
     return found
@@ -43,6 +46,27 @@ def few_groups(figures: Mapping[str, FlowFigures]) -> list[str]:
         f"Only {counts}: too few for these errors to be relied on. Add more, or cross-validate "
         f"with `folds` of a study."
     ]
+
+
+def decided_by_few(bits: Bits, split: str) -> list[str]:
+    """Returns a sentence for each flow whose mean on a split is another without its worst rows."""
+    lines = []
+    for label, found in bits.items():
+        if found.few:
+            continue
+        rest = found.without_worst
+        if found.mean - rest.mean > DECIDES * mean_of(rest).error:
+            rows = sum(found.rows)
+            worst = rows - sum(rest.rows)
+            which = "one decides" if worst == 1 else f"some of {worst:,} decide"
+            lines.append(
+                f"Of the {rows:,} rows of {split}, {which} what {label} has: it is "
+                f"{found.mean:.3f} bits per dimension with and {rest.mean:.3f} without. Far from "
+                f"the others an affine flow can be off by any amount: look at those rows, draw "
+                f"their columns in (`transforms`: asinh, log), or let splines, which are the "
+                f"identity there, take the place of scales (`flow: {{transform: spline}}`)."
+            )
+    return lines
 
 
 def no_better_teacher(bits: Bits, split: str) -> list[str]:

@@ -63,6 +63,23 @@ def test_a_teacher_that_is_no_better_is_told_first(
     assert re.search(said, first)
 
 
+@pytest.mark.parametrize(("rows", "which"), [(40, "one decides"), (5000, "some of 5 decide")])
+def test_rows_that_decide_a_mean_are_told_first(rows: int, which: str) -> None:
+    draws = np.random.default_rng(0)
+    known = {
+        role: value + 0.3 * draws.standard_normal(rows)
+        for role, value in (("teacher", 3.0), ("plain", 3.2), ("distilled", 3.05))
+    }
+    assert not [line for line in first_lines(figures_on(known, known, 1)) if "decide" in line]
+    off = {role: values.copy() for role, values in known.items()}
+    off["teacher"][7] = 1e6
+    first, *others = first_lines(figures_on(off, known, 1))
+    assert first.startswith(f"Of the {rows:,} rows of test, {which} what teacher has: it is")
+    without = float(first.split(" with and ")[1].split(" ")[0])
+    assert without == pytest.approx(np.delete(off["teacher"], 7).mean(), abs=0.01)
+    assert not [line for line in others if "decide" in line]
+
+
 def test_splits_that_disagree_are_told_first_and_few_groups_beside_the_figures() -> None:
     lines = first_lines(REVERSED)
     assert lines[-1] == (
