@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowkd.evaluation.figures import FlowFigures
+from flowkd.report.caveats import first_lines
 from flowkd.report.comparison import ROLES, gap_text, percent
 
 NAMES = ("casp", "stars", "photos")
@@ -14,7 +15,11 @@ STUMBLES = (
         "stars", "an identifier has more digits than a number can hold",
         "it is left out, and `flowkd new` says so",
     ),
-    ("stars", "columns have long tails", "the import tells them, and what draws them in"),
+    ("casp", "columns have long tails", "the import tells them, and what draws them in"),
+    (
+        "stars", "one row decided the mean of a flow, and nobody could see it",
+        "a comparison says so before all else",
+    ),
     (
         "casp", "the recovery from a leap of the loss was taken for a plateau: the teacher stopped "
         "early, and the student closed -419% of the gap",
@@ -96,7 +101,8 @@ def _section(name: str, journey: dict[str, Any]) -> str:
         for role in ROLES
     ]
     said = "\n".join(journey["said"])
-    advice = "\n".join(f"- {each}" for each in journey["advice"])
+    figures = {role: FlowFigures.read(journey[role]) for role in ROLES}
+    advice = "\n".join(f"- {each}" for each in [*first_lines(figures), *journey["advice"]])
     what = f"\nWhat the report says of it:\n\n{advice}\n" if advice else ""
     return f"""## {name}
 
