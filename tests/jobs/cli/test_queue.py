@@ -97,6 +97,9 @@ def test_what_no_dispatcher_has_seen_is_shown_as_submitted(
     assert "no dispatcher has looked at the queue yet" in said
     code, said = call(local_store, "queue", "--json")
     assert [(row["job"], row["state"]) for row in json.loads(said)] == [("one", "submitted")]
+    # A submission makes the folder before the spec: until then it is no job, nor damaged.
+    Path(local_store.path("queue", "two")).mkdir()
+    assert len(json.loads(call(local_store, "queue", "--json")[1])) == 1
 
 
 def test_a_job_is_shown_with_its_history_and_its_log(local_store: Store, configs: Path) -> None:
