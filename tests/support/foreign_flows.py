@@ -241,6 +241,15 @@ def same(name: str) -> nn.Module:
     return moved(*SAME[name])
 
 
+def log_prob_of(module: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
+    """What the library itself says."""
+    if isinstance(module, zuko.flows.Flow):
+        return module(context).log_prob(x)
+    if isinstance(module, nf.MultiscaleFlow):
+        return module.log_prob(x.clone(), context)
+    return module.log_prob(x, context) if context is not None else module.log_prob(x)
+
+
 def trained(module: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> None:
     """Trains a flow of another library on rows, by Adam."""
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)

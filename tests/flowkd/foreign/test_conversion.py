@@ -22,6 +22,7 @@ from tests.support.foreign_flows import (
     D,
     T,
     Z,
+    log_prob_of,
     moved,
     nflows_of,
     nflows_pictures,
@@ -29,15 +30,6 @@ from tests.support.foreign_flows import (
     normflows_of,
     same,
 )
-
-
-def log_prob_of(module: nn.Module, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
-    """What the library itself says."""
-    if isinstance(module, zuko.flows.Flow):
-        return module(context).log_prob(x)
-    if isinstance(module, nf.MultiscaleFlow):
-        return module.log_prob(x.clone(), context)
-    return module.log_prob(x, context) if context is not None else module.log_prob(x)
 
 
 @pytest.mark.parametrize("name", SAME)
