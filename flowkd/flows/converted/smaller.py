@@ -19,6 +19,7 @@ from flowkd.flows.converted.nets import (
     MaskedNet,
     Net,
     PictureNet,
+    ResidualPictureNet,
     ResidualStep,
     Step,
 )
@@ -68,7 +69,7 @@ def linear_in_place(layer: LayerConfig, size: int) -> list[LayerConfig]:
 
 def scaled_net(net: AnyLayerNet, width: float) -> AnyLayerNet:
     """Returns a network of a share of the hidden units."""
-    if isinstance(net, ConstantNet):
+    if isinstance(net, ConstantNet | ResidualPictureNet):
         return net
     if isinstance(net, PictureNet):
         sizes = {key: _scaled(getattr(net, key), width) for key in ("width", "inner")}
@@ -164,13 +165,13 @@ def _wider(ours: AnyLayerNet, theirs: AnyLayerNet) -> bool:
 
 
 def widths(net: AnyLayerNet) -> list[int]:
-    """Returns how many hidden units each layer of a network has."""
+    """Returns how many hidden units each layer of a network has that can have fewer."""
     if isinstance(net, PictureNet):
         return [net.width, net.inner]
     if isinstance(net, BesideNet):
         return [size for each in net.networks for size in widths(each)]
-    if isinstance(net, ConstantNet):
-        return []
+    if isinstance(net, ConstantNet | ResidualPictureNet):
+        return []  # none that can be fewer
     within = [step.steps if isinstance(step, ResidualStep) else (step,) for step in net.steps]
     linear = [step for steps in within for step in steps if isinstance(step, LinearStep)]
     return [step.outputs for step in linear[:-1]]

@@ -39,6 +39,11 @@ def test_one_of_couplings_is_followed_by_a_narrower_copy_within_its_share(name: 
     assert build_flow(student).one_pass == {"log_prob": True, "sample": True}
 
 
+def test_one_of_residual_convolutions_is_followed_by_a_glow_of_as_many_levels() -> None:
+    student = smaller(config_of(converted("nflows Glow of residual convolutions")), 0.9)
+    assert (student.kind, student.levels) == ("glow", 2)
+
+
 def test_a_share_that_its_matrices_alone_exceed_is_given_to_couplings_of_flowkd() -> None:
     teacher = config_of(converted("normflows couplings, exp"))
     assert isinstance(smaller(teacher, 0.5), CouplingConfig)
