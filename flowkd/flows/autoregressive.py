@@ -107,7 +107,7 @@ class AutoregressiveConfig(StepsConfig):
         """Raises ValueError for reversals that do not cancel."""
         check_reversals(kind, self.mix, self.order, self.depth, source.depth)
 
-    def student(self) -> CouplingConfig:
+    def student(self, of_steps: bool = False) -> CouplingConfig:
         """Returns a coupling flow with splines, which is one pass both ways.
 
         It has three times as many steps, of which a student has its share: a coupling changes half

@@ -95,7 +95,8 @@ def describe_flow(flow: FlowConfig) -> str:
 def smaller(config: FlowConfig, share: float) -> FlowConfig:
     """Returns the config of a student with at most a share of the parameters.
 
-    It is of the same family, but for one that is slow in a direction, whose `student` is not.
+    It is of the same family, but for one that is slow in a direction, whose `student` is not, and
+    for a converted one whose matrices alone are more than the share.
     The depth shrinks by a power of the share that is the family's own, where networks are left that
     are not too narrow; then the width is the largest within the share. Of a flow that was converted
     from another library mean and scale are left to the data.
@@ -119,14 +120,16 @@ def smaller(config: FlowConfig, share: float) -> FlowConfig:
         raise ValueError(f"expected a share of the parameters above 0 and below 1; got {share}")
     most = share * count_parameters(build_flow(config))
     base = config.student()
-    powers, widest = sorted({config.depth_power, 0.5}), 1.0
-    depths = tuple(share**power for power in powers)
-    if base is not config:
-        depths, widest = tuple(share**0.5 * each for each in OTHER_DEPTHS), OTHER_WIDEST
 
     def parameters(depth: float, width: float) -> int:
         return count_parameters(new_flow(base.scaled(depth, width)))
 
+    powers, widest = sorted({config.depth_power, 0.5}), 1.0
+    depths = tuple(share**power for power in powers)
+    if base is config and parameters(depths[-1], 0.0) > most:
+        base = config.student(of_steps=True)  # whose networks may not be most of it
+    if base is not config:
+        depths, widest = tuple(share**0.5 * each for each in OTHER_DEPTHS), OTHER_WIDEST
     least = [parameters(depth, 0.0) for depth in depths]
     if least[-1] > most:
         raise ValueError(

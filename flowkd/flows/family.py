@@ -102,10 +102,12 @@ class FlowConfig(Config):
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns new bijectors by name, in the order of forward, after the standardising one."""
 
-    def student(self) -> FlowConfig:
+    def student(self, of_steps: bool = False) -> FlowConfig:
         """Returns the config that students are made smaller from: by default itself.
 
-        Another one may leave mean and scale to the data.
+        Args:
+            of_steps: Whether it must be one of levels of steps. Another one than itself may leave
+                mean and scale to the data.
         """
         return self
 

@@ -16,6 +16,7 @@ from flowkd.bijectors import (
     Chain,
     Coupling,
     Inverted,
+    Invertible1x1,
     Leading,
     LinearMap,
     Shape,
@@ -110,6 +111,11 @@ def _(bijector: Inverted, shape: Shape) -> Bijector:
 def _(bijector: Coupling, shape: Shape) -> Bijector:
     kept = (bijector.kept, *shape[1:])
     return Coupling(fast_conditioner(bijector.conditioner, kept), bijector.kept, bijector.transform)
+
+
+@inference_form.register
+def _(bijector: Invertible1x1, shape: Shape) -> Bijector:
+    return Mix(ActNorm(shape[0]).double(), bijector, shape)
 
 
 @inference_form.register

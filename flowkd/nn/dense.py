@@ -74,7 +74,7 @@ class Constant(Conditioner):
 
     def forward(self, kept: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps (B, I) to (B, O)."""
-        return self.values.expand(len(kept), -1)
+        return self.values.expand(kept.shape[0], -1)
 
 
 class Beside(Conditioner):

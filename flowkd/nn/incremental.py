@@ -283,7 +283,7 @@ class Schedule:
         x = given.clone()  # what a group starts from
         buffers = [x, *(z.new_empty(len(z), size) for size in self._sizes[1:])]
         made, each = buffers[self._output], self._each
-        slopes, iterations = [], 0
+        slopes, iterations, most = [], 0, torch.finfo(z.dtype).max ** 0.5
         for lo, stop in groups or [(level, level + 1) for level in range(self.count)]:
             for first in range(lo, stop):
                 iterations += 1
@@ -300,8 +300,9 @@ class Schedule:
                     slopes.append(slope)
                     break
                 x[:, start:exact] = values[:, : exact - start]
-                # Of what is not exact yet, nothing may be so far off that a weight of 0 is none.
-                x[:, exact:end] = values[:, exact - start :].nan_to_num(0.0, 0.0, 0.0)
+                # Of what is not exact yet, neither it nor a unit of it may overflow: what is exact
+                # is multiplied with both, by weights of 0.
+                x[:, exact:end] = values[:, exact - start :].nan_to_num(0.0).clamp(-most, most)
                 slopes.append(slope[:, : exact - start])
         if self.columns.numbers is not None:
             x = torch.empty_like(x).index_copy_(1, self.columns.numbers.to(x.device), x)

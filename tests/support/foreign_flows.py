@@ -102,6 +102,23 @@ def nflows_pictures() -> nn.Module:
     return flows.Flow(levels, distributions.StandardNormal([64]))
 
 
+def nflows_picture_splines(**given: object) -> nn.Module:
+    """One level of pictures: a coupling of splines, and one that only shifts."""
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        options = {"num_blocks": 1, "activation": functional.elu, **given}
+        return ConvResidualNet(inputs, outputs, hidden_channels=6, **options)
+
+    spline = T.PiecewiseRationalQuadraticCouplingTransform
+    mask = torch.arange(4) % 2
+    return nflows_of(
+        T.PointwiseAffineTransform(torch.tensor(-0.5), torch.tensor(2.0)), T.SqueezeTransform(),
+        spline(mask, net, num_bins=3, tails="linear", tail_bound=3.0), T.ReversePermutation(4),
+        T.InverseTransform(T.AdditiveCouplingTransform(1 - mask, net)),
+        base=distributions.StandardNormal([4, 2, 2]),
+    )  # fmt: skip
+
+
 def nflows_normalised() -> nn.Module:
     """Batch normalisation between layers, with the statistics of some batches."""
     flow = MaskedAutoregressiveFlow(D, 8, 2, 1, batch_norm_between_layers=True)
@@ -207,6 +224,8 @@ SAME: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "nflows NSF-C, unconditional too | context": (lambda: nflows_splines(unconditional=True), 0.2),
     "nflows NSF-AR | context": (nflows_autoregressive, 0.2),
     "nflows, linear maps": (nflows_linear, 0.2),
+    "nflows Glow of residual convolutions": (nflows_pictures, 0.1),
+    "nflows NSF of pictures": (nflows_picture_splines, 0.2),
     "normflows RealNVP": (normflows_masked, 0.2),
     "normflows couplings, exp": (lambda: normflows_couplings("exp"), 0.2),
     "normflows couplings, sigmoid": (lambda: normflows_couplings("sigmoid"), 0.2),
@@ -239,6 +258,15 @@ def moved(build: Callable[[], nn.Module], by: float, seed: int = 0) -> nn.Module
 def same(name: str) -> nn.Module:
     """A flow of SAME."""
     return moved(*SAME[name])
+
+
+def log_prob_of(module: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
+    """What the library itself says."""
+    if isinstance(module, zuko.flows.Flow):
+        return module(context).log_prob(x)
+    if isinstance(module, nf.MultiscaleFlow):
+        return module.log_prob(x.clone(), context)
+    return module.log_prob(x, context) if context is not None else module.log_prob(x)
 
 
 def trained(module: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> None:

@@ -67,6 +67,11 @@ class Affine:
             fit.shift[column], fit.matrix[column, : column + 1] = weight[0], weight[1:]
         return fit
 
+    def of_reordered(self, order: Tensor) -> Affine:
+        """Returns this map of channels in an order, h[:, order], as one of the channels as such."""
+        back = order.argsort()
+        return Affine(self.matrix[back][:, back], self.shift[back])
+
     def after(self, first: Affine) -> Affine:
         """Returns the map that applies `first`, then this."""
         return Affine(self.matrix @ first.matrix, self.matrix @ first.shift + self.shift)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from flowkd.distillation.warmstart.converted import check_converted
 from flowkd.flows.family import FlowConfig, StepsConfig
 
 WarmStart = Literal["fold", "inherit", "slice", "copy"]
@@ -29,6 +30,9 @@ def check_warm_start(
     """
     if kind not in get_args(WarmStart):
         raise ValueError(f"expected a warm start of {', '.join(get_args(WarmStart))}; got {kind!r}")
+    if "converted" in (student_config.kind, source_config.kind):
+        check_converted(kind, student_config, source_config, rows)
+        return
     _check_same_family(student_config, source_config)
     if kind not in student_config.warm_starts:
         raise ValueError(

@@ -36,6 +36,7 @@ class Layers:
         last: Gives the parameters.
         context: What the context adds after the first.
         act: Between layers.
+        last_act: Before the last one.
         places: Given a width, the place of each unit in the order of the columns.
     """
 
@@ -43,6 +44,7 @@ class Layers:
     last: Linear
     act: Callable[[Tensor], Tensor]
     places: Callable[[int], Tensor]
+    last_act: Callable[[Tensor], Tensor]
     context: nn.Linear | None = None
     hidden: list[Linear] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -54,7 +56,7 @@ def layers_of(network: Conditioner) -> Layers:
         blocks = [Block(each.first, each.last, each.gate) for each in network.layers()]
         return Layers(
             network.first, network.last, relu, lambda width: torch.zeros(width).long(),
-            network.context, blocks=blocks,
+            nn.Identity(), network.context, blocks=blocks,
         )  # fmt: skip
     assert isinstance(network, MADE)
     first, *middle, last = network.parts
@@ -62,9 +64,8 @@ def layers_of(network: Conditioner) -> Layers:
     assert isinstance(first, Masked)
     assert isinstance(last, Masked)
     inputs = network.inputs
-    found = Layers(
-        first, last, ACTIVATIONS[names[0]], lambda width: unit_places(inputs, width), first.context
-    )
+    act = ACTIVATIONS[names[0]]
+    found = Layers(first, last, act, lambda width: unit_places(inputs, width), act, first.context)
     for part in middle:
         if isinstance(part, Residual):
             into, out = (each for each in part.parts if isinstance(each, Masked))
@@ -142,7 +143,7 @@ def _narrow_residual(
         inner.append(_products(units))
         added = of(block.last, units)
         state = state + (added if block.gate is None else added * block.gate(context).sigmoid())
-    products.append(_products(large.act(state)))
+    products.append(_products(large.last_act(state)))
     readers = [*(block.first for block in large.blocks), large.last]
     # One choice of what the state keeps, by all that is read from it.
     together = torch.stack(products).sum(0)

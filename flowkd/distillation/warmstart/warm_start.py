@@ -13,11 +13,13 @@ from flowkd.distillation.warmstart.check import (
     fewer,
     narrower,
 )
+from flowkd.distillation.warmstart.converted import fold_converted
 from flowkd.distillation.warmstart.depth import fold_depth
 from flowkd.distillation.warmstart.layout import blocks, matched
 from flowkd.distillation.warmstart.select import Select, largest, most_telling
 from flowkd.distillation.warmstart.width import narrow
 from flowkd.flows.build import build_flow, count_parameters
+from flowkd.flows.converted.config import ConvertedConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
 
@@ -53,6 +55,9 @@ def warm_start(
     check_warm_start(kind, student_config, source_config, rows=len(x))
     vectors = source.encode_context(context, x)
     source(x[:1], None if context is None else context[:1])  # it refuses what is not its data
+    if isinstance(student_config, ConvertedConfig) and isinstance(source_config, ConvertedConfig):
+        fold_converted(student, student_config, source, source_config, x, vectors)
+        return
     ours, theirs = as_steps(student_config), as_steps(source_config)
     if kind == "inherit":
         _inherit(student, source, source_config, x, vectors)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from flowkd.bijectors import Bijector, Chain, Leading
-from flowkd.flows.converted.layers import Layer, LayerConfig
+from flowkd.flows.converted.layers import CouplingLayer, Layer, LayerConfig
+from flowkd.flows.converted.smaller import scaled_layers, widths
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.glow import GlowConfig
@@ -28,6 +29,9 @@ class ConvertedConfig(FlowConfig):
     kind: Literal["converted"] = "converted"
     origin: str
     layers: tuple[Layer, ...] = Field(min_length=1)
+
+    warm_starts: ClassVar[tuple[str, ...]] = ("fold",)
+    depth_power: ClassVar[float] = 0.0
 
     @model_validator(mode="after")
     def _has_context(self) -> ConvertedConfig:
@@ -58,12 +62,27 @@ class ConvertedConfig(FlowConfig):
             for name in names
         ]
 
-    def student(self) -> FlowConfig:
-        """Returns a flow of the same data that samples in one pass, for students to be sized by.
+    def scaled(self, depth: float, width: float) -> Self:
+        """Returns it with a share of the networks, and of their hidden units, at least 1.
 
-        Its mean and scale are left to the data.
+        What it is a copy of saw these columns as they are.
         """
         assert self.event_shape is not None
+        layers = tuple(scaled_layers(self.layers, self.event_shape, depth, width))
+        return self.model_copy(update={"layers": layers, "transforms": self.transforms or ()})
+
+    def student(self, of_steps: bool = False) -> FlowConfig:
+        """Returns itself where it is couplings, which are one pass each way, else such a flow.
+
+        Args:
+            of_steps: Whether it must be one of levels of steps. Mean and scale of that are left to
+                the data.
+        """
+        assert self.event_shape is not None
+        hidden = [widths(each.net) for each in self.layers if isinstance(each, CouplingLayer)]
+        slow = any(layer.kind == "autoregressive" for layer in self.layers)
+        if any(hidden) and not slow and not of_steps:
+            return self
         values = {
             key: getattr(self, key)
             for key in ("event_shape", "classes", "context_size", "context_mean", "context_scale")

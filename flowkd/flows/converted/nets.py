@@ -13,6 +13,7 @@ from flowkd.config import Config
 from flowkd.nn import Conditioner, ConvNet
 from flowkd.nn.dense import Beside, Constant, Dense, Layer
 from flowkd.nn.made import MADE, Activation, ActivationName, Masked, Residual
+from flowkd.nn.residual_conv import ResidualConvNet
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -114,6 +115,29 @@ class PictureNet(Config):
         return ConvNet(self.inputs, self.outputs, self.width, 0, self.inner)
 
 
+class ResidualPictureNet(Config):
+    """A 1x1 convolution, residual blocks of two 3x3 convolutions, and a 1x1 convolution.
+
+    Attributes:
+        inputs: Channels in.
+        outputs: Channels out.
+        width: Channels between.
+        blocks: How many blocks.
+        activation: Before each of a block's convolutions.
+    """
+
+    kind: Literal["residual_conv"] = "residual_conv"
+    inputs: Size
+    outputs: Size
+    width: Size
+    blocks: Annotated[int, Field(ge=0)]
+    activation: ActivationName
+
+    def build(self, context: int) -> ResidualConvNet:
+        """Returns it with new weights; no context is seen."""
+        return ResidualConvNet(self.inputs, self.outputs, self.width, self.blocks, self.activation)
+
+
 class ConstantNet(Config):
     """The same parameters for every row.
 
@@ -144,7 +168,7 @@ class BesideNet(Config):
         return Beside([each.build(context) for each in self.networks])
 
 
-Net = DenseNet | PictureNet | ConstantNet | BesideNet
+Net = DenseNet | PictureNet | ResidualPictureNet | ConstantNet | BesideNet
 AnyNet = Annotated[Net, Field(discriminator="kind")]
 
 

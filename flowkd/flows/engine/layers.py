@@ -25,6 +25,7 @@ from flowkd.bijectors import (
     Chain,
     Coupling,
     Inverted,
+    Invertible1x1,
     Leading,
     LinearMap,
     Shape,
@@ -270,6 +271,11 @@ def exported(bijector: Bijector, shape: Shape) -> Step:
 @exported.register
 def _(bijector: Standardize | Squeeze | LinearMap | ActNorm, shape: Shape) -> Step:
     return AsItIs(bijector, shape)
+
+
+@exported.register
+def _(bijector: Invertible1x1, shape: Shape) -> Step:
+    return Mixed(ActNorm(shape[0]).double(), bijector, shape)
 
 
 @exported.register

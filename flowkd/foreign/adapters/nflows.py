@@ -9,6 +9,7 @@ from nflows.distributions import StandardNormal
 from nflows.transforms.base import InverseTransform
 from torch import Tensor, nn
 
+from flowkd.errors import ConversionError
 from flowkd.flows.context import ContextSpec
 from flowkd.foreign.adapters.base import Adapter
 
@@ -27,6 +28,8 @@ def _before(layer: Any, shape: tuple[int, ...], inverse: bool = False) -> tuple[
     elif type(layer) is InverseTransform:
         shape = _before(layer._transform, shape, not inverse)
     elif isinstance(layer, transforms.SqueezeTransform):
+        if len(shape) != 3:
+            raise ConversionError(f"expected pictures (C, H, W) for SqueezeTransform; got {shape}")
         factor, (channels, height, width) = layer.factor, shape
         if inverse:
             shape = channels * factor**2, height // factor, width // factor
@@ -61,11 +64,11 @@ class NflowsTeacher(Adapter):
         return log_prob
 
     def _sample(self, n: int, context: Tensor | None) -> Tensor:
-        if context is None:
-            drawn: Tensor = self.module.sample(n)
-            return drawn
-        drawn = self.module.sample(1, context)
-        return drawn[:, 0]
+        base, seen = self.module._distribution, self.module._embedding_net(context)
+        noise = base.sample(n) if seen is None else base.sample(1, seen)[:, 0]
+        # The base draws in float32, whatever the flow's dtype.
+        drawn: Tensor = self.module._transform.inverse(noise.to(self.like), context=seen)[0]
+        return drawn
 
     def _encode(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         self._check_base()

@@ -126,16 +126,21 @@ def bins_of(module: Any) -> int:
     return int(module.num_bins if widths is None else widths.shape[-1])
 
 
+def spline_rows(module: Any) -> tuple[Tensor, Tensor]:
+    """Returns the outputs of a spline coupling's network in flowkd's order, and factors of them."""
+    bins, columns, net = module.num_bins, len(module.transform_features), module.transform_net
+    # Logits of widths and heights are divided by the root of the width of the network.
+    hidden = getattr(net, "hidden_features", getattr(net, "hidden_channels", 1))
+    shrunk = torch.full((2 * bins * columns,), 1 / math.sqrt(hidden), dtype=torch.float64)
+    of_slopes = torch.ones((bins - 1) * columns, dtype=torch.float64)
+    return by_parameter(columns, 3 * bins - 1), torch.cat([shrunk, of_slopes])
+
+
 def spline_coupling(module: Any, steps: Steps, name: str, *, reverse: bool = False) -> list[Part]:
     """Returns a coupling of splines, with the splines of the columns that decide, if any."""
     kept, changed = module.identity_features, module.transform_features
-    spline, bins = spline_map(module, name, reverse=reverse), module.num_bins
-    count, columns = 3 * bins - 1, len(changed)
-    # Logits of widths and heights are divided by the root of the width of the network.
-    hidden = getattr(module.transform_net, "hidden_features", 1)
-    shrunk = torch.full((2 * bins * columns,), 1 / math.sqrt(hidden), dtype=torch.float64)
-    factors = torch.cat([shrunk, torch.ones(count * columns - len(shrunk), dtype=torch.float64)])
-    steps.arrange(by_parameter(columns, count), factors)
+    spline = spline_map(module, name, reverse=reverse)
+    steps.arrange(*spline_rows(module))
     network = steps.network()
     layer = CouplingLayer(kept=len(kept), net=network.config, map=spline)
     order = torch.cat([kept, changed])

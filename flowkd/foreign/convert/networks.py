@@ -18,6 +18,7 @@ from flowkd.flows.converted.nets import (
     LinearStep,
     MaskedNet,
     PictureNet,
+    ResidualPictureNet,
     ResidualStep,
 )
 from flowkd.foreign.convert.parts import Weights, refuse
@@ -63,7 +64,7 @@ def activation_of(given: Any, name: str) -> ActivationName:
 class Network:
     """A network as written, with its weights by the names of its module."""
 
-    config: DenseNet | MaskedNet | PictureNet | ConstantNet | BesideNet
+    config: DenseNet | MaskedNet | PictureNet | ResidualPictureNet | ConstantNet | BesideNet
     weights: Weights
 
 

@@ -8,24 +8,28 @@ from typing import Any
 import nflows.flows
 import torch
 from nflows import distributions, transforms
-from nflows.nn.nets import ResidualNet
+from nflows.nn.nets import ConvResidualNet, ResidualNet
 from nflows.transforms.base import InverseTransform
 from nflows.transforms.linear import Linear
 from nflows.transforms.normalization import ActNorm, BatchNorm
 from torch import nn
 from torch.nn.functional import softplus
 
-from flowkd.flows.converted.layers import CouplingLayer
-from flowkd.flows.converted.transforms import AffineMap
+from flowkd.flows.converted.layers import CouplingLayer, SqueezeLayer
+from flowkd.flows.converted.transforms import AffineMap, SplineMap
+from flowkd.foreign.adapters.nflows import event_shape_of
 from flowkd.foreign.convert.durkan import (
     affine_autoregressive,
     context_of,
     residual_steps,
     spline_autoregressive,
     spline_coupling,
+    spline_map,
     spline_of_each,
+    spline_rows,
     within,
 )
+from flowkd.foreign.convert.nflows_pictures import residual_picture_network
 from flowkd.foreign.convert.parts import (
     Converted,
     Part,
@@ -34,6 +38,7 @@ from flowkd.foreign.convert.parts import (
     linear_of,
     norm,
     norm_by_log,
+    on_leading,
     permute,
     refuse,
 )
@@ -45,12 +50,13 @@ def convert(flow: nflows.flows.Flow) -> Converted:
     if not isinstance(embedding, nn.Identity):
         why = "expected no network before the context: make one flow of what it gives"
         refuse("_embedding_net", embedding, why)
-    shape = tuple(getattr(base, "_shape", ()))
-    if len(shape) != 1:
-        refuse("_distribution", base, f"expected a base over one dimension; got {shape}")
-    walk = _Walk(shape[0])
+    if len(tuple(getattr(base, "_shape", ()))) not in (1, 3):
+        why = "expected a base over columns (D,) or pictures (C, H, W)"
+        refuse("_distribution", base, why)
+    shape = event_shape_of(flow)
+    walk = _Walk(shape[0], len(shape) > 1)
     parts = walk.transform(flow._transform, "_transform")
-    if type(base) is distributions.normal.DiagonalNormal:
+    if type(base) is distributions.normal.DiagonalNormal and not walk.pictures:
         parts.append(norm_by_log(-base.log_std_, -base.mean_))
     elif type(base) is not distributions.StandardNormal:
         refuse("_distribution", base, "expected StandardNormal or DiagonalNormal")
@@ -58,13 +64,24 @@ def convert(flow: nflows.flows.Flow) -> Converted:
 
 
 class _Walk:
-    """Goes through the transforms of a flow, and finds the size of its context on the way."""
+    """Goes through the transforms of a flow, and finds the size of its context on the way.
 
-    def __init__(self, features: int) -> None:
+    Args:
+        features: Columns, or channels.
+        pictures: Whether it is over pictures.
+    """
+
+    def __init__(self, features: int, pictures: bool) -> None:
         self.features = features
+        self.pictures = pictures
         self.context = 0
+        self.leading = False  # whether channels have been given away
+        self.ended = False  # whether all levels have
 
     def transform(self, module: Any, name: str, inverse: bool = False) -> list[Part]:
+        """Returns a layer in parts, of the channels that it maps."""
+        if self.ended:
+            refuse(name, module, "expected no layer after those of several levels")
         if isinstance(module, transforms.CompositeTransform):
             numbered = list(enumerate(module._transforms))
             return [
@@ -74,17 +91,44 @@ class _Walk:
             ]
         if type(module) is InverseTransform:
             return self.transform(module._transform, f"{name}._transform", not inverse)
+        if self.pictures:
+            if isinstance(module, transforms.MultiscaleCompositeTransform) and not inverse:
+                return self._levels(module, name)
+            if isinstance(module, transforms.SqueezeTransform) and not inverse:
+                if module.factor != 2:
+                    refuse(name, module, f"expected a factor of 2; got {module.factor}")
+                self.features *= 4
+                return [Part(SqueezeLayer())]
         for kinds, found in (
             (_FIXED, self._fixed),
             (_COUPLINGS, self._coupling),
             (_AUTOREGRESSIVE, self._autoregressive),
         ):
             if isinstance(module, kinds):
-                return found(module, name, inverse)
+                parts = found(module, name, inverse)
+                return on_leading(parts, self.features) if self.leading else parts
         return refuse(name, module, "flowkd has no such layer")
+
+    def _levels(self, module: Any, name: str) -> list[Part]:
+        """Returns levels each of which but the last gives away its first channels."""
+        if module._split_dim != 1:
+            refuse(name, module, f"expected a split of dimension 1; got {module._split_dim}")
+        parts: list[Part] = []
+        for number, each in enumerate(module._transforms):
+            if number:
+                # Those that go on come first; what they leave behind is standard normal.
+                given, channels = (self.features + 1) // 2, self.features
+                order = [*range(given, channels), *range(given)]
+                parts += on_leading([permute(order)], channels if self.leading else None)
+                self.features, self.leading = channels - given, True
+            parts += self.transform(each, f"{name}._transforms.{number}")
+        self.ended = True
+        return parts
 
     def _fixed(self, module: Any, name: str, inverse: bool) -> list[Part]:
         """Returns a layer without a network."""
+        if self.pictures and not isinstance(module, _OVER_CHANNELS):
+            refuse(name, module, "flowkd has no such layer for pictures")
         if isinstance(module, transforms.IdentityTransform):
             return []
         if isinstance(module, transforms.Permutation):
@@ -98,7 +142,7 @@ class _Walk:
             exact = copy.deepcopy(module).double()
             if isinstance(exact, Linear):
                 exact.use_cache(False)
-            matrix, shift = linear_of(exact, self.features)
+            matrix, shift = linear_of(exact, self.features, places=2 * self.pictures)
             if inverse:
                 matrix = torch.linalg.inv(matrix)
                 shift = -matrix @ shift
@@ -123,6 +167,8 @@ class _Walk:
         return values[0], values[1]
 
     def _coupling(self, module: Any, name: str, inverse: bool) -> list[Part]:
+        if self.pictures:
+            return self._picture_coupling(module, name, inverse)
         net, kept = module.transform_net, module.identity_features
         if not isinstance(net, ResidualNet):
             refuse(f"{name}.transform_net", net, "expected nflows.nn.nets.ResidualNet")
@@ -142,8 +188,31 @@ class _Walk:
         order = torch.cat([kept, module.transform_features])
         return around(order, Part(layer, within("conditioner", network)))
 
+    def _picture_coupling(self, module: Any, name: str, inverse: bool) -> list[Part]:
+        net, kept = module.transform_net, module.identity_features
+        place, changed = f"{name}.transform_net", module.transform_features
+        if not isinstance(net, ConvResidualNet):
+            refuse(place, net, "expected nflows.nn.nets.ConvResidualNet")
+        if module.unconditional_transform is not None:
+            refuse(name, module, "expected none with unconditional splines, for pictures")
+        count = len(changed)
+        mapped: AffineMap | SplineMap
+        if isinstance(module, transforms.PiecewiseRationalQuadraticCouplingTransform):
+            mapped = spline_map(module, name, reverse=inverse)
+            network = residual_picture_network(net, place, *spline_rows(module))
+        elif type(module) is transforms.AdditiveCouplingTransform:
+            mapped = AffineMap(scale="exp", reversed=inverse)
+            network = residual_picture_network(net, place, torch.arange(count), zeros=count)
+        else:
+            mapped = AffineMap(scale="sigmoid", least=1e-3, reversed=inverse)
+            network = residual_picture_network(net, place, torch.arange(2 * count))
+        layer = CouplingLayer(kept=len(kept), net=network.config, map=mapped)
+        return around(torch.cat([kept, changed]), Part(layer, within("conditioner", network)))
+
     def _autoregressive(self, module: Any, name: str, inverse: bool) -> list[Part]:
         net = module.autoregressive_net
+        if self.pictures:
+            refuse(name, module, "flowkd has no such layer for pictures")
         self._see(context_of(net), f"{name}.autoregressive_net", net)
         if isinstance(module, transforms.MaskedAffineAutoregressiveTransform):
             return [
@@ -163,6 +232,10 @@ _FIXED = (
     transforms.IdentityTransform, transforms.Permutation,
     transforms.nonlinearities.PiecewiseRationalQuadraticCDF, transforms.HouseholderSequence,
     transforms.PointwiseAffineTransform, Linear, ActNorm, BatchNorm,
+)  # fmt: skip
+_OVER_CHANNELS = (
+    transforms.IdentityTransform, transforms.Permutation, transforms.OneByOneConvolution,
+    transforms.PointwiseAffineTransform, ActNorm,
 )  # fmt: skip
 _COUPLINGS = (
     transforms.AffineCouplingTransform, transforms.AdditiveCouplingTransform,

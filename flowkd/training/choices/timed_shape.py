@@ -102,7 +102,7 @@ def candidates(larger: AnyFlowConfig, times: float) -> list[StepsConfig]:
 
 
 def _base(larger: AnyFlowConfig) -> StepsConfig:
-    base = larger.student()
+    base = larger.student(of_steps=True)
     assert isinstance(base, StepsConfig)
     return base
 

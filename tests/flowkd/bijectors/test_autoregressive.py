@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from flowkd.bijectors import Autoregressive, Jacobi
+from flowkd.bijectors import Affine, Autoregressive, Jacobi
+from flowkd.bijectors.scales import ExpScale
 from flowkd.nn import MADE, masked_mlp
 from flowkd.nn.made import Activation, Masked, Residual
 from tests.support.small_flows import randomise
@@ -160,6 +161,27 @@ def test_fixed_points_are_found_of_large_weights_and_values():
         bijector.decoding = Jacobi(tolerance=0.0)
         got, _ = bijector.inverse(z)
     torch.testing.assert_close(got, exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("slope", "weight"), [(30.0, 1.0), (8.5, 1e3)], ids=["value", "hidden"])
+def test_fixed_points_are_exact_though_values_on_the_way_overflow(slope, weight):
+    """What is not exact yet may be no number in float32, and a mask times that is none either."""
+    network = masked_mlp(3, 6, 2, hidden=1)
+    bijector = Autoregressive(network, Affine(ExpScale()))
+    first, last = network.parts[0], network.parts[-1]
+    with torch.no_grad():
+        first.bias.zero_()
+        first.weight.copy_(torch.tensor([[1.0, 0, 0], [1.0, weight, 0]]))
+        last.bias[0] = 9.9  # the shift of column 0, whose z of 10 is far from its x of 0.1
+        last.weight[4, 0] = -slope  # the log-scale of column 1 is -slope times column 0
+        last.weight[2, 1] = 1 / weight  # the shift of column 2
+        z = torch.tensor([[10.0, 0.5, 1.0]]).expand(2, -1)
+        exact = bijector.inverse(z)
+        assert exact[0].isfinite().all()
+        bijector.decoding = Jacobi(tolerance=0.0)
+        got = bijector.inverse(z)
+    torch.testing.assert_close(got, exact)
+    assert bijector.iterations == 3
 
 
 def test_its_gradients_are_those_of_one_pass_a_column(case):

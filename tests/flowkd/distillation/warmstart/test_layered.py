@@ -94,7 +94,9 @@ def test_what_is_rebuilt_is_nearer_to_the_source_than_what_is_left_out(name: str
         with torch.no_grad():
             off = student.log_prob(x, context) - source.log_prob(x, context)
         found[kind] = off.square().mean().item()
-    assert found["fold"] < 0.5 * found["slice"]
+    # What no ReLU cuts off, as the last layer of residual couplings sees it, is rebuilt best.
+    most = 0.1 if name.startswith("residual couplings") else 0.5
+    assert found["fold"] < most * found["slice"]
 
 
 @NAMES
