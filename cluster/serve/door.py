@@ -25,7 +25,12 @@ from cluster.serve.told import ASKED, TOLD, Told
 from cluster.serve.waiting import MEMORY, Place, Waiting
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
-ENVIRONMENT = {CALLBACK: "cluster.serve.door.open_door"}
+ENVIRONMENT = {
+    CALLBACK: "cluster.serve.door.open_door",
+    # On a busy machine a proxy takes longer to begin than the 5 seconds after which Ray Serve ends
+    # it and has another begin, for ever.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+}
 TIMEOUT = "x-request-timeout-seconds"  # Ray Serve's own name; by 0 its client would have no limit
 KEPT_FROM_SERVE = {TIMEOUT.encode(), b"x-request-disconnect-disabled", ASKED}
 WORK = re.compile(r"/v1/models/(?P<model>[^/]+)/(?P<operation>sample|log_prob)")
