@@ -148,9 +148,9 @@ def _step(plan: _Plan, x: Tensor, inputs: Sequence[Any]) -> tuple[Tensor, Tensor
     first = relu_(first if added is None else first + added)
     middle = relu_(linear(first, layers[2], layers[3]))
     shift, raw = linear(middle, layers[4], layers[5]).chunk(2, 1)
-    # tanh(v) = 2 sigmoid(2 v) - 1: of many numbers torch computes it in a sixth of tanh's time.
-    sigmoid = torch.sigmoid(raw * (2 / plan.bound))
-    log_scale = (sigmoid * (2 * plan.bound)).sub_(plan.bound)
+    # tanh(v) = 1 - 2 sigmoid(-2 v): of many numbers torch computes it in a sixth of tanh's time.
+    sigmoid = torch.sigmoid(raw * (-2 / plan.bound))
+    log_scale = torch.rsub(sigmoid, plan.bound, alpha=2 * plan.bound)
     scale = log_scale.exp()
     z = torch.cat([kept, torch.addcmul(shift, changed, scale)], 1)
     return z, log_scale, _Made(x, mapped, norm, first, middle, sigmoid, scale)
@@ -185,7 +185,7 @@ class _DenseSteps(torch.autograd.Function):
         count = 1 + INPUTS * len(ctx.plans)
         if torch.is_grad_enabled():  # for a gradient of gradients
             return None, *_by_autograd(ctx.plans, saved[:count], needed, (grad, grad_log_det))
-        of_row = grad_log_det[:, None]
+        of_row = 4 * grad_log_det[:, None]
         found: list[Tensor | None] = []
         for place in reversed(range(len(ctx.plans))):
             at = slice(1 + INPUTS * place, 1 + INPUTS * (place + 1))
@@ -207,14 +207,18 @@ def _back(
     needed: Sequence[bool],
     given: bool,
 ) -> tuple[Any, list[Tensor | None]]:
-    """Returns the gradient of what a step was given, if that is wanted, and of its inputs."""
+    """Returns the gradient of what a step was given, if that is wanted, and of its inputs.
+
+    Of `of_row`, what the log-determinant's gradient is, four times is given.
+    """
     weight, _, _, *layers = inputs
     sizes = [plan.kept, grad.shape[1] - plan.kept]
     of_kept, of_changed = torch.split_with_sizes(grad, sizes, 1)
     kept, changed = torch.split_with_sizes(made.mapped, sizes, 1)
     scaled = of_changed * made.scale
-    of_log_scale = torch.addcmul(of_row, changed, scaled)
-    of_raw = torch.ops.aten.sigmoid_backward(of_log_scale, made.sigmoid).mul_(4)
+    # ds/du = 4 sigmoid (1 - sigmoid)
+    of_log_scale = torch.addcmul(of_row, changed, scaled, value=4)
+    of_raw = torch.ops.aten.sigmoid_backward(of_log_scale, made.sigmoid)
     of_last = torch.cat([of_changed, of_raw], 1)
     of_middle = torch.ops.aten.threshold_backward(of_last.mm(layers[4]), made.middle, 0)
     of_first = torch.ops.aten.threshold_backward(of_middle.mm(layers[2]), made.first, 0)
@@ -230,8 +234,8 @@ def _back(
         assert made.norm is not None
         grad = plan.order.restore(grad)
         of_weight = (grad * made.normed).sum(0) if needed[0] else None
-        of_bias = grad.sum(0) * made.norm if needed[1] else None
-        back = grad * made.norm if given else None
+        back = grad * made.norm if given or needed[1] else None
+        of_bias = back.sum(0) if back is not None and needed[1] else None
     elif weight is not None:
         of_weight = grad.t().mm(made.normed) if needed[0] else None
         of_bias = grad.sum(0) if needed[1] else None
