@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowkd.bijectors.base import Bijector, Shape, State, Tap
 from flowkd.bijectors.dense_steps import DenseStep, apply_densely
-from flowkd.bijectors.joined import LogDet, Pair, channel_maps
+from flowkd.bijectors.joined import ChannelMap, LogDet, Pair, channel_maps
 from flowkd.bijectors.leading import Leading
 from flowkd.bijectors.plan import DenseRun, Names, Part, joined
 from flowkd.bijectors.reversible import apply_reversibly, runs
@@ -78,8 +78,11 @@ class Chain(Bijector):
                     DenseStep(next(maps) if isinstance(before, Pair) else before, coupling)
                     for before, coupling in part.steps
                 ]
-                x, log_det = apply_densely(steps, x, context)
-                total.add(log_det)
+                x, log_dets = apply_densely(steps, x, context)
+                total.add_steps(log_dets, part.norms)
+                for step in steps:
+                    if isinstance(step.before, ChannelMap):
+                        total.add_map(step.before, x)
             elif isinstance(part, list):
                 x, log_det = apply_reversibly(part, x, context)
                 total.add(log_det)

@@ -54,7 +54,7 @@ def _is_watched(module: nn.Module) -> bool:
 def apply_densely(
     steps: Sequence[DenseStep], x: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Applies steps in turn; returns z, (B, D), and their log_det, (B,).
+    """Applies steps in turn; returns z, (B, D), and the log_det of each coupling, (steps, B).
 
     Autograd's own graph of a small flow takes longer to write and to follow than its numbers take:
     here it is one operation, which computes the same.
@@ -66,8 +66,6 @@ def apply_densely(
     """
     plans: list[_Plan] = []
     inputs: list[Tensor | None] = []
-    of_norms: list[Tensor] = []
-    of_maps: list[Tensor] = []
     for before, coupling in steps:
         network, transform = coupling.conditioner, coupling.transform
         assert isinstance(network, MLP)
@@ -78,23 +76,18 @@ def apply_densely(
             inputs += [None, None]
         elif isinstance(before, ChannelMap):
             inputs += [before.weight, before.bias]
-            of_maps.append(before.log_det)
         else:
             norm, order = before
             inputs += [norm.log_scale, norm.bias]
-            of_norms.append(norm.log_scale)
         plans.append(_Plan(coupling.kept, transform.scale.bound, order))
         inputs.append(None if network.context is None else network.context(context))
         for layer in (network.first, network.middle, network.last):
             inputs += [layer.weight, layer.bias]
     if torch.is_grad_enabled():
-        z, log_det = _DenseSteps.apply(plans, x, *inputs)
+        z, log_dets = _DenseSteps.apply(plans, x, *inputs)
     else:
-        z, log_det, _ = _steps(plans, x, inputs)
-    for constants in (of_norms, of_maps):
-        if constants:
-            log_det = log_det + torch.stack(constants).sum()
-    return z, log_det
+        z, log_dets, _ = _steps(plans, x, inputs)
+    return z, log_dets
 
 
 class _Plan(NamedTuple):
@@ -159,12 +152,12 @@ def _step(plan: _Plan, x: Tensor, inputs: Sequence[Any]) -> tuple[Tensor, Tensor
 def _steps(
     plans: Sequence[_Plan], x: Tensor, inputs: Sequence[Any]
 ) -> tuple[Tensor, Tensor, list[_Made]]:
-    log_scales, kept = [], []
+    log_dets, kept = [], []
     for place, plan in enumerate(plans):
         x, log_scale, made = _step(plan, x, inputs[INPUTS * place : INPUTS * (place + 1)])
-        log_scales.append(log_scale)
+        log_dets.append(log_scale.sum(1))
         kept.append(made)
-    return x, torch.cat(log_scales, 1).sum(1), kept
+    return x, torch.stack(log_dets), kept
 
 
 class _DenseSteps(torch.autograd.Function):
@@ -174,25 +167,25 @@ class _DenseSteps(torch.autograd.Function):
     def forward(
         ctx: Any, plans: Sequence[_Plan], x: Tensor, *inputs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        z, log_det, made = _steps(plans, x, inputs)
+        z, log_dets, made = _steps(plans, x, inputs)
         ctx.plans = plans
         ctx.save_for_backward(x, *inputs, *(value for each in made for value in each))
-        return z, log_det
+        return z, log_dets
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, grad_log_dets: Tensor) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         count = 1 + INPUTS * len(ctx.plans)
         if torch.is_grad_enabled():  # for a gradient of gradients
-            return None, *_by_autograd(ctx.plans, saved[:count], needed, (grad, grad_log_det))
-        of_row = 4 * grad_log_det[:, None]
+            return None, *_by_autograd(ctx.plans, saved[:count], needed, (grad, grad_log_dets))
+        of_rows = (4 * grad_log_dets)[:, :, None].unbind()
         found: list[Tensor | None] = []
         for place in reversed(range(len(ctx.plans))):
             at = slice(1 + INPUTS * place, 1 + INPUTS * (place + 1))
             made = _Made(*saved[count + len(_Made._fields) * place :][: len(_Made._fields)])
             given = place > 0 or needed[0]
             grad, of_inputs = _back(
-                ctx.plans[place], saved[at], made, grad, of_row, needed[at], given
+                ctx.plans[place], saved[at], made, grad, of_rows[place], needed[at], given
             )
             found = of_inputs + found
         return None, grad, *found

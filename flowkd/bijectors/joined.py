@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -82,12 +82,22 @@ class LogDet:
 
     def __init__(self, like: Tensor) -> None:
         self._rows: list[Tensor] = []
+        self._scales: list[Tensor] = []
         self._constants: dict[int, list[Tensor]] = defaultdict(list)
         self._like = like
 
     def add(self, log_det: Tensor) -> None:
         """Adds one of each row, (B,)."""
-        self._rows.append(log_det)
+        self._rows.append(log_det[None])
+
+    def add_steps(self, log_dets: Tensor, norms: Iterable[ActNorm]) -> None:
+        """Adds those of several steps, (steps, B), and of the norms before them.
+
+        All are added up at once, in the end, so that the sum is the same to the last bit however
+        the steps are put together.
+        """
+        self._rows.append(log_dets)
+        self._scales += [norm.log_scale for norm in norms]
 
     def add_map(self, used: ChannelMap, made: Tensor) -> None:
         """Adds that of a map which has made a value, the same for all rows."""
@@ -95,8 +105,11 @@ class LogDet:
 
     def value(self) -> Tensor:
         """Returns the sum so far, (B,)."""
-        total = torch.stack(self._rows).sum(0) if self._rows else None
+        total = torch.cat(self._rows).sum(0) if self._rows else None
         for places, constants in self._constants.items():
             constant = torch.stack(constants).sum() * places
+            total = constant.expand(self._like.shape[0]) if total is None else total + constant
+        if self._scales:
+            constant = torch.cat(self._scales).sum()
             total = constant.expand(self._like.shape[0]) if total is None else total + constant
         return self._like.new_zeros(self._like.shape[0]) if total is None else total

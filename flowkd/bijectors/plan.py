@@ -29,6 +29,11 @@ class DenseRun(NamedTuple):
 
     steps: list[tuple[Before, Coupling]]
 
+    @property
+    def norms(self) -> list[ActNorm]:
+        """The ActNorms that no pair holds."""
+        return [before[0] for before, _ in self.steps if type(before) is tuple]
+
 
 Part = Bijector | Pair | DenseRun
 

@@ -85,8 +85,9 @@ def test_a_trained_flow_is_imported_published_and_distilled(
         teacher, x, share=0.9, steps=1, samples=64, batch_size=32, learning_rate=1e-9,
         progress=False,
     )  # fmt: skip
-    assert student.log_prob(x).mean() > begun.log_prob(x).mean() + 0.05
-    assert student.config.kind in ("coupling", "glow")  # of one pass
+    reached, first, known = (flow.log_prob(x).mean() for flow in (student, begun, teacher))
+    assert reached > min(first + 0.05, known - 0.05)  # one that is folded begins as good
+    assert all(student.one_pass.values())
 
 
 @pytest.fixture
