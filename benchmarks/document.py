@@ -17,7 +17,6 @@ from benchmarks import (
     fold_networks,
     journeys_page,
     memory,
-    onepass_page,
     precision,
     ray_train,
     serve_page,
@@ -26,6 +25,7 @@ from benchmarks import (
 )
 from benchmarks.chaos import page as chaos_page
 from benchmarks.families import page as families_page
+from benchmarks.onepass import page as onepass_page
 from benchmarks.performance import page as performance_page
 from benchmarks.scale import page as scale_page
 from cluster.queue.config import QueueConfig

@@ -19,8 +19,8 @@ def document(results: dict[str, Any]) -> str:
     return f"""# Students of one pass
 
 `make bench-onepass`, {results["date"]}, torch {results["torch"]}, {results["machine"]}, load
-{results["load"]}, {results["minutes"]:.0f} minutes, at most {results["steps"]:,} steps of a
-training.
+{results["load"]}; {_hours(data):.1f} hours of CPU, at most
+{results["steps"]:,} steps of a training.
 
 The teachers are autoregressive flows with splines, which sample column by column. Their students
 are those that `flowkd.distill` takes by default: couplings with splines, at most a quarter of the
@@ -29,6 +29,11 @@ own plateau; *distilled* as well, with the default terms, data and the teacher's
 chooses all weights. ± is the standard deviation over seeds.
 {_capped(results)}
 {sections}"""
+
+
+def _hours(data: dict[str, Any]) -> float:
+    rows = [row for found in data.values() for row in (found["teacher"], *found["students"])]
+    return sum(row["cpu_seconds"] for row in rows) / 3600
 
 
 def _capped(results: dict[str, Any]) -> str:
@@ -59,14 +64,31 @@ def _section(name: str, found: dict[str, Any]) -> str:
     teacher = found["teacher"]
     rows = [_teacher_row(teacher)]
     for role in ("plain", "distilled"):
-        rows.append(_role_row(role, [each for each in found["students"] if each["role"] == role]))
-    truth = found["truth"]
+        students = list(_of(found, role).values())
+        rows += [_role_row(role, students)] if students else []
+    truth = teacher["truth"]
     bound = (
         ""
         if truth is None
         else f" The data's own density is {truth:.4f} nats a dimension, which no flow exceeds."
     )
-    rates = found["samples_per_second"]
+    return f"""## {name}
+
+{teacher["rows"]:,} training rows of {teacher["columns"]} columns: {ABOUT[name]}.{bound}
+
+| | nats a dimension | C2ST AUC | KL from teacher | KL to teacher | effective | parameters | steps |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+Share of the gap between plain student and teacher closed: {_gap(found)}. C2ST of the distilled
+student above the teacher's: {_told_apart(found)}.{_sampling(found)}
+{_recipes(found)}"""
+
+
+def _sampling(found: dict[str, Any]) -> str:
+    rates = found.get("sampling")
+    if rates is None:
+        return ""
     faster = ", ".join(
         f"{words} {rates[way]:,.0f} ({rates[way] / rates['exact']:.1f}x)"
         for way, words in (
@@ -75,17 +97,7 @@ def _section(name: str, found: dict[str, Any]) -> str:
             ("student", "the student"),
         )
     )
-    return f"""## {name}
-
-{found["rows"]:,} training rows of {found["columns"]} columns: {ABOUT[name]}.{bound}
-
-| | nats a dimension | C2ST AUC | KL from teacher | KL to teacher | effective | parameters | steps |
-| --- | --- | --- | --- | --- | --- | --- | --- |
-{chr(10).join(rows)}
-
-Share of the gap between plain student and teacher closed: {_gap(found)}. C2ST of the distilled
-student above the teacher's: {_told_apart(found)}. Samples a second, batches of 64: {faster}.
-{_recipes(found)}"""
+    return f" Samples a second, batches of 64: {faster}."
 
 
 def _teacher_row(teacher: dict[str, Any]) -> str:
@@ -119,19 +131,21 @@ def _of(found: dict[str, Any], role: str) -> dict[int, dict[str, Any]]:
 
 def _gap(found: dict[str, Any]) -> str:
     plain, distilled, teacher = _of(found, "plain"), _of(found, "distilled"), found["teacher"]
-    gaps = [teacher["nats"] - plain[seed]["nats"] for seed in plain]
+    both = sorted(plain.keys() & distilled.keys())
+    if not both:
+        return "not measured yet"
+    gaps = [teacher["nats"] - plain[seed]["nats"] for seed in both]
+    gains = [distilled[seed]["nats"] - plain[seed]["nats"] for seed in both]
     if min(gaps) <= 0:
-        return "there is no gap"
-    shares = [
-        100 * (distilled[seed]["nats"] - plain[seed]["nats"]) / gap
-        for seed, gap in zip(plain, gaps, strict=True)
-    ]
-    return f"{_over(shares, 0)}%, of {mean(gaps):.4f} nats a dimension"
+        return f"there is no gap (distilled above plain: {_over(gains, 4)} nats a dimension)"
+    shares = [100 * gain / gap for gain, gap in zip(gains, gaps, strict=True)]
+    return f"{_over(shares, 0)}%, of {_over(gaps, 4)} nats a dimension, {len(both)} seeds"
 
 
 def _told_apart(found: dict[str, Any]) -> str:
-    base = found["teacher"]["c2st"]["value"]
-    return _over([each["c2st"]["value"] - base for each in _of(found, "distilled").values()], 3)
+    base, students = found["teacher"]["c2st"]["value"], _of(found, "distilled").values()
+    values = [each["c2st"]["value"] - base for each in students]
+    return _over(values, 3) if values else "not measured yet"
 
 
 def _recipes(found: dict[str, Any]) -> str:
