@@ -25,11 +25,9 @@ import torch
 
 from benchmarks.chaos.page import machine
 from benchmarks.onepass.datasets import DATA
-from benchmarks.onepass.training import RECIPES, sampling, train_student, train_teacher
+from benchmarks.onepass.training import RECIPES, Job, outcome
 
 RESULTS, KEPT = Path("results/bench-onepass.json"), Path("results/onepass")
-Job = tuple[str, str, int]
-"""Data set, role, seed."""
 
 
 def main() -> int:
@@ -71,25 +69,6 @@ def rounds(names: list[str], seeds: int, recipes: bool) -> list[list[Job]]:
         [(name, "sampling", 0) for name in names],
         others,
     ]
-
-
-def outcome(job: Job, steps: int, kept: Path) -> str:
-    """Does a job unless its outcome is there, and returns it in a line."""
-    torch.set_num_threads(1)
-    name, role, seed = job
-    path = kept / f"{name}.{role}.{seed}.json".replace(" ", "_")
-    if not path.exists():
-        if role == "teacher":
-            found: dict[str, Any] = train_teacher(name, steps, kept)
-        elif role == "sampling":
-            found = sampling(name, kept)
-        else:
-            found = train_student(name, role, seed, steps, kept)
-        written = {"name": name, "role": role, "seed": seed, **found}
-        path.write_text(json.dumps(written), encoding="utf-8")
-    shown = json.loads(path.read_text(encoding="utf-8"))
-    said = f"{shown['nats']:.4f} nats a dimension" if "nats" in shown else "measured"
-    return f"{name}: {role}, seed {seed}: {said}"
 
 
 def write(steps: int, kept: Path) -> None:

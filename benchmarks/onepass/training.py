@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from dataclasses import asdict
@@ -24,6 +25,9 @@ from flowkd.flows.autoregressive import AutoregressiveConfig
 from flowkd.flows.build import build_flow, count_parameters, smaller
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.flow import Flow
+
+Job = tuple[str, str, int]
+"""Data set, role, seed."""
 
 SHARE, BATCH = 0.25, 256
 QUALITY = QualityConfig(samples=2000, measures=("c2st",))
@@ -169,3 +173,22 @@ def sampling(name: str, kept: Path) -> dict[str, float]:
     ways = {"exact": teacher, "jacobi": fixed, "student": student}
     forms = {way: flowkd.for_inference(flow) for way, flow in ways.items()}
     return samples_per_second(forms, Examples(rows["test"]), None, batch_size=64, seconds=6)
+
+
+def outcome(job: Job, steps: int, kept: Path) -> str:
+    """Does a job unless its outcome is there, and returns it in a line."""
+    torch.set_num_threads(1)
+    name, role, seed = job
+    path = kept / f"{name}.{role}.{seed}.json".replace(" ", "_")
+    if not path.exists():
+        if role == "teacher":
+            found: dict[str, Any] = train_teacher(name, steps, kept)
+        elif role == "sampling":
+            found = sampling(name, kept)
+        else:
+            found = train_student(name, role, seed, steps, kept)
+        written = {"name": name, "role": role, "seed": seed, **found}
+        path.write_text(json.dumps(written), encoding="utf-8")
+    shown = json.loads(path.read_text(encoding="utf-8"))
+    said = f"{shown['nats']:.4f} nats a dimension" if "nats" in shown else "measured"
+    return f"{name}: {role}, seed {seed}: {said}"
