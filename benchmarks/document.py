@@ -37,6 +37,7 @@ QUEUE = QueueConfig()
 README = Path("README.md")
 DOCS = Path("docs/results")
 BEGIN, END = "<!-- quickstart -->", "<!-- /quickstart -->"
+TABLE_BEGIN, TABLE_END = "<!-- quickstart-table -->", "<!-- /quickstart-table -->"
 CHAOS_BEGIN, CHAOS_END = "<!-- chaos -->", "<!-- /chaos -->"
 PAGES = {
     "bench-all": "performance",
@@ -55,6 +56,9 @@ def main() -> None:
     if found is not None:
         put_between(README, BEGIN, END, quickstart_in_short(found))
         put_between(DOCS / "index.md", BEGIN, END, quickstart(found))
+    found = read("quickstart-table")
+    if found is not None:
+        put_between(DOCS / "index.md", TABLE_BEGIN, TABLE_END, quickstart(found))
     pages = {
         "bench": bench,
         "bench-all": performance_page.document,

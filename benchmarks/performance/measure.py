@@ -26,7 +26,7 @@ OURS = "flowkd"
 CELL_SECONDS = 5.0
 LEAST_ROUNDS, MOST_ROUNDS = 3, 25
 SLOW_SHARE, SLOW_SECONDS = 1 / 15, 1.0  # of all seconds; and what is timed at its first call
-TURN_SECONDS = 0.002  # a call that takes less is made several times
+TURN_SECONDS = 0.01  # a call that takes less is made several times, as who trains or serves does
 Call = Callable[[], object]
 Clock = Callable[[], float]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from benchmarks.performance.measure import ACTIONS, LEAST_ROUNDS, OURS
+from benchmarks.performance.measure import ACTIONS, LEAST_ROUNDS, OURS, TURN_SECONDS
 from benchmarks.performance.plots import picture
 
 FOLDER = Path("docs/results")
@@ -39,10 +39,11 @@ ONNX Runtime {about["onnxruntime"]}, {versions}.
 {quiet(cells)}
 
 Each figure is a ratio of times taken in the same rounds, in one process: in each round flowkd, the
-other libraries and the networks alone have their turn, and every other round goes backwards. Times
-are those of the CPU on one thread, which other load changes least, and those that pass on two. *of
-the floor* is the time over that of the coupling networks alone in float32 PyTorch, on inputs of the
-shapes that they get in the flow, in the faster of its memory layouts; the median over at least
+other libraries and the networks alone have their turn, and every other round goes backwards. A turn
+is one call, or as many, one after another, as take {1000 * TURN_SECONDS:.0f} ms. Times are those of
+the CPU on one thread, which other load changes least, and those that pass on two. *of the floor* is
+the time over that of the coupling networks alone in float32 PyTorch, on inputs of the shapes that
+they get in the flow, in the faster of its memory layouts; the median over at least
 {LEAST_ROUNDS} rounds and, in brackets, the quartiles. *x* is how many times as long the fastest
 other library takes: below 1 flowkd is behind. flowkd's log_prob and sampling are those of
 `flowkd.for_inference(flow)`; a training step is its forward and backward pass, without the

@@ -100,7 +100,7 @@ class KnownJobs:
             if self.damaged.pop(job.id, None):
                 print(f"dispatcher: job {job.id} can be read again", flush=True)
             self.known[job.id] = job
-        self._find_past()
+        self._find_past(there)
         return new
 
     def load_again(self, name: str) -> Job | None:
@@ -110,10 +110,16 @@ class KnownJobs:
             self.known[name] = job
         return job
 
-    def _find_past(self) -> None:
-        """Looks archived jobs up for which others wait, once each."""
+    def _find_past(self, there: set[str]) -> None:
+        """Looks archived jobs up for which others wait, once each.
+
+        Of the names that were no job's, those are forgotten that have no folder now and for which
+        nobody waits.
+        """
         needed = {name for job in self.in_state("queued") for name in job.spec.depends_on}
         needed -= self.known.keys() | self.damaged.keys()
+        wanted = (there - self.known.keys()) | needed
+        self._absent = {name: each for name, each in self._absent.items() if name in wanted}
         self.past = {name: job for name, job in self.past.items() if name in needed}
         for name in sorted(needed - self.past.keys() - self._recently_absent()):
             found = self._load_past(name)
@@ -172,8 +178,6 @@ class KnownJobs:
     def _unread(self, there: set[str]) -> list[str]:
         due = self.now() - RECHECK_SECONDS
         aside = {name for name, each in self.damaged.items() if each.checked > due}
-        for name in self._absent.keys() & self.known.keys():
-            del self._absent[name]
         return sorted(there - self.known.keys() - aside - self._recently_absent())
 
     def _load_all(self, names: list[str]) -> list[Job | None]:

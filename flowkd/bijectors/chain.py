@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowkd.bijectors.base import Bijector, Shape, State, Tap
-from flowkd.bijectors.dense_steps import DenseStep, apply_densely
+from flowkd.bijectors.dense_steps import apply_densely, undo_densely
 from flowkd.bijectors.joined import ChannelMap, LogDet, Pair, channel_maps
 from flowkd.bijectors.leading import Leading
 from flowkd.bijectors.plan import DenseRun, Names, Part, joined
@@ -74,10 +74,7 @@ class Chain(Bijector):
                 x = used(x)
                 total.add_map(used, x)
             elif isinstance(part, DenseRun):
-                steps = [
-                    DenseStep(next(maps) if isinstance(before, Pair) else before, coupling)
-                    for before, coupling in part.steps
-                ]
+                steps = part.with_maps(maps)
                 x, log_dets = apply_densely(steps, x, context)
                 total.add_steps(log_dets, part.norms)
                 for step in steps:
@@ -123,22 +120,35 @@ class Chain(Bijector):
         self, z: Tensor, context: Tensor | None, taps: Collection[str]
     ) -> tuple[Tensor, Tensor, dict[str, State]]:
         """Maps back and also returns the states before the inverses of those named in taps."""
-        log_det = z.new_zeros(z.shape[0])
+        total = LogDet(z, inverse=True)
         states: dict[str, State] = {}
-        reversible = self.reversible and torch.is_grad_enabled()
-        each = (((name,), bijector) for name, bijector in self.items())
-        parts = runs(self.leaves(), taps) if reversible else each
-        for names, bijector in reversed(list(parts)):
-            states |= {name: State(z, log_det) for name in names if name in taps}
+        for names, part in reversed(self._plan_back(z, taps)):
+            before = total.value() if taps else z
+            states |= {name: State(z, before) for name in names if name in taps}
             inside: dict[str, State] = {}
-            if isinstance(bijector, list):
-                z, part = apply_reversibly(bijector[::-1], z, context, inverse=True)
+            if isinstance(part, DenseRun):
+                z, log_dets = undo_densely(part.with_maps(iter(())), z, context)
+                total.add_steps(log_dets, part.norms)
+                continue
+            if isinstance(part, list):
+                z, log_det = apply_reversibly(part[::-1], z, context, inverse=True)
             else:
-                z, part, inside = bijector.record_inverse(z, context, _within(names[0], taps))
+                assert isinstance(part, Bijector)
+                z, log_det, inside = part.record_inverse(z, context, _within(names[0], taps))
+            total.add(log_det)
             for tap, state in inside.items():
-                states[f"{names[0]}.{tap}"] = State(state.h, log_det + state.log_det)
-            log_det = log_det + part
-        return z, log_det, states
+                states[f"{names[0]}.{tap}"] = State(state.h, before + state.log_det)
+        return z, total.value(), states
+
+    def _plan_back(
+        self, z: Tensor, taps: Collection[str]
+    ) -> Sequence[tuple[Names, list[Bijector] | Part]]:
+        """Returns what is undone, the last first, with the paths of what ends there."""
+        if self.reversible and torch.is_grad_enabled():
+            return list(runs(self.leaves(), taps))
+        if z.dim() == 2:
+            return joined(self.leaves(), z, taps, inverse=True)
+        return [((name,), bijector) for name, bijector in self.items()]
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -1,50 +1,113 @@
-"""Affine couplings by dense networks, and the maps between them, with one gradient by hand."""
+"""Affine steps with dense networks that are applied together, as one operation of autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, relu_
 
+from flowkd.bijectors.autoregressive import Autoregressive, Inverted
+from flowkd.bijectors.base import Bijector
 from flowkd.bijectors.coupling import Coupling
+from flowkd.bijectors.dense_gradient import apply_steps
+from flowkd.bijectors.dense_numbers import Plan, undo_steps
 from flowkd.bijectors.elementwise import ActNorm
 from flowkd.bijectors.joined import ChannelMap
 from flowkd.bijectors.reshape import Permute
 from flowkd.bijectors.scales import TanhScale
 from flowkd.bijectors.univariate import Affine
-from flowkd.nn import MLP
+from flowkd.nn import MADE, MLP
+from flowkd.nn.made import Activation, Masked
 
-INPUTS = 9  # of a step: the two of its map, what the context adds, and six weights
+MASKED_MLP = [Masked, Activation, Masked, Activation, Masked]
+
+
+class Dense(NamedTuple):
+    """An affine map by a network of three dense layers.
+
+    Attributes:
+        kept: A, its columns that pass unchanged; None where each is transformed by those before it.
+        bound: Of its log-scales.
+        added: What a context, (B, c), adds to the first layer; None without.
+        masks: Of the layers' weights; () without.
+        parameters: Weight and bias of each layer.
+    """
+
+    kept: int | None
+    bound: float
+    added: Callable[[Tensor | None], Tensor | None] | None
+    masks: Sequence[Tensor]
+    parameters: list[nn.Parameter | None]
 
 
 class DenseStep(NamedTuple):
-    """A coupling, and what is before it: a map of the columns, or their ActNorm and new order."""
+    """An affine map by a network, and what is before it: a map of the columns, or their ActNorm.
+
+    After an ActNorm the columns have a new order.
+    """
 
     before: ChannelMap | tuple[ActNorm, Permute] | None
-    coupling: Coupling
+    dense: Dense
 
 
-def is_dense(coupling: Coupling) -> bool:
-    """Tells whether `apply_densely` may stand for a coupling.
+def as_dense(bijector: Bijector, *, inverse: bool = False) -> Dense | None:
+    """Returns what `apply_densely`, or with `inverse` `undo_densely`, may take for a bijector.
 
-    Where its network is of dense layers that nobody has changed or looks at.
+    None unless its network is of dense layers that nobody has changed or looks at, and one pass.
+    Modules' own dictionaries are looked into, for each attribute of a module takes as long as a
+    small sum, and this is done for each call of a flow.
     """
-    network, transform = coupling.conditioner, coupling.transform
+    inner = bijector
+    if inverse and type(bijector) is Inverted and not _is_watched(bijector):
+        inner = bijector.bijector
+    if type(inner) is Autoregressive:
+        kept = None
+        if inverse == (inner is bijector):
+            return None
+    elif type(inner) is Coupling and inner is bijector:
+        kept = inner.kept
+    else:
+        return None
+    transform, network = inner.transform, inner._modules["conditioner"]
+    assert network is not None
     if (
-        type(coupling) is not Coupling
-        or type(network) is not MLP
-        or type(transform) is not Affine
+        type(transform) is not Affine
         or type(transform.scale) is not TanhScale
-        or coupling.bf16
-        or _is_watched(coupling)
+        or inner.bf16
+        or _is_watched(inner)
         or _is_watched(network)
     ):
-        return False
-    layers = (network.first, network.middle, network.last)
-    return all(type(layer) is nn.Linear and not _is_watched(layer) for layer in layers)
+        return None
+    bound = transform.scale.bound
+    if type(network) is MADE:
+        return _of_masked(network, bound)
+    return _of_mlp(network, kept, bound) if type(network) is MLP and kept is not None else None
+
+
+def _of_mlp(network: MLP, kept: int, bound: float) -> Dense | None:
+    modules: dict[str, Any] = network._modules
+    layers = [modules["first"], modules["middle"], modules["last"]]
+    if any(type(layer) is not nn.Linear or _is_watched(layer) for layer in layers):
+        return None
+    return Dense(kept, bound, network.context, (), _parameters(layers))
+
+
+def _of_masked(network: MADE, bound: float) -> Dense | None:
+    parts: list[Any] = list(network.parts._modules.values())
+    if [type(part) for part in parts] != MASKED_MLP or any(map(_is_watched, parts)):
+        return None
+    first, relu, middle, then, last = parts
+    if not relu.name == then.name == "relu" or middle.context or last.context:
+        return None
+    layers = (first, middle, last)
+    added = None if first.context is None else first.of_context
+    masks = [layer._buffers["mask"] for layer in layers]
+    return Dense(None, bound, added, masks, _parameters(layers))
+
+
+def _parameters(layers: Sequence[nn.Module]) -> list[nn.Parameter | None]:
+    return [layer._parameters[name] for layer in layers for name in ("weight", "bias")]
 
 
 def _is_watched(module: nn.Module) -> bool:
@@ -54,198 +117,50 @@ def _is_watched(module: nn.Module) -> bool:
 def apply_densely(
     steps: Sequence[DenseStep], x: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Applies steps in turn; returns z, (B, D), and the log_det of each coupling, (steps, B).
+    """Applies steps in turn; returns z, (B, D), and the log_det of each network, (steps, B).
 
     Autograd's own graph of a small flow takes longer to write and to follow than its numbers take:
     here it is one operation, which computes the same.
 
     Args:
-        steps: Their couplings are such as `is_dense` tells.
+        steps: Maps, each with what is before it.
         x: Rows, (B, D).
         context: What the networks are given besides.
     """
-    plans: list[_Plan] = []
+    return apply_steps(*_taken(steps, context), x)
+
+
+def undo_densely(
+    steps: Sequence[DenseStep], z: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Undoes steps, the last first; returns x, (B, D), and log_dets, (steps, B).
+
+    With gradients it is as many operations of autograd as it has, and the same numbers.
+
+    Args:
+        steps: Maps, each with an ActNorm or nothing before it.
+        z: Rows, (B, D).
+        context: What the networks are given besides.
+    """
+    return undo_steps(*_taken(steps, context), z)
+
+
+def _taken(
+    steps: Sequence[DenseStep], context: Tensor | None
+) -> tuple[list[Plan], list[Tensor | None]]:
+    """Returns the plan of each step, and the inputs of all."""
+    plans: list[Plan] = []
     inputs: list[Tensor | None] = []
-    for before, coupling in steps:
-        network, transform = coupling.conditioner, coupling.transform
-        assert isinstance(network, MLP)
-        assert isinstance(transform, Affine)
-        assert isinstance(transform.scale, TanhScale)
+    for before, dense in steps:
         order = None
         if before is None:
-            inputs += [None, None]
+            inputs += (None, None)
         elif isinstance(before, ChannelMap):
-            inputs += [before.weight, before.bias]
+            inputs += (before.weight, before.bias)
         else:
             norm, order = before
-            inputs += [norm.log_scale, norm.bias]
-        plans.append(_Plan(coupling.kept, transform.scale.bound, order))
-        inputs.append(None if network.context is None else network.context(context))
-        for layer in (network.first, network.middle, network.last):
-            inputs += [layer.weight, layer.bias]
-    if torch.is_grad_enabled():
-        z, log_dets = _DenseSteps.apply(plans, x, *inputs)
-    else:
-        z, log_dets, _ = _steps(plans, x, inputs)
-    return z, log_dets
-
-
-class _Plan(NamedTuple):
-    """What a step's inputs do not tell.
-
-    Attributes:
-        kept: A, its columns that pass unchanged.
-        bound: Of its log-scales.
-        order: After an ActNorm, whose log_scale and bias are the first inputs then; None where
-            they are the weight and the bias of a map.
-    """
-
-    kept: int
-    bound: float
-    order: Permute | None
-
-
-class _Made(NamedTuple):
-    """What a step keeps for its gradient.
-
-    Attributes:
-        normed: After its ActNorm; before its map, where it has none.
-        mapped: What the coupling is given.
-        norm: The scale of the ActNorm; None without.
-        first: The network's first hidden layer.
-        middle: Its second.
-        sigmoid: Of which the log-scales are made.
-        scale: Of the changed columns.
-    """
-
-    normed: Tensor
-    mapped: Tensor
-    norm: Tensor | None
-    first: Tensor
-    middle: Tensor
-    sigmoid: Tensor
-    scale: Tensor
-
-
-def _step(plan: _Plan, x: Tensor, inputs: Sequence[Any]) -> tuple[Tensor, Tensor, _Made]:
-    weight, bias, added, *layers = inputs
-    norm = None
-    if plan.order is not None:
-        norm = weight.exp()
-        x = torch.addcmul(bias * norm, x, norm)
-        mapped = plan.order.reorder(x)
-    else:
-        mapped = x if weight is None else torch.addmm(bias, x, weight.t())
-    kept, changed = torch.split_with_sizes(mapped, [plan.kept, x.shape[1] - plan.kept], 1)
-    first = linear(kept, layers[0], layers[1])
-    first = relu_(first if added is None else first + added)
-    middle = relu_(linear(first, layers[2], layers[3]))
-    shift, raw = linear(middle, layers[4], layers[5]).chunk(2, 1)
-    # tanh(v) = 1 - 2 sigmoid(-2 v): of many numbers torch computes it in a sixth of tanh's time.
-    sigmoid = torch.sigmoid(raw * (-2 / plan.bound))
-    log_scale = torch.rsub(sigmoid, plan.bound, alpha=2 * plan.bound)
-    scale = log_scale.exp()
-    z = torch.cat([kept, torch.addcmul(shift, changed, scale)], 1)
-    return z, log_scale, _Made(x, mapped, norm, first, middle, sigmoid, scale)
-
-
-def _steps(
-    plans: Sequence[_Plan], x: Tensor, inputs: Sequence[Any]
-) -> tuple[Tensor, Tensor, list[_Made]]:
-    log_dets, kept = [], []
-    for place, plan in enumerate(plans):
-        x, log_scale, made = _step(plan, x, inputs[INPUTS * place : INPUTS * (place + 1)])
-        log_dets.append(log_scale.sum(1))
-        kept.append(made)
-    return x, torch.stack(log_dets), kept
-
-
-class _DenseSteps(torch.autograd.Function):
-    # No setup_context, with which torch looks at the signature at each call, for 0.1 ms.
-
-    @staticmethod
-    def forward(
-        ctx: Any, plans: Sequence[_Plan], x: Tensor, *inputs: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        z, log_dets, made = _steps(plans, x, inputs)
-        ctx.plans = plans
-        ctx.save_for_backward(x, *inputs, *(value for each in made for value in each))
-        return z, log_dets
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_log_dets: Tensor) -> tuple[Tensor | None, ...]:
-        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        count = 1 + INPUTS * len(ctx.plans)
-        if torch.is_grad_enabled():  # for a gradient of gradients
-            return None, *_by_autograd(ctx.plans, saved[:count], needed, (grad, grad_log_dets))
-        of_rows = (4 * grad_log_dets)[:, :, None].unbind()
-        found: list[Tensor | None] = []
-        for place in reversed(range(len(ctx.plans))):
-            at = slice(1 + INPUTS * place, 1 + INPUTS * (place + 1))
-            made = _Made(*saved[count + len(_Made._fields) * place :][: len(_Made._fields)])
-            given = place > 0 or needed[0]
-            grad, of_inputs = _back(
-                ctx.plans[place], saved[at], made, grad, of_rows[place], needed[at], given
-            )
-            found = of_inputs + found
-        return None, grad, *found
-
-
-def _back(
-    plan: _Plan,
-    inputs: Sequence[Any],
-    made: _Made,
-    grad: Tensor,
-    of_row: Tensor,
-    needed: Sequence[bool],
-    given: bool,
-) -> tuple[Any, list[Tensor | None]]:
-    """Returns the gradient of what a step was given, if that is wanted, and of its inputs.
-
-    Of `of_row`, what the log-determinant's gradient is, four times is given.
-    """
-    weight, _, _, *layers = inputs
-    sizes = [plan.kept, grad.shape[1] - plan.kept]
-    of_kept, of_changed = torch.split_with_sizes(grad, sizes, 1)
-    kept, changed = torch.split_with_sizes(made.mapped, sizes, 1)
-    scaled = of_changed * made.scale
-    # ds/du = 4 sigmoid (1 - sigmoid)
-    of_log_scale = torch.addcmul(of_row, changed, scaled, value=4)
-    of_raw = torch.ops.aten.sigmoid_backward(of_log_scale, made.sigmoid)
-    of_last = torch.cat([of_changed, of_raw], 1)
-    of_middle = torch.ops.aten.threshold_backward(of_last.mm(layers[4]), made.middle, 0)
-    of_first = torch.ops.aten.threshold_backward(of_middle.mm(layers[2]), made.first, 0)
-    found: list[Tensor | None] = [of_first if needed[2] else None]
-    into = (kept, made.first, made.middle)
-    for layer, of_layer in enumerate((of_first, of_middle, of_last)):
-        found.append(of_layer.t().mm(into[layer]) if needed[3 + 2 * layer] else None)
-        found.append(of_layer.sum(0) if needed[4 + 2 * layer] else None)
-    if not given and not needed[0] and not needed[1]:
-        return None, [None, None, *found]
-    grad = torch.cat([torch.addmm(of_kept, of_first, layers[0]), scaled], 1)
-    if plan.order is not None:
-        assert made.norm is not None
-        grad = plan.order.restore(grad)
-        of_weight = (grad * made.normed).sum(0) if needed[0] else None
-        back = grad * made.norm if given or needed[1] else None
-        of_bias = back.sum(0) if back is not None and needed[1] else None
-    elif weight is not None:
-        of_weight = grad.t().mm(made.normed) if needed[0] else None
-        of_bias = grad.sum(0) if needed[1] else None
-        back = grad.mm(weight) if given else None
-    else:
-        back, of_weight, of_bias = grad, None, None
-    return back, [of_weight, of_bias, *found]
-
-
-def _by_autograd(
-    plans: Sequence[_Plan],
-    inputs: Sequence[Any],
-    needed: Sequence[bool],
-    grads: tuple[Tensor, Tensor],
-) -> list[Tensor | None]:
-    """Returns the gradients as operations that have gradients themselves."""
-    made = _steps(plans, inputs[0], inputs[1:])[:2]
-    wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(made, wanted, grads, create_graph=True))
-    return [next(found) if need else None for need in needed]
+            inputs += (norm._parameters["log_scale"], norm._parameters["bias"])
+        inputs.append(None if dense.added is None else dense.added(context))
+        inputs += dense.parameters
+        plans.append(Plan(dense.kept, dense.bound, order, dense.masks))
+    return plans, inputs

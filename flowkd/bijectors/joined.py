@@ -78,9 +78,11 @@ class LogDet:
 
     Args:
         like: What the first is given, (B, *event).
+        inverse: Whether they are undone.
     """
 
-    def __init__(self, like: Tensor) -> None:
+    def __init__(self, like: Tensor, *, inverse: bool = False) -> None:
+        self._inverse = inverse
         self._rows: list[Tensor] = []
         self._scales: list[Tensor] = []
         self._constants: dict[int, list[Tensor]] = defaultdict(list)
@@ -111,5 +113,6 @@ class LogDet:
             total = constant.expand(self._like.shape[0]) if total is None else total + constant
         if self._scales:
             constant = torch.cat(self._scales).sum()
+            constant = -constant if self._inverse else constant
             total = constant.expand(self._like.shape[0]) if total is None else total + constant
         return self._like.new_zeros(self._like.shape[0]) if total is None else total

@@ -214,3 +214,21 @@ def test_a_folder_that_stays_empty_is_looked_at_ever_more_rarely(
     assert gaps[0] == 0.5
     assert gaps[-1] == 10
     assert gaps == sorted(gaps)
+
+
+def test_a_job_that_comes_long_after_an_empty_folder_of_its_name_went_keeps_its_place(
+    queue: Queue,
+) -> None:
+    folder = Path(queue.records.store.path("queue", "back"))
+    folder.mkdir()
+    for _ in range(100):
+        queue.now += 0.5
+        queue.tick()
+    folder.rmdir()
+    queue.tick()
+    folder.mkdir()
+    queue.tick()
+    queue.submit("back")
+    queue.submit("late")
+    queue.tick(10)
+    assert [job for job in queue.cluster.ran if job != "bad"] == ["back", "late"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import flowkd
-from flowkd.bijectors import Coupling
+from flowkd.bijectors import Autoregressive, Coupling
 from flowkd.bijectors.plan import DenseRun, joined
 from flowkd.flows.flow import Flow
 
@@ -18,11 +18,24 @@ FLOWS = {
     "order": {"mix": "reverse", "order": (2, 0, 1, 4, 3)},
     "context": {"context_size": 2},
     "classes": {"classes": 3, "mix": "reverse"},
+    "autoregressive": {"kind": "autoregressive"},
+    "autoregressive, order": {"kind": "autoregressive", "mix": "reverse", "order": (2, 0, 1, 4, 3)},
+    "autoregressive, context": {"kind": "autoregressive", "context_size": 2},
+}
+SAMPLING = {"kind": "autoregressive", "direction": "sampling"}
+BACK = {
+    **{name: fields for name, fields in FLOWS.items() if "kind" not in fields},
+    "sampling": SAMPLING,
+    "sampling, reverse": {**SAMPLING, "mix": "reverse"},
+    "sampling, context": {**SAMPLING, "mix": "reverse", "context_size": 2},
 }
 
 
-def built(**fields: object) -> Flow:
-    flow = flowkd.coupling(D, depth=3, width=6, mean=0.0, scale=1.0, **fields).double()
+def built(kind: str = "coupling", **fields: object) -> Flow:
+    shared = {"depth": 3, "width": 6, "mean": 0.0, "scale": 1.0}
+    if kind == "autoregressive":
+        fields["transform"] = "affine"
+    flow = getattr(flowkd, kind)(D, **shared, **fields).double()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for value in flow.parameters():
@@ -41,16 +54,16 @@ def given(flow: Flow) -> tuple[Tensor, Tensor | None]:
 
 
 def one_by_one(flow: Flow) -> Flow:
-    """A hook on a coupling asks for its being called itself."""
+    """A hook on a map asks for its being called itself."""
     for module in flow.modules():
-        if isinstance(module, Coupling):
+        if isinstance(module, Coupling | Autoregressive):
             module.register_forward_hook(lambda *_: None)
     return flow
 
 
-def runs(flow: Flow, taps: tuple[str, ...] = ()) -> list[int]:
+def runs(flow: Flow, taps: tuple[str, ...] = (), *, inverse: bool = False) -> list[int]:
     """Returns of how many steps the runs are."""
-    plan = joined(flow.chain.leaves(), torch.zeros(1, D), taps)
+    plan = joined(flow.chain.leaves(), torch.zeros(1, D), taps, inverse=inverse)
     return [len(part.steps) for _, part in plan if isinstance(part, DenseRun)]
 
 
@@ -65,7 +78,7 @@ def gradients(flow: Flow, taps: tuple[str, ...] = ()) -> list[Tensor | None]:
 
 
 @pytest.mark.parametrize("fields", FLOWS.values(), ids=FLOWS)
-@pytest.mark.parametrize("taps", [(), ("step1",), ("step0.actnorm", "step1.coupling")])
+@pytest.mark.parametrize("taps", [(), ("step1",), ("step0.actnorm", "step1")])
 def test_numbers_and_gradients_are_those_of_the_bijectors_one_by_one(
     fields: dict[str, object], taps: tuple[str, ...]
 ) -> None:
@@ -76,9 +89,33 @@ def test_numbers_and_gradients_are_those_of_the_bijectors_one_by_one(
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("fields", BACK.values(), ids=BACK)
+@pytest.mark.parametrize("taps", [(), ("step1",), ("step0.actnorm", "step1")])
+def test_the_way_back_has_the_numbers_of_the_bijectors_one_by_one(
+    fields: dict[str, object], taps: tuple[str, ...]
+) -> None:
+    flow, plain = built(**fields), one_by_one(built(**fields))
+    assert sum(runs(flow, taps, inverse=True)) == 3
+    assert not runs(plain, taps, inverse=True)
+    z, context = given(flow)
+
+    def made(each: Flow) -> tuple[object, list[Tensor]]:
+        x, log_det, states = each.chain.record_inverse(z, each.encode_context(context, z), taps)
+        loss = (x * torch.arange(x.numel()).view_as(x)).sum() + log_det.square().sum()
+        return (x, log_det, states), list(torch.autograd.grad(loss, [z, *each.parameters()]))
+
+    (found, gradients), (expected, others) = made(flow), made(plain)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradients, others, rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        assert torch.equal(flow.chain.inverse(z, flow.encode_context(context, z))[0], found[0])
+
+
 def test_without_taps_all_steps_are_one_run() -> None:
-    assert runs(built()) == runs(built(mix="reverse")) == [3]
+    assert runs(built()) == runs(built(mix="reverse")) == runs(built("autoregressive")) == [3]
     assert runs(built(), ("step0",)) == [1, 2]
+    assert runs(built(mix="reverse"), inverse=True) == [3]
+    assert runs(built(**SAMPLING)) == runs(built("autoregressive"), inverse=True) == []
 
 
 @pytest.mark.parametrize("fields", FLOWS.values(), ids=FLOWS)

@@ -197,7 +197,8 @@ def test_resident_memory_is_flat_over_requests_of_mixed_sizes():
     assert resident() - before < one / 2
 
 
-def test_threads_are_torchs_and_bound_to_no_core_that_this_process_may_not_use():
+def test_threads_are_torchs_and_bound_to_no_core_that_this_process_may_not_use(monkeypatch):
+    monkeypatch.setattr("flowkd.flows.engine.runtime.WORTH_THREADS", 0.0)
     flow = flowkd.coupling(3, depth=1, width=8, mean=0.0, scale=1.0)
     onnx, x = flowkd.for_inference(flow, "onnx"), torch.randn(4, 3)
     allowed = os.sched_getaffinity(0)
@@ -206,11 +207,35 @@ def test_threads_are_torchs_and_bound_to_no_core_that_this_process_may_not_use()
         for threads in (1, 2):
             torch.set_num_threads(threads)
             onnx.log_prob(x)
-            options = onnx.engine._sessions["log_prob"].get_session_options()
+            options = onnx.engine._session("log_prob", 4).get_session_options()
             assert options.intra_op_num_threads == threads
             assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
         new = {thread.id for thread in psutil.Process().threads()} - before
         assert new
         assert all(os.sched_getaffinity(thread) == allowed for thread in new)
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("context", [{}, {"context_size": 2}, {"classes": 3}])
+def test_a_short_call_is_one_threads_and_a_long_one_gives_the_same(monkeypatch, context):
+    flow = flowkd.coupling(3, depth=1, width=8, mean=0.0, scale=1.0, **context)
+    onnx, x = flowkd.for_inference(flow, "onnx"), torch.randn(40, 3)
+    given = {"context_size": torch.randn(40, 2), "classes": torch.arange(40) % 3}
+    condition = given[next(iter(context))] if context else None
+
+    def threads(count: int) -> int:
+        options = onnx.engine._session("log_prob", count).get_session_options()
+        return options.intra_op_num_threads
+
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setattr("flowkd.flows.engine.runtime.WORTH_THREADS", 1e9)
+        short = onnx.log_prob(x, condition)
+        assert threads(40) == 1
+        onnx.engine._seconds["log_prob"] = 0.001  # of a row
+        monkeypatch.setattr("flowkd.flows.engine.runtime.WORTH_THREADS", 0.02)
+        assert (threads(19), threads(20)) == (1, 2)
+        assert torch.equal(onnx.log_prob(x, condition), short)
     finally:
         torch.set_num_threads(1)
