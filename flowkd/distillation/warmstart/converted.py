@@ -170,5 +170,5 @@ def _narrow(large: Bijector, small: Bijector, state: Tensor, context: Tensor | N
     if isinstance(theirs, ConvNet):
         narrow(theirs, ours, seen, context, most_telling)
         return
-    narrow_groups(theirs, ours, *leading_rows(seen, context, GRAM_PLACES), most_telling)
+    narrow_groups(theirs, ours, *leading_rows(seen, context, GRAM_PLACES))
     ours.load_state_dict(ours.state_dict())  # masks are others now: levels are found anew
