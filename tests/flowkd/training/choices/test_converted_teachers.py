@@ -10,6 +10,7 @@ import torch
 import flowkd
 from flowkd.data.manifest import Manifest
 from flowkd.distillation.objective import DistillationConfig
+from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, config_of, count_parameters, smaller
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
@@ -105,3 +106,18 @@ def test_a_student_in_memory_with_nothing_set_begins_near_its_teacher() -> None:
         assert config_of(student).kind == "converted"
         off[start] = (student.log_prob(x, context) - known).abs().median().item()
     assert off[None] < 0.2 * off["none"]
+
+
+def test_a_fold_that_is_worse_than_a_random_start_is_left_out_or_refused_where_asked_for() -> None:
+    teacher = converted("zuko MAF | context")
+    context = torch.randn(300, teacher.context.size)
+    x = teacher.sample(300, context, generator=torch.Generator().manual_seed(1))
+    small = config_of(teacher).scaled(0.5, 0.5)
+    given = {"student": small, "steps": 1, "samples": 50, "learning_rate": 1e-9}
+    given["weights"] = {"nll": 0.5, "samples": 0.5}
+    with pytest.raises(ConfigError, match=r"warm_start: expected a folded student .* begin with"):
+        flowkd.distill(teacher, x, context, warm_start="fold", **given)
+    with pytest.warns(UserWarning, match="It began at random, and not by fold, which is worse her"):
+        student = flowkd.distill(teacher, x, context, **given)
+    random = flowkd.distill(teacher, x, context, warm_start="none", **given)
+    torch.testing.assert_close(student.log_prob(x, context), random.log_prob(x, context))
