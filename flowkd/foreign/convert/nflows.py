@@ -47,6 +47,13 @@ from flowkd.foreign.convert.parts import (
 def convert(flow: nflows.flows.Flow) -> Converted:
     """Returns a flow of nflows in parts; raises ConversionError for a layer that flowkd has not."""
     embedding, base = flow._embedding_net, flow._distribution
+    for name, each in flow.named_modules():
+        if isinstance(each, ConvResidualNet) and each.context_channels is not None:
+            refuse(
+                name, each,
+                "expected no context: it sees one at every place, as pictures, and networks over "
+                "pictures see none here",
+            )  # fmt: skip
     if not isinstance(embedding, nn.Identity):
         why = "expected no network before the context: make one flow of what it gives"
         refuse("_embedding_net", embedding, why)

@@ -15,7 +15,7 @@ from flowkd.nn.made import ActivationName
 def residual_picture_network(
     net: ConvResidualNet, name: str, rows: Tensor, factors: Tensor | None = None, zeros: int = 0
 ) -> Network:
-    """Returns a ConvResidualNet: 1x1, blocks of two 3x3, and 1x1 convolutions.
+    """Returns a ConvResidualNet without context: 1x1, blocks of two 3x3, and 1x1 convolutions.
 
     Args:
         net: The network.
@@ -24,8 +24,6 @@ def residual_picture_network(
         factors: Of each of these; default 1.
         zeros: How many outputs of zero are added.
     """
-    if net.context_channels is not None:
-        refuse(name, net, "expected no context, which is vectors here, and pictures there")
     kinds: set[ActivationName] = set()
     weights: Weights = {}
     for number, block in enumerate(net.blocks):

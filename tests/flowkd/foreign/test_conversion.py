@@ -153,6 +153,9 @@ REFUSED = {
     "_transform._transforms.2.transform_net (ConvResidualNet): expected no context": (
         lambda: nflows_picture_splines(context_channels=2)
     ),
+    "it sees one at every place, as pictures, and networks over pictures see none here": (
+        lambda: embedded(nflows_picture_splines(context_channels=2))
+    ),
     "_transform._transforms.2.transform_net.blocks.0 (ConvResidualBlock): expected no batch": (
         lambda: nflows_picture_splines(use_batch_norm=True)
     ),
@@ -185,6 +188,11 @@ REFUSED = {
         lambda: nn.Sequential(Z.NSF(3))
     ),
 }
+
+
+def embedded(flow: nn.Module) -> nn.Module:
+    flow._embedding_net = nn.Unflatten(1, (2, 2, 2))
+    return flow
 
 
 def of_pictures(layer: nn.Module) -> nn.Module:
