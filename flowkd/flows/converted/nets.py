@@ -126,6 +126,7 @@ class ResidualPictureNet(Config):
         width: Channels between.
         blocks: How many blocks.
         activation: Before each of a block's convolutions.
+        context: Whether the context adds to what the first makes, and gates the blocks.
     """
 
     kind: Literal["residual_conv"] = "residual_conv"
@@ -134,10 +135,12 @@ class ResidualPictureNet(Config):
     width: Size
     blocks: Annotated[int, Field(ge=0)]
     activation: ActivationName
+    context: bool = False
 
     def build(self, context: int) -> ResidualConvNet:
-        """Returns it with new weights; no context is seen."""
-        return ResidualConvNet(self.inputs, self.outputs, self.width, self.blocks, self.activation)
+        """Returns it with new weights, for context vectors of a size."""
+        sizes = self.inputs, self.outputs, self.width, self.blocks
+        return ResidualConvNet(*sizes, self.activation, context if self.context else 0)
 
 
 class ConstantNet(Config):

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 import flowkd
 from flowkd.flows.context import example_context
-from tests.support.foreign_flows import NORMAL, T, Z, log_prob_of, moved, nflows_of, normflows_glow
+from tests.support.foreign_flows import (
+    NORMAL,
+    T,
+    Z,
+    log_prob_of,
+    moved,
+    nflows_of,
+    nflows_pictures_of_vectors,
+    normflows_glow,
+)
 
 pytest.importorskip("onnxruntime")
 
@@ -88,6 +97,7 @@ FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "zuko RealNVP": (zuko_coupling, ("log_prob", "inverse")),
     "nflows NSF-C | context": (nflows_splines, ("log_prob", "inverse")),
     "nflows IAF | context": (nflows_inverse, ("inverse",)),
+    "nflows NSF of pictures | context": (nflows_pictures_of_vectors, ("log_prob", "inverse")),
     "normflows RealNVP": (normflows_couplings, ("log_prob", "inverse")),
     "normflows NSF-AR | context": (normflows_splines, ("log_prob",)),
     "normflows MAF": (
@@ -109,7 +119,7 @@ def decoded_by(module: nn.Module, z: Tensor, context: Tensor | None) -> Tensor |
         return None
     if isinstance(module, nf.NormalizingFlow):
         return module.forward(z)
-    return module._transform.inverse(z, context)[0]
+    return module._transform.inverse(z, module._embedding_net(context))[0]
 
 
 @pytest.mark.parametrize("name", FLOWS)
