@@ -17,6 +17,7 @@ from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.choices.timed_shape import candidates
 from flowkd.training.config import TrainingConfig
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import complete_run
 from flowkd.training.resolved import ResolvedRun
 from tests.support.foreign_flows import D, same
@@ -108,7 +109,14 @@ def test_a_student_in_memory_with_nothing_set_begins_near_its_teacher() -> None:
     assert off[None] < 0.2 * off["none"]
 
 
-def test_a_fold_that_is_worse_than_a_random_start_is_left_out_or_refused_where_asked_for() -> None:
+def test_a_fold_that_is_worse_than_a_random_start_is_left_out_or_refused_where_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = []
+    monkeypatch.setattr(
+        "flowkd.training.in_memory.prepare_run",
+        lambda *given: runs.append(prepare_run(*given)) or runs[-1],
+    )
     teacher = converted("zuko MAF | context")
     context = torch.randn(300, teacher.context.size)
     x = teacher.sample(300, context, generator=torch.Generator().manual_seed(1))
@@ -119,5 +127,8 @@ def test_a_fold_that_is_worse_than_a_random_start_is_left_out_or_refused_where_a
         flowkd.distill(teacher, x, context, warm_start="fold", **given)
     with pytest.warns(UserWarning, match="It began at random, and not by fold, which is worse her"):
         student = flowkd.distill(teacher, x, context, **given)
+    (remark,) = runs[-1].remarks  # its card has it
+    assert remark.startswith("It began at random, and not by fold")
     random = flowkd.distill(teacher, x, context, warm_start="none", **given)
+    assert not runs[-1].remarks
     torch.testing.assert_close(student.log_prob(x, context), random.log_prob(x, context))
