@@ -62,7 +62,8 @@ class DistillationConfig(StudentSize):
         samples: Teacher samples, for the term `samples`.
         cache: Whether the teacher's targets are computed once, before training.
         warm_start: How the student's parameters begin; `none` is at random, and `auto`, the
-            default, as the folded teacher where that can be, else at random.
+            default, as the folded teacher where that can be and its likelihood of the data is no
+            lower than at random, else at random.
         warm_from: Reference of the flow that it begins from; default the teacher.
     """
 

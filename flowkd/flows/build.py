@@ -82,10 +82,16 @@ def count_parameters(flow: torch.nn.Module) -> int:
 
 
 def describe_flow(flow: FlowConfig) -> str:
-    """Returns a flow's shape in words: its kind and the fields that are not left at default."""
-    named = {"levels": "L", "depth": "K", "width": "width"}
+    """Returns a flow's shape in words: its kind and the fields that are not left at default.
+
+    Example:
+        >>> from flowkd.flows.coupling import CouplingConfig
+        >>> describe_flow(CouplingConfig(depth=4, width=24))
+        'coupling, K 4, width 24'
+    """
+    named = {"levels": "L", "depth": "K"}
     values = flow.model_dump(exclude_defaults=True, exclude={"kind", "layers", "order", *OF_DATA})
-    values |= {key: getattr(flow, key) for key in named if hasattr(flow, key)}
+    values |= flow.sizes
     if getattr(flow, "transform", "affine") != "affine":
         values["transform"] = "spline"
     given = [f"{named.get(key, key)} {value}" for key, value in values.items() if value != 0]

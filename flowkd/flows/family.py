@@ -98,6 +98,12 @@ class FlowConfig(Config):
             )
         return self
 
+    @property
+    def sizes(self) -> dict[str, object]:
+        """Its levels, depth and width, by name, as far as it has them."""
+        names = ("levels", "depth", "width")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
     @abstractmethod
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns new bijectors by name, in the order of forward, after the standardising one."""

@@ -142,11 +142,16 @@ class Residual(nn.Module):
         return None if self.gate is None else torch.sigmoid(self.gate(context))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Maps (B, I) to the same shape."""
+        """Maps (B, I, *rest) to the same shape."""
         inner, gate = x, self.gate_of(context)
         for part in self.parts:
             inner = part(inner, context)
-        return x + (inner if gate is None else inner * gate)
+        return x + (inner if gate is None else inner * at_every_place(gate, x))
+
+
+def at_every_place(values: Tensor, x: Tensor) -> Tensor:
+    """Returns values (B, C) in as many dimensions as x, (B, C, *rest), has."""
+    return values.view(*values.shape, *[1] * (x.dim() - 2))
 
 
 MASKED = (Masked, Premasked)

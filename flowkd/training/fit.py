@@ -135,7 +135,7 @@ def distill(
             autoregressive teacher is a coupling flow with splines, of one pass both ways.
         student: Config of the student, instead of a share.
         warm_start: `fold`, `inherit`, `slice`, `copy` or `none`; default fold, where the family
-            has it.
+            has it and the rows are not less likely by it than by a random start.
         weights: As `fit` takes it, and so all that follows.
 
     Returns:
@@ -178,6 +178,7 @@ def distill(
     objective = _objective(teacher, small, weights, hints, samples, start)
     recipe = _recipe(steps, learning_rate, options)
     run = in_memory_run(small, objective, recipe, batch_size, validate_every, seed, teacher=teacher)
+    run = run.model_copy(update={"start_by_default": warm_start is None and start != "none"})
     made = train_in_memory(run, rows.data(teacher, source=start != "none"), None, progress)[0]
     rows.describe(made)
     made.columns = columns

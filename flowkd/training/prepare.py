@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 from torch import Tensor
 
-from flowkd.distillation.warmstart import warm_start
+from flowkd.distillation.warmstart import WorseThanNewError, warm_start
+from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow
 from flowkd.flows.flow import Flow
 from flowkd.training.horizon import Horizon
@@ -35,7 +37,8 @@ def prepare_run(
         inputs: What it is given, if that has been gathered before; default it is gathered.
 
     Raises:
-        ConfigError: Targets that are more than the cache's limit.
+        ConfigError: Targets that are more than the cache's limit; a warm start that was asked for,
+            and is worse than a random one.
         DataError: Rows that are missing or damaged.
         NonFiniteError: A teacher without a finite sample, where samples are learnt from.
     """
@@ -46,8 +49,9 @@ def prepare_run(
     first = inputs.calibration
     if given is None or not flow.initialized:
         flow.initialize(first.x[:CALIBRATION_ROWS], _rows(first.context, CALIBRATION_ROWS))
+    remarks = []
     if given is None:
-        _warm_start(run, data.source, flow, first.x, first.context)
+        remarks = _warm_start(run, data.source, flow, first.x, first.context)
     average = AveragedFlow(flow, run.config.train.ema_decay)
     return Run(
         resolved=run,
@@ -58,22 +62,36 @@ def prepare_run(
         horizon=Horizon(run.config.train, run.validate_every),
         best=average.flow.state_dict(),
         dropped=inputs.dropped,
+        remarks=remarks,
         began=began,
     )
 
 
 def _warm_start(
     run: ResolvedRun, source: Flow | None, flow: Flow, x: Tensor, context: Tensor | None
-) -> None:
-    """Sets a flow's parameters from those of the flow that it begins from, if there is one."""
+) -> list[str]:
+    """Sets a flow's parameters from those of the flow that it begins from, if there is one.
+
+    Returns:
+        What is to be known of a start that nobody asked for, and that is left out.
+    """
     distillation = run.config.distillation
     if distillation is None or distillation.warm_start == "none":
-        return
+        return []
     assert distillation.warm_start != "auto"  # resolved before
     assert source is not None
     assert run.source is not None
     source = source.to(x.device)
-    warm_start(distillation.warm_start, flow, run.flow, source, run.source.flow, x, context)
+    kind = distillation.warm_start
+    try:
+        warm_start(kind, flow, run.flow, source, run.source.flow, x, context)
+    except WorseThanNewError as error:
+        if not run.start_by_default:
+            raise ConfigError(f"run {run.config.name!r}: warm_start: {error}") from error
+        remark = f"It began at random, and not by {kind}, which is worse here: {error}"
+        warnings.warn(remark, stacklevel=3)
+        return [remark]
+    return []
 
 
 def _rows(values: Tensor | None, count: int) -> Tensor | None:

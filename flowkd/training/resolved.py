@@ -71,6 +71,8 @@ class ResolvedRun(Config):
         source: The flow that it begins from; None where it begins at random.
         notes: What was chosen where the config leaves it open, in words.
         flow_by_data: Whether the data chose the flow, so that validation may choose another.
+        start_by_default: Whether its warm start was chosen here, so that one which turns out to be
+            worse than a random start is left out.
         found_rate: How its learning rate was found; None where it was given.
         found_precision: How it was found in which precision to compute, and whether compiled;
             None where both were given.
@@ -83,6 +85,7 @@ class ResolvedRun(Config):
     source: PinnedArtifact | None = None
     notes: tuple[str, ...] = ()
     flow_by_data: bool = False
+    start_by_default: bool = False
     found_rate: FoundRate | None = None
     found_precision: FoundPrecision | None = None
 

@@ -58,6 +58,7 @@ class Run:
         warning: What the last validation has to warn of; None for nothing.
         dropped: How many teacher samples to learn from were of no use, on all workers, as far as
             they are counted: at every line of metrics and every checkpoint.
+        remarks: What is to be known of how it began.
         before_end: What was best before a validation at the end that no longer run would have; None
             where there was none.
         began: This process's CPU clock when the run was prepared, in seconds.
@@ -75,6 +76,7 @@ class Run:
     warning: str | None = None
     dropped: int = 0
     step: int = 0
+    remarks: list[str] = field(default_factory=list)
     before_end: dict[str, Any] | None = None
     began: float = field(default_factory=time.process_time)
 
@@ -235,7 +237,7 @@ class Run:
         ours = [] if self.warning is None else [f"In training, {self.warning}."]
         teacher = self.resolved.teacher
         theirs = teacher.remarks if teacher is not None else []
-        return [*ours, *(f"Of its teacher: {remark}" for remark in theirs)]
+        return [*self.remarks, *ours, *(f"Of its teacher: {remark}" for remark in theirs)]
 
     def finish(self, store: Store, seconds: float, token: Token, commit: str | None = None) -> None:
         """Makes the best weights the run's result, `runs/NAME/result`.

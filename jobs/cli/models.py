@@ -46,7 +46,10 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
 
     with opened_store(store) as opened:
         artifact = load_artifact(opened, reference)
-        manifest = artifact.manifest
+        manifest, config = artifact.manifest, artifact.config.flow
+        flow = config.model_dump(mode="json", exclude_defaults=True)
+        if not as_json:  # layers one by one, of a converted flow, are pages
+            flow = {**{key: flow[key] for key in flow if key != "layers"}, **config.sizes}
         facts = {
             "reference": reference,
             "version": artifact.version,
@@ -54,7 +57,7 @@ def show_model(reference: Reference, store: StoreUri = None, as_json: Json = Fal
             "parameters": count_parameters(artifact.flow),
             "passes": passes_of(artifact.flow),
             "data": manifest.data.model_dump(exclude_defaults=True),
-            "flow": artifact.config.flow.model_dump(mode="json", exclude_defaults=True),
+            "flow": flow,
             "metrics": artifact.metrics if as_json else figures_in_words(artifact.metrics),
             "lineage": manifest.lineage.model_dump(exclude_none=True),
             **({"remarks": manifest.remarks} if manifest.remarks else {}),

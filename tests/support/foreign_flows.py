@@ -119,6 +119,14 @@ def nflows_picture_splines(**given: object) -> nn.Module:
     )  # fmt: skip
 
 
+def nflows_pictures_of_vectors() -> nn.Module:
+    """One level of pictures, whose networks see a linear map of a vector at every place."""
+    flow = nflows_picture_splines(context_channels=2)
+    places = nn.Unflatten(1, (2, 1, 1)), nn.Upsample(size=(2, 2))
+    flow._embedding_net = nn.Sequential(nn.Linear(CONTEXT, 2), *places)
+    return flow
+
+
 def nflows_normalised() -> nn.Module:
     """Batch normalisation between layers, with the statistics of some batches."""
     flow = MaskedAutoregressiveFlow(D, 8, 2, 1, batch_norm_between_layers=True)
@@ -226,6 +234,7 @@ SAME: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "nflows, linear maps": (nflows_linear, 0.2),
     "nflows Glow of residual convolutions": (nflows_pictures, 0.1),
     "nflows NSF of pictures": (nflows_picture_splines, 0.2),
+    "nflows NSF of pictures | context": (nflows_pictures_of_vectors, 0.2),
     "normflows RealNVP": (normflows_masked, 0.2),
     "normflows couplings, exp": (lambda: normflows_couplings("exp"), 0.2),
     "normflows couplings, sigmoid": (lambda: normflows_couplings("sigmoid"), 0.2),

@@ -67,6 +67,29 @@ class Affine:
             fit.shift[column], fit.matrix[column, : column + 1] = weight[0], weight[1:]
         return fit
 
+    @classmethod
+    def match(cls, h: Tensor, y: Tensor, kept: int) -> Affine:
+        """Returns the map of the means and covariances of y that is nearest to h -> y.
+
+        What `fit` makes is too near to its mean where h -> y is far from linear. The identity on
+        the first `kept`.
+        """
+        inputs, outputs = flat(h).double(), flat(y)[:, kept:].double()
+        matched = cls.identity(h.shape[1])
+        matched.matrix[kept:], matched.shift[kept:] = _matched(inputs, outputs, kept)
+        return matched
+
+    @classmethod
+    def match_in_order(cls, h: Tensor, y: Tensor) -> Affine:
+        """Returns the map to the means and covariances of y that makes of each column no use of
+        those after it, and whose slopes are positive: there is one.
+        """
+        inputs, outputs = flat(h).double(), flat(y).double()
+        means, wanted = inputs.mean(0), outputs.mean(0)
+        here, there = _root(inputs - means), _root(outputs - wanted)
+        matrix = (there @ here.inverse()).tril()
+        return cls(matrix.cpu(), (wanted - matrix @ means).cpu())
+
     def of_reordered(self, order: Tensor) -> Affine:
         """Returns this map of channels in an order, h[:, order], as one of the channels as such."""
         back = order.argsort()
@@ -93,6 +116,36 @@ class Affine:
         actnorm, mix = _linear_part(step)
         actnorm.log_scale.copy_(mix.absorb(self.matrix))
         actnorm.bias.copy_(torch.linalg.solve(self.matrix, self.shift))
+
+
+def _matched(inputs: Tensor, outputs: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Returns the matrix and the shift that make outputs of inputs, the first `kept` and as many.
+
+    What is left of both after a regression on the first is mapped by that rotation between their
+    whitened values which is nearest: orthogonal Procrustes.
+    """
+    means, wanted = inputs.mean(0), outputs.mean(0)
+    known, rest = (inputs - means).tensor_split([kept], dim=1)
+    of_rest, of_outputs = (_regression(known, each) for each in (rest, outputs - wanted))
+    rest, left = rest - known @ of_rest.T, outputs - wanted - known @ of_outputs.T
+    here, there = _root(rest), _root(left)
+    correlations = torch.linalg.solve(here, rest.T @ left / len(rest)) @ there.inverse().T
+    first, _, second = torch.linalg.svd(correlations)
+    turned = there @ (first @ second).T @ here.inverse()
+    matrix = torch.cat([of_outputs - turned @ of_rest, turned], dim=1)
+    return matrix.cpu(), (wanted - matrix @ means).cpu()
+
+
+def _regression(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Returns the (O, I) matrix of least squares, of values whose means are 0."""
+    gram = inputs.T @ inputs / len(inputs) + RIDGE * torch.eye(inputs.shape[1]).to(inputs)
+    return torch.linalg.solve(gram, inputs.T @ outputs / len(inputs)).T
+
+
+def _root(values: Tensor) -> Tensor:
+    """Returns the Cholesky factor of the covariances of values whose means are 0."""
+    covariances = values.T @ values / len(values)
+    return torch.linalg.cholesky(covariances + RIDGE * torch.eye(len(covariances)).to(values))
 
 
 def _linear_part(step: Chain) -> tuple[ActNorm, LinearMap]:

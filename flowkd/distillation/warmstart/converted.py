@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from flowkd.bijectors import (
 )
 from flowkd.distillation.warmstart.affine import Affine
 from flowkd.distillation.warmstart.batching import forward_by_rows, leading_rows
+from flowkd.distillation.warmstart.beginning import mean_log_prob
 from flowkd.distillation.warmstart.groups import narrow_groups
 from flowkd.distillation.warmstart.select import most_telling
 from flowkd.distillation.warmstart.width import GRAM_PLACES, narrow
@@ -28,6 +31,12 @@ from flowkd.flows.flow import Flow
 from flowkd.nn import ConvNet
 
 NetworkLayer = CouplingLayer | AutoregressiveLayer
+# A linear map in place of a coupling, and in place of a masked map, of its columns in order.
+Fit = tuple[Callable[[Tensor, Tensor, int], Affine], Callable[[Tensor, Tensor], Affine]]
+FITS: tuple[Fit, ...] = (
+    (Affine.fit, Affine.fit_in_order),
+    (Affine.match, Affine.match_in_order),
+)
 
 
 def check_converted(kind: str, student: FlowConfig, source: FlowConfig, rows: int | None) -> None:
@@ -97,14 +106,37 @@ def fold_converted(
 ) -> None:
     """Sets a student's layers one after the other, each on what those before it make of the data.
 
+    Linear maps in place of layers are the nearest, or the nearest of the same spread: whichever
+    gives the data the higher likelihood.
+
     Args:
         student: Is changed.
         student_config: What it was built from; `check_converted` has passed it.
         source: The larger flow; only read.
         source_config: What it was built from.
         x: Calibration data, (B, *event_shape).
-        context: Encoded context of the calibration data, (B, width); None for none.
+        context: Context of the calibration data, as the flow takes it; None for none.
     """
+    vectors = source.encode_context(context, x)
+    pairs = paired(student_config.layers, source_config.layers)
+    fits = FITS if any(len(stands) > 1 for _, stands in pairs) else FITS[:1]
+    found: list[tuple[float, dict[str, Tensor]]] = []
+    for fit in fits:
+        _fold(student, student_config, source, source_config, x, vectors, fit)
+        likelihood = mean_log_prob(student, x, context)
+        found.append((likelihood, copy.deepcopy(student.state_dict())))
+    student.load_state_dict(max(found, key=itemgetter(0))[1])
+
+
+def _fold(
+    student: Flow,
+    student_config: ConvertedConfig,
+    source: Flow,
+    source_config: ConvertedConfig,
+    x: Tensor,
+    context: Tensor | None,
+    fit: Fit,
+) -> None:
     student.chain["preprocess"].load_state_dict(source.chain["preprocess"].state_dict())
     h, _ = source.preprocess(x)
     ours = iter(_layers(student, student_config))
@@ -113,7 +145,7 @@ def fold_converted(
         made = [next(ours) for _ in stands]
         state, rest = h.split([each := layer.channels or h.shape[1], h.shape[1] - each], dim=1)
         if len(made) > 1:
-            _set_linear(large, [bijector for _, bijector in made], state, context)
+            _set_linear(large, [bijector for _, bijector in made], state, context, fit)
         elif made[0][0] == layer:
             made[0][1].load_state_dict(large.state_dict())
         else:
@@ -131,20 +163,21 @@ def _layers(flow: Flow, config: ConvertedConfig) -> Iterator[tuple[LayerConfig, 
 
 
 def _set_linear(
-    large: Bijector, made: list[Bijector], state: Tensor, context: Tensor | None
+    large: Bijector, made: list[Bijector], state: Tensor, context: Tensor | None, fit: Fit
 ) -> None:
     """Makes of a matrix and a shift the linear map nearest to one with a network."""
     after, _ = forward_by_rows(large, state, context)
+    of_coupling, in_order = fit
     if isinstance(large, Coupling):
-        fit = Affine.fit(state, after, large.kept)
+        affine = of_coupling(state, after, large.kept)
     else:
         order = torch.tensor(_levels(large)).argsort(stable=True)
-        fit = Affine.fit_in_order(state[:, order], after[:, order]).of_reordered(order)
+        affine = in_order(state[:, order], after[:, order]).of_reordered(order)
     matrix, norm = made
     assert isinstance(matrix, Invertible1x1)
     assert isinstance(norm, ActNorm)
-    matrix.set_weight(fit.matrix)
-    norm.bias.copy_(fit.shift)
+    matrix.set_weight(affine.matrix)
+    norm.bias.copy_(affine.shift)
     norm.log_scale.zero_()
 
 
@@ -170,5 +203,5 @@ def _narrow(large: Bijector, small: Bijector, state: Tensor, context: Tensor | N
     if isinstance(theirs, ConvNet):
         narrow(theirs, ours, seen, context, most_telling)
         return
-    narrow_groups(theirs, ours, *leading_rows(seen, context, GRAM_PLACES), most_telling)
+    narrow_groups(theirs, ours, *leading_rows(seen, context, GRAM_PLACES))
     ours.load_state_dict(ours.state_dict())  # masks are others now: levels are found anew

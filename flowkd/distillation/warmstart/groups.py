@@ -1,7 +1,7 @@
 """Narrower networks of layers one after the other, as other libraries have them, masks and all.
 
 Units that a residual block adds to are one group, for they stay, or go, together. Of each group
-some units stay, and what reads it gets weights by which they make up for the others.
+some units stay, and what reads it gets weights, and a bias, by which they make up for the others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from flowkd.distillation.warmstart.select import SHRINKAGE, Select, largest
+from flowkd.distillation.warmstart.select import SHRINKAGE, most_telling
 from flowkd.nn import MADE, Conditioner
 from flowkd.nn.dense import Beside, Dense, Layer
 from flowkd.nn.made import Masked, Residual
@@ -58,7 +58,7 @@ class Groups:
 
 @torch.no_grad()
 def narrow_groups(
-    large: Conditioner, small: Conditioner, x: Tensor, context: Tensor | None, select: Select
+    large: Conditioner, small: Conditioner, x: Tensor, context: Tensor | None
 ) -> None:
     """Sets a narrow network from a wide one.
 
@@ -67,13 +67,12 @@ def narrow_groups(
         small: As it, with fewer hidden units; is changed, its masks too.
         x: What the wide one sees, (B, columns).
         context: Context vectors, (B, c); None for none.
-        select: `most_telling`, or `largest`, which makes up for nothing.
     """
     if isinstance(large, Beside) and isinstance(small, Beside):
         for ours, theirs in zip(small.networks, large.networks, strict=True):
             assert isinstance(ours, Conditioner)
             assert isinstance(theirs, Conditioner)
-            narrow_groups(theirs, ours, x, context, select)
+            narrow_groups(theirs, ours, x, context)
         return
     if not isinstance(large, Dense | MADE) or not isinstance(small, Dense | MADE):
         small.load_state_dict(large.state_dict())  # parameters for every row
@@ -82,9 +81,9 @@ def narrow_groups(
     every = torch.eye(x.shape[1]) if masked else torch.zeros(x.shape[1], 1)
     groups = Groups(depends=[every.bool()])
     _walk(groups, large.parts, small.parts, INPUTS, x, every.bool(), context)
-    keep = _kept(groups, select)
+    keep = _kept(groups)
     for link in groups.links:
-        _set(link, keep[link.source], keep[link.target], groups.depends[link.target], select)
+        _set(link, keep[link.source], keep[link.target], groups.depends[link.target])
     for theirs, ours, group in groups.gates:
         _copy_rows(theirs, ours, keep[group])
 
@@ -129,7 +128,7 @@ def _walk(
     return group, values, depends
 
 
-def _kept(groups: Groups, select: Select) -> dict[int, Tensor]:
+def _kept(groups: Groups) -> dict[int, Tensor]:
     """Returns which units of each group stay: of the group that is read last, first."""
     ends = {INPUTS, groups.links[-1].target}
     keep = {end: torch.arange(len(groups.depends[end])) for end in ends}
@@ -137,7 +136,7 @@ def _kept(groups: Groups, select: Select) -> dict[int, Tensor]:
     last_read = {link.source: number for number, link in enumerate(groups.links)}
     for group in sorted(last_read.keys() - ends, key=last_read.__getitem__, reverse=True):
         reads = [link for link in groups.links if link.source == group]
-        products = torch.stack([_products(link.values) for link in reads]).sum(0)
+        products = torch.stack([_products(_centred(link.values)[0]) for link in reads]).sum(0)
         weights = []
         for link in reads:
             weight = _weight(link.large).double()
@@ -147,15 +146,12 @@ def _kept(groups: Groups, select: Select) -> dict[int, Tensor]:
             weights.append(weight)
         read = torch.cat(weights)
         count = len(_weight(next(link for link in groups.links if link.target == group).small))
-        keep[group] = _by_dependence(products, read, groups.depends[group], count, select)
-        weighed[group] = (read @ _rebuilt(products, keep[group], groups.depends[group], select)
-                          ).norm(dim=0)  # fmt: skip
+        keep[group] = _by_dependence(products, read, groups.depends[group], count)
+        weighed[group] = (read @ _rebuilt(products, keep[group], groups.depends[group])).norm(dim=0)
     return keep
 
 
-def _by_dependence(
-    products: Tensor, read: Tensor, depends: Tensor, count: int, select: Select
-) -> Tensor:
+def _by_dependence(products: Tensor, read: Tensor, depends: Tensor, count: int) -> Tensor:
     """Chooses so many units, an equal share of those that depend on the same columns."""
     if count == len(depends):
         return torch.arange(count)
@@ -170,38 +166,41 @@ def _by_dependence(
     for number, size in enumerate(counts.tolist()):
         members = (kind == number).nonzero().flatten()
         if size:
-            best, _ = select(products[members][:, members], read[:, members], size)
+            best, _ = most_telling(products[members][:, members], read[:, members], size)
             chosen += members[best.cpu()].tolist()
     return torch.tensor(sorted(chosen))
 
 
-def _rebuilt(products: Tensor, keep: Tensor, depends: Tensor, select: Select) -> Tensor:
-    """Returns the (H, count) matrix that makes all units of those that stay.
+def _rebuilt(products: Tensor, keep: Tensor, depends: Tensor) -> Tensor:
+    """Returns the (H, count) matrix that makes all units, less their means, of those that stay.
 
     Of a unit, those alone make up that depend on no column that it does not depend on.
     """
     rebuild = torch.zeros(len(depends), len(keep)).to(products)
     ridge = SHRINKAGE * products.diagonal().mean().clamp_min(1e-12)
-    if select is not largest:
-        kinds, kind = torch.unique(depends, dim=0, return_inverse=True)
-        for number, columns in enumerate(kinds):
-            may = (depends[keep] <= columns).all(1).nonzero().flatten()
-            rows = (kind == number).nonzero().flatten()
-            if not len(may):
-                continue
-            seen = keep[may]
-            inner = products[seen][:, seen] + ridge * torch.eye(len(seen)).to(products)
-            made = torch.linalg.solve(inner, products[seen][:, rows]).T
-            rebuild[rows[:, None], may] = made
+    kinds, kind = torch.unique(depends, dim=0, return_inverse=True)
+    for number, columns in enumerate(kinds):
+        may = (depends[keep] <= columns).all(1).nonzero().flatten()
+        rows = (kind == number).nonzero().flatten()
+        if not len(may):
+            continue
+        seen = keep[may]
+        inner = products[seen][:, seen] + ridge * torch.eye(len(seen)).to(products)
+        made = torch.linalg.solve(inner, products[seen][:, rows]).T
+        rebuild[rows[:, None], may] = made
     rebuild[keep] = torch.eye(len(keep)).to(rebuild)
     return rebuild
 
 
-def _set(link: Link, inputs: Tensor, outputs: Tensor, depends: Tensor, select: Select) -> None:
+def _set(link: Link, inputs: Tensor, outputs: Tensor, depends: Tensor) -> None:
     """Writes a narrow layer: which of its inputs and outputs stay is known."""
-    weight = _weight(link.large).double()[outputs]
+    weight, bias = (each.double()[outputs] for each in (_weight(link.large), _bias(link.large)))
     if len(inputs) < weight.shape[1]:
-        weight = weight @ _rebuilt(_products(link.values), inputs, link.depends, select)
+        centred, means = _centred(link.values)
+        rebuild = _rebuilt(_products(centred), inputs, link.depends)
+        # What units are on the average depends on no column: it may be made up for anywhere.
+        bias = bias + weight @ (means - rebuild @ means[inputs])
+        weight = weight @ rebuild
     if isinstance(link.small, Masked) and isinstance(link.large, Masked):
         if len(inputs) == len(link.depends):
             mask = link.large.mask[outputs]
@@ -210,10 +209,9 @@ def _set(link: Link, inputs: Tensor, outputs: Tensor, depends: Tensor, select: S
             mask = within.all(2).to(link.large.mask)
         link.small.mask.copy_(mask)
         link.small.weight.copy_(weight)
-        link.small.bias.copy_(link.large.bias[outputs])
-    elif isinstance(link.small, Layer) and isinstance(link.large, Layer):
+    elif isinstance(link.small, Layer):
         link.small.linear.weight.copy_(weight)
-        link.small.linear.bias.copy_(link.large.linear.bias[outputs])
+    _bias(link.small).copy_(bias)
     _copy_rows(link.large.context, link.small.context, outputs)
 
 
@@ -221,8 +219,18 @@ def _weight(layer: Layer | Masked) -> Tensor:
     return layer.masked_weight() if isinstance(layer, Masked) else layer.linear.weight
 
 
-def _products(values: Tensor) -> Tensor:
+def _bias(layer: Layer | Masked) -> Tensor:
+    return layer.bias if isinstance(layer, Masked) else layer.linear.bias
+
+
+def _centred(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns values less their means, and these, in float64."""
     rows = values.double()
+    means = rows.mean(0)
+    return rows - means, means
+
+
+def _products(rows: Tensor) -> Tensor:
     return rows.T @ rows / len(rows)
 
 

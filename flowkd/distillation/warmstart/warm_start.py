@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
 from flowkd.distillation.warmstart.affine import Affine
+from flowkd.distillation.warmstart.beginning import better_than_new
 from flowkd.distillation.warmstart.check import (
     WarmStart,
     as_steps,
@@ -38,6 +41,8 @@ def warm_start(
 ) -> None:
     """Sets a student's parameters from those of a larger flow; the same data give the same student.
 
+    A fold is compared with what the student was: a new flow, as a rule, initialised.
+
     Args:
         kind: `fold` to begin as the best small copy of the source; `inherit` to take its ActNorm,
             mixes and split priors alone; `slice` or `copy` to take a part of it as it is.
@@ -51,12 +56,29 @@ def warm_start(
 
     Raises:
         ValueError: What `check_warm_start` refuses, or data that are not the source's.
+        WorseThanNewError: A fold of which the data are less likely than of what the student was,
+            which it is then again.
     """
     check_warm_start(kind, student_config, source_config, rows=len(x))
     vectors = source.encode_context(context, x)
     source(x[:1], None if context is None else context[:1])  # it refuses what is not its data
+    judged = better_than_new(student, source, x, context) if kind == "fold" else nullcontext()
+    with judged:
+        _begin(kind, student, student_config, source, source_config, x, context, vectors)
+
+
+def _begin(
+    kind: WarmStart,
+    student: Flow,
+    student_config: FlowConfig,
+    source: Flow,
+    source_config: FlowConfig,
+    x: Tensor,
+    context: Tensor | None,
+    vectors: Tensor | None,
+) -> None:
     if isinstance(student_config, ConvertedConfig) and isinstance(source_config, ConvertedConfig):
-        fold_converted(student, student_config, source, source_config, x, vectors)
+        fold_converted(student, student_config, source, source_config, x, context)
         return
     ours, theirs = as_steps(student_config), as_steps(source_config)
     if kind == "inherit":

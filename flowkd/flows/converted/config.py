@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from flowkd.bijectors import Bijector, Chain, Leading
 from flowkd.flows.converted.layers import CouplingLayer, Layer, LayerConfig
-from flowkd.flows.converted.smaller import scaled_layers, widths
+from flowkd.flows.converted.smaller import NetworkLayer, hidden, scaled_layers, widths
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.family import FlowConfig
 from flowkd.flows.glow import GlowConfig
@@ -38,6 +38,31 @@ class ConvertedConfig(FlowConfig):
         if self.context == "ignore":
             raise ValueError("expected a converted flow with the context that it has; got ignore")
         return self
+
+    @property
+    def transform(self) -> str:
+        """`spline`, if any of its layers maps by splines; else `affine`."""
+        maps = {getattr(getattr(layer, "map", None), "kind", None) for layer in self.layers}
+        return "spline" if "spline" in maps else "affine"
+
+    @property
+    def sizes(self) -> dict[str, object]:
+        """Its networks one after the other, in each level, their hidden units, and its levels."""
+        counts, units = [0], set[int]()
+        for layer in self.layers:
+            if layer.kind == "squeeze":
+                counts.append(0)
+            elif isinstance(layer, NetworkLayer):
+                counts[-1] += 1
+                units |= {*hidden(layer.net)}
+        levels = len(counts) - 1
+        counts = counts[1:] if levels and not counts[0] else counts
+        least, most = min(units, default=0), max(units, default=0)
+        return {
+            "depth": counts[0] if len({*counts}) == 1 else tuple(counts),
+            "width": most if least == most else f"{least} to {most}",
+            "levels": levels,
+        }
 
     def build_bijectors(self) -> dict[str, Bijector]:
         """Returns the layers, in chains of those that map equally many channels."""
@@ -79,16 +104,15 @@ class ConvertedConfig(FlowConfig):
                 the data.
         """
         assert self.event_shape is not None
-        hidden = [widths(each.net) for each in self.layers if isinstance(each, CouplingLayer)]
+        narrowed = [widths(each.net) for each in self.layers if isinstance(each, CouplingLayer)]
         slow = any(layer.kind == "autoregressive" for layer in self.layers)
-        if any(hidden) and not slow and not of_steps:
+        if any(narrowed) and not slow and not of_steps:
             return self
         values = {
             key: getattr(self, key)
             for key in ("event_shape", "classes", "context_size", "context_mean", "context_scale")
         }
-        maps = {getattr(getattr(layer, "map", None), "kind", None) for layer in self.layers}
-        values["transform"] = "spline" if "spline" in maps else "affine"
+        values["transform"] = self.transform
         if len(self.event_shape) == 1:
             return CouplingConfig(depth=DEPTH, width=WIDTH, **values)
         levels = sum(layer.kind == "squeeze" for layer in self.layers)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from flowkd.config import Config
-from flowkd.nn import Conditioner, ConvNet
+from flowkd.nn import ConvNet
 from flowkd.nn.dense import Beside, Constant, Dense, Layer
-from flowkd.nn.made import MADE, Activation, ActivationName, Masked, Residual
+from flowkd.nn.made import MADE, Activation, ActivationName, Masked, Residual, unit_places
 from flowkd.nn.residual_conv import ResidualConvNet
 
 Size = Annotated[int, Field(ge=1)]
@@ -73,12 +73,12 @@ class DenseNet(Config):
     steps: tuple[Step, ...]
 
     def build(self, context: int) -> Dense:
-        """Returns it with new weights, for context vectors of a size."""
-        return Dense(list(_parts(self.steps, self.inputs, context, masked=False)))
+        """Returns it with new weights, for context vectors of a size; at first it makes 0."""
+        return Dense(_silent(_parts(self.steps, self.inputs, context)))
 
 
 class MaskedNet(Config):
-    """Fully connected layers under masks, which come with the weights.
+    """Fully connected layers under masks, which come with the weights, for columns in any order.
 
     Attributes:
         inputs: Columns.
@@ -90,8 +90,10 @@ class MaskedNet(Config):
     steps: tuple[Step, ...]
 
     def build(self, context: int) -> MADE:
-        """Returns it with masks that let nothing through."""
-        return MADE(list(_parts(self.steps, self.inputs, context, masked=True)))
+        """Returns it with new weights, the columns in their own order; at first it makes 0."""
+        places = torch.arange(self.inputs)
+        parts = _masked_parts(self.steps, places, context, self.inputs, ends=True)
+        return MADE(_silent(parts))
 
 
 class PictureNet(Config):
@@ -124,6 +126,7 @@ class ResidualPictureNet(Config):
         width: Channels between.
         blocks: How many blocks.
         activation: Before each of a block's convolutions.
+        context: Whether the context adds to what the first makes, and gates the blocks.
     """
 
     kind: Literal["residual_conv"] = "residual_conv"
@@ -132,10 +135,12 @@ class ResidualPictureNet(Config):
     width: Size
     blocks: Annotated[int, Field(ge=0)]
     activation: ActivationName
+    context: bool = False
 
     def build(self, context: int) -> ResidualConvNet:
-        """Returns it with new weights; no context is seen."""
-        return ResidualConvNet(self.inputs, self.outputs, self.width, self.blocks, self.activation)
+        """Returns it with new weights, for context vectors of a size."""
+        sizes = self.inputs, self.outputs, self.width, self.blocks
+        return ResidualConvNet(*sizes, self.activation, context if self.context else 0)
 
 
 class ConstantNet(Config):
@@ -172,26 +177,59 @@ Net = DenseNet | PictureNet | ResidualPictureNet | ConstantNet | BesideNet
 AnyNet = Annotated[Net, Field(discriminator="kind")]
 
 
+def _silent(parts: Iterable[nn.Module]) -> list[nn.Module]:
+    """Returns parts of which the last linear layer makes 0."""
+    made = list(parts)
+    last = next(part for part in reversed(made) if isinstance(part, Layer | Masked))
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
+    return made
+
+
 def _parts(
-    steps: Iterable[LinearStep | ActivationStep | ResidualStep],
-    inputs: int,
-    context: int,
-    masked: bool,
-) -> Iterable[nn.Module]:
+    steps: Sequence[LinearStep | ActivationStep | ResidualStep], inputs: int, context: int
+) -> Iterator[nn.Module]:
     for step in steps:
         if isinstance(step, ActivationStep):
             yield Activation(step.name)
         elif isinstance(step, ResidualStep):
-            inner = list(_parts(step.steps, inputs, context, masked))
+            inner = list(_parts(step.steps, inputs, context))
             yield Residual(inner, (context, inputs) if step.gated else None)
         else:
             seen = context if step.context else 0
-            yield _linear(inputs, step, seen, masked)
+            yield Layer(inputs, step.outputs, seen, activation=step.activation)
             inputs = step.outputs
 
 
-def _linear(inputs: int, step: LinearStep, context: int, masked: bool) -> Conditioner | nn.Module:
-    if not masked:
-        return Layer(inputs, step.outputs, context, activation=step.activation)
-    closed = torch.zeros(step.outputs, inputs, dtype=torch.bool)
-    return Masked(closed, context, activation=step.activation, context_bias=True, kept=True)
+def _masked_parts(
+    steps: Sequence[LinearStep | ActivationStep | ResidualStep],
+    places: Tensor,
+    context: int,
+    columns: int,
+    *,
+    ends: bool,
+) -> Iterator[nn.Module]:
+    """Yields modules of steps whose inputs depend on columns up to these places.
+
+    Args:
+        steps: In order.
+        places: Of each input.
+        context: Size of the context vector.
+        columns: How many there are.
+        ends: Whether the last linear step gives the parameters of the columns.
+    """
+    last = max(number for number, step in enumerate(steps) if isinstance(step, LinearStep))
+    for number, step in enumerate(steps):
+        if isinstance(step, ActivationStep):
+            yield Activation(step.name)
+        elif isinstance(step, ResidualStep):
+            inner = list(_masked_parts(step.steps, places, context, columns, ends=False))
+            yield Residual(inner, (context, len(places)) if step.gated else None)
+        else:
+            if ends and number == last:
+                mask = torch.arange(step.outputs)[:, None] % columns > places
+            else:
+                units = unit_places(columns, step.outputs)
+                mask, places = (units[:, None] >= places) & (columns > 1), units
+            seen = context if step.context else 0
+            yield Masked(mask, seen, activation=step.activation, context_bias=True, kept=True)

@@ -164,6 +164,11 @@ def _wider(ours: AnyLayerNet, theirs: AnyLayerNet) -> bool:
     return any(small > large for small, large in pairs)
 
 
+def hidden(net: AnyLayerNet) -> list[int]:
+    """Returns how many hidden units each layer of a network has."""
+    return [net.width] if isinstance(net, ResidualPictureNet) else widths(net)
+
+
 def widths(net: AnyLayerNet) -> list[int]:
     """Returns how many hidden units each layer of a network has that can have fewer."""
     if isinstance(net, PictureNet):

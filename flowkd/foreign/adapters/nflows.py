@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from nflows import transforms
 from nflows.distributions import StandardNormal
+from nflows.nn.nets import ConvResidualNet
 from nflows.transforms.base import InverseTransform
 from torch import Tensor, nn
 
@@ -47,13 +51,53 @@ def _before(layer: Any, shape: tuple[int, ...], inverse: bool = False) -> tuple[
     return shape
 
 
-def context_of(module: nn.Module, event_shape: tuple[int, ...]) -> ContextSpec:
-    """Returns what a flow is conditioned on: vectors of a size, by its networks' inputs."""
+def context_of(module: Any, event_shape: tuple[int, ...]) -> ContextSpec:
+    """Returns what a flow is conditioned on: vectors of a size that its networks can take.
+
+    Each size that parts of it suggest is tried, the first layer of an `embedding_net` before the
+    networks that see what this makes.
+
+    Raises:
+        ConversionError: Its networks see contexts of another shape than vectors.
+    """
+    sizes = list(dict.fromkeys(_sizes(module)))
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                _tried(module.eval(), event_shape, size)
+        except Exception:  # of a network's own, whatever it raises
+            continue
+        return ContextSpec(size=size)
+    if any(
+        isinstance(each, ConvResidualNet) and each.context_channels for each in module.modules()
+    ):
+        raise ConversionError(
+            f"expected a flow given context vectors (B, c); got a {type(module).__name__} whose "
+            f"ConvResidualNet takes pictures: build it with an embedding_net that makes these of "
+            f"vectors, such as nn.Unflatten(1, (channels, height, width))"
+        )
+    return ContextSpec(size=sizes[0]) if sizes else ContextSpec()
+
+
+def _sizes(module: Any) -> Iterator[int]:
+    """Yields sizes of context vectors that parts of a flow suggest, the likeliest first."""
+    for each in module._embedding_net.modules():
+        if isinstance(each, nn.Unflatten):
+            yield math.prod(each.unflattened_size)
+        elif isinstance(each, nn.Linear):
+            yield each.in_features
     for each in module.modules():
         layer = getattr(each, "context_layer", None)
-        if layer is not None:
-            return ContextSpec(size=layer.in_features)
-    return ContextSpec()
+        if isinstance(layer, nn.Linear):
+            yield layer.in_features
+        elif isinstance(layer, nn.Conv2d):
+            yield layer.in_channels
+
+
+def _tried(module: Any, event_shape: tuple[int, ...], size: int) -> None:
+    like = next(module.parameters())
+    x = torch.full((2, *event_shape), 0.5).to(like)
+    module.log_prob(x, torch.zeros(2, size).to(like))
 
 
 class NflowsTeacher(Adapter):

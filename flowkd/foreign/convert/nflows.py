@@ -12,7 +12,6 @@ from nflows.nn.nets import ConvResidualNet, ResidualNet
 from nflows.transforms.base import InverseTransform
 from nflows.transforms.linear import Linear
 from nflows.transforms.normalization import ActNorm, BatchNorm
-from torch import nn
 from torch.nn.functional import softplus
 
 from flowkd.flows.converted.layers import CouplingLayer, SqueezeLayer
@@ -29,6 +28,7 @@ from flowkd.foreign.convert.durkan import (
     spline_rows,
     within,
 )
+from flowkd.foreign.convert.nflows_context import by_vectors
 from flowkd.foreign.convert.nflows_pictures import residual_picture_network
 from flowkd.foreign.convert.parts import (
     Converted,
@@ -46,21 +46,19 @@ from flowkd.foreign.convert.parts import (
 
 def convert(flow: nflows.flows.Flow) -> Converted:
     """Returns a flow of nflows in parts; raises ConversionError for a layer that flowkd has not."""
-    embedding, base = flow._embedding_net, flow._distribution
-    if not isinstance(embedding, nn.Identity):
-        why = "expected no network before the context: make one flow of what it gives"
-        refuse("_embedding_net", embedding, why)
+    base = flow._distribution
     if len(tuple(getattr(base, "_shape", ()))) not in (1, 3):
         why = "expected a base over columns (D,) or pictures (C, H, W)"
         refuse("_distribution", base, why)
     shape = event_shape_of(flow)
     walk = _Walk(shape[0], len(shape) > 1)
     parts = walk.transform(flow._transform, "_transform")
+    parts, size = by_vectors(flow, shape, parts, walk.context)
     if type(base) is distributions.normal.DiagonalNormal and not walk.pictures:
         parts.append(norm_by_log(-base.log_std_, -base.mean_))
     elif type(base) is not distributions.StandardNormal:
         refuse("_distribution", base, "expected StandardNormal or DiagonalNormal")
-    return Converted(parts, shape, walk.context)
+    return Converted(parts, shape, size)
 
 
 class _Walk:
@@ -193,6 +191,7 @@ class _Walk:
         place, changed = f"{name}.transform_net", module.transform_features
         if not isinstance(net, ConvResidualNet):
             refuse(place, net, "expected nflows.nn.nets.ConvResidualNet")
+        self._see(net.context_channels or 0, place, net)
         if module.unconditional_transform is not None:
             refuse(name, module, "expected none with unconditional splines, for pictures")
         count = len(changed)

@@ -17,6 +17,8 @@ def residual_picture_network(
 ) -> Network:
     """Returns a ConvResidualNet: 1x1, blocks of two 3x3, and 1x1 convolutions.
 
+    Its context is taken to be the same at every place.
+
     Args:
         net: The network.
         name: Of it, for messages.
@@ -24,8 +26,6 @@ def residual_picture_network(
         factors: Of each of these; default 1.
         zeros: How many outputs of zero are added.
     """
-    if net.context_channels is not None:
-        refuse(name, net, "expected no context, which is vectors here, and pictures there")
     kinds: set[ActivationName] = set()
     weights: Weights = {}
     for number, block in enumerate(net.blocks):
@@ -33,6 +33,9 @@ def residual_picture_network(
         if block.use_batch_norm:
             refuse(place, block, "expected no batch normalisation within networks")
         kinds.add(activation_of(block.activation, place))
+        if net.context_channels is not None:
+            seen = block.context_layer
+            weights |= _of_context(f"blocks.{number}.gate", seen.weight, seen.bias)
         for layer, conv in zip((1, 3), block.conv_layers, strict=True):
             weights |= _named(f"blocks.{number}.parts.{layer}", conv.weight, conv.bias)
     if len(kinds) > 1:
@@ -42,12 +45,22 @@ def residual_picture_network(
     if factors is not None:
         made = [value * factors.view(-1, *[1] * (value.dim() - 1)) for value in made]
     made = [torch.cat([value, value.new_zeros(zeros, *value.shape[1:])]) for value in made]
+    channels = first.in_channels - (net.context_channels or 0)
     config = ResidualPictureNet(
-        inputs=first.in_channels, outputs=len(made[1]), width=first.out_channels,
+        inputs=channels, outputs=len(made[1]), width=first.out_channels,
         blocks=len(net.blocks), activation=next(iter(kinds), "relu"),
+        context=net.context_channels is not None,
     )  # fmt: skip
-    weights |= _named("first", first.weight, first.bias) | _named("last", *made)
+    weights |= _named("first", first.weight[:, :channels], first.bias) | _named("last", *made)
+    if config.context:
+        seen = first.weight[:, channels:]
+        weights |= _of_context("context", seen, torch.zeros_like(first.bias))
     return Network(config, weights)
+
+
+def _of_context(prefix: str, weight: Tensor, bias: Tensor) -> Weights:
+    found = {"weight": weight.flatten(1), "bias": bias}
+    return {f"{prefix}.{key}": value.detach().double() for key, value in found.items()}
 
 
 def _named(prefix: str, weight: Tensor, bias: Tensor) -> Weights:

@@ -36,7 +36,8 @@ def with_warm_start(run: ResolvedRun) -> ResolvedRun:
         except ValueError as error:
             why = why or str(error)
             continue
-        return _begun(run, kind, [f"warm_start: {kind}"])
+        chosen = _begun(run, kind, [f"warm_start: {kind}"])
+        return chosen.model_copy(update={"start_by_default": True})
     return _begun(run, "none", [f"warm_start: none, because {why}"])
 
 

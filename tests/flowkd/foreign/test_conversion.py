@@ -26,6 +26,7 @@ from tests.support.foreign_flows import (
     moved,
     nflows_of,
     nflows_picture_splines,
+    nflows_pictures_of_vectors,
     normflows_glow,
     normflows_of,
     same,
@@ -150,8 +151,17 @@ REFUSED = {
     "_transform (MultiscaleCompositeTransform): expected a split of dimension 1; got 2": (
         lambda: of_pictures(T.MultiscaleCompositeTransform(1, split_dim=2))
     ),
-    "_transform._transforms.2.transform_net (ConvResidualNet): expected no context": (
+    "_embedding_net (Identity): expected one that puts a vector at every place": (
         lambda: nflows_picture_splines(context_channels=2)
+    ),
+    "_embedding_net (Unflatten): expected one that puts a vector, or a linear map of it": (
+        lambda: embedded(nflows_picture_splines(context_channels=2), nn.Unflatten(1, (2, 2, 2)))
+    ),
+    "_embedding_net (Sequential): expected one that puts a vector, or a linear map of it": (
+        lambda: embedded(nflows_pictures_of_vectors(), nn.Tanh())
+    ),
+    "_embedding_net (Linear): expected no network before the context": (
+        lambda: embedded(same("nflows NSF-C | context"), nn.Linear(4, CONTEXT))
     ),
     "_transform._transforms.2.transform_net.blocks.0 (ConvResidualBlock): expected no batch": (
         lambda: nflows_picture_splines(use_batch_norm=True)
@@ -185,6 +195,12 @@ REFUSED = {
         lambda: nn.Sequential(Z.NSF(3))
     ),
 }
+
+
+def embedded(flow: nn.Module, after: nn.Module) -> nn.Module:
+    before = flow._embedding_net
+    flow._embedding_net = after if isinstance(before, nn.Identity) else nn.Sequential(before, after)
+    return flow
 
 
 def of_pictures(layer: nn.Module) -> nn.Module:

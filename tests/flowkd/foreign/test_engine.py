@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import normflows as nf
 import pytest
 import torch
 import zuko
-from nflows.nn.nets import ResidualNet
+from nflows.nn.nets import ConvResidualNet, ResidualNet
 from torch import Tensor, nn
 
 import flowkd
 from flowkd.flows.context import example_context
-from tests.support.foreign_flows import NORMAL, T, Z, log_prob_of, moved, nflows_of, normflows_glow
+from tests.support.foreign_flows import (
+    NORMAL,
+    T,
+    Z,
+    log_prob_of,
+    moved,
+    nflows_of,
+    normflows_glow,
+)
 
 pytest.importorskip("onnxruntime")
 
@@ -56,10 +64,18 @@ def nflows_inverse() -> nn.Module:
     return nflows_of(T.InverseTransform(masked), base=standard())
 
 
-def standard() -> nn.Module:
+def nflows_pictures() -> nn.Module:
+    """A coupling of residual convolutions, which see a vector at every place."""
+    net = partial(ConvResidualNet, hidden_channels=3, context_channels=CONTEXT, num_blocks=1)
+    flow = nflows_of(T.AffineCouplingTransform([0, 1], net), base=standard([2, 2, 2]))
+    flow._embedding_net = nn.Sequential(nn.Unflatten(1, (CONTEXT, 1, 1)), nn.Upsample(size=(2, 2)))
+    return flow
+
+
+def standard(shape: Sequence[int] = (COLUMNS,)) -> nn.Module:
     from nflows.distributions import StandardNormal
 
-    return StandardNormal([COLUMNS])
+    return StandardNormal(shape)
 
 
 def normflows_of(*layers: nn.Module, context: bool = False) -> nn.Module:
@@ -88,6 +104,7 @@ FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "zuko RealNVP": (zuko_coupling, ("log_prob", "inverse")),
     "nflows NSF-C | context": (nflows_splines, ("log_prob", "inverse")),
     "nflows IAF | context": (nflows_inverse, ("inverse",)),
+    "nflows, pictures | context": (nflows_pictures, ("log_prob", "inverse")),
     "normflows RealNVP": (normflows_couplings, ("log_prob", "inverse")),
     "normflows NSF-AR | context": (normflows_splines, ("log_prob",)),
     "normflows MAF": (
@@ -109,7 +126,7 @@ def decoded_by(module: nn.Module, z: Tensor, context: Tensor | None) -> Tensor |
         return None
     if isinstance(module, nf.NormalizingFlow):
         return module.forward(z)
-    return module._transform.inverse(z, context)[0]
+    return module._transform.inverse(z, module._embedding_net(context))[0]
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import zuko
+from nflows import distributions, flows
+from nflows.nn.nets import ConvResidualNet
 from torch import nn
 
 import flowkd
@@ -18,8 +21,9 @@ from flowkd.data.writing import SplitArrays, write_dataset
 from flowkd.distillation.losses import Distillation
 from flowkd.distillation.schedules import LossWeights
 from flowkd.distillation.teacher_samples import FreshSamples, draw_samples
-from flowkd.errors import ConfigError
+from flowkd.errors import ConfigError, ConversionError
 from flowkd.flows.build import new_flow
+from flowkd.flows.context import ContextSpec
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.registry.artifacts import load_artifact
 from flowkd.store.store import Store
@@ -27,7 +31,17 @@ from flowkd.training.config import TrainingConfig
 from flowkd.training.resolve import resolve_run
 from flowkd.training.setup import run_in_process
 from jobs.checks import check_job, needs
-from tests.support.foreign_flows import SAME, Z, moved, nflows_pictures, normflows_glow, same
+from tests.support.foreign_flows import (
+    CONTEXT,
+    SAME,
+    T,
+    Z,
+    moved,
+    nflows_picture_splines,
+    nflows_pictures,
+    normflows_glow,
+    same,
+)
 
 STUDENT = CouplingConfig(depth=2, width=8)
 
@@ -90,6 +104,84 @@ def test_a_flow_of_pictures_with_levels_teaches_as_it_is() -> None:
     assert (teacher.event_shape, teacher.abilities) == ((1, 8, 8), {"samples"})
     x = teacher.sample(4, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(teacher.log_prob(x), module.log_prob(x))
+
+
+class AtEveryPlace(nn.Module):
+    """Gives a network over pictures a vector at every place, whatever their size."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.net = ConvResidualNet(inputs, outputs, 4, context_channels=3, num_blocks=1)
+
+    def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.net(x, context[:, :, None, None].expand(-1, -1, *x.shape[2:]))
+        return made
+
+
+def levels_of_vectors() -> nn.Module:
+    """Levels of pictures, whose networks see the same vectors at every size."""
+    levels, shape = T.MultiscaleCompositeTransform(2), (1, 4, 4)
+    for _ in range(2):
+        channels = 4 * shape[0]
+        coupling = T.AffineCouplingTransform(torch.arange(channels) % 2, AtEveryPlace)
+        steps = T.CompositeTransform([T.SqueezeTransform(), coupling])
+        shape = levels.add_transform(steps, (channels, shape[1] // 2, shape[2] // 2))
+    return flows.Flow(levels, distributions.StandardNormal([16]))
+
+
+def embedded(net: nn.Module) -> nn.Module:
+    """One level of pictures of (1, 4, 4), whose networks see pictures of (2, 2, 2)."""
+    flow = nflows_picture_splines(context_channels=2)
+    flow._embedding_net = net
+    return flow
+
+
+def columns_embedded() -> nn.Module:
+    flow = same("nflows NSF-C | context")
+    flow._embedding_net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, CONTEXT))
+    return flow
+
+
+GIVEN_PICTURES = {
+    "pictures as vectors": (lambda: embedded(nn.Unflatten(1, (2, 2, 2))), 8),
+    "a vector at every place": (
+        lambda: embedded(nn.Sequential(nn.Unflatten(1, (2, 1, 1)), nn.Upsample(size=(2, 2)))), 2,
+    ),
+    "pictures of few numbers": (
+        lambda: embedded(nn.Sequential(nn.Linear(5, 8), nn.Unflatten(1, (2, 2, 2)))), 5,
+    ),
+    "levels": (levels_of_vectors, 3),
+    "columns": (columns_embedded, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "size"), GIVEN_PICTURES.values(), ids=GIVEN_PICTURES)
+def test_a_flow_whose_networks_see_what_another_makes_of_vectors_teaches_as_it_is(
+    build: Callable[[], nn.Module], size: int
+) -> None:
+    module = moved(build, 0.1)
+    teacher = flowkd.adapt(module)
+    assert teacher.context == ContextSpec(size=size)
+    context = torch.randn(40, size, generator=torch.Generator().manual_seed(0))
+    x = teacher.sample(40, context, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.log_prob(x, context), module.log_prob(x, context))
+    assert not torch.allclose(teacher.log_prob(x, context.flip(0)), teacher.log_prob(x, context))
+    student = (
+        flowkd.glow(x.shape[1:], levels=1, depth=1, width=4, context_size=size)
+        if (x.dim() > 2)
+        else flowkd.coupling(x.shape[1], depth=1, width=4, context_size=size)
+    )
+    history = flowkd.fit(
+        student, x, context, teacher=teacher, weights={"nll": 0.5, "samples": 0.5}, samples=20,
+        steps=2, batch_size=10, learning_rate=1e-3, progress=False,
+    )  # fmt: skip
+    assert all(map(math.isfinite, history.losses))
+
+
+def test_networks_that_see_pictures_and_are_given_none_are_refused() -> None:
+    with pytest.raises(ConversionError, match=r"takes pictures: .* such as nn.Unflatten\(1, "):
+        flowkd.adapt(moved(lambda: nflows_picture_splines(context_channels=2), 0.1))
 
 
 def test_units_are_those_of_the_data() -> None:

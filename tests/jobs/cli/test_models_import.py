@@ -45,6 +45,11 @@ def test_a_flow_becomes_a_model(local_store: Store, weights: str) -> None:
     flow = json.loads(shown.stdout)["flow"]
     assert (flow["origin"], flow["mean"], flow["scale"]) == (told["origin"], [1.0, 2.0, 3.0], 2.0)
     assert BUILD in json.loads(shown.stdout)["lineage"]["origin"]
+    read = CliRunner().invoke(
+        app, ["models", "show", "models/jets@best", "--store", local_store.uri]
+    )
+    assert {"depth: 1", "width: 8"} <= {line.strip() for line in read.stdout.splitlines()}
+    assert "layers" not in read.stdout
 
 
 @pytest.mark.parametrize(

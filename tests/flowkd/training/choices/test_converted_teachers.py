@@ -10,12 +10,14 @@ import torch
 import flowkd
 from flowkd.data.manifest import Manifest
 from flowkd.distillation.objective import DistillationConfig
+from flowkd.errors import ConfigError
 from flowkd.flows.build import build_flow, config_of, count_parameters, smaller
 from flowkd.flows.coupling import CouplingConfig
 from flowkd.flows.flow import Flow
 from flowkd.registry.pins import PinnedArtifact
 from flowkd.training.choices.timed_shape import candidates
 from flowkd.training.config import TrainingConfig
+from flowkd.training.prepare import prepare_run
 from flowkd.training.resolve import complete_run
 from flowkd.training.resolved import ResolvedRun
 from tests.support.foreign_flows import D, same
@@ -105,3 +107,28 @@ def test_a_student_in_memory_with_nothing_set_begins_near_its_teacher() -> None:
         assert config_of(student).kind == "converted"
         off[start] = (student.log_prob(x, context) - known).abs().median().item()
     assert off[None] < 0.2 * off["none"]
+
+
+def test_a_fold_that_is_worse_than_a_random_start_is_left_out_or_refused_where_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = []
+    monkeypatch.setattr(
+        "flowkd.training.in_memory.prepare_run",
+        lambda *given: runs.append(prepare_run(*given)) or runs[-1],
+    )
+    teacher = converted("zuko MAF | context")
+    context = torch.randn(300, teacher.context.size)
+    x = teacher.sample(300, context, generator=torch.Generator().manual_seed(1))
+    small = config_of(teacher).scaled(0.5, 0.5)
+    given = {"student": small, "steps": 1, "samples": 50, "learning_rate": 1e-9}
+    given["weights"] = {"nll": 0.5, "samples": 0.5}
+    with pytest.raises(ConfigError, match=r"warm_start: expected a folded student .* begin with"):
+        flowkd.distill(teacher, x, context, warm_start="fold", **given)
+    with pytest.warns(UserWarning, match="It began at random, and not by fold, which is worse her"):
+        student = flowkd.distill(teacher, x, context, **given)
+    (remark,) = runs[-1].remarks  # its card has it
+    assert remark.startswith("It began at random, and not by fold")
+    random = flowkd.distill(teacher, x, context, warm_start="none", **given)
+    assert not runs[-1].remarks
+    torch.testing.assert_close(student.log_prob(x, context), random.log_prob(x, context))
