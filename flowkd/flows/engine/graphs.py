@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from flowkd.flows.engine.assembly import Assembly
 from flowkd.flows.engine.layers import Exported
+from flowkd.flows.engine.pieces import Pieces
 from flowkd.flows.flow import Flow
 
-DIRECTIONS = ("log_prob", "inverse")
+OUTPUTS = {"log_prob": ("log_prob", "z"), "inverse": ("x",)}
+DIRECTIONS = tuple(OUTPUTS)
 WEIGHTS = "weights.bin"
 # What is smaller stays in the graph, where a runtime sees it as a constant.
 SMALL_BYTES = 1024
@@ -30,8 +33,6 @@ class LogProb(nn.Module):
     Args:
         form: Of the flow.
     """
-
-    outputs = ("log_prob", "z")
 
     def __init__(self, form: Exported) -> None:
         super().__init__()
@@ -48,8 +49,6 @@ class Inverse(nn.Module):
     Args:
         form: Of the flow.
     """
-
-    outputs = ("x",)
 
     def __init__(self, form: Exported) -> None:
         super().__init__()
@@ -93,19 +92,19 @@ def write_graphs(flow: Flow, folder: Path) -> None:
     Raises:
         torch.onnx.OnnxExporterError: A layer that has no counterpart.
     """
-    made = {}
+    pieces = Pieces(Exported(flow))
+    recordings = {
+        direction: pieces.record(direction, *example_inputs(flow, direction))
+        for direction in directions_of(flow)
+    }
     with _quiet():
-        for direction, module in _modules(flow).items():
-            values, names = example_inputs(flow, direction)
-            program = torch.onnx.export(
-                _program(module, values, names),
-                dynamo=True,
-                input_names=names,
-                output_names=module.outputs,
-                verbose=False,
-            )
-            assert program is not None
-            made[direction] = program.model_proto
+        program = torch.onnx.export(pieces.program(), dynamo=True, verbose=False)
+    assert program is not None
+    assembly = Assembly(pieces, program.model_proto)
+    made = {
+        direction: assembly.model(recording, OUTPUTS[direction])
+        for direction, recording in recordings.items()
+    }
     _write_sharing(made, folder)
 
 
