@@ -1,78 +1,37 @@
-"""ONNX graphs of calls of pieces, of one graph of all pieces side by side."""
+"""ONNX graphs of a flow, put together of calls of its pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from flowkd.flows.engine.pieces import Pieces, Recording, Value
+from flowkd.flows.engine.traced import reads
 
 DOMAIN = "flowkd.pieces"  # of functions that are no longer there once a graph is put together
 ROWS = "batch"
 
 
 class Assembly:
-    """Cuts the graph of all pieces into functions, and puts graphs together of calls of these.
+    """Puts graphs together of calls of pieces, each a function until it is where it is called.
 
     Args:
-        pieces: That were exported.
-        model: Of their program.
+        pieces: Of a flow.
+        graphs: Of each, as `graphs_of` returns them.
     """
 
-    def __init__(self, pieces: Pieces, model: Any) -> None:
-        self.pieces, self.about = pieces, model
-        self.initializers = {each.name: each for each in model.graph.initializer}
-        self.types = {each.name: each for each in model.graph.value_info}
-        inputs, outputs = iter(model.graph.input), iter(model.graph.output)
+    def __init__(self, pieces: Pieces, graphs: Sequence[Any]) -> None:
+        self.pieces, self.about = pieces, graphs[0]
         self.functions = [
-            self._function(
-                f"piece{number}",
-                [next(inputs) for _ in piece.inputs],
-                [next(outputs).name for _ in range(piece.made)],
-            )
-            for number, piece in enumerate(pieces.distinct)
+            _function(f"piece{number}", graph.graph, self.about.opset_import)
+            for number, graph in enumerate(graphs)
         ]
-
-    def _function(self, name: str, given: Sequence[Any], outputs: Sequence[str]) -> Any:
-        """Returns the nodes that lead to outputs as a function; constants are its last inputs."""
-        from onnx import helper
-
-        inputs, rows = [each.name for each in given], given[0].type.tensor_type.shape.dim[0]
-        needed, nodes, there = set(outputs), [], set(inputs)
-        for node in reversed(self.about.graph.node):
-            if needed.intersection(node.output):
-                needed.update(_used(node))
-                nodes.append(_bare(node))
-        nodes.reverse()
-        known = there.union(self.initializers, *(node.output for node in nodes))
-        assert needed <= known, f"{name} reads what another computes: {needed - known}"
-        made: list[str] = []
-        for output in outputs:  # each is made by the function, and only once
-            if output in there or output in self.initializers or output in made:
-                made.append(f"{output}_again{len(made)}")
-                nodes.append(helper.make_node("Identity", [output], [made[-1]]))
-            else:
-                made.append(output)
-        constants = sorted(needed.intersection(self.initializers))
-        function = helper.make_function(
-            DOMAIN, name, [*inputs, *constants], made, nodes, self.about.opset_import
-        )
-        function.value_info.extend(self._shapes(nodes, rows.dim_param))
-        return function
-
-    def _shapes(self, nodes: Sequence[Any], rows: str) -> Iterator[Any]:
-        """Yields the types of what nodes make, with which a runtime plans its memory."""
-        for node in nodes:
-            for name in node.output:
-                if name in self.types:
-                    found = type(self.types[name])()
-                    found.CopyFrom(self.types[name])
-                    for size in found.type.tensor_type.shape.dim:
-                        if size.dim_param:
-                            size.dim_param = size.dim_param.replace(rows, ROWS)
-                    yield found
+        self.constants = [
+            [_renamed(each, f"piece{number}.{each.name}") for each in graph.graph.initializer]
+            for number, graph in enumerate(graphs)
+        ]
 
     def model(self, recording: Recording, outputs: Sequence[str]) -> Any:
         """Returns the graph of a direction, without functions.
@@ -87,8 +46,8 @@ class Assembly:
         renamed = {value.name: name for value, name in zip(recording.outputs, outputs, strict=True)}
         nodes, weights_given = [], set()
         for call in recording.calls:
-            function, piece = self.functions[call.piece], self.pieces.distinct[call.piece]
-            constants = function.input[len(piece.inputs) :]
+            function = self.functions[call.piece]
+            constants = [each.name for each in self.constants[call.piece]]
             weights_given.update(call.weights)
             names = [renamed.get(name, name) for name in (*call.inputs, *call.weights, *constants)]
             made = [renamed.get(name, name) for name, _ in call.outputs]
@@ -112,8 +71,8 @@ class Assembly:
         model.ir_version = self.about.ir_version
         model = onnx.inliner.inline_local_functions(model)
         # Weights come last: they may be more than one message of protobuf can hold.
-        used = {name for node in model.graph.node for name in _used(node)}
-        constants = [each for name, each in self.initializers.items() if name in used]
+        used = {name for node in model.graph.node for name in reads(node)}
+        constants = [each for some in self.constants for each in some if each.name in used]
         weights = sorted(weights_given & used)
         model.graph.initializer.extend(constants)
         model.graph.initializer.extend(_tensor(name, self.pieces.weights[name]) for name in weights)
@@ -122,21 +81,35 @@ class Assembly:
         return model
 
 
-def _used(node: Any) -> Iterator[str]:
-    """Yields what a node reads, and what graphs within it do."""
-    yield from filter(None, node.input)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _used(inner)
+def _function(name: str, graph: Any, opsets: Any) -> Any:
+    """Returns the graph of a piece as a function, whose last inputs are the piece's constants."""
+    from onnx import helper
+
+    inputs, constants = ([each.name for each in some] for some in (graph.input, graph.initializer))
+    nodes = list(graph.node)
+    made: list[str] = []
+    for output in (each.name for each in graph.output):
+        if output in inputs or output in constants or output in made:  # each is made, and once
+            made.append(f"{output}_again{len(made)}")
+            nodes.append(helper.make_node("Identity", [output], [made[-1]]))
+        else:
+            made.append(output)
+    function = helper.make_function(DOMAIN, name, [*inputs, *constants], made, nodes, opsets)
+    rows = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for found in graph.value_info:  # a runtime plans its memory by these
+        sized = _renamed(found, found.name)
+        for size in sized.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = size.dim_param.replace(rows, ROWS)
+        function.value_info.append(sized)
+    return function
 
 
-def _bare(node: Any) -> Any:
-    """Returns a copy of a node without what tells where in a program it came from."""
-    copied = type(node)()
-    copied.CopyFrom(node)
-    copied.ClearField("metadata_props")
-    copied.ClearField("doc_string")
+def _renamed(each: Any, name: str) -> Any:
+    """Returns a copy of a message of another name."""
+    copied = type(each)()
+    copied.CopyFrom(each)
+    copied.name = name
     return copied
 
 

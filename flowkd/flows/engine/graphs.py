@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from flowkd.flows.engine.assembly import Assembly
 from flowkd.flows.engine.layers import Exported
 from flowkd.flows.engine.pieces import Pieces
+from flowkd.flows.engine.traced import code_digest, graphs_of
 from flowkd.flows.flow import Flow
 
 OUTPUTS = {"log_prob": ("log_prob", "z"), "inverse": ("x",)}
@@ -97,10 +95,7 @@ def write_graphs(flow: Flow, folder: Path) -> None:
         direction: pieces.record(direction, *example_inputs(flow, direction))
         for direction in directions_of(flow)
     }
-    with _quiet():
-        program = torch.onnx.export(pieces.program(), dynamo=True, verbose=False)
-    assert program is not None
-    assembly = Assembly(pieces, program.model_proto)
+    assembly = Assembly(pieces, graphs_of(pieces.distinct))
     made = {
         direction: assembly.model(recording, OUTPUTS[direction])
         for direction, recording in recordings.items()
@@ -110,17 +105,11 @@ def write_graphs(flow: Flow, folder: Path) -> None:
 
 def weights_digest(flow: Flow) -> str:
     """Returns a digest of a flow's weights and parts, and of the code that exports them."""
-    about = f"{torch.__version__} {flow.event_shape} {flow.context} {flow.chain}"
-    digest = hashlib.sha256(about.encode())
+    about = f"{flow.event_shape} {flow.context} {flow.chain}"
+    digest = hashlib.sha256(code_digest() + about.encode())
     for name, value in sorted({**flow.state_dict(), **dict(flow.named_buffers())}.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    package = Path(__file__).parents[2]
-    code = (
-        path for part in ("flows", "bijectors", "nn") for path in package.glob(f"{part}/**/*.py")
-    )
-    for path in sorted(code):
-        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -173,17 +162,3 @@ def _write_sharing(models: Mapping[str, Any], folder: Path) -> None:
                     tensor.external_data.add(key=name, value=str(value))
     for direction, model in models.items():
         (folder / f"{direction}.onnx").write_bytes(model.SerializeToString())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what the exporter says of its own steps out of this process's output."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

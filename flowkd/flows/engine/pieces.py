@@ -19,6 +19,9 @@ from torch.func import functional_call
 
 from flowkd.flows.engine.layers import Exported
 
+# Of what a piece may be kept on this machine: other code changes without a word.
+OWN = {"flowkd", "torch", "builtins", "collections"}
+
 
 class Value(NamedTuple):
     """What a graph computes, by name, with an example of it."""
@@ -54,12 +57,15 @@ class Distinct:
         values: Examples of what it is called with, None for what is left out.
         weights: Names of those of its tensors that are inputs, and theirs.
         made: How many values it makes.
+        structure: What all that are alike share, in bytes, where this is flowkd's and torch's own
+            code alone, which does not change without its version; else None.
     """
 
     module: nn.Module
     values: Sequence[Tensor | None]
     weights: dict[str, Tensor]
     made: int
+    structure: bytes | None
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -132,28 +138,30 @@ class Pieces:
     def _piece(self, module: nn.Module, values: Sequence[Tensor | None], made: int) -> int:
         weights = _floating(module)
         shapes = [None if each is None else (each.dtype, tuple(each.shape)) for each in values]
-        key = (_structure(module, weights), str(shapes))
+        key, own = _structure(module, weights, str(shapes))
         if key not in self._known:
             self._known[key] = len(self.distinct)
-            self.distinct.append(Distinct(module, values, weights, made))
+            structure = key if own and isinstance(key, bytes) else None
+            self.distinct.append(Distinct(module, values, weights, made, structure))
         return self._known[key]
 
-    def program(self) -> ExportedProgram:
-        """Returns one program of all pieces, for any number of rows of each.
 
-        Its inputs are those of the first piece, and so on, and so are its outputs.
-        """
-        rows: list[dict[int, Any] | None] = []
-        for number, piece in enumerate(self.distinct):
-            batch = Dim(f"batch{number}", min=1)  # one of its own, so that none asks another's
-            count = len(piece.inputs) - len(piece.weights)
-            rows += [{0: batch}] * count + [None] * len(piece.weights)
-        # A tensor of each one's own, for tensors that are the same become one input.
-        inputs = tuple(torch.empty_like(each) for one in self.distinct for each in one.inputs)
-        with torch.no_grad():
-            return torch.export.export(
-                _All(self.distinct), inputs, dynamic_shapes={"inputs": tuple(rows)}, strict=False
-            )
+def program_of(pieces: Sequence[Distinct]) -> ExportedProgram:
+    """Returns one program of pieces side by side, for any number of rows of each.
+
+    Its inputs are those of the first piece, and so on, and so are its outputs.
+    """
+    rows: list[dict[int, Any] | None] = []
+    for number, piece in enumerate(pieces):
+        batch = Dim(f"batch{number}", min=1)  # one of its own, so that none asks another's
+        count = len(piece.inputs) - len(piece.weights)
+        rows += [{0: batch}] * count + [None] * len(piece.weights)
+    # A tensor of each one's own, for tensors that are the same become one input.
+    inputs = tuple(torch.empty_like(each) for piece in pieces for each in piece.inputs)
+    with torch.no_grad():
+        return torch.export.export(
+            _All(pieces), inputs, dynamic_shapes={"inputs": tuple(rows)}, strict=False
+        )
 
 
 class _All(nn.Module):
@@ -181,13 +189,14 @@ def _floating(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named if tensor.is_floating_point()}
 
 
-def _structure(module: nn.Module, weights: dict[str, Tensor]) -> object:
+def _structure(module: nn.Module, weights: dict[str, Tensor], shapes: str) -> tuple[object, bool]:
     """Returns what two modules have in common that compute the same of the same weights.
 
     That is all that is pickled of them but these weights' values; where one cannot be pickled, it
-    is like no other.
+    is like no other. And whether all code in it is flowkd's or torch's.
     """
     names = {id(tensor): name for name, tensor in weights.items()}
+    packages: set[str] = set()
 
     class Structure(pickle.Pickler):
         def persistent_id(self, value: object) -> object:
@@ -198,9 +207,14 @@ def _structure(module: nn.Module, weights: dict[str, Tensor]) -> object:
                 return (names[id(value)], *about)
             return (value.detach().cpu().contiguous().numpy().tobytes(), *about)
 
+        def reducer_override(self, value: Any) -> Any:
+            code = value if hasattr(value, "__qualname__") else type(value)
+            packages.add(str(code.__module__).partition(".")[0])
+            return NotImplemented
+
     file = io.BytesIO()
     try:
-        Structure(file).dump(module)
+        Structure(file).dump((module, shapes))
     except Exception:  # whatever somebody's own module raises
-        return object()
-    return file.getvalue()
+        return object(), False
+    return file.getvalue(), packages <= OWN
