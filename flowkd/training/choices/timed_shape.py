@@ -30,7 +30,7 @@ SLACK = 1.25  # by which a shape may be faster than its work is less
 OF_STEPS, OF_WORK, PRIOR = 0.3, 0.7, 0.1
 MOST_TIMED = 10  # once one was found
 TABLE_ROWS, PICTURE_ROWS, FEWEST_ROWS = 256, 16, 4
-CALL_SECONDS = 0.05  # of the larger flow, at most, as far as fewer rows allow it
+CALL_SECONDS = 0.1  # of the larger flow in torch, at most, as far as fewer rows allow it
 MEASURED_SECONDS, ROUNDS = 0.4, 5  # a shape and a direction
 
 
