@@ -23,9 +23,11 @@ class Assembly:
     """
 
     def __init__(self, pieces: Pieces, graphs: Sequence[Any]) -> None:
-        self.pieces, self.about = pieces, graphs[0]
+        self.pieces, self.ir_version = pieces, graphs[0].ir_version
+        opsets = {each.domain: each for graph in graphs for each in graph.opset_import}
+        self.opsets = list(opsets.values())
         self.functions = [
-            _function(f"piece{number}", graph.graph, self.about.opset_import)
+            _function(f"piece{number}", graph.graph, self.opsets)
             for number, graph in enumerate(graphs)
         ]
         self.constants = [
@@ -64,11 +66,11 @@ class Assembly:
                 if value.name not in renamed
             ],
         )
-        imports = [*self.about.opset_import, helper.make_opsetid(DOMAIN, 1)]
+        imports = [*self.opsets, helper.make_opsetid(DOMAIN, 1)]
         model = helper.make_model(
             graph, functions=self.functions, opset_imports=imports, producer_name="flowkd"
         )
-        model.ir_version = self.about.ir_version
+        model.ir_version = self.ir_version
         model = onnx.inliner.inline_local_functions(model)
         # Weights come last: they may be more than one message of protobuf can hold.
         used = {name for node in model.graph.node for name in reads(node)}
@@ -77,7 +79,7 @@ class Assembly:
         model.graph.initializer.extend(constants)
         model.graph.initializer.extend(_tensor(name, self.pieces.weights[name]) for name in weights)
         del model.opset_import[:]
-        model.opset_import.extend(self.about.opset_import)
+        model.opset_import.extend(self.opsets)
         return model
 
 
