@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from flowkd.flows.engine.assembly import Assembly
 from flowkd.flows.engine.layers import Exported
+from flowkd.flows.engine.pieces import Pieces
+from flowkd.flows.engine.traced import code_digest, graphs_of
 from flowkd.flows.flow import Flow
 
-DIRECTIONS = ("log_prob", "inverse")
+OUTPUTS = {"log_prob": ("log_prob", "z"), "inverse": ("x",)}
+DIRECTIONS = tuple(OUTPUTS)
 WEIGHTS = "weights.bin"
 # What is smaller stays in the graph, where a runtime sees it as a constant.
 SMALL_BYTES = 1024
@@ -30,8 +31,6 @@ class LogProb(nn.Module):
     Args:
         form: Of the flow.
     """
-
-    outputs = ("log_prob", "z")
 
     def __init__(self, form: Exported) -> None:
         super().__init__()
@@ -48,8 +47,6 @@ class Inverse(nn.Module):
     Args:
         form: Of the flow.
     """
-
-    outputs = ("x",)
 
     def __init__(self, form: Exported) -> None:
         super().__init__()
@@ -93,35 +90,26 @@ def write_graphs(flow: Flow, folder: Path) -> None:
     Raises:
         torch.onnx.OnnxExporterError: A layer that has no counterpart.
     """
-    made = {}
-    with _quiet():
-        for direction, module in _modules(flow).items():
-            values, names = example_inputs(flow, direction)
-            program = torch.onnx.export(
-                _program(module, values, names),
-                dynamo=True,
-                input_names=names,
-                output_names=module.outputs,
-                verbose=False,
-            )
-            assert program is not None
-            made[direction] = program.model_proto
+    pieces = Pieces(Exported(flow))
+    recordings = {
+        direction: pieces.record(direction, *example_inputs(flow, direction))
+        for direction in directions_of(flow)
+    }
+    assembly = Assembly(pieces, graphs_of(pieces.distinct))
+    made = {
+        direction: assembly.model(recording, OUTPUTS[direction])
+        for direction, recording in recordings.items()
+    }
     _write_sharing(made, folder)
 
 
 def weights_digest(flow: Flow) -> str:
     """Returns a digest of a flow's weights and parts, and of the code that exports them."""
-    about = f"{torch.__version__} {flow.event_shape} {flow.context} {flow.chain}"
-    digest = hashlib.sha256(about.encode())
+    about = f"{flow.event_shape} {flow.context} {flow.chain}"
+    digest = hashlib.sha256(code_digest() + about.encode())
     for name, value in sorted({**flow.state_dict(), **dict(flow.named_buffers())}.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    package = Path(__file__).parents[2]
-    code = (
-        path for part in ("flows", "bijectors", "nn") for path in package.glob(f"{part}/**/*.py")
-    )
-    for path in sorted(code):
-        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -174,17 +162,3 @@ def _write_sharing(models: Mapping[str, Any], folder: Path) -> None:
                     tensor.external_data.add(key=name, value=str(value))
     for direction, model in models.items():
         (folder / f"{direction}.onnx").write_bytes(model.SerializeToString())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what the exporter says of its own steps out of this process's output."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,35 +32,17 @@ from flowkd.bijectors import (
     Standardize,
 )
 from flowkd.bijectors.scales import TanhScale
-from flowkd.flows.context import context_vectors
+from flowkd.flows.context import ContextSpec, ContextUnits, context_vectors
+from flowkd.flows.engine.steps import Call, Partial, Parts, Piece, Step, Steps
 from flowkd.flows.fast_layers import Mix
 from flowkd.flows.flow import LOG_TWO_PI, Flow
 from flowkd.nn import MLP, Conditioner, ConvNet, SplitPrior
 
-Parts = list[Tensor]
 # Of the log-scale of an affine coupling.
 LARGEST = TanhScale().bound
 
 
-class Step(nn.Module, ABC):
-    """A bijector whose log_det is a number that holds for every row, and parts that do not.
-
-    Attributes:
-        constant: That number.
-    """
-
-    constant = 0.0
-
-    @abstractmethod
-    def forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Parts]:
-        """Maps x to z, with the parts of its log_det, (B, 1) each."""
-
-    @abstractmethod
-    def inverse(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """Maps z to x."""
-
-
-class AsItIs(Step):
+class AsItIs(Piece):
     """Any bijector.
 
     Args:
@@ -88,7 +69,7 @@ class AsItIs(Step):
         return x
 
 
-class Mixed(Step):
+class Mixed(Piece):
     """ActNorm and a linear map over the channels, as one 1x1 convolution or product.
 
     Args:
@@ -116,7 +97,7 @@ class Mixed(Step):
         return self.apply_weight(z, self.back, self.back_bias)
 
 
-class Coupled(Step):
+class Coupled(Piece):
     """An affine coupling whose conditioner gives the argument of its tanh itself.
 
     Args:
@@ -145,57 +126,6 @@ class Coupled(Step):
         kept, changed = z[:, : self.kept], z[:, self.kept :]
         shift, bounded = self._parameters_for(kept, context)
         return torch.cat([kept, (changed - shift) * (-LARGEST * bounded).exp()], dim=1)
-
-
-class Partial(Step):
-    """A step on the leading channels.
-
-    Args:
-        step: Keeps the shape of what it maps.
-        channels: How many.
-    """
-
-    def __init__(self, step: Step, channels: int) -> None:
-        super().__init__()
-        self.step, self.channels, self.constant = step, channels, step.constant
-
-    def forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Parts]:
-        """Maps x to z."""
-        z, parts = self.step(x[:, : self.channels], context)
-        return torch.cat([z, x[:, self.channels :]], dim=1), parts
-
-    def inverse(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """Maps z to x."""
-        x = self.step.inverse(z[:, : self.channels], context)
-        return torch.cat([x, z[:, self.channels :]], dim=1)
-
-
-class Steps(Step):
-    """Steps one after the other.
-
-    Args:
-        steps: The first nearest to the data.
-    """
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        super().__init__()
-        self.steps = nn.ModuleList(steps)
-        self.constant = sum(step.constant for step in steps)
-
-    def forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Parts]:
-        """Maps x to z."""
-        parts: Parts = []
-        for step in self.steps:
-            x, more = step(x, context)
-            parts += more
-        return x, parts
-
-    def inverse(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """Maps z to x."""
-        for step in reversed(self.steps):
-            assert isinstance(step, Step)
-            z = step.inverse(z, context)
-        return z
 
 
 class Convolutions(nn.Module):
@@ -285,15 +215,22 @@ def _(bijector: Coupling, shape: Shape) -> Step:
 
 @exported.register
 def _(bijector: Autoregressive, shape: Shape) -> Step:
-    return AsItIs(bijector.for_inference())
+    return AsItIs(_unfrozen(bijector))
 
 
 @exported.register
 def _(bijector: Inverted, shape: Shape) -> Step:
     inner = bijector.bijector
     if isinstance(inner, Autoregressive):
-        return AsItIs(Inverted(inner.for_inference()))
+        return AsItIs(Inverted(_unfrozen(inner)))
     return AsItIs(bijector)
+
+
+def _unfrozen(bijector: Autoregressive) -> Autoregressive:
+    """Returns its form for inference, which here keeps nothing that was computed of weights."""
+    fast = bijector.for_inference()
+    fast.frozen = False
+    return fast
 
 
 @exported.register
@@ -315,6 +252,51 @@ def _(bijector: Chain, shape: Shape) -> Step:
     return Steps(steps)
 
 
+class Vectors(nn.Module):
+    """A context as the vectors that conditioners see, in float32.
+
+    Args:
+        context: What it is.
+        units: Of vectors, or None.
+    """
+
+    def __init__(self, context: ContextSpec, units: ContextUnits | None) -> None:
+        super().__init__()
+        self.context, self.units = context, units
+
+    def forward(self, context: Tensor) -> tuple[Tensor]:
+        """Maps classes (B,) or vectors (B, size) to (B, width)."""
+        like = torch.zeros((), device=context.device)
+        vectors = context_vectors(self.context, self.units, context, like)
+        assert vectors is not None
+        return (vectors,)
+
+
+class LogDensity(nn.Module):
+    """The log-density of latents, and of what led to them.
+
+    Args:
+        constant: What is added for every row.
+    """
+
+    constant: Tensor
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.register_buffer("constant", torch.tensor(constant))
+
+    def forward(self, z: Tensor, *parts: Tensor) -> tuple[Tensor]:
+        """Maps latents and parts of log_det, (B, 1) each, to nats, (B,)."""
+        squares = z.square().sum(tuple(range(1, z.dim())))
+        log_det = torch.cat(parts, dim=1).sum(1) if parts else 0.0
+        return (log_det - 0.5 * squares + self.constant,)
+
+
+def at_once(module: nn.Module, *values: Tensor | None) -> Any:
+    """Returns what a module makes of values."""
+    return module(*values)
+
+
 class Exported(nn.Module):
     """A flow in the form that is exported, in float32, without gradients.
 
@@ -326,17 +308,29 @@ class Exported(nn.Module):
         super().__init__()
         exact = copy.deepcopy(flow).cpu().double().requires_grad_(False)
         self.steps = exported(exact.chain, exact.event_shape).float()
-        self.context, self.units = exact.context, exact.context_units
-        self.constant = self.steps.constant - 0.5 * LOG_TWO_PI * flow.dimensions
+        self.vectors = Vectors(exact.context, exact.context_units)
+        constant = self.steps.constant - 0.5 * LOG_TWO_PI * flow.dimensions
+        self.density = LogDensity(constant)
+        for step in self.steps.modules():
+            if isinstance(step, Step):
+                step.constant = 0.0  # counted above; steps that differ in it alone are alike
         self.eval().requires_grad_(False)
 
-    def log_prob(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def log_prob(
+        self, x: Tensor, context: Tensor | None, call: Call = at_once
+    ) -> tuple[Tensor, Tensor]:
         """Returns log p(x | context) in nats, (B,), and z."""
-        z, parts = self.steps(x, context_vectors(self.context, self.units, context, x))
-        squares = z.square().sum(tuple(range(1, z.dim())))
-        log_det = torch.cat(parts, dim=1).sum(1) if parts else 0.0
-        return log_det - 0.5 * squares + self.constant, z
+        z, parts = self.steps.to_latents(call, x, self._vectors(context, call))
+        (log_prob,) = call(self.density, z, *parts)
+        return log_prob, z
 
-    def inverse(self, z: Tensor, context: Tensor | None) -> Tensor:
+    def inverse(self, z: Tensor, context: Tensor | None, call: Call = at_once) -> Tensor:
         """Returns x."""
-        return self.steps.inverse(z, context_vectors(self.context, self.units, context, z))
+        return self.steps.to_data(call, z, self._vectors(context, call))
+
+    def _vectors(self, context: Tensor | None, call: Call) -> Tensor | None:
+        if context is None:
+            return None
+        (vectors,) = call(self.vectors, context)
+        made: Tensor = vectors
+        return made

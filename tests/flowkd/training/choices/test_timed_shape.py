@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import yaml
 
@@ -100,6 +102,29 @@ def test_a_student_is_as_fast_as_it_was_asked_to_be_and_all_that_are_compared_ha
                         taught_store))  # fmt: skip
     resolved = yaml.safe_load(taught_store.read("runs", "done", "resolved.yaml"))
     assert resolved["config"]["flow"]["width"] == flows[0].width
+
+
+def test_a_picture_flow_has_a_shape_of_levels_that_is_measured_as_fast() -> None:
+    larger = GlowConfig(event_shape=(1, 8, 8), mean=0.0, scale=1.0, levels=2, depth=4, width=32)
+    found = timed_shape(larger, 1.5)
+    assert min(found.log_prob, found.sampling) >= 1.5
+    assert found.timed <= timed.MOST_TIMED
+    assert found.flow in candidates(larger, 1.5)
+
+
+def test_how_many_rows_are_timed_is_not_decided_by_the_first_call() -> None:
+    teacher = build_flow(LARGE)
+    log_prob, calls = teacher.log_prob, []
+
+    def slow_at_first(*given: object) -> object:
+        calls.append(given)
+        began = time.process_time()
+        while len(calls) == 1 and time.process_time() - began < 2 * timed.CALL_SECONDS:
+            pass
+        return log_prob(*given)
+
+    teacher.log_prob = slow_at_first
+    assert timed._rows(teacher) == timed.TABLE_ROWS
 
 
 def test_a_throughput_that_no_shape_has_is_refused_with_what_there_is() -> None:
