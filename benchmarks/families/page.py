@@ -140,18 +140,10 @@ def _aims(some: dict[str, list[Found]]) -> list[str]:
         f"form at least {FORM_AIM:g} times, geometric mean": (
             _mean(form) >= FORM_AIM, f"{_mean(form):.2f}"),
     }  # fmt: skip
-    said = [
+    return [
         f"- aim, {aim}: {'met' if met else '**missed**'}, {value}."
         for aim, (met, value) in lines.items()
     ]
-    if behind:
-        said.append(
-            "    - A guess, not profiled: flowkd's steps have an ActNorm, which the others' have "
-            "not, and a log-scale bounded by a tanh. In small affine flows, whose arithmetic takes "
-            "no longer than the calls of torch that begin it, these few calls more would "
-            "tell. In the form for inference they are one graph with the rest."
-        )
-    return said
 
 
 def _table(name: str, cells: list[Found]) -> str:
