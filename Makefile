@@ -17,7 +17,7 @@ DEV := $(VENV)/.dev
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-families bench-fold bench-gpu bench-memory bench-onepass bench-precision bench-scale bench-shapes bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
+.PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-families bench-fold bench-gpu bench-memory bench-onepass bench-onepass-40000 bench-precision bench-scale bench-shapes bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -161,6 +161,10 @@ bench-scale: $(DEV) ## Look at a queue of 100,000 ended jobs, and more: results/
 bench-onepass: export OMP_NUM_THREADS := 1
 bench-onepass: $(DEV) ## Quality of one-pass students of slow samplers: results/bench-onepass.json
 	$(BIN)/python -m benchmarks.onepass
+
+bench-onepass-40000: export OMP_NUM_THREADS := 1
+bench-onepass-40000: $(DEV) ## Those of two tables in longer trainings: results/bench-onepass-40000.json
+	$(BIN)/python -m benchmarks.onepass --only known,casp --steps 40000
 
 bench-shapes: export OMP_NUM_THREADS := 1
 bench-shapes: $(DEV) ## Shapes of a quarter of a picture flow, by time and likelihood; 15 minutes

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import textwrap
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ PAGES = {
     "bench-tuning": "tuning",
 }
 MADE_BY = {"reliability": "test"}
+LONG = "bench-onepass-40000"
 ROLES = ("teacher", "plain", "distilled")
 AIMS = {"log_prob": 1.2, "sample": 1.2, "train_step": 1.5}
 
@@ -59,7 +62,7 @@ def main() -> None:
     found = read("quickstart-table")
     if found is not None:
         put_between(DOCS / "index.md", TABLE_BEGIN, TABLE_END, quickstart(found))
-    pages = {
+    pages: dict[str, Callable[[dict[str, Any]], str]] = {
         "bench": bench,
         "bench-all": performance_page.document,
         "bench-cli": cli.document,
@@ -71,6 +74,7 @@ def main() -> None:
         "bench-fold": fold_networks.document,
         "bench-memory": memory.document,
         "bench-onepass": onepass_page.document,
+        LONG: partial(onepass_page.document, command=f"make {LONG}"),
         "bench-precision": precision.document,
         "bench-scale": scale_page.document,
         "bench-serve": serve_page.document,

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import platform
-import socket
 import tempfile
 from collections.abc import Sequence
 from datetime import date
@@ -23,6 +22,7 @@ from ray import serve
 
 from benchmarks.http_load import Client, Reply, post
 from cluster.local import connect, disconnect, down, up
+from cluster.ports import free_ports
 from cluster.serve.config import ServingConfig
 from cluster.serve.deployment import deploy
 from cluster.storage import StorageConfig
@@ -69,9 +69,7 @@ def _deploy(folder: str) -> tuple[str, int]:
     version = publish_artifact(
         Store(storage.uri), "photos", build_flow(FLOW), FLOW, lineage=Lineage(bins=256)
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     models = {"photos": f"models/photos@{version}"}
     deploy(ServingConfig(models=models, port=port), storage)
     return "127.0.0.1", port

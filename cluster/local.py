@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,17 +29,20 @@ from cluster.local_record import (
     recorded,
     remembered,
 )
+from cluster.ports import LOOPBACK, free_ports
 from flowkd.errors import FlowkdError
 
-LOOPBACK = "127.0.0.1"
 STALLED_SECONDS = 90.0  # without a sign of progress: then Ray is given up
 TELL_SECONDS = 10.0
 STOP_SECONDS = 10.0
 STAYS = "Ray stays up on this machine for what comes next: `flowkd down` stops it"
 OBJECT_STORE_BYTES = 256 * 1024**2
-PORTS = (
-    "port", "dashboard-port", "ray-client-server-port", "node-manager-port",
-    "object-manager-port", "dashboard-agent-listen-port", "metrics-export-port",
+PORTS = ("port", "dashboard-port", "ray-client-server-port")
+# Those that nobody is told of beforehand are the kernel's choice when Ray listens. An agent whose
+# port somebody else has taken in the meantime lives on without one, and no job ever starts.
+OWN_PORTS = (
+    "node-manager-port", "object-manager-port", "dashboard-agent-listen-port",
+    "metrics-export-port",
 )  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def _start(cpus: int | None, record: Path, environment: Mapping[str, str]) -> Lo
     token = folder / "auth_token"
     token.touch(0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
-    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+    ports = {**dict(zip(PORTS, free_ports(len(PORTS)), strict=True)), **dict.fromkeys(OWN_PORTS, 0)}
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
         f"--node-ip-address={LOOPBACK}", "--include-dashboard=true",
@@ -232,14 +234,6 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _answers(cluster: LocalCluster) -> bool:

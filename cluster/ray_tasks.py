@@ -11,7 +11,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from cluster.local import LOOPBACK
+from cluster.ports import LOOPBACK
 
 
 class TaskPool:

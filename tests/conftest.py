@@ -6,7 +6,6 @@ import os
 
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when ray is imported
 
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from s3fs import S3FileSystem
 
 from cluster.local import connect, disconnect
 from cluster.local_record import LocalCluster
+from cluster.ports import free_ports
 from flowkd.store.store import Store
 from tests.support.queues import kill_head, new_cluster
 from tests.support.reliability import reliability as reliability  # a fixture
@@ -172,6 +172,4 @@ def ray_driver(ray_cluster: LocalCluster) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def serve_port() -> int:
     """The port of Ray Serve: one cluster has one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]

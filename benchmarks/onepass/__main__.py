@@ -4,7 +4,8 @@ For each data set an autoregressive spline flow is the teacher; its default stud
 quarter of its parameters, is trained on data alone, at its own best rate and to its own plateau,
 and distilled with nothing set. Validation chooses; the test rows are looked at once. It takes
 hours: each training is kept when it is done, and the next call goes on where this one ended.
-`python -m benchmarks.onepass [--only casp,known] [--seeds 1] [--steps 500]` is a part of it.
+`python -m benchmarks.onepass [--only casp,known] [--seeds 1]` is a part of it, and with
+`--steps 40000` the most steps of a training are others, whose results have a file of their own.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from benchmarks.chaos.page import machine
 from benchmarks.onepass.datasets import DATA
 from benchmarks.onepass.training import RECIPES, Job, outcome
 
-RESULTS, KEPT = Path("results/bench-onepass.json"), Path("results/onepass")
+RESULTS, KEPT = Path("results"), Path("results/onepass")
+STEPS = 12_000
 
 
 def main() -> int:
-    """Measures what is asked for and not there yet, and writes `results/bench-onepass.json`."""
+    """Measures what is asked for and not there yet, and writes the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.onepass")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(DATA))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12_000, help="the most of a training")
+    parser.add_argument("--steps", type=int, default=STEPS, help="the most of a training")
     parser.add_argument("--workers", type=int, default=1, help="trainings at a time")
     parser.add_argument("--recipes", action="store_true", help="also what else it could learn from")
     parser.add_argument("--anew", action="store_true", help="forget what earlier calls found")
@@ -50,7 +52,7 @@ def main() -> int:
             for done in as_completed(pool.submit(found, job) for job in jobs):
                 print(done.result(), flush=True)
                 write(asked.steps, kept)
-    print(f"results   {RESULTS.resolve()}")
+    print(f"results   {results_of(asked.steps).resolve()}")
     return 0
 
 
@@ -69,6 +71,11 @@ def rounds(names: list[str], seeds: int, recipes: bool) -> list[list[Job]]:
         [(name, "sampling", 0) for name in names],
         others,
     ]
+
+
+def results_of(steps: int) -> Path:
+    """Returns the file of the results of so many steps: trainings of one length are one table."""
+    return RESULTS / f"bench-onepass{'' if steps == STEPS else f'-{steps}'}.json"
 
 
 def write(steps: int, kept: Path) -> None:
@@ -90,7 +97,7 @@ def write(steps: int, kept: Path) -> None:
         "steps": steps,
         "data": {name: found for name, found in data.items() if "teacher" in found},
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results_of(steps).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page docs/results/bench-onepass.md, from results/bench-onepass.json."""
+"""The pages docs/results/bench-onepass*.md, from results of the same name."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ ABOUT = {
 }
 
 
-def document(results: dict[str, Any]) -> str:
-    """Returns the page."""
+def document(results: dict[str, Any], command: str = "make bench-onepass") -> str:
+    """Returns the page of what a command has found."""
     data = results["data"]
     sections = "\n".join(_section(name, each) for name, each in data.items())
-    return f"""# Students of one pass
+    made = f"`{command}`, {results['date']}, torch {results['torch']}, {results['machine']}"
+    return f"""# Students of one pass, at most {results["steps"]:,} steps
 
-`make bench-onepass`, {results["date"]}, torch {results["torch"]}, {results["machine"]}, load
-{results["load"]}; {_hours(data):.1f} hours of CPU, at most
-{results["steps"]:,} steps of a training.
+{made}, load {results["load"]}; {_hours(data):.1f} hours of CPU.
 
 The teachers are autoregressive flows with splines, which sample column by column. Their students
 are those that `flowkd.distill` takes by default: couplings with splines, at most a quarter of the

@@ -84,7 +84,7 @@ class Dispatcher:
                 self._move(job, Transition("queued", order=self._next_order()))
         self._answer_all()
         for job in self.jobs.in_state(*ACTIVE):
-            with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
+            with self.jobs.own_fault(job.id), _reported(f"job {job.id}", job):
                 self._move(job, watch(job, self.records, self.cluster, self.config, self.now()))
         for job in self.jobs.in_state("queued"):
             with self.jobs.own_fault(job.id):
@@ -232,7 +232,7 @@ class Dispatcher:
 
     def _start(self, job: Job, backfill: bool) -> None:
         attempt = job.state.attempt + 1
-        with self.jobs.own_fault(job.id), _reported(f"job {job.id}"):
+        with self.jobs.own_fault(job.id), _reported(f"job {job.id}", job):
             if self._move(job, Transition("starting", attempt=attempt, backfill=backfill)):
                 self.cluster.submit(job.id, attempt, job.spec.kind)
 
@@ -256,9 +256,13 @@ class Dispatcher:
 
 
 @contextmanager
-def _reported(about: str) -> Iterator[None]:
-    """Prints that the cluster could not be asked; the next tick tries again."""
+def _reported(about: str, job: Job | None = None) -> Iterator[None]:
+    """Prints that the cluster could not be asked, and notes it of the job; the next tick asks."""
+    trouble = ""
     try:
         yield
     except ClusterError as error:
-        print(f"dispatcher: {about}: {error}; trying again", flush=True)
+        trouble = f"{error}; trying again"
+        print(f"dispatcher: {about}: {trouble}", flush=True)
+    if job is not None:
+        job.trouble = trouble

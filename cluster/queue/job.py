@@ -24,6 +24,7 @@ class Job:
         begun: Whether its last attempt is known to have begun.
         heartbeat: The last one of that attempt; None before the first.
         heard: When anything was last heard of that attempt.
+        trouble: Why the cluster could not be asked about it last; empty if it could.
     """
 
     spec: JobSpec
@@ -33,6 +34,7 @@ class Job:
     begun: bool = field(default=False, init=False)
     heartbeat: Heartbeat | None = field(default=None, init=False)
     heard: float = field(init=False)
+    trouble: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self.heard = self.since

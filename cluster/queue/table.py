@@ -82,7 +82,7 @@ def row_of(job: Job, position: int | None, now: float) -> JobRow:
         waited=max(0.0, (state.started_at or end) - state.queued_at),
         ran=max(0.0, end - state.started_at) if state.started_at else 0.0,
         progress=job.heartbeat.progress if job.heartbeat else "",
-        reason=state.reason,
+        reason=job.trouble or state.reason,
     )
 
 

@@ -61,10 +61,10 @@ def decided_by_few(bits: Bits, split: str) -> list[str]:
             which = "one decides" if worst == 1 else f"some of {worst:,} decide"
             lines.append(
                 f"Of the {rows:,} rows of {split}, {which} what {label} has: it is "
-                f"{found.mean:.3f} bits per dimension with and {rest.mean:.3f} without. Far from "
-                f"the others an affine flow can be off by any amount: look at those rows, draw "
-                f"their columns in (`transforms`: asinh, log), or let splines, which are the "
-                f"identity there, take the place of scales (`flow: {{transform: spline}}`)."
+                f"{found.mean:.3f} bits per dimension with and {rest.mean:.3f} without. Look at "
+                f"those rows, and draw their columns in (`transforms`: asinh, log). If the flow "
+                f"is affine, which far from the others can be off by any amount, let splines, "
+                f"which are the identity there, take its place (`flow: {{transform: spline}}`)."
             )
     return lines
 

@@ -158,6 +158,8 @@ def show_queue(
             for row in rows:
                 if row.state == "damaged":
                     print(visible(f"{row.job} is set aside: {row.reason}"))
+                elif row.state == "starting" and row.reason:
+                    print(visible(f"{row.job} gets no further: {row.reason}"))
             _say_if_stale(records)
         else:
             from rich.live import Live

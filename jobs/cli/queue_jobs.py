@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from cluster.queue.events import ENDED
+from cluster.queue.events import ACTIVE, ENDED
 from cluster.queue.job_log import read_job_log
 from cluster.queue.pipelines import StageJob, job_to_read, pipeline_jobs, to_cancel, to_retry
 from cluster.queue.records import QueueError, QueueRecords, describe
@@ -44,7 +44,7 @@ def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> Non
             "submitted": accepted.submitted if as_json else clock(accepted.submitted),
             "state": state.state or "submitted",
             "attempt": state.attempt,
-            "reason": state.reason,
+            "reason": _trouble(records, job) or state.reason,
         }
         if as_json:
             say_facts({**facts, "events": events}, True)
@@ -58,6 +58,14 @@ def show_job(job: JobName, store: StoreUri = None, as_json: Json = False) -> Non
             False,
             ["time", "state", "attempt", "reason"],
         )
+
+
+def _trouble(records: QueueRecords, job: str) -> str:
+    """Returns why a job that is active gets no further, as the dispatcher's table says it."""
+    if records.state(job).state not in ACTIVE:
+        return ""
+    table = records.table()
+    return next((row.reason for row in table.rows if row.job == job), "") if table else ""
 
 
 def show_logs(

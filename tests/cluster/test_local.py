@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from cluster.descendants import lives
-from cluster.local import LOOPBACK, STAYS, down, up
+from cluster.local import STAYS, down, up
 from cluster.local_record import RECORD, LocalCluster, RecordedClusterError, find_cluster, recorded
+from cluster.ports import LOOPBACK
 from flowkd.errors import FlowkdError
 from tests.support import ROOT
 from tests.support.daemons import DAEMON, daemon

@@ -11,12 +11,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,8 +23,9 @@ import pytest
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.util.state import list_nodes
 
-from cluster.local import LOOPBACK, ray_environment
+from cluster.local import OWN_PORTS, ray_environment
 from cluster.local_record import LocalCluster
+from cluster.ports import LOOPBACK, free_ports
 from cluster.queue.submission import submit
 from flowkd.store.store import Store
 from tests.support.queues import TestQueue, wait_for
@@ -67,16 +67,8 @@ def autoscaling(address: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def started(folder: str) -> LocalCluster:
-    gcs, dashboard, client, manager, objects, agent, metrics = free_ports(7)
+    gcs, dashboard, client = free_ports(3)
     address = f"{LOOPBACK}:{gcs}"
     config = Path(folder, "autoscaling.json")
     config.write_text(json.dumps(autoscaling(address)), encoding="utf-8")
@@ -87,8 +79,7 @@ def started(folder: str) -> LocalCluster:
                 f"--node-ip-address={LOOPBACK}", f"--port={gcs}", "--num-cpus=0", "--num-gpus=0",
                 "--include-dashboard=true", f"--dashboard-host={LOOPBACK}",
                 f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
-                f"--node-manager-port={manager}", f"--object-manager-port={objects}",
-                f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}",
+                *(f"--{name}=0" for name in OWN_PORTS),
                 f"--object-store-memory={128 * 1024**2}", f"--temp-dir={folder}",
                 f"--autoscaling-config={config}", "--disable-usage-stats",
             ],

@@ -152,6 +152,12 @@ def test_a_job_that_ray_refuses_and_one_that_is_no_job_hold_up_nobody(
     table = records.table()
     assert table is not None
     assert [row.state for row in table.rows if row.job == "broken"] == ["damaged"]
+    assert [row.reason for row in table.rows if row.job == "urgent"] == ["no; trying again"]
+    cluster.submit = submit
+    dispatcher.tick()
+    table = records.table()
+    assert table is not None
+    assert [row.reason for row in table.rows if row.job == "urgent"] == [""]
     assert "job broken is set aside" in capsys.readouterr().out
 
 

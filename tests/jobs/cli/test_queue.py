@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from cluster.queue.admission import QueueLimits
+from cluster.queue.cluster import ClusterError
+from cluster.queue.config import QueueConfig
+from cluster.queue.dispatcher import Dispatcher
 from cluster.queue.events import Event
 from cluster.queue.job_log import log_folder
 from cluster.queue.messages import JobRow, QueueTable
@@ -19,6 +22,7 @@ from cluster.queue.records import QueueRecords
 from flowkd.store.store import Store
 from tests.support import ROOT
 from tests.support.queue_commands import call, submit
+from tests.support.small_cluster import SmallCluster
 
 
 def test_a_job_is_accepted_once_with_what_it_takes(local_store: Store, configs: Path) -> None:
@@ -118,6 +122,30 @@ def test_a_job_is_shown_with_its_history_and_its_log(local_store: Store, configs
     for number, text in enumerate((b"first\n", b"second\n"), start=1):
         local_store.write(text, *log_folder("one", 1), f"{number:08}.txt")
     assert call(local_store, "logs", "one", "--follow") == (0, "first\nsecond\n")
+
+
+def test_a_job_that_the_cluster_does_not_take_is_shown_with_the_reason(
+    local_store: Store, configs: Path
+) -> None:
+    submit(local_store, configs, "--id", "one")
+    records = QueueRecords(local_store)
+    cluster = SmallCluster(records, cpus=2)
+
+    def refuse(job: str, attempt: int, kind: str) -> None:
+        raise ClusterError("no agent takes jobs")
+
+    cluster.submit = refuse
+    commands = {"train_teacher": ("true",)}
+    dispatcher = Dispatcher(records, cluster, QueueConfig(commands=commands))
+    dispatcher.tick()
+    facts = json.loads(call(local_store, "show", "one", "--json")[1])
+    assert (facts["state"], facts["reason"]) == ("starting", "no agent takes jobs; trying again")
+    assert "no agent takes jobs" in call(local_store, "queue", "--once")[1]
+    assert call(local_store, "cancel", "one")[0] == 0
+    dispatcher.tick()
+    facts = json.loads(call(local_store, "show", "one", "--json")[1])
+    assert facts["state"] == "cancelled"
+    assert "agent" not in facts["reason"]
 
 
 def test_only_what_can_be_asked_is_asked(local_store: Store, configs: Path) -> None:
