@@ -75,8 +75,11 @@ class Outcome:
 
 
 def main(words: Sequence[str]) -> int:
-    """Tries the faults that hold all words; returns 1 if one is missed, else 0."""
+    """Tries the faults that hold all words; returns 1 if one is missed, 2 if there is none."""
     chosen = [m for m in read_mutants() if all(w in f"{m.file} {m.fault}" for w in words)]
+    if not chosen:
+        print(f"no fault of {ROWS.name} holds {' and '.join(words)}")
+        return 2
     began = time.monotonic()
     outcomes = try_all(chosen)
     seconds = time.monotonic() - began
@@ -111,8 +114,8 @@ def try_all(mutants: Sequence[Mutant], root: Path = ROOT) -> list[Outcome]:
             return outcome
 
         tests = sorted({test for mutant in mutants for test in mutant.tests.split()})
-        status, output = run(tests, Path(folder, "0"))
-        if status:
+        status, output = run(tests, Path(folder, "0"), seconds=None)
+        if status != 0:
             raise SystemExit(f"the tests fail without any fault:\n{output}")
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(attempt, mutants))
@@ -155,12 +158,14 @@ def try_one(mutant: Mutant, copy: Path) -> Outcome:
     )
 
 
-def run(tests: Iterable[str], copy: Path) -> tuple[int | None, str]:
+def run(
+    tests: Iterable[str], copy: Path, seconds: float | None = SECONDS
+) -> tuple[int | None, str]:
     """Runs tests in a copy; returns pytest's exit status, None if it took too long, and output."""
     output = copy / "output.txt"
     process = FORKS.Process(target=_pytest, args=(list(tests), copy, output))
     process.start()
-    process.join(SECONDS)
+    process.join(seconds)
     if process.exitcode is None:
         process.kill()
         process.join()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from cluster.queue.free import FreeResources
+from cluster.queue.job import Job
 from flowkd.errors import FlowkdError
 
 AttemptStatus = Literal["unknown", "alive", "exited", "unreachable"]
@@ -45,3 +48,16 @@ class Cluster(Protocol):
 
     def end_orphans(self) -> None:
         """Ends what attempts that are over have left on the cluster outside of their processes."""
+
+
+@contextmanager
+def reported(about: str, job: Job | None = None) -> Iterator[None]:
+    """Prints that the cluster could not be asked, and notes it of the job; the next tick asks."""
+    trouble = ""
+    try:
+        yield
+    except ClusterError as error:
+        trouble = f"{error}; trying again"
+        print(f"dispatcher: {about}: {trouble}", flush=True)
+    if job is not None:
+        job.trouble = trouble

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from cluster.queue.admission import admit
 from cluster.queue.autoscale import NodeRequests
-from cluster.queue.cluster import Cluster, ClusterError
+from cluster.queue.cluster import Cluster, reported
 from cluster.queue.config import QueueConfig
-from cluster.queue.events import ACTIVE, ENDED, Event, Transition
+from cluster.queue.events import ACTIVE, Event, Transition
 from cluster.queue.free import FreeResources
 from cluster.queue.housekeeping import Housekeeping
 from cluster.queue.job import Job, as_running, as_use, as_waiting
 from cluster.queue.known_jobs import KnownJobs
 from cluster.queue.line import PastUse, Use, Waiting, in_line, totals_of
-from cluster.queue.messages import Request
-from cluster.queue.record_files import put_aside
-from cluster.queue.records import INBOX, QueueRecords
-from cluster.queue.repair import repair
-from cluster.queue.rules import after_request, after_waiting, is_postponed, may_start
+from cluster.queue.records import QueueRecords
+from cluster.queue.requests import Requests
+from cluster.queue.rules import after_waiting, may_start
 from cluster.queue.spec import JobSpec
 from cluster.queue.table import TableWriter, table_of
 from cluster.queue.watch import watch
-from flowkd.errors import StoreError
 
 # After the end of an attempt: the cluster notices that a driver or a node is gone some time later.
 TIDY_SECONDS = 60.0
@@ -67,10 +63,10 @@ class Dispatcher:
         self.name = uuid.uuid4().hex[:8]
         self.jobs = KnownJobs(records, self.now)
         self._house = Housekeeping(records, self.jobs, config)
-        self._told: set[str] = set()
+        self._requests = Requests(records, self.jobs, cluster, self._house.archive, self._move)
         self._tidy_until = self.now() + TIDY_SECONDS
         self._table = TableWriter(records)
-        self._requests = NodeRequests(cluster) if config.autoscaling_nodes else None
+        self._nodes = NodeRequests(cluster) if config.autoscaling_nodes else None
 
     def tick(self) -> None:
         """Looks at all jobs once.
@@ -81,10 +77,10 @@ class Dispatcher:
         self._house.begin(self.now())
         for job in self.jobs.take_in():
             if job.state.state is None:
-                self._move(job, Transition("queued", order=self._next_order()))
-        self._answer_all()
+                self._move(job, Transition("queued", order=self.jobs.next_order()))
+        self._requests.answer_all()
         for job in self.jobs.in_state(*ACTIVE):
-            with self.jobs.own_fault(job.id), _reported(f"job {job.id}", job):
+            with self.jobs.own_fault(job.id), reported(f"job {job.id}", job):
                 self._move(job, watch(job, self.records, self.cluster, self.config, self.now()))
         for job in self.jobs.in_state("queued"):
             with self.jobs.own_fault(job.id):
@@ -94,10 +90,10 @@ class Dispatcher:
                 else:
                     self._move(job, after_waiting(job, self.jobs.with_past(), self.now()))
         if self.now() < self._tidy_until:
-            with _reported("attempts may have left something"):
+            with reported("attempts may have left something"):
                 self.cluster.end_orphans()
         nodes: list[dict[str, float]] = []
-        with _reported("nothing is started"):
+        with reported("nothing is started"):
             nodes = self.cluster.nodes()
             self._start_what_fits(self._line(nodes), nodes)
         possible = self.config.possible_nodes(nodes) if nodes else []
@@ -105,9 +101,6 @@ class Dispatcher:
         table = table_of(self.jobs, line, self.now(), self.name, self.config, possible)
         self._table.write(table)
         self._house.tick(self.now())
-
-    def _next_order(self) -> int:
-        return max((job.state.order for job in self.jobs.known.values()), default=0) + 1
 
     def _move(self, job: Job, transition: Transition | None) -> bool:
         """Writes a transition, if there is one, as the job's next event.
@@ -127,75 +120,6 @@ class Dispatcher:
         job.learn(job.state.after(event), self.now())
         self.tell(job.spec, event)
         return True
-
-    def _answer_all(self) -> None:
-        """Answers the requests of users; what is none is moved away, or named once."""
-        requests, faults = self.records.inbox()
-        for name, fault in faults.items():
-            if name in self._told:
-                continue
-            self._told.add(name)
-            print(f"dispatcher: a request is put aside: {fault}", flush=True)
-            try:
-                put_aside(self.records.store, INBOX, name)
-            except StoreError as error:
-                print(f"dispatcher: {INBOX}/{name!r} stays: {error}; remove it", flush=True)
-        for name, request in requests.items():
-            with self.jobs.own_fault(request.job), _reported(f"job {request.job}"):
-                if self._answer(request):
-                    self.records.answered(name)
-
-    def _answer(self, request: Request) -> bool:
-        """Does what a user asks; False while it has to wait."""
-        job = self.jobs.known.get(request.job)
-        if job is None:
-            return self._answer_damaged(request)
-        job.learn(self.records.state(job.id), job.since)
-        if request.what == "remove" and job.state.state in ENDED:
-            self._remove(job.id)
-        if request.what in ("repair", "remove"):
-            return True
-        if is_postponed(request, job.state):
-            return False
-        return self._move(job, after_request(request, job.state, self._next_order()))
-
-    def _answer_damaged(self, request: Request) -> bool:
-        """Mends or removes a job that is set aside; what else is asked waits for that."""
-        damaged = self.jobs.damaged.get(request.job)
-        if damaged is None:  # it is in the archive, was removed, or was none: without a spec
-            if request.what == "retry":
-                return self._retry_archived(request)
-            if request.what == "remove" and not self.records.exists(request.job):
-                self._remove(request.job)
-            return True
-        if request.what == "remove":
-            if damaged.job is not None:
-                self.cluster.stop(request.job, damaged.job.state.attempt)
-            self._remove(request.job)
-        elif request.what == "repair":
-            moved = repair(self.records, request.job)
-            print(f"dispatcher: job {request.job}: moved away {', '.join(moved)}", flush=True)
-            self.jobs.recheck(request.job)
-        return request.what in ("repair", "remove")
-
-    def _retry_archived(self, request: Request) -> bool:
-        """Takes a job back from the archive, and puts it into the line again."""
-        if self.records.where(request.job) is self.records:
-            return True
-        self._house.archive.restore(request.job)
-        job = self.jobs.load_again(request.job)
-        if job is None:
-            return False
-        return self._move(job, after_request(request, job.state, self._next_order()))
-
-    def _remove(self, name: str) -> None:
-        """Removes a job's records, and fails what waits for it."""
-        for job in self.jobs.in_state("queued"):
-            if name in job.spec.depends_on:
-                reason = f"job {name}, on which it depends, was removed"
-                self._move(job, Transition("failed", reason=reason))
-        self._house.archive.forget(name)
-        self.records.remove(name)
 
     def _line(self, nodes: list[dict[str, float]]) -> list[Waiting]:
         """Returns the jobs that wait, the next one first."""
@@ -226,13 +150,13 @@ class Dispatcher:
                 self._start(known[each.job], each.job in found.backfill)
             for name in found.preempt:
                 self._make_room(known[name], found.blocked)
-        if self._requests is not None:
+        if self._nodes is not None:
             held = (job.spec.resources for job in self.jobs.running())
-            self._requests.update(held, blocked.resources if blocked else None)
+            self._nodes.update(held, blocked.resources if blocked else None)
 
     def _start(self, job: Job, backfill: bool) -> None:
         attempt = job.state.attempt + 1
-        with self.jobs.own_fault(job.id), _reported(f"job {job.id}", job):
+        with self.jobs.own_fault(job.id), reported(f"job {job.id}", job):
             if self._move(job, Transition("starting", attempt=attempt, backfill=backfill)):
                 self.cluster.submit(job.id, attempt, job.spec.kind)
 
@@ -253,16 +177,3 @@ class Dispatcher:
             if job.state.state == "starting" or not settled:
                 by_ray.take(job.spec.resources)
         return by_queue, by_ray
-
-
-@contextmanager
-def _reported(about: str, job: Job | None = None) -> Iterator[None]:
-    """Prints that the cluster could not be asked, and notes it of the job; the next tick asks."""
-    trouble = ""
-    try:
-        yield
-    except ClusterError as error:
-        trouble = f"{error}; trying again"
-        print(f"dispatcher: {about}: {trouble}", flush=True)
-    if job is not None:
-        job.trouble = trouble

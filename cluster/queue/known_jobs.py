@@ -80,6 +80,10 @@ class KnownJobs:
         aside = (each.job for each in self.damaged.values() if each.job is not None)
         return [*self.in_state(*ACTIVE), *(job for job in aside if job.state.state in ACTIVE)]
 
+    def next_order(self) -> int:
+        """Returns the place in the line of a job that comes now: behind all others."""
+        return max((job.state.order for job in self.known.values()), default=0) + 1
+
     def take_in(self) -> list[Job]:
         """Takes in what was submitted or mended since the last call, and forgets what was removed.
 

@@ -81,6 +81,11 @@ def test_a_missed_fault_is_told_and_ends_in_failure(
         assert "t::one" in page
 
 
+def test_words_that_no_fault_holds_try_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mutants.main(["outgoing", "no such fault"]) == 2
+    assert "no fault of mutants.yaml holds outgoing and no such fault" in capsys.readouterr().out
+
+
 def test_the_page_has_a_row_for_each_fault() -> None:
     row = {"fault": "none", "file": "a.py", "caught_by": "t::one"}
     page = document({"date": "today", "seconds": 3, "mutants": [row, {**row, "caught_by": None}]})
