@@ -38,19 +38,17 @@ def _hours(data: dict[str, Any]) -> float:
 def _capped(results: dict[str, Any]) -> str:
     """Returns which trainings ended at the most steps that they might have, before a plateau."""
     most = results["steps"]
-    ended = {
-        f"{role} of {name}": steps >= most
-        for name, found in results["data"].items()
-        for role, steps in (
-            ("teacher", found["teacher"]["steps"]),
-            *(
-                (each["role"], each["steps"])
-                for each in found["students"]
-                if each["role"] in ("plain", "distilled")
-            ),
-        )
-    }
-    cut = [who for who, at_end in ended.items() if at_end]
+    ended: dict[str, list[bool]] = {}
+    for name, found in results["data"].items():
+        ended[f"teacher of {name}"] = [found["teacher"]["steps"] >= most]
+        for each in found["students"]:
+            if each["role"] in ("plain", "distilled"):
+                ended.setdefault(f"{each['role']} of {name}", []).append(each["steps"] >= most)
+    cut = [
+        who if all(seeds) else f"{who} ({sum(seeds)} of {len(seeds)} seeds)"
+        for who, seeds in ended.items()
+        if any(seeds)
+    ]
     if not cut:
         return ""
     return (

@@ -33,6 +33,9 @@ def test_the_share_of_the_gap_is_over_seeds_and_rates_over_the_exact_one():
     assert "What else a student" not in page
     assert "Cut off at 1,000 steps, before a plateau: plain of known, distilled of known." in page
     assert "Cut off" not in document({**shared, "steps": 1001, "data": {"known": found}})
+    students[0]["steps"] = 990
+    page = document({**shared, "data": {"known": found}})
+    assert "before a plateau: plain of known (1 of 2 seeds), distilled of known." in page
 
 
 def test_the_density_of_the_made_set_is_that_of_its_rows():
