@@ -7,36 +7,17 @@ import copy
 import pytest
 import torch
 
-from flowkd.bijectors import Chain, Coupling, Standardize
 from flowkd.flows.build import build_flow
 from flowkd.flows.engine.layers import Exported
-from flowkd.flows.flow import Flow
 from flowkd.flows.glow import GlowConfig
-from flowkd.nn import Conditioner
+from tests.support.own_network import OwnNetwork, one_coupling
 from tests.support.small_flows import CONFIGS, PICTURES, randomise, small_batch
-
-
-class Own(Conditioner):
-    """A network of somebody's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.tensor(0.7))
-
-    def forward(self, kept, context=None):
-        return self.scale * torch.cat([kept, kept], dim=1)
-
-
-def own() -> Flow:
-    chain = Chain({"preprocess": Standardize(1.0, 2.0), "coupling": Coupling(Own(), 1)})
-    return Flow(chain, (2,))
-
 
 LEVELS = GlowConfig(event_shape=(3, 16, 16), levels=3, depth=1, width=5, **PICTURES)
 CASES = {
     **{name: lambda name=name: build_flow(CONFIGS[name]) for name in CONFIGS},
     "three levels": lambda: build_flow(LEVELS),
-    "a network of somebody's own": own,
+    "a network of somebody's own": lambda: one_coupling(OwnNetwork()),
 }
 
 

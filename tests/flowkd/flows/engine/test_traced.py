@@ -8,33 +8,16 @@ import pytest
 import torch
 
 import flowkd
-from flowkd.bijectors import Chain, Coupling, Standardize
 from flowkd.flows.engine import traced
 from flowkd.flows.engine.graphs import example_inputs
 from flowkd.flows.engine.layers import Exported
 from flowkd.flows.engine.pieces import Pieces
 from flowkd.flows.flow import Flow
-from flowkd.nn import Conditioner
+from tests.support.own_network import OwnNetwork, one_coupling
 from tests.support.small_flows import randomise
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-class Own(Conditioner):
-    """A network of somebody's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.tensor(0.7))
-
-    def forward(self, kept, context=None):
-        return self.scale * torch.cat([kept, kept], dim=1)
-
-
-def flow_of(network: Conditioner) -> Flow:
-    chain = Chain({"preprocess": Standardize(1.0, 2.0), "coupling": Coupling(network, 1)})
-    return Flow(chain, (2,))
 
 
 def table(seed: int = 0, depth: int = 2) -> Flow:
@@ -76,8 +59,8 @@ def test_other_weights_and_more_steps_are_put_together_of_what_was_traced(traced
 
 
 def test_code_of_somebodys_own_is_traced_again():
-    pieces = Pieces(Exported(flow_of(Own())))
-    pieces.record("inverse", *example_inputs(flow_of(Own()), "inverse"))
+    pieces = Pieces(Exported(one_coupling(OwnNetwork())))
+    pieces.record("inverse", *example_inputs(one_coupling(OwnNetwork()), "inverse"))
     kept = {type(piece.module.piece).__name__: piece.structure for piece in pieces.distinct}
     assert kept["Coupled"] is None
     assert kept["AsItIs"] is not None
