@@ -9,6 +9,7 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 FIRST = 20_000  # above those that Ray gives to its workers
+USUAL = 32_768
 OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -36,9 +37,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def _first_outgoing() -> int:
-    """Returns the first port that the kernel gives to outgoing connections."""
+    """Returns the first port that the kernel gives to outgoing connections.
+
+    Where it gives almost all, none is safe, and those below its usual ones are as good as any.
+    """
     try:
         first = int(OUTGOING.read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):
-        first = 32_768
-    return first if first > FIRST + 1000 else 32_768
+        first = USUAL
+    return first if first > FIRST + 1000 else USUAL
