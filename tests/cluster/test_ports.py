@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from cluster.ports import LOOPBACK, free_ports
+from cluster.ports import FIRST, LOOPBACK, free_ports
 
 
 def test_no_outgoing_connection_is_given_them() -> None:
@@ -20,6 +20,8 @@ def test_no_outgoing_connection_is_given_them() -> None:
         outgoing = [client.getsockname()[1] for client in clients]
         for client in clients:
             client.close()
+    if min(outgoing) < FIRST:
+        pytest.skip("this machine gives outgoing connections almost all ports")
     assert max(chosen) < min(outgoing)
 
 
