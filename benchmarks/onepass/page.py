@@ -135,8 +135,10 @@ def _gap(found: dict[str, Any]) -> str:
     gains = [distilled[seed]["nats"] - plain[seed]["nats"] for seed in both]
     if min(gaps) <= 0:
         return f"there is no gap (distilled above plain: {_over(gains, 4)} nats a dimension)"
-    shares = [100 * gain / gap for gain, gap in zip(gains, gaps, strict=True)]
-    return f"{_over(shares, 0)}%, of {_over(gaps, 4)} nats a dimension, {len(both)} seeds"
+    each = ", ".join(f"{gain / gap:.0%}" for gain, gap in zip(gains, gaps, strict=True))
+    return (
+        f"{sum(gains) / sum(gaps):.0%}, of {_over(gaps, 4)} nats a dimension; seed by seed {each}"
+    )
 
 
 def _told_apart(found: dict[str, Any]) -> str:
