@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help venv quickstart quickstart-table study study-small capacity down test test-quick mutants fuzz chaos journeys lint format bench bench-all bench-cli bench-data bench-defaults bench-distill bench-engines bench-families bench-fold bench-gpu bench-memory bench-onepass bench-onepass-40000 bench-precision bench-scale bench-shapes bench-train bench-tuning bench-warmstart bench-serve docs site constraints clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(DEV) ## Make .venv and install flowkd with everything that was tested
 
